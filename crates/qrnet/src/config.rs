@@ -1,0 +1,430 @@
+//! Model sizes: everything that `config.json` says, with defaults of the reference's full model.
+//!
+//! Nothing else in this crate knows a width, a depth or a canvas; fixtures and the embedded default differ
+//! from QRNet Swin-S (CVPR 2022) in this structure alone.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Width and height of the square or rectangle that pictures are letterboxed into, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Canvas {
+    /// Pixels, a multiple of 64.
+    pub width: usize,
+    /// Pixels, a multiple of 64.
+    pub height: usize,
+}
+
+impl Canvas {
+    /// Rows and columns of tokens at `stride` pixels a token.
+    pub fn grid(self, stride: usize) -> Grid {
+        Grid { h: self.height / stride, w: self.width / stride }
+    }
+}
+
+impl std::fmt::Display for Canvas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// A map of tokens: `h` rows of `w`, row-major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Grid {
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+}
+
+impl Grid {
+    /// Number of tokens.
+    pub fn len(self) -> usize {
+        self.h * self.w
+    }
+
+    /// True for a map without tokens.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The map at half the resolution (sizes are even on every valid canvas).
+    pub fn half(self) -> Self {
+        Self { h: self.h / 2, w: self.w / 2 }
+    }
+}
+
+/// Visual backbone: Swin Transformer, detection flavour (SPEC section 2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SwinConfig {
+    /// Channels after the patch embedding; doubles at every stage.
+    pub embed_dim: usize,
+    /// Blocks per stage.
+    pub depths: Vec<usize>,
+    /// Attention heads per stage.
+    pub num_heads: Vec<usize>,
+    /// Side of an attention window, in tokens.
+    pub window_size: usize,
+    /// Hidden width of a block's MLP over its channels.
+    #[serde(default = "four")]
+    pub mlp_ratio: f64,
+    /// Pixels per token side at stage 0.
+    #[serde(default = "patch")]
+    pub patch_size: usize,
+    /// Stochastic depth of the last block; earlier blocks rise linearly to it. Training only.
+    #[serde(default = "drop_path")]
+    pub drop_path_rate: f64,
+}
+
+/// Query-aware dynamic attention and its weight generators (SPEC section 3).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QdAttConfig {
+    /// Rank of the factor that the text generates.
+    pub k: usize,
+    /// Channels over hidden width of the channel gate.
+    pub reduction_ratio: usize,
+}
+
+/// Query-aware multiscale fusion (SPEC section 4).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeckConfig {
+    /// Channels of every level.
+    pub out_channels: usize,
+}
+
+/// Text tower (SPEC section 1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BertConfig {
+    /// Pieces in the vocabulary.
+    pub vocab_size: usize,
+    /// Width of a text feature; also the width of the vector that drives the generators.
+    pub hidden_size: usize,
+    /// Encoder layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Hidden width of the feed-forward part.
+    pub intermediate_size: usize,
+    /// Rows of the position table; at least `max_query_len`.
+    pub max_position_embeddings: usize,
+    /// Rows of the token-type table.
+    #[serde(default = "two")]
+    pub type_vocab_size: usize,
+    /// Epsilon of the layer norms.
+    #[serde(default = "bert_eps")]
+    pub layer_norm_eps: f64,
+    /// Dropout in training.
+    #[serde(default = "tenth")]
+    pub dropout: f64,
+}
+
+/// Vision-language encoder and box head (SPEC section 5).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FusionConfig {
+    /// Token width.
+    pub hidden_dim: usize,
+    /// Attention heads.
+    pub nheads: usize,
+    /// Hidden width of the feed-forward part.
+    pub dim_feedforward: usize,
+    /// Encoder layers.
+    pub enc_layers: usize,
+    /// Dropout in training.
+    #[serde(default = "tenth")]
+    pub dropout: f64,
+}
+
+/// All sizes of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The canvas that pictures are letterboxed into.
+    pub canvas: Canvas,
+    /// The canvas whose tokens the position table counts, where it differs from `canvas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pos_canvas: Option<Canvas>,
+    /// Text length L in pieces, `[CLS]` and `[SEP]` included.
+    pub max_query_len: usize,
+    /// Whether the model has a presence head (one logit from the REG token).
+    #[serde(default)]
+    pub presence: bool,
+    /// Visual backbone.
+    pub swin: SwinConfig,
+    /// Query-aware dynamic attention.
+    pub qdatt: QdAttConfig,
+    /// Multiscale fusion.
+    pub neck: NeckConfig,
+    /// Text tower.
+    pub bert: BertConfig,
+    /// Fusion head.
+    pub vl: FusionConfig,
+}
+
+fn four() -> f64 {
+    4.0
+}
+fn patch() -> usize {
+    4
+}
+fn drop_path() -> f64 {
+    0.2
+}
+fn two() -> usize {
+    2
+}
+fn bert_eps() -> f64 {
+    1e-12
+}
+fn tenth() -> f64 {
+    0.1
+}
+
+/// Canvas sides are multiples of this: the coarsest map (the fifth level) has one token per 64 pixels.
+pub const CANVAS_STEP: usize = 64;
+
+impl crate::strict::Strict for Config {
+    fn example() -> Self {
+        let canvas = Canvas { width: 64, height: 64 };
+        Self {
+            canvas,
+            pos_canvas: Some(canvas),
+            max_query_len: 8,
+            presence: true,
+            swin: SwinConfig {
+                embed_dim: 16,
+                depths: vec![1; 4],
+                num_heads: vec![1; 4],
+                window_size: 2,
+                mlp_ratio: four(),
+                patch_size: patch(),
+                drop_path_rate: drop_path(),
+            },
+            qdatt: QdAttConfig { k: 2, reduction_ratio: 16 },
+            neck: NeckConfig { out_channels: 16 },
+            bert: BertConfig {
+                vocab_size: 8,
+                hidden_size: 16,
+                num_hidden_layers: 1,
+                num_attention_heads: 1,
+                intermediate_size: 16,
+                max_position_embeddings: 8,
+                type_vocab_size: two(),
+                layer_norm_eps: bert_eps(),
+                dropout: tenth(),
+            },
+            vl: FusionConfig { hidden_dim: 16, nheads: 1, dim_feedforward: 16, enc_layers: 1, dropout: tenth() },
+        }
+    }
+}
+
+impl Config {
+    /// Number of backbone stages.
+    pub fn stages(&self) -> usize {
+        self.swin.depths.len()
+    }
+
+    /// Channels of backbone stage `stage`.
+    pub fn stage_channels(&self, stage: usize) -> usize {
+        self.swin.embed_dim << stage
+    }
+
+    /// Token map of neck level `level` on `canvas`; levels 0.. have stride 4, 8, 16, 32, 64.
+    pub fn level_grid(&self, canvas: Canvas, level: usize) -> Grid {
+        canvas.grid(self.swin.patch_size << level)
+    }
+
+    /// The canvas that the position table belongs to.
+    pub fn position_canvas(&self) -> Canvas {
+        self.pos_canvas.unwrap_or(self.canvas)
+    }
+
+    /// Visual tokens in the fusion head on `canvas`: the last stage's map and the one below it.
+    pub fn visual_tokens(&self, canvas: Canvas) -> usize {
+        let last = self.stages() - 1;
+        self.level_grid(canvas, last).len() + self.level_grid(canvas, last + 1).len()
+    }
+
+    /// Rows of `vl_pos_embed`: REG, text, visual tokens.
+    pub fn position_rows(&self) -> usize {
+        1 + self.max_query_len + self.visual_tokens(self.position_canvas())
+    }
+
+    /// Hidden width R of a channel gate over `channels`.
+    pub fn gate_width(&self, channels: usize) -> usize {
+        channels / self.qdatt.reduction_ratio
+    }
+
+    /// Reads `config.json` of a model directory. Unknown keys are tolerated: other tools write there too.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no JSON, lacks a key, or holds sizes that contradict each other.
+    pub fn from_json_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let config: Self = serde_json::from_str(&text)
+            .map_err(|e| Error::ConfigSyntax { file: path.display().to_string(), reason: e.to_string() })?;
+        config.validate(&path.display().to_string())?;
+        Ok(config)
+    }
+
+    /// Reads a model variant (`configs/model/*.toml`). Unknown keys are errors.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, lacks a key or has an unknown one, or holds sizes that contradict each other.
+    pub fn from_toml_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Self::from_toml(&text, &path.display().to_string())
+    }
+
+    /// Reads a model variant from TOML text; `file` is named in errors.
+    ///
+    /// # Errors
+    /// As [`Config::from_toml_file`].
+    pub fn from_toml(text: &str, file: &str) -> Result<Self> {
+        let config: Self = crate::strict::toml(text, file)?;
+        config.validate(file)?;
+        Ok(config)
+    }
+
+    /// Checks that the sizes fit each other; `file` is named in errors.
+    ///
+    /// # Errors
+    /// The first key whose value no model can be built from.
+    pub fn validate(&self, file: &str) -> Result<()> {
+        let fail = |key: &str, value: String, expected: String| {
+            Err(Error::Config { file: file.to_owned(), key: key.to_owned(), value, expected })
+        };
+        self.validate_canvas(file)?;
+        let sizes = [
+            ("max_query_len", self.max_query_len.saturating_sub(2)),
+            ("swin.embed_dim", self.swin.embed_dim),
+            ("swin.window_size", self.swin.window_size),
+            ("qdatt.k", self.qdatt.k),
+            ("qdatt.reduction_ratio", self.qdatt.reduction_ratio),
+            ("neck.out_channels", self.neck.out_channels),
+            ("bert.vocab_size", self.bert.vocab_size),
+            ("bert.hidden_size", self.bert.hidden_size),
+            ("bert.num_attention_heads", self.bert.num_attention_heads),
+            ("bert.intermediate_size", self.bert.intermediate_size),
+            ("bert.type_vocab_size", self.bert.type_vocab_size),
+            ("vl.hidden_dim", self.vl.hidden_dim),
+            ("vl.nheads", self.vl.nheads),
+            ("vl.dim_feedforward", self.vl.dim_feedforward),
+            ("vl.enc_layers", self.vl.enc_layers),
+        ];
+        for (key, value) in sizes {
+            if value == 0 {
+                let expected = if key == "max_query_len" { "at least 3 (two pieces frame the text)" } else { "at least 1" };
+                let shown = if key == "max_query_len" { self.max_query_len } else { 0 };
+                return fail(key, shown.to_string(), expected.into());
+            }
+        }
+        if self.swin.patch_size != 4 {
+            return fail("swin.patch_size", self.swin.patch_size.to_string(), "4 (the canvas step of 64 rests on it)".into());
+        }
+        if self.stages() != 4 || self.swin.depths.contains(&0) {
+            return fail("swin.depths", format!("{:?}", self.swin.depths), "four stages of at least one block".into());
+        }
+        if self.swin.num_heads.len() != self.stages() {
+            let expected = format!("{} entries, one per stage", self.stages());
+            return fail("swin.num_heads", format!("{:?}", self.swin.num_heads), expected);
+        }
+        for (stage, &heads) in self.swin.num_heads.iter().enumerate() {
+            let channels = self.stage_channels(stage);
+            if heads == 0 || !channels.is_multiple_of(heads) {
+                let expected = format!("a divisor of the stage's {channels} channels");
+                return fail(&format!("swin.num_heads[{stage}]"), heads.to_string(), expected);
+            }
+        }
+        for (key, width, heads) in [
+            ("bert.num_attention_heads", self.bert.hidden_size, self.bert.num_attention_heads),
+            ("vl.nheads", self.vl.hidden_dim, self.vl.nheads),
+        ] {
+            if !width.is_multiple_of(heads) {
+                return fail(key, heads.to_string(), format!("a divisor of the width {width}"));
+            }
+        }
+        if self.gate_width(self.swin.embed_dim.min(self.neck.out_channels)) == 0 {
+            let narrow = self.swin.embed_dim.min(self.neck.out_channels);
+            return fail("qdatt.reduction_ratio", self.qdatt.reduction_ratio.to_string(), format!("at most {narrow}, the narrowest map"));
+        }
+        if self.bert.max_position_embeddings < self.max_query_len {
+            let expected = format!("at least max_query_len ({})", self.max_query_len);
+            return fail("bert.max_position_embeddings", self.bert.max_position_embeddings.to_string(), expected);
+        }
+        for (key, rate) in [
+            ("swin.drop_path_rate", self.swin.drop_path_rate),
+            ("bert.dropout", self.bert.dropout),
+            ("vl.dropout", self.vl.dropout),
+        ] {
+            if !(0.0..1.0).contains(&rate) {
+                return fail(key, rate.to_string(), "a rate from 0 up to, not including, 1".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_canvas(&self, file: &str) -> Result<()> {
+        let fail = |key: &str, value: String, expected: String| {
+            Err(Error::Config { file: file.to_owned(), key: key.to_owned(), value, expected })
+        };
+        for (key, canvas) in [("canvas", Some(self.canvas)), ("pos_canvas", self.pos_canvas)] {
+            let Some(canvas) = canvas else { continue };
+            for (side, value) in [("width", canvas.width), ("height", canvas.height)] {
+                if value == 0 || value % CANVAS_STEP != 0 {
+                    return fail(&format!("{key}.{side}"), value.to_string(), format!("a multiple of {CANVAS_STEP}"));
+                }
+            }
+        }
+        let pos = self.position_canvas();
+        let same_tokens = self.visual_tokens(pos) == self.visual_tokens(self.canvas);
+        let fits = self.canvas.width <= pos.width && self.canvas.height <= pos.height;
+        let centred = (pos.width.wrapping_sub(self.canvas.width) / 2).is_multiple_of(CANVAS_STEP)
+            && (pos.height.wrapping_sub(self.canvas.height) / 2).is_multiple_of(CANVAS_STEP);
+        if !(same_tokens || (fits && centred)) {
+            let expected = format!("inside pos_canvas {pos} with centring offsets that are multiples of {CANVAS_STEP}");
+            return fail("canvas", self.canvas.to_string(), expected);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> Config {
+        Config::from_toml(include_str!("../../../configs/model/tiny.toml"), "tiny.toml").expect("valid")
+    }
+
+    #[test]
+    fn full_model_counts_521_and_541_positions() {
+        for (text, rows) in [
+            (include_str!("../../../configs/model/qrnet-swin-s-l20.toml"), 521),
+            (include_str!("../../../configs/model/qrnet-swin-s-l40.toml"), 541),
+        ] {
+            let config = Config::from_toml(text, "swin-s").expect("valid");
+            assert_eq!(config.position_rows(), rows);
+        }
+    }
+
+    #[test]
+    fn wrong_sizes_name_key_value_and_expectation() {
+        let mut config = tiny();
+        config.canvas.width = 100;
+        let message = config.validate("x.json").expect_err("no multiple of 64").to_string();
+        assert_eq!(message, "x.json: `canvas.width` is 100, expected a multiple of 64");
+        let mut config = tiny();
+        config.vl.nheads = 7;
+        let message = config.validate("x.json").expect_err("7 does not divide 40").to_string();
+        assert_eq!(message, "x.json: `vl.nheads` is 7, expected a divisor of the width 40");
+    }
+
+    #[test]
+    fn unknown_key_names_the_nearest() {
+        let text = include_str!("../../../configs/model/tiny.toml").replace("embed_dim", "embed_dmi");
+        let message = Config::from_toml(&text, "tiny.toml").expect_err("misspelt").to_string();
+        assert!(message.contains("swin.embed_dmi") && message.contains("embed_dim"), "{message}");
+    }
+}

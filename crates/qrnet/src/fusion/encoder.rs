@@ -1,0 +1,79 @@
+//! One post-norm encoder layer (DETR's; SPEC section 5): positions enter queries and keys, never values.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::config::Config;
+use crate::layers::{LayerNorm, Linear};
+use crate::ops;
+use crate::pass::Pass;
+
+const EPS: f64 = 1e-5;
+
+pub(super) struct EncoderLayer {
+    /// q, k, v stacked: `[3d, d]`.
+    pub(super) in_projection: Linear,
+    out_projection: Linear,
+    linear1: Linear,
+    linear2: Linear,
+    norm1: LayerNorm,
+    norm2: LayerNorm,
+    heads: usize,
+    dropout: f64,
+}
+
+impl EncoderLayer {
+    pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let (d, hidden) = (config.vl.hidden_dim, config.vl.dim_feedforward);
+        let attention = vb.pp("self_attn");
+        let in_projection =
+            Linear::from_tensors(attention.get((3 * d, d), "in_proj_weight")?, attention.get(3 * d, "in_proj_bias")?);
+        Ok(Self {
+            in_projection,
+            out_projection: Linear::new(&attention.pp("out_proj"), d, d)?,
+            linear1: Linear::new(&vb.pp("linear1"), d, hidden)?,
+            linear2: Linear::new(&vb.pp("linear2"), hidden, d)?,
+            norm1: LayerNorm::new(&vb.pp("norm1"), d, EPS)?,
+            norm2: LayerNorm::new(&vb.pp("norm2"), d, EPS)?,
+            heads: config.vl.nheads,
+            dropout: config.vl.dropout,
+        })
+    }
+
+    /// `x [B, S, d]`, `positions [1, S, d]`, `mask [B, 1, 1, S]` → `[B, S, d]`.
+    pub(super) fn forward(&self, x: &Tensor, positions: &Tensor, mask: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let d = x.dim(2)?;
+        let qk = self.in_projection.rows(0, 2 * d)?.forward(&x.broadcast_add(positions)?)?;
+        let v = self.in_projection.rows(2 * d, d)?.forward(x)?;
+        self.attend(x, &qk.narrow(2, 0, d)?, &qk.narrow(2, d, d)?, &v, Some(mask), pass)
+    }
+
+    /// The layer from its projections on: attention, residual and feed-forward for the tokens `x` whose queries are
+    /// `q`, over all keys and values.
+    ///
+    /// # Shapes
+    /// `x, q [B, T, d]`, `k, v [B, S, d]`, `mask [B, 1, 1, S]` → `[B, T, d]`.
+    pub(super) fn attend(
+        &self,
+        x: &Tensor,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        mask: Option<&Tensor>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let q = ops::split_heads(q, self.heads)?;
+        let (k, v) = (ops::split_heads(k, self.heads)?, ops::split_heads(v, self.heads)?);
+        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
+        let mut scores = (q * scale)?.matmul(&k.t()?)?;
+        if let Some(mask) = mask {
+            scores = scores.broadcast_add(mask)?;
+        }
+        let weights = pass.dropout(&ops::softmax(&scores)?, self.dropout)?;
+        let context = self.out_projection.forward(&ops::merge_heads(&weights.matmul(&v)?)?)?;
+        let x = self.norm1.forward(&(x + pass.dropout(&context, self.dropout)?)?)?;
+        let hidden = pass.dropout(&self.linear1.forward(&x)?.relu()?, self.dropout)?;
+        let output = pass.dropout(&self.linear2.forward(&hidden)?, self.dropout)?;
+        self.norm2.forward(&(x + output)?)
+    }
+}

@@ -1,0 +1,66 @@
+//! Layers with weights: thin pairs of tensors over [`crate::ops`], read from a `VarBuilder` by the reference's names.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::ops;
+
+/// `x W^T + b`.
+#[derive(Debug, Clone)]
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(crate) fn new(vb: &VarBuilder, input: usize, output: usize) -> Result<Self> {
+        Ok(Self { weight: vb.get((output, input), "weight")?, bias: Some(vb.get(output, "bias")?) })
+    }
+
+    pub(crate) fn without_bias(vb: &VarBuilder, input: usize, output: usize) -> Result<Self> {
+        Ok(Self { weight: vb.get((output, input), "weight")?, bias: None })
+    }
+
+    /// A 1x1 convolution, which is a Linear over the channels of every token.
+    pub(crate) fn from_conv1x1(vb: &VarBuilder, input: usize, output: usize) -> Result<Self> {
+        let weight = vb.get((output, input, 1, 1), "weight")?.reshape((output, input))?;
+        Ok(Self { weight, bias: Some(vb.get(output, "bias")?) })
+    }
+
+    pub(crate) fn from_tensors(weight: Tensor, bias: Tensor) -> Self {
+        Self { weight, bias: Some(bias) }
+    }
+
+    /// Rows `start..start + count` of the output: one of q, k, v of a joint projection.
+    pub(crate) fn rows(&self, start: usize, count: usize) -> Result<Self> {
+        let bias = self.bias.as_ref().map(|bias| bias.narrow(0, start, count)).transpose()?;
+        Ok(Self { weight: self.weight.narrow(0, start, count)?, bias })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+
+    /// `x W^T`, for a part of the input whose bias is counted elsewhere.
+    pub(crate) fn forward_without_bias(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, None)
+    }
+}
+
+/// Layer norm over the last axis.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub(crate) fn new(vb: &VarBuilder, width: usize, eps: f64) -> Result<Self> {
+        Ok(Self { weight: vb.get(width, "weight")?, bias: vb.get(width, "bias")?, eps })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm(x, &self.weight, &self.bias, self.eps)
+    }
+}

@@ -1,0 +1,168 @@
+//! QRNet, wired: the once-per-query half, the per-frame half, and the plain forward over both.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::config::Config;
+use crate::fusion::{Head, Output, TextTokens};
+use crate::layers::Linear;
+use crate::neck::Neck;
+use crate::pass::Pass;
+use crate::plan::CanvasPlan;
+use crate::qdatt::{Gates, Generators};
+use crate::swin::Backbone;
+use crate::text::bert::Bert;
+
+/// The half that reads text: text tower, projection into the fusion head, weight generators.
+pub struct QueryModel {
+    bert: Bert,
+    projection: Linear,
+    generators: Generators,
+}
+
+/// What the picture's half needs to know of a batch of queries.
+pub struct QueryTensors {
+    /// Generated gates, backbone stages first, then neck levels.
+    pub gates: Vec<Gates>,
+    /// Projected text tokens, `[Q, L, d]`.
+    pub tokens: Tensor,
+    /// `[Q, L]` u8, 1 = padding.
+    pub ignore: Tensor,
+}
+
+impl QueryModel {
+    /// Reads the weights from the root of a checkpoint.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        Ok(Self {
+            bert: Bert::new(&config.bert, &vb.pp("textmodel.bert"))?,
+            projection: Linear::new(&vb.pp("text_proj"), config.bert.hidden_size, config.vl.hidden_dim)?,
+            generators: Generators::new(config, vb)?,
+        })
+    }
+
+    /// Text tokens and generated gates.
+    ///
+    /// # Shapes
+    /// `ids [Q, L]` u32, `ignore [Q, L]` u8, 1 = padding.
+    ///
+    /// # Errors
+    /// An id outside the vocabulary, or a device error.
+    pub fn encode(&self, ids: &Tensor, ignore: &Tensor, pass: &mut Pass) -> Result<QueryTensors> {
+        let features = self.bert.forward(ids, ignore, pass)?;
+        pass.tap(|| "text_features".into(), &features);
+        pass.tap(|| "text_pad_mask".into(), ignore);
+        let tokens = self.projection.forward(&features)?;
+        pass.tap(|| "text_proj".into(), &tokens);
+        let text_cls = features.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?;
+        let gates = self.generators.generate(&text_cls, pass)?;
+        Ok(QueryTensors { gates, tokens, ignore: ignore.clone() })
+    }
+}
+
+/// The half that reads pictures: backbone, neck, fusion head. Holds no text weight and no generator.
+pub struct FrameModel {
+    backbone: Backbone,
+    neck: Neck,
+    pub(crate) head: Head,
+    stages: usize,
+}
+
+impl FrameModel {
+    /// Reads the weights from the root of a checkpoint.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        Ok(Self {
+            backbone: Backbone::new(config, &vb.pp("visumodel.backbone"))?,
+            neck: Neck::new(config, &vb.pp("visumodel.neck"))?,
+            head: Head::new(config, vb)?,
+            stages: config.stages(),
+        })
+    }
+
+    /// Precomputes what follows from weights that no longer change. Not for training.
+    ///
+    /// # Errors
+    /// A device error.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.backbone.freeze()
+    }
+
+    /// The two coarsest levels of the neck, `[B, N_i, C]` each.
+    pub(crate) fn levels(&self, image: &Tensor, gates: &[Gates], plan: &CanvasPlan, pass: &mut Pass) -> Result<[Tensor; 2]> {
+        let (backbone_gates, neck_gates) = gates.split_at(self.stages);
+        let maps = self.backbone.forward(image, &plan.windows, backbone_gates, pass)?;
+        let mut levels = self.neck.forward(&maps, &plan.windows.grids(), neck_gates, pass)?;
+        let coarsest = levels.pop();
+        match (levels.pop(), coarsest) {
+            (Some(fine), Some(coarse)) => Ok([fine, coarse]),
+            _ => candle_core::bail!("the neck returned fewer than two levels"),
+        }
+    }
+
+    /// Grounds a batch of pictures.
+    ///
+    /// # Shapes
+    /// `image [B, 3, H, W]` normalised, `image_ignore [B, H, W]` u8 (1 = letterbox padding), `query` with `Q = B`.
+    ///
+    /// # Errors
+    /// A shape that does not fit the canvas, or a device error.
+    pub fn forward(
+        &self,
+        image: &Tensor,
+        image_ignore: &Tensor,
+        query: &QueryTensors,
+        plan: &CanvasPlan,
+        pass: &mut Pass,
+    ) -> Result<Output> {
+        let levels = self.levels(image, &query.gates, plan, pass)?;
+        for level in 0..plan.level_count() {
+            pass.tap(|| format!("visu_mask{level}"), &plan.level_mask(image_ignore, level)?);
+        }
+        let visual_ignore = plan.visual_mask(image_ignore)?;
+        let text = TextTokens { tokens: &query.tokens, ignore: &query.ignore };
+        self.head.forward(&levels, &visual_ignore, &text, &plan.position_rows, pass)
+    }
+}
+
+/// Both halves: the model as it is trained.
+pub struct QrNet {
+    /// Reads text.
+    pub query: QueryModel,
+    /// Reads pictures.
+    pub frame: FrameModel,
+}
+
+impl QrNet {
+    /// Reads all weights from the root of a checkpoint.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        Ok(Self { query: QueryModel::new(config, vb)?, frame: FrameModel::new(config, vb)? })
+    }
+
+    /// The plain forward pass, one query per picture.
+    ///
+    /// # Shapes
+    /// `image [B, 3, H, W]`, `image_ignore [B, H, W]` u8, `ids [B, L]` u32, `text_ignore [B, L]` u8.
+    ///
+    /// # Errors
+    /// As [`QueryModel::encode`] and [`FrameModel::forward`].
+    pub fn forward(
+        &self,
+        image: &Tensor,
+        image_ignore: &Tensor,
+        ids: &Tensor,
+        text_ignore: &Tensor,
+        plan: &CanvasPlan,
+        pass: &mut Pass,
+    ) -> Result<Output> {
+        let query = self.query.encode(ids, text_ignore, pass)?;
+        self.frame.forward(image, image_ignore, &query, plan, pass)
+    }
+}

@@ -1,0 +1,92 @@
+//! What accompanies one forward pass: randomness in training, and a tap on intermediate tensors.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::Grid;
+
+/// One forward pass. Evaluation is the default; training adds dropout and stochastic depth from a seeded generator;
+/// a tap records intermediate tensors by the names of the golden fixtures.
+#[derive(Default)]
+pub struct Pass {
+    rng: Option<ChaCha8Rng>,
+    taps: Option<BTreeMap<String, Tensor>>,
+}
+
+impl Pass {
+    /// Deterministic, nothing recorded.
+    pub fn eval() -> Self {
+        Self::default()
+    }
+
+    /// Dropout and stochastic depth active, drawn from `rng`.
+    pub fn train(rng: ChaCha8Rng) -> Self {
+        Self { rng: Some(rng), taps: None }
+    }
+
+    /// Records intermediate tensors.
+    #[must_use]
+    pub fn with_taps(mut self) -> Self {
+        self.taps = Some(BTreeMap::new());
+        self
+    }
+
+    /// The recorded tensors, by name.
+    pub fn into_taps(self) -> BTreeMap<String, Tensor> {
+        self.taps.unwrap_or_default()
+    }
+
+    /// The generator, to carry on with after this pass.
+    pub fn into_rng(self) -> Option<ChaCha8Rng> {
+        self.rng
+    }
+
+    /// Records `tensor` under `name()` if somebody listens.
+    pub(crate) fn tap(&mut self, name: impl FnOnce() -> String, tensor: &Tensor) {
+        if let Some(taps) = &mut self.taps {
+            taps.insert(name(), tensor.clone());
+        }
+    }
+
+    /// Records a token map `[B, H*W, C]` as `[B, C, H, W]`.
+    pub(crate) fn tap_map(&mut self, name: impl FnOnce() -> String, tokens: &Tensor, grid: Grid) -> Result<()> {
+        if let Some(taps) = &mut self.taps {
+            let (batch, _, channels) = tokens.dims3()?;
+            let map = tokens.reshape((batch, grid.h, grid.w, channels))?.permute((0, 3, 1, 2))?;
+            taps.insert(name(), map);
+        }
+        Ok(())
+    }
+
+    /// Records a batch-first sequence `[B, S, C]` as `[S, B, C]`, the reference's order.
+    pub(crate) fn tap_sequence(&mut self, name: impl FnOnce() -> String, tokens: &Tensor) -> Result<()> {
+        if let Some(taps) = &mut self.taps {
+            taps.insert(name(), tokens.transpose(0, 1)?);
+        }
+        Ok(())
+    }
+
+    /// Zeroes elements with probability `rate` and scales the others by `1 / (1 - rate)`; the identity in evaluation.
+    pub(crate) fn dropout(&mut self, x: &Tensor, rate: f64) -> Result<Tensor> {
+        self.mask(x, rate, x.dims().to_vec())
+    }
+
+    /// Stochastic depth: zeroes whole samples (first axis) of a residual branch.
+    pub(crate) fn drop_path(&mut self, x: &Tensor, rate: f64) -> Result<Tensor> {
+        let mut shape = vec![1; x.rank()];
+        shape[0] = x.dim(0)?;
+        self.mask(x, rate, shape)
+    }
+
+    fn mask(&mut self, x: &Tensor, rate: f64, shape: Vec<usize>) -> Result<Tensor> {
+        let Some(rng) = self.rng.as_mut().filter(|_| rate > 0.0) else { return Ok(x.clone()) };
+        let kept = 1.0 / (1.0 - rate);
+        let count = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|_| if rng.random::<f64>() < rate { 0.0 } else { kept as f32 }).collect();
+        let mask = Tensor::from_vec(values, shape, x.device())?.to_dtype(x.dtype())?;
+        x.broadcast_mul(&mask)
+    }
+}

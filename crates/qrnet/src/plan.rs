@@ -1,0 +1,139 @@
+//! What depends on the model's sizes and the canvas alone: window layouts, rows of the position table, the frame that
+//! predicted boxes are relative to. Built once per canvas.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::config::{Canvas, Config, Grid};
+use crate::swin::{self, Windows};
+
+/// Geometry of one canvas.
+pub struct CanvasPlan {
+    canvas: Canvas,
+    pub(crate) windows: Windows,
+    /// Row of the position table for every token: REG, text, the two coarsest levels. `[1 + L + N]` u32.
+    pub(crate) position_rows: Tensor,
+    levels: Vec<Grid>,
+    box_frame: BoxFrame,
+    patch_size: usize,
+}
+
+/// The rectangle, in canvas pixels, that predicted boxes are relative to: the canvas itself, or the larger canvas of
+/// the position table around it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BoxFrame {
+    /// Left edge, at most 0.
+    pub left: f64,
+    /// Top edge, at most 0.
+    pub top: f64,
+    /// Width.
+    pub width: f64,
+    /// Height.
+    pub height: f64,
+}
+
+impl CanvasPlan {
+    /// Lays out `canvas` for a model of these sizes.
+    ///
+    /// # Errors
+    /// The device cannot hold the masks.
+    pub fn new(config: &Config, canvas: Canvas, device: &Device) -> Result<Self> {
+        let levels: Vec<Grid> = (0..=config.stages()).map(|level| config.level_grid(canvas, level)).collect();
+        let (rows, box_frame) = position_rows(config, canvas);
+        Ok(Self {
+            canvas,
+            windows: swin::windows(config, canvas, device)?,
+            position_rows: Tensor::new(rows, device)?,
+            levels,
+            box_frame,
+            patch_size: config.swin.patch_size,
+        })
+    }
+
+    /// The canvas.
+    pub fn canvas(&self) -> Canvas {
+        self.canvas
+    }
+
+    /// What predicted boxes are relative to.
+    pub fn box_frame(&self) -> BoxFrame {
+        self.box_frame
+    }
+
+    /// Grid of level `level`; one level more than the backbone has stages.
+    pub fn level(&self, level: usize) -> Grid {
+        self.levels[level]
+    }
+
+    /// Number of levels.
+    pub fn level_count(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Nearest reduction of a pixel mask to the tokens of `level`: the value at every token's top left pixel.
+    ///
+    /// # Shapes
+    /// `mask [B, H, W]` u8 → `[B, N]`.
+    ///
+    /// # Errors
+    /// The mask is not of this canvas.
+    pub fn level_mask(&self, mask: &Tensor, level: usize) -> Result<Tensor> {
+        let stride = self.patch_size << level;
+        let Grid { h, w } = self.levels[level];
+        let batch = mask.dim(0)?;
+        let mask = mask.to_dtype(DType::U8)?;
+        mask.reshape((batch, h, stride, w, stride))?.narrow(2, 0, 1)?.narrow(4, 0, 1)?.contiguous()?.reshape((batch, h * w))
+    }
+
+    /// Masks of the two coarsest levels side by side, `[B, N]`.
+    pub(crate) fn visual_mask(&self, mask: &Tensor) -> Result<Tensor> {
+        let last = self.levels.len() - 1;
+        Tensor::cat(&[self.level_mask(mask, last - 1)?, self.level_mask(mask, last)?], 1)
+    }
+}
+
+fn position_rows(config: &Config, canvas: Canvas) -> (Vec<u32>, BoxFrame) {
+    let table = config.position_canvas();
+    let front = 1 + config.max_query_len;
+    let own = BoxFrame { left: 0.0, top: 0.0, width: canvas.width as f64, height: canvas.height as f64 };
+    if config.visual_tokens(table) == config.visual_tokens(canvas) {
+        return ((0..front + config.visual_tokens(canvas)).map(|row| row as u32).collect(), own);
+    }
+    let (left, top) = ((table.width - canvas.width) / 2, (table.height - canvas.height) / 2);
+    let mut rows: Vec<usize> = (0..front).collect();
+    let mut first = front;
+    for level in [config.stages() - 1, config.stages()] {
+        let stride = config.swin.patch_size << level;
+        let (outer, inner) = (config.level_grid(table, level), config.level_grid(canvas, level));
+        let (x0, y0) = (left / stride, top / stride);
+        rows.extend((0..inner.h).flat_map(|y| (0..inner.w).map(move |x| first + (y0 + y) * outer.w + x0 + x)));
+        first += outer.len();
+    }
+    let frame = BoxFrame {
+        left: -(left as f64),
+        top: -(top as f64),
+        width: table.width as f64,
+        height: table.height as f64,
+    };
+    (rows.into_iter().map(|row| row as u32).collect(), frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smaller_canvas_takes_the_centred_rows() {
+        let mut config = Config::from_toml(include_str!("../../../configs/model/tiny.toml"), "tiny").expect("valid");
+        config.pos_canvas = Some(Canvas { width: 256, height: 256 });
+        config.canvas = Canvas { width: 256, height: 128 };
+        config.validate("test").expect("centred by 64 pixels");
+        let (rows, frame) = position_rows(&config, config.canvas);
+        let front = 11;
+        assert_eq!(rows.len(), front + 32 + 8);
+        // Level 3 of the table is 8x8; the canvas takes rows 2..6 of it. Level 4 is 4x4; rows 1..3.
+        assert_eq!(rows[front], (front + 16) as u32);
+        assert_eq!(rows[front + 31], (front + 47) as u32);
+        assert_eq!(rows[front + 32], (front + 64 + 4) as u32);
+        assert_eq!(frame, BoxFrame { left: 0.0, top: -64.0, width: 256.0, height: 256.0 });
+    }
+}

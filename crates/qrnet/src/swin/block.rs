@@ -1,0 +1,113 @@
+//! One Swin block: windowed attention and an MLP, each behind a norm and a residual (SPEC 2.2).
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::EPS;
+use super::window::{StageWindows, relative_position_index};
+use crate::config::Config;
+use crate::layers::{LayerNorm, Linear};
+use crate::ops;
+use crate::params::mlp_hidden;
+use crate::pass::Pass;
+
+pub(super) struct Block {
+    norm1: LayerNorm,
+    attention: WindowAttention,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    shifted: bool,
+    drop_path: f64,
+}
+
+impl Block {
+    pub(super) fn new(config: &Config, vb: &VarBuilder, stage: usize, shifted: bool, drop_path: f64) -> Result<Self> {
+        let channels = config.stage_channels(stage);
+        let hidden = mlp_hidden(config, stage);
+        Ok(Self {
+            norm1: LayerNorm::new(&vb.pp("norm1"), channels, EPS)?,
+            attention: WindowAttention::new(config, &vb.pp("attn"), stage)?,
+            norm2: LayerNorm::new(&vb.pp("norm2"), channels, EPS)?,
+            fc1: Linear::new(&vb.pp("mlp.fc1"), channels, hidden)?,
+            fc2: Linear::new(&vb.pp("mlp.fc2"), hidden, channels)?,
+            shifted,
+            drop_path,
+        })
+    }
+
+    pub(super) fn freeze(&mut self) -> Result<()> {
+        self.attention.bias = RelativeBias::Expanded(self.attention.expanded_bias()?);
+        Ok(())
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, windows: &StageWindows, pass: &mut Pass) -> Result<Tensor> {
+        // The padding comes after the norm: padded tokens are exact zeros and take part as the qkv bias (quirk Q1).
+        let cut = windows.partition(&self.norm1.forward(x)?, self.shifted)?;
+        let mask = self.shifted.then(|| windows.shift_mask());
+        let attended = windows.merge(&self.attention.forward(&cut, mask)?, self.shifted)?;
+        let x = (x + pass.drop_path(&attended, self.drop_path)?)?;
+        let hidden = ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
+        let output = self.fc2.forward(&hidden)?;
+        &x + pass.drop_path(&output, self.drop_path)?
+    }
+}
+
+/// The bias that relative positions add to attention scores.
+enum RelativeBias {
+    /// `[(2w-1)^2, heads]` and the row for every pair of tokens: training.
+    Table { table: Tensor, index: Tensor },
+    /// `[heads, area, area]`: fixed weights.
+    Expanded(Tensor),
+}
+
+struct WindowAttention {
+    qkv: Linear,
+    proj: Linear,
+    bias: RelativeBias,
+    heads: usize,
+}
+
+impl WindowAttention {
+    fn new(config: &Config, vb: &VarBuilder, stage: usize) -> Result<Self> {
+        let (channels, heads, side) = (config.stage_channels(stage), config.swin.num_heads[stage], config.swin.window_size);
+        let table = vb.get(((2 * side - 1).pow(2), heads), "relative_position_bias_table")?;
+        let index = Tensor::new(relative_position_index(side), vb.device())?;
+        Ok(Self {
+            qkv: Linear::new(&vb.pp("qkv"), channels, 3 * channels)?,
+            proj: Linear::new(&vb.pp("proj"), channels, channels)?,
+            bias: RelativeBias::Table { table, index },
+            heads,
+        })
+    }
+
+    fn expanded_bias(&self) -> Result<Tensor> {
+        match &self.bias {
+            RelativeBias::Expanded(bias) => Ok(bias.clone()),
+            RelativeBias::Table { table, index } => {
+                let pairs = index.elem_count();
+                let area = pairs.isqrt();
+                table.index_select(index, 0)?.t()?.contiguous()?.reshape((self.heads, area, area))
+            }
+        }
+    }
+
+    /// `x [W, area, C]`, `mask [windows of one map, area, area]` → `[W, area, C]`.
+    fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (count, area, channels) = x.dims3()?;
+        let (heads, width) = (self.heads, channels / self.heads);
+        let qkv = self.qkv.forward(x)?.reshape((count, area, 3, heads, width))?.permute((2, 0, 3, 1, 4))?;
+        let q = (qkv.get(0)?.contiguous()? * (1.0 / (width as f64).sqrt()))?;
+        let (k, v) = (qkv.get(1)?.contiguous()?, qkv.get(2)?.contiguous()?);
+        let mut scores = q.matmul(&k.t()?)?.broadcast_add(&self.expanded_bias()?)?;
+        if let Some(mask) = mask {
+            let per_map = mask.dim(0)?;
+            scores = scores
+                .reshape((count / per_map, per_map, heads, area, area))?
+                .broadcast_add(&mask.unsqueeze(1)?)?
+                .reshape((count, heads, area, area))?;
+        }
+        let context = ops::softmax(&scores)?.matmul(&v)?;
+        self.proj.forward(&ops::merge_heads(&context)?)
+    }
+}

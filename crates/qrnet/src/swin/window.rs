@@ -1,0 +1,142 @@
+//! Windows of a token map: zero padding, cyclic shift, partition, and the mask of the shifted layout (SPEC 2.2).
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::config::Grid;
+
+/// Window layouts of every stage on one canvas.
+pub(crate) struct Windows(Vec<StageWindows>);
+
+impl Windows {
+    pub(crate) fn new(stages: Vec<StageWindows>) -> Self {
+        Self(stages)
+    }
+
+    pub(crate) fn stage(&self, stage: usize) -> &StageWindows {
+        &self.0[stage]
+    }
+
+    pub(crate) fn grids(&self) -> Vec<Grid> {
+        self.0.iter().map(StageWindows::grid).collect()
+    }
+}
+
+/// How one stage's map falls into windows.
+pub(crate) struct StageWindows {
+    grid: Grid,
+    padded: Grid,
+    side: usize,
+    shift_mask: Tensor,
+}
+
+/// What a pair of tokens from different regions gets added in a shifted layout; not infinite (SPEC quirk Q1).
+const OTHER_REGION: f32 = -100.0;
+
+impl StageWindows {
+    /// # Errors
+    /// The device cannot hold the mask.
+    pub(crate) fn new(grid: Grid, side: usize, device: &Device) -> Result<Self> {
+        let padded = Grid { h: grid.h.next_multiple_of(side), w: grid.w.next_multiple_of(side) };
+        let shift_mask = shift_mask(padded, side, device)?;
+        Ok(Self { grid, padded, side, shift_mask })
+    }
+
+    pub(crate) fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    /// Windows in one map.
+    pub(crate) fn count(&self) -> usize {
+        self.padded.len() / self.area()
+    }
+
+    /// Tokens in one window.
+    pub(crate) fn area(&self) -> usize {
+        self.side * self.side
+    }
+
+    /// Half a window: how far shifted blocks roll.
+    fn shift(&self) -> i32 {
+        (self.side / 2) as i32
+    }
+
+    /// Additive mask of shifted blocks, `[windows, area, area]`.
+    pub(crate) fn shift_mask(&self) -> &Tensor {
+        &self.shift_mask
+    }
+
+    /// Pads right and bottom with zeros, rolls by half a window if `shifted`, cuts into windows.
+    ///
+    /// # Shapes
+    /// `x [B, H*W, C]` → `[B * windows, area, C]`.
+    pub(crate) fn partition(&self, x: &Tensor, shifted: bool) -> Result<Tensor> {
+        let (batch, _, channels) = x.dims3()?;
+        let (Grid { h, w }, side) = (self.padded, self.side);
+        let mut map = x.reshape((batch, self.grid.h, self.grid.w, channels))?;
+        if self.padded != self.grid {
+            map = map.pad_with_zeros(1, 0, h - self.grid.h)?.pad_with_zeros(2, 0, w - self.grid.w)?;
+        }
+        if shifted {
+            map = map.roll(-self.shift(), 1)?.roll(-self.shift(), 2)?;
+        }
+        map.reshape(vec![batch, h / side, side, w / side, side, channels])?
+            .permute(vec![0, 1, 3, 2, 4, 5])?
+            .reshape((batch * self.count(), self.area(), channels))
+    }
+
+    /// Undoes [`StageWindows::partition`] and crops the padding away.
+    pub(crate) fn merge(&self, windows: &Tensor, shifted: bool) -> Result<Tensor> {
+        let channels = windows.dim(2)?;
+        let batch = windows.dim(0)? / self.count();
+        let (Grid { h, w }, side) = (self.padded, self.side);
+        let mut map = windows
+            .reshape(vec![batch, h / side, w / side, side, side, channels])?
+            .permute(vec![0, 1, 3, 2, 4, 5])?
+            .reshape((batch, h, w, channels))?;
+        if shifted {
+            map = map.roll(self.shift(), 1)?.roll(self.shift(), 2)?;
+        }
+        if self.padded != self.grid {
+            map = map.narrow(1, 0, self.grid.h)?.narrow(2, 0, self.grid.w)?.contiguous()?;
+        }
+        map.reshape((batch, self.grid.len(), channels))
+    }
+}
+
+/// Labels nine regions of the padded map, already rolled, and separates tokens of different regions.
+fn shift_mask(padded: Grid, side: usize, device: &Device) -> Result<Tensor> {
+    let shift = side / 2;
+    let region = |position: usize, length: usize| match position {
+        p if p < length - side => 0,
+        p if p < length - shift => 1,
+        _ => 2,
+    };
+    let area = side * side;
+    let mut values = Vec::with_capacity(padded.len() * area);
+    for top in (0..padded.h).step_by(side) {
+        for left in (0..padded.w).step_by(side) {
+            let labels: Vec<usize> = (0..area)
+                .map(|t| 3 * region(top + t / side, padded.h) + region(left + t % side, padded.w))
+                .collect();
+            for a in &labels {
+                values.extend(labels.iter().map(|b| if a == b { 0.0 } else { OTHER_REGION }));
+            }
+        }
+    }
+    Tensor::from_vec(values, (padded.len() / area, area, area), device)
+}
+
+/// For every pair of tokens of a window, the row of the relative position table: `[area * area]`, query slow.
+pub fn relative_position_index(side: usize) -> Vec<u32> {
+    let area = side * side;
+    let span = 2 * side - 1;
+    let mut index = Vec::with_capacity(area * area);
+    for query in 0..area {
+        for key in 0..area {
+            let rows = query / side + side - 1 - key / side;
+            let columns = query % side + side - 1 - key % side;
+            index.push((rows * span + columns) as u32);
+        }
+    }
+    index
+}

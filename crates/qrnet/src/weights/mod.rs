@@ -1,0 +1,265 @@
+//! Weights on disk: safetensors and PyTorch checkpoints in, model tensors by the reference's names out, and a report
+//! of what happened to every name.
+
+mod file;
+mod mapped;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
+use candle_nn::var_builder::SimpleBackend;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::init;
+use crate::params::{Kind, ParamSpec, table};
+pub use file::TensorFile;
+
+/// Tensors by name, in name order.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// A tensor that a file lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingTensor {
+    /// Name in the reference's state dict.
+    pub name: String,
+    /// Shape that the configuration implies.
+    pub shape: Vec<usize>,
+}
+
+/// What became of every tensor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Model tensors read from the file, by the reference's names.
+    pub loaded: Vec<String>,
+    /// Names in the file that were left there, each with the reason.
+    pub ignored: Vec<(String, &'static str)>,
+    /// Model tensors that no file held and that keep their initial value.
+    pub initial: Vec<String>,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} tensors loaded, {} ignored, {} at their initial value", self.loaded.len(), self.ignored.len(), self.initial.len())?;
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, reason) in &self.ignored {
+            reasons.entry(reason).or_default().push(name);
+        }
+        for (reason, names) in reasons {
+            writeln!(f, "  ignored, {reason}: {}", few(&names))?;
+        }
+        if !self.initial.is_empty() {
+            writeln!(f, "  initial: {}", few(&self.initial.iter().map(String::as_str).collect::<Vec<_>>()))?;
+        }
+        Ok(())
+    }
+}
+
+fn few(names: &[&str]) -> String {
+    const SHOWN: usize = 4;
+    let more = names.len().saturating_sub(SHOWN);
+    let list = names[..names.len().min(SHOWN)].join(", ");
+    if more == 0 { list } else { format!("{list} and {more} more") }
+}
+
+/// Where a model's tensors come from when it is not loaded whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sources<'a> {
+    /// A detector checkpoint in mmdetection's layout: backbone and lateral convolutions.
+    pub detector: Option<&'a Path>,
+    /// A Hugging Face BERT directory, or its weights file: the text tower.
+    pub text: Option<&'a Path>,
+    /// A checkpoint or model weights with the reference's names; may lack tensors.
+    pub model: Option<&'a Path>,
+}
+
+const UNUSED: &str = "read by no part of the model";
+const CONSTANT: &str = "a constant that follows from the sizes";
+const UNKNOWN: &str = "no such tensor in the model";
+
+/// Reads a whole checkpoint: a `.pth` of the reference's trainer, or safetensors with the reference's names.
+///
+/// # Errors
+/// The file cannot be read, lacks a tensor, or holds one of another shape.
+pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, Report)> {
+    let file = TensorFile::open(path)?;
+    let (tensors, mut report) = pick(&file, config, Some, device)?;
+    let missing: Vec<MissingTensor> = table(config)
+        .into_iter()
+        .filter(|spec| spec.kind == Kind::Parameter && !tensors.contains_key(&spec.name))
+        .map(|spec| MissingTensor { name: spec.name, shape: spec.shape })
+        .collect();
+    if !missing.is_empty() {
+        return Err(Error::MissingTensors { path: path.to_path_buf(), missing });
+    }
+    report.initial.clear();
+    Ok((tensors, report))
+}
+
+/// Draws all tensors from `seed`, then overwrites what the sources hold. Later sources win: detector, text, model.
+///
+/// # Errors
+/// A source cannot be read, holds a tensor of another shape, or holds nothing that the model needs.
+pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device) -> Result<(Tensors, Report)> {
+    let mut tensors = init::parameters(config, seed, device)?;
+    let mut report = Report::default();
+    let mut overlay = |path: &Path, rename: fn(String) -> Option<String>| -> Result<()> {
+        let (found, part) = pick(&TensorFile::open(path)?, config, rename, device)?;
+        if found.is_empty() {
+            return Err(Error::file(path, "holds none of the tensors that this source should bring"));
+        }
+        report.loaded.extend(part.loaded);
+        report.ignored.extend(part.ignored);
+        tensors.extend(found);
+        Ok(())
+    };
+    if let Some(path) = sources.detector {
+        overlay(path, rename_detector)?;
+    }
+    if let Some(path) = sources.text {
+        overlay(&bert_weights(path)?, rename_bert)?;
+    }
+    if let Some(path) = sources.model {
+        overlay(path, Some)?;
+    }
+    report.loaded.sort();
+    report.loaded.dedup();
+    report.initial = tensors.keys().filter(|name| report.loaded.binary_search(name).is_err()).cloned().collect();
+    Ok((tensors, report))
+}
+
+/// mmdetection's names → the reference's; heads and output convolutions of the detector have no place in QRNet.
+fn rename_detector(name: String) -> Option<String> {
+    let keeps = ["backbone.", "neck.lateral_convs.", "rpn_head."];
+    keeps.iter().any(|prefix| name.starts_with(prefix)).then(|| format!("visumodel.{name}"))
+}
+
+/// Hugging Face's names, with or without `bert.` in front, old or new LayerNorm names → the reference's.
+fn rename_bert(name: String) -> Option<String> {
+    let bare = name.strip_prefix("bert.").unwrap_or(&name);
+    let ours = ["embeddings.", "encoder.", "pooler."].iter().any(|prefix| bare.starts_with(prefix));
+    let bare = bare.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
+    ours.then(|| format!("textmodel.bert.{bare}"))
+}
+
+fn bert_weights(path: &Path) -> Result<std::path::PathBuf> {
+    if path.is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let candidates = ["model.safetensors", "pytorch_model.bin"];
+    candidates
+        .iter()
+        .map(|name| path.join(name))
+        .find(|file| file.is_file())
+        .ok_or_else(|| Error::file(path, format!("holds neither {} nor {}", candidates[0], candidates[1])))
+}
+
+/// Reads every tensor of `file` that the model has under the name that `rename` gives it, checking shapes.
+fn pick(
+    file: &TensorFile,
+    config: &Config,
+    rename: fn(String) -> Option<String>,
+    device: &Device,
+) -> Result<(Tensors, Report)> {
+    let specs: HashMap<String, ParamSpec> = table(config).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
+    let mut tensors = Tensors::new();
+    let mut report = Report::default();
+    for name in file.names() {
+        let spec = rename(name.clone()).and_then(|target| specs.get(&target));
+        match spec.map(|spec| (spec, spec.kind)) {
+            None => report.ignored.push((name, UNKNOWN)),
+            Some((_, Kind::Unused)) => report.ignored.push((name, UNUSED)),
+            Some((_, Kind::Buffer)) => report.ignored.push((name, CONSTANT)),
+            Some((spec, Kind::Parameter)) => {
+                check_shape(file, &name, &spec.shape)?;
+                tensors.insert(spec.name.clone(), file.load(&name, device)?.to_dtype(DType::F32)?);
+                report.loaded.push(spec.name.clone());
+            }
+        }
+    }
+    Ok((tensors, report))
+}
+
+fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> {
+    match file.shape(name) {
+        Some(found) if found == expected => Ok(()),
+        Some(found) => {
+            let (path, name, expected) = (file.path().to_path_buf(), name.to_owned(), expected.to_vec());
+            Err(Error::Shape { path, name, found, expected })
+        }
+        None => {
+            let missing = vec![MissingTensor { name: name.to_owned(), shape: expected.to_vec() }];
+            Err(Error::MissingTensors { path: file.path().to_path_buf(), missing })
+        }
+    }
+}
+
+/// A `VarBuilder` over tensors in memory.
+pub fn builder(tensors: &Tensors, device: &Device) -> VarBuilder<'static> {
+    let map = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+    VarBuilder::from_tensors(map, DType::F32, device)
+}
+
+/// The same tensors as trainable variables, and a `VarBuilder` whose tensors carry their gradients.
+///
+/// # Errors
+/// The device cannot hold them.
+pub fn variables(tensors: &Tensors, device: &Device) -> Result<(BTreeMap<String, Var>, VarBuilder<'static>)> {
+    let vars: BTreeMap<String, Var> = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(&tensor.to_device(device)?)?)))
+        .collect::<Result<_>>()?;
+    let map = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    Ok((vars, VarBuilder::from_tensors(map, DType::F32, device)))
+}
+
+/// Checks `file` against the configuration: every parameter of the wanted part present and in shape.
+///
+/// # Errors
+/// All missing names at once, or the first wrong shape.
+pub fn check(file: &TensorFile, config: &Config, wanted: impl Fn(&ParamSpec) -> bool) -> Result<()> {
+    let specs = table(config).into_iter().filter(|spec| spec.kind == Kind::Parameter && wanted(spec));
+    let mut missing = Vec::new();
+    for spec in specs {
+        if file.shape(&spec.name).is_none() {
+            missing.push(MissingTensor { name: spec.name, shape: spec.shape });
+        } else {
+            check_shape(file, &spec.name, &spec.shape)?;
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Error::MissingTensors { path: file.path().to_path_buf(), missing }) }
+}
+
+/// A `VarBuilder` that reads tensors from `file` when they are asked for, and keeps none.
+pub fn lazy_builder(file: TensorFile, device: &Device) -> VarBuilder<'static> {
+    VarBuilder::from_backend(Box::new(Lazy(file)), DType::F32, device.clone())
+}
+
+struct Lazy(TensorFile);
+
+impl SimpleBackend for Lazy {
+    fn get(
+        &self,
+        shape: candle_core::Shape,
+        name: &str,
+        _: candle_nn::Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let tensor = self.get_unchecked(name, dtype, device)?;
+        if tensor.shape() != &shape {
+            candle_core::bail!("tensor {name} has shape {:?}, expected {shape:?}", tensor.shape());
+        }
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+        self.0.load(name, device).map_err(candle_core::Error::wrap)?.to_dtype(dtype)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.shape(name).is_some()
+    }
+}

@@ -1,0 +1,9 @@
+//! Golden numbers of the reference implementation, compared by name.
+//!
+//! The fixtures are read from `QRNET_FIXTURES` where it is set, else from `tests/fixtures`. Sizes come from the
+//! directory's `tiny.json`, and every tensor and gradient that is present there is checked, so that another set of the
+//! same layout, with other sizes and fewer tensors, can be put in its place.
+
+mod forward;
+mod gradients;
+mod support;
