@@ -315,13 +315,18 @@ impl Config {
         ];
         for (key, value) in sizes {
             if value == 0 {
-                let expected = if key == "max_query_len" { "at least 3 (two pieces frame the text)" } else { "at least 1" };
+                let expected =
+                    if key == "max_query_len" { "at least 3 (two pieces frame the text)" } else { "at least 1" };
                 let shown = if key == "max_query_len" { self.max_query_len } else { 0 };
                 return fail(key, shown.to_string(), expected.into());
             }
         }
         if self.swin.patch_size != 4 {
-            return fail("swin.patch_size", self.swin.patch_size.to_string(), "4 (the canvas step of 64 rests on it)".into());
+            return fail(
+                "swin.patch_size",
+                self.swin.patch_size.to_string(),
+                "4 (the canvas step of 64 rests on it)".into(),
+            );
         }
         if self.stages() != 4 || self.swin.depths.contains(&0) {
             return fail("swin.depths", format!("{:?}", self.swin.depths), "four stages of at least one block".into());
@@ -347,7 +352,11 @@ impl Config {
         }
         if self.gate_width(self.swin.embed_dim.min(self.neck.out_channels)) == 0 {
             let narrow = self.swin.embed_dim.min(self.neck.out_channels);
-            return fail("qdatt.reduction_ratio", self.qdatt.reduction_ratio.to_string(), format!("at most {narrow}, the narrowest map"));
+            return fail(
+                "qdatt.reduction_ratio",
+                self.qdatt.reduction_ratio.to_string(),
+                format!("at most {narrow}, the narrowest map"),
+            );
         }
         if self.bert.max_position_embeddings < self.max_query_len {
             let expected = format!("at least max_query_len ({})", self.max_query_len);

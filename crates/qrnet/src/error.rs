@@ -74,7 +74,9 @@ pub enum Error {
         reason: String,
     },
     /// A compiled query that belongs to another model.
-    #[error("{path}: compiled for model {found}, but this model is {expected}; compile the query again with this model")]
+    #[error(
+        "{path}: compiled for model {found}, but this model is {expected}; compile the query again with this model"
+    )]
     ForeignQuery {
         /// The `query.safetensors` file.
         path: PathBuf,
@@ -116,7 +118,11 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Config { .. } | Self::ConfigSyntax { .. } | Self::Query { .. } | Self::ForeignQuery { .. } | Self::Unsupported(_)
+            Self::Config { .. }
+                | Self::ConfigSyntax { .. }
+                | Self::Query { .. }
+                | Self::ForeignQuery { .. }
+                | Self::Unsupported(_)
         )
     }
 }

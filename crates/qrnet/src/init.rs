@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
@@ -19,6 +20,8 @@ use crate::params::{Init, ParamSpec, trainable};
 /// Only where the device cannot hold the tensors.
 pub fn parameters(config: &Config, seed: u64, device: &Device) -> Result<BTreeMap<String, Tensor>> {
     trainable(config)
+        .collect::<Vec<_>>()
+        .into_par_iter()
         .map(|spec| {
             let tensor = Tensor::from_vec(draw(&spec, seed), spec.shape.as_slice(), device)?;
             Ok((spec.name, tensor))

@@ -93,7 +93,13 @@ impl FrameModel {
     }
 
     /// The two coarsest levels of the neck, `[B, N_i, C]` each.
-    pub(crate) fn levels(&self, image: &Tensor, gates: &[Gates], plan: &CanvasPlan, pass: &mut Pass) -> Result<[Tensor; 2]> {
+    pub(crate) fn levels(
+        &self,
+        image: &Tensor,
+        gates: &[Gates],
+        plan: &CanvasPlan,
+        pass: &mut Pass,
+    ) -> Result<[Tensor; 2]> {
         let (backbone_gates, neck_gates) = gates.split_at(self.stages);
         let maps = self.backbone.forward(image, &plan.windows, backbone_gates, pass)?;
         let mut levels = self.neck.forward(&maps, &plan.windows.grids(), neck_gates, pass)?;

@@ -30,7 +30,13 @@ impl Neck {
     ///
     /// # Shapes
     /// `maps[i] [B, H_i*W_i, C_i]` with `grids[i]` → five times `[B, N_i, out]`.
-    pub(crate) fn forward(&self, maps: &[Tensor], grids: &[Grid], gates: &[Gates], pass: &mut Pass) -> Result<Vec<Tensor>> {
+    pub(crate) fn forward(
+        &self,
+        maps: &[Tensor],
+        grids: &[Grid],
+        gates: &[Gates],
+        pass: &mut Pass,
+    ) -> Result<Vec<Tensor>> {
         let mut levels = Vec::with_capacity(maps.len() + 1);
         for (i, (lateral, map)) in self.laterals.iter().zip(maps).enumerate() {
             let level = lateral.forward(map)?;
@@ -79,9 +85,9 @@ fn mean_pool2(x: &Tensor, grid: Grid) -> Result<Tensor> {
 fn every_second(x: &Tensor, grid: Grid) -> Result<Tensor> {
     let (batch, _, channels) = x.dims3()?;
     let Grid { h, w } = grid.half();
-    x.reshape((batch * h, 2, w, 2, channels))?
-        .narrow(1, 0, 1)?
-        .narrow(3, 0, 1)?
-        .contiguous()?
-        .reshape((batch, h * w, channels))
+    x.reshape((batch * h, 2, w, 2, channels))?.narrow(1, 0, 1)?.narrow(3, 0, 1)?.contiguous()?.reshape((
+        batch,
+        h * w,
+        channels,
+    ))
 }

@@ -214,11 +214,17 @@ impl Table {
         self.norm(Part::Query, &format!("{root}.embeddings.LayerNorm"), width);
         for layer in 0..bert.num_hidden_layers {
             let l = format!("{root}.encoder.layer.{layer}");
-            for name in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"] {
+            for name in ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
+            {
                 self.linear(Part::Query, &format!("{l}.{name}"), (width, width), LinearInit::Bert);
             }
             self.norm(Part::Query, &format!("{l}.attention.output.LayerNorm"), width);
-            self.linear(Part::Query, &format!("{l}.intermediate.dense"), (width, bert.intermediate_size), LinearInit::Bert);
+            self.linear(
+                Part::Query,
+                &format!("{l}.intermediate.dense"),
+                (width, bert.intermediate_size),
+                LinearInit::Bert,
+            );
             self.linear(Part::Query, &format!("{l}.output.dense"), (bert.intermediate_size, width), LinearInit::Bert);
             self.norm(Part::Query, &format!("{l}.output.LayerNorm"), width);
         }

@@ -82,7 +82,9 @@ impl Pass {
     }
 
     fn mask(&mut self, x: &Tensor, rate: f64, shape: Vec<usize>) -> Result<Tensor> {
-        let Some(rng) = self.rng.as_mut().filter(|_| rate > 0.0) else { return Ok(x.clone()) };
+        let Some(rng) = self.rng.as_mut().filter(|_| rate > 0.0) else {
+            return Ok(x.clone());
+        };
         let kept = 1.0 / (1.0 - rate);
         let count = shape.iter().product();
         let values: Vec<f32> = (0..count).map(|_| if rng.random::<f64>() < rate { 0.0 } else { kept as f32 }).collect();

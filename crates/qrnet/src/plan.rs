@@ -64,6 +64,11 @@ impl CanvasPlan {
         self.levels[level]
     }
 
+    /// Canvas pixels per token side at level `level`.
+    pub fn stride(&self, level: usize) -> usize {
+        self.patch_size << level
+    }
+
     /// Number of levels.
     pub fn level_count(&self) -> usize {
         self.levels.len()
@@ -77,11 +82,15 @@ impl CanvasPlan {
     /// # Errors
     /// The mask is not of this canvas.
     pub fn level_mask(&self, mask: &Tensor, level: usize) -> Result<Tensor> {
-        let stride = self.patch_size << level;
+        let stride = self.stride(level);
         let Grid { h, w } = self.levels[level];
         let batch = mask.dim(0)?;
         let mask = mask.to_dtype(DType::U8)?;
-        mask.reshape((batch, h, stride, w, stride))?.narrow(2, 0, 1)?.narrow(4, 0, 1)?.contiguous()?.reshape((batch, h * w))
+        mask.reshape((batch, h, stride, w, stride))?
+            .narrow(2, 0, 1)?
+            .narrow(4, 0, 1)?
+            .contiguous()?
+            .reshape((batch, h * w))
     }
 
     /// Masks of the two coarsest levels side by side, `[B, N]`.
@@ -108,12 +117,8 @@ fn position_rows(config: &Config, canvas: Canvas) -> (Vec<u32>, BoxFrame) {
         rows.extend((0..inner.h).flat_map(|y| (0..inner.w).map(move |x| first + (y0 + y) * outer.w + x0 + x)));
         first += outer.len();
     }
-    let frame = BoxFrame {
-        left: -(left as f64),
-        top: -(top as f64),
-        width: table.width as f64,
-        height: table.height as f64,
-    };
+    let frame =
+        BoxFrame { left: -(left as f64), top: -(top as f64), width: table.width as f64, height: table.height as f64 };
     (rows.into_iter().map(|row| row as u32).collect(), frame)
 }
 

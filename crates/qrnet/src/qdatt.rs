@@ -112,8 +112,11 @@ impl GateGenerators {
     }
 
     fn generate(&self, text: &Tensor, pass: &mut Pass) -> Result<Gates> {
-        let gates =
-            Gates { fc1: self.fc1.generate(text)?, fc2: self.fc2.generate(text)?, spatial: self.spatial.generate(text)? };
+        let gates = Gates {
+            fc1: self.fc1.generate(text)?,
+            fc2: self.fc2.generate(text)?,
+            spatial: self.spatial.generate(text)?,
+        };
         for (part, matrix) in ["channel_fc1", "channel_fc2", "spatial"].into_iter().zip(gates.tensors()) {
             pass.tap(|| format!("{}.dyn.{part}", self.name), &matrix.flatten_from(1)?);
         }

@@ -54,7 +54,8 @@ fn keys(table: &toml::Table, prefix: &str, visit: &mut dyn FnMut(String)) {
 fn unknown_key(text: &str, path: &str, known: &BTreeSet<String>) -> String {
     let key = path.rsplit('.').next().unwrap_or(path);
     let line = line_of_key(text, key).map_or(String::new(), |n| format!("line {n}: "));
-    let hint = nearest(path, known.iter().map(String::as_str)).map_or(String::new(), |k| format!("; did you mean `{k}`?"));
+    let hint =
+        nearest(path, known.iter().map(String::as_str)).map_or(String::new(), |k| format!("; did you mean `{k}`?"));
     format!("{line}unknown key `{path}`{hint}")
 }
 
@@ -73,6 +74,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 
 fn line_of_key(text: &str, key: &str) -> Option<usize> {
     let names = |line: &str| line.split('=').next().is_some_and(|left| left.trim() == key);
-    let opens = |line: &str| line.trim().trim_matches(['[', ']']).rsplit('.').next() == Some(key) && line.trim().starts_with('[');
+    let opens = |line: &str| {
+        line.trim().trim_matches(['[', ']']).rsplit('.').next() == Some(key) && line.trim().starts_with('[')
+    };
     text.lines().position(|line| names(line) || opens(line)).map(|n| n + 1)
 }

@@ -92,7 +92,9 @@ impl Head {
         if let Some(keep) = &plan.keep {
             visual = visual.index_select(keep, 1)?;
         }
-        let expand = |x: &Tensor| if x.dim(0)? == batch { Ok(x.clone()) } else { x.broadcast_as((batch, x.dim(1)?, x.dim(2)?)) };
+        let expand = |x: &Tensor| {
+            if x.dim(0)? == batch { Ok(x.clone()) } else { x.broadcast_as((batch, x.dim(1)?, x.dim(2)?)) }
+        };
         let text_count = text.tokens.dim(1)?;
         let reg = self.reg_token.unsqueeze(0)?;
         let mut x = Tensor::cat(&[&expand(&reg)?, &expand(&text.tokens)?, &visual], 1)?;

@@ -59,7 +59,13 @@ impl Backbone {
     ///
     /// # Shapes
     /// `image [B, 3, H, W]` on the canvas of `windows`, `gates[i]` for stage `i` → `[B, H_i*W_i, C_i]` each.
-    pub(crate) fn forward(&self, image: &Tensor, windows: &Windows, gates: &[Gates], pass: &mut Pass) -> Result<Vec<Tensor>> {
+    pub(crate) fn forward(
+        &self,
+        image: &Tensor,
+        windows: &Windows,
+        gates: &[Gates],
+        pass: &mut Pass,
+    ) -> Result<Vec<Tensor>> {
         let mut x = self.embed(image)?;
         pass.tap_map(|| "patch_embed".into(), &x, windows.stage(0).grid())?;
         let mut maps = Vec::with_capacity(self.stages.len());
@@ -151,10 +157,11 @@ impl PatchMerging {
         let (batch, _, channels) = x.dims3()?;
         let Grid { h, w } = grid.half();
         // Order on channels: column parity slow, row parity fast (SPEC 2.3).
-        let merged = x
-            .reshape(vec![batch, h, 2, w, 2, channels])?
-            .permute(vec![0, 1, 3, 4, 2, 5])?
-            .reshape((batch, h * w, 4 * channels))?;
+        let merged = x.reshape(vec![batch, h, 2, w, 2, channels])?.permute(vec![0, 1, 3, 4, 2, 5])?.reshape((
+            batch,
+            h * w,
+            4 * channels,
+        ))?;
         self.reduction.forward(&self.norm.forward(&merged)?)
     }
 }

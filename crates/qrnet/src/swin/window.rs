@@ -79,9 +79,11 @@ impl StageWindows {
         if shifted {
             map = map.roll(-self.shift(), 1)?.roll(-self.shift(), 2)?;
         }
-        map.reshape(vec![batch, h / side, side, w / side, side, channels])?
-            .permute(vec![0, 1, 3, 2, 4, 5])?
-            .reshape((batch * self.count(), self.area(), channels))
+        map.reshape(vec![batch, h / side, side, w / side, side, channels])?.permute(vec![0, 1, 3, 2, 4, 5])?.reshape((
+            batch * self.count(),
+            self.area(),
+            channels,
+        ))
     }
 
     /// Undoes [`StageWindows::partition`] and crops the padding away.
@@ -115,9 +117,8 @@ fn shift_mask(padded: Grid, side: usize, device: &Device) -> Result<Tensor> {
     let mut values = Vec::with_capacity(padded.len() * area);
     for top in (0..padded.h).step_by(side) {
         for left in (0..padded.w).step_by(side) {
-            let labels: Vec<usize> = (0..area)
-                .map(|t| 3 * region(top + t / side, padded.h) + region(left + t % side, padded.w))
-                .collect();
+            let labels: Vec<usize> =
+                (0..area).map(|t| 3 * region(top + t / side, padded.h) + region(left + t % side, padded.w)).collect();
             for a in &labels {
                 values.extend(labels.iter().map(|b| if a == b { 0.0 } else { OTHER_REGION }));
             }

@@ -76,10 +76,15 @@ impl TensorFile {
         let nested = STATE_KEYS.iter().find_map(|key| PthTensors::new(path, Some(key)).ok());
         let tensors = nested.filter(|nested| !nested.tensor_infos().is_empty()).unwrap_or(top);
         if tensors.tensor_infos().is_empty() {
-            let reason = format!("holds no tensors, neither at the top nor under `{}` or `{}`", STATE_KEYS[0], STATE_KEYS[1]);
+            let reason =
+                format!("holds no tensors, neither at the top nor under `{}` or `{}`", STATE_KEYS[0], STATE_KEYS[1]);
             return Err(Error::file(path, reason));
         }
-        let shapes = tensors.tensor_infos().iter().map(|(name, info)| (name.clone(), info.layout.shape().dims().to_vec())).collect();
+        let shapes = tensors
+            .tensor_infos()
+            .iter()
+            .map(|(name, info)| (name.clone(), info.layout.shape().dims().to_vec()))
+            .collect();
         Self::new(path, shapes, Content::Pickle(tensors))
     }
 

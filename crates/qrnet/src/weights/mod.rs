@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::init;
 use crate::params::{Kind, ParamSpec, table};
+use crate::swin::relative_position_index;
 pub use file::TensorFile;
 
 /// Tensors by name, in name order.
@@ -42,7 +43,13 @@ pub struct Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} tensors loaded, {} ignored, {} at their initial value", self.loaded.len(), self.ignored.len(), self.initial.len())?;
+        writeln!(
+            f,
+            "{} tensors loaded, {} ignored, {} at their initial value",
+            self.loaded.len(),
+            self.ignored.len(),
+            self.initial.len()
+        )?;
         let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, reason) in &self.ignored {
             reasons.entry(reason).or_default().push(name);
@@ -194,6 +201,42 @@ fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> 
             Err(Error::MissingTensors { path: file.path().to_path_buf(), missing })
         }
     }
+}
+
+/// Writes safetensors, in full or not at all: into a neighbour first, then renamed.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save(tensors: &[(String, Tensor)], metadata: Option<HashMap<String, String>>, path: &Path) -> Result<()> {
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staged = tempfile::Builder::new().prefix(".tensors-").tempfile_in(parent).map_err(Error::io("create", path))?;
+    safetensors::serialize_to_file(views, metadata, staged.path()).map_err(|e| Error::file(path, e))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Temporary files are private; weights are not.
+        std::fs::set_permissions(staged.path(), std::fs::Permissions::from_mode(0o644))
+            .map_err(Error::io("write", path))?;
+    }
+    staged.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+    Ok(())
+}
+
+/// The reference's state dict: the parameters and the constants that PyTorch stores beside them.
+///
+/// # Errors
+/// Only where memory runs out.
+pub fn state_dict(config: &Config, tensors: &Tensors) -> Result<Vec<(String, Tensor)>> {
+    let index = relative_position_index(config.swin.window_size);
+    let constants = table(config).into_iter().filter(|spec| spec.kind == Kind::Buffer).map(|spec| {
+        let index = Tensor::new(index.as_slice(), &Device::Cpu)?.to_dtype(DType::I64)?.reshape(spec.shape)?;
+        Ok((spec.name, index))
+    });
+    let mut all = constants.collect::<Result<Vec<_>>>()?;
+    all.extend(tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())));
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(all)
 }
 
 /// A `VarBuilder` over tensors in memory.

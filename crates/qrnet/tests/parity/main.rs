@@ -4,6 +4,9 @@
 //! directory's `tiny.json`, and every tensor and gradient that is present there is checked, so that another set of the
 //! same layout, with other sizes and fewer tensors, can be put in its place.
 
+mod compiled;
 mod forward;
 mod gradients;
+mod loading;
+mod preprocess;
 mod support;

@@ -95,6 +95,12 @@ fn case(name: String, mut golden: BTreeMap<String, Tensor>) -> Case {
 /// Largest absolute difference; shapes must agree.
 pub(crate) fn difference(ours: &Tensor, golden: &Tensor) -> f32 {
     assert_eq!(ours.dims(), golden.dims(), "shapes differ");
-    let flat = |t: &Tensor| t.to_dtype(DType::F32).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f32>()).expect("readable");
-    flat(ours).into_iter().zip(flat(golden)).map(|(a, b)| if a.is_nan() { f32::INFINITY } else { (a - b).abs() }).fold(0.0, f32::max)
+    let flat = |t: &Tensor| {
+        t.to_dtype(DType::F32).and_then(|t| t.flatten_all()).and_then(|t| t.to_vec1::<f32>()).expect("readable")
+    };
+    flat(ours)
+        .into_iter()
+        .zip(flat(golden))
+        .map(|(a, b)| if a.is_nan() { f32::INFINITY } else { (a - b).abs() })
+        .fold(0.0, f32::max)
 }

@@ -1,0 +1,277 @@
+//! The crate's front door: load a model, compile a sentence, ground pictures.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use candle_core::{Device, Tensor};
+
+use crate::config::{Canvas, Config};
+use crate::error::{Error, Result};
+use crate::fusion::compiled::HeadPlan;
+use crate::model::{FrameModel, QrNet, QueryModel};
+use crate::model_dir::ModelDir;
+use crate::params::Part;
+use crate::pass::Pass;
+use crate::plan::CanvasPlan;
+use crate::preprocess::{Letterboxed, Rect, Transform};
+use crate::query::{CompiledQuery, stack};
+use crate::text::tokenizer::QueryTokenizer;
+use crate::weights::{self, TensorFile, Tensors};
+
+/// A model ready to ground.
+///
+/// Thread-safe; grounding takes `&self`.
+pub struct Grounder {
+    config: Config,
+    digest: String,
+    trained: bool,
+    device: Device,
+    plan: CanvasPlan,
+    frame: FrameModel,
+    text: Option<TextSide>,
+    head_plans: Mutex<Vec<(Vec<bool>, Arc<HeadPlan>)>>,
+}
+
+struct TextSide {
+    model: QueryModel,
+    tokenizer: QueryTokenizer,
+}
+
+/// Where a picture shows what the query describes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grounding {
+    /// In pixels of the picture as grounded, clipped to it.
+    pub rect: Rect,
+    /// The model's raw answer: `(cx, cy, w, h)` in 0..1 of its box frame, the canvas unless the position table's is larger.
+    pub raw: [f32; 4],
+    /// Probability that the object is in the picture; only with a presence head.
+    pub presence: Option<f32>,
+}
+
+/// How many letterbox layouts keep their constants: one per picture shape in use.
+const CACHED_LAYOUTS: usize = 8;
+
+impl Grounder {
+    /// Loads a model directory whole: it can compile queries and ground.
+    ///
+    /// # Errors
+    /// A file is missing, damaged, or contradicts the configuration.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let dir = ModelDir::open(dir)?;
+        let (tensors, _) = weights::load(&dir.weights(), dir.config(), device)?;
+        let model = QrNet::new(dir.config(), &weights::builder(&tensors, device))?;
+        Self::assemble(
+            &dir,
+            model.frame,
+            Some(TextSide { model: model.query, tokenizer: dir.load_tokenizer()? }),
+            device,
+        )
+    }
+
+    /// Loads only what a frame needs: no text tower, no weight generators. Such a model grounds queries that were
+    /// compiled before, and keeps about a fifth of the full model in memory.
+    ///
+    /// # Errors
+    /// As [`Grounder::load`].
+    pub fn load_for_frames(dir: &Path, device: &Device) -> Result<Self> {
+        let dir = ModelDir::open(dir)?;
+        let file = TensorFile::open(&dir.weights())?;
+        weights::check(&file, dir.config(), |spec| spec.part == Part::Frame)?;
+        let frame = FrameModel::new(dir.config(), &weights::lazy_builder(file, device))?;
+        Self::assemble(&dir, frame, None, device)
+    }
+
+    fn assemble(dir: &ModelDir, frame: FrameModel, text: Option<TextSide>, device: &Device) -> Result<Self> {
+        let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, frame, device)?;
+        grounder.trained = dir.trained();
+        grounder.text = text;
+        Ok(grounder)
+    }
+
+    /// Wraps weights in memory, for evaluation during training. `digest` names them in compiled queries.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn from_tensors(
+        config: &Config,
+        tensors: &Tensors,
+        tokenizer: QueryTokenizer,
+        digest: String,
+        device: &Device,
+    ) -> Result<Self> {
+        let model = QrNet::new(config, &weights::builder(tensors, device))?;
+        let mut grounder = Self::from_parts(config.clone(), digest, model.frame, device)?;
+        grounder.text = Some(TextSide { model: model.query, tokenizer });
+        Ok(grounder)
+    }
+
+    fn from_parts(config: Config, digest: String, mut frame: FrameModel, device: &Device) -> Result<Self> {
+        frame.freeze()?;
+        let plan = CanvasPlan::new(&config, config.canvas, device)?;
+        let (device, head_plans) = (device.clone(), Mutex::default());
+        Ok(Self { config, digest, trained: true, device, plan, frame, text: None, head_plans })
+    }
+
+    /// Sizes.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The canvas that pictures are letterboxed into.
+    pub fn canvas(&self) -> Canvas {
+        self.config.canvas
+    }
+
+    /// The digest that compiled queries carry.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// False where the weights are still as drawn from a seed: boxes then mean nothing.
+    pub fn trained(&self) -> bool {
+        self.trained
+    }
+
+    /// Frees text tower and weight generators once all queries are compiled.
+    pub fn drop_text(&mut self) {
+        self.text = None;
+    }
+
+    /// Compiles a sentence. What does not fit the model's length, and words it does not know, are warned of.
+    ///
+    /// # Errors
+    /// The sentence is empty or unreadable for the tokenizer, or the model was loaded for frames only.
+    pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
+        let Some(side) = &self.text else {
+            return Err(Error::Unsupported("this model was loaded for frames only and cannot compile a query".into()));
+        };
+        let encoded = side.tokenizer.encode(text)?;
+        if let Some(cut) = &encoded.cut {
+            tracing::warn!(
+                "query {text:?} is longer than the model's {} pieces; cut off: {cut:?}",
+                self.config.max_query_len - 2
+            );
+        }
+        if !encoded.unknown.is_empty() {
+            tracing::warn!("query {text:?}: the model's tokenizer does not know {:?}", encoded.unknown);
+        }
+        let count = encoded.ids.len();
+        let (ids, ignore) = side.tokenizer.pad_to_length(&encoded.ids);
+        let ids = Tensor::new(ids, &self.device)?.unsqueeze(0)?;
+        let ignore = Tensor::new(ignore, &self.device)?.unsqueeze(0)?;
+        let query = side.model.encode(&ids, &ignore, &mut Pass::eval())?;
+        let tokens = query.tokens.squeeze(0)?.narrow(0, 0, count)?.contiguous()?;
+        let qkv = self.frame.head.text_qkv(&tokens)?;
+        Ok(CompiledQuery::new(text.to_owned(), encoded.ids, self.digest.clone(), query.gates, tokens, qkv))
+    }
+
+    /// Reads a saved query of this model.
+    ///
+    /// # Errors
+    /// As [`CompiledQuery::load`].
+    pub fn load_query(&self, path: &Path) -> Result<CompiledQuery> {
+        CompiledQuery::load(path, &self.config, &self.digest, &self.device)
+    }
+
+    /// Grounds pictures, all with the same query.
+    ///
+    /// # Errors
+    /// The query belongs to another model, a picture is on another canvas, or the device fails.
+    pub fn ground(&self, pictures: &[&Letterboxed], query: &CompiledQuery) -> Result<Vec<Grounding>> {
+        self.ground_queries(pictures, &[query])
+    }
+
+    /// Grounds pictures, each with its own query.
+    ///
+    /// # Errors
+    /// As [`Grounder::ground`], and where there are not as many queries as pictures.
+    pub fn ground_each(&self, pictures: &[&Letterboxed], queries: &[&CompiledQuery]) -> Result<Vec<Grounding>> {
+        if pictures.len() != queries.len() {
+            return Err(Error::Unsupported(format!("{} queries for {} pictures", queries.len(), pictures.len())));
+        }
+        self.ground_queries(pictures, queries)
+    }
+
+    fn ground_queries(&self, pictures: &[&Letterboxed], queries: &[&CompiledQuery]) -> Result<Vec<Grounding>> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(foreign) = queries.iter().find(|query| query.model() != self.digest) {
+            let (path, found, expected) = ("(in memory)".into(), foreign.model().to_owned(), self.digest.clone());
+            return Err(Error::ForeignQuery { path, found, expected });
+        }
+        if let Some(other) = pictures.iter().find(|p| p.transform.canvas != self.config.canvas) {
+            let message = format!(
+                "a picture on canvas {} for a model with canvas {}",
+                other.transform.canvas, self.config.canvas
+            );
+            return Err(Error::Unsupported(message));
+        }
+        let image = Letterboxed::batch(pictures, &self.device)?;
+        let (gates, text) = stack(queries)?;
+        let levels = self.frame.levels(&image, &gates, &self.plan, &mut Pass::eval())?;
+        let visible: Vec<Vec<bool>> = pictures.iter().map(|p| self.plan.visible_tokens(&p.transform)).collect();
+        let same = visible.windows(2).all(|pair| pair[0] == pair[1]) && visible[0].contains(&true);
+        let (plan, ignore) = if same {
+            (self.head_plan(&visible[0])?, None)
+        } else {
+            let all = vec![true; visible[0].len()];
+            let flags: Vec<u8> = visible.iter().flatten().map(|&shown| u8::from(!shown)).collect();
+            (self.head_plan(&all)?, Some(Tensor::from_vec(flags, (pictures.len(), all.len()), &self.device)?))
+        };
+        let output = self.frame.head.forward_compiled(&levels, ignore.as_ref(), &text, &plan)?;
+        let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
+        let presence: Option<Vec<f32>> =
+            output.presence.map(|logit| crate::ops::sigmoid(&logit)?.to_vec1()).transpose()?;
+        Ok(boxes
+            .into_iter()
+            .zip(pictures)
+            .enumerate()
+            .map(|(i, (raw, picture))| {
+                let raw = [raw[0], raw[1], raw[2], raw[3]];
+                let rect = self.plan.box_to_picture(raw, &picture.transform);
+                Grounding { rect, raw, presence: presence.as_ref().map(|p| p[i]) }
+            })
+            .collect())
+    }
+
+    /// Constants of the head for the visual tokens in `visible`, from the cache or built now.
+    fn head_plan(&self, visible: &[bool]) -> Result<Arc<HeadPlan>> {
+        let mut cache = self.head_plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, plan)) = cache.iter().find(|(key, _)| key == visible) {
+            return Ok(Arc::clone(plan));
+        }
+        let keep =
+            visible.contains(&false).then(|| (0..visible.len() as u32).filter(|&i| visible[i as usize]).collect());
+        let plan = Arc::new(self.frame.head.plan(&self.plan.position_rows, keep, &self.device)?);
+        if cache.len() == CACHED_LAYOUTS {
+            cache.remove(0);
+        }
+        cache.push((visible.to_vec(), Arc::clone(&plan)));
+        Ok(plan)
+    }
+}
+
+impl CanvasPlan {
+    /// Which visual tokens lie on the picture: those whose top left pixel does, as the reference's nearest mask has it.
+    pub(crate) fn visible_tokens(&self, transform: &Transform) -> Vec<bool> {
+        let coarsest = self.level_count() - 1;
+        [coarsest - 1, coarsest]
+            .into_iter()
+            .flat_map(|level| {
+                let (grid, stride) = (self.level(level), self.stride(level));
+                (0..grid.len()).map(move |i| transform.shows(i % grid.w * stride, i / grid.w * stride))
+            })
+            .collect()
+    }
+
+    /// A predicted box in pixels of the picture, clipped to it.
+    pub fn box_to_picture(&self, [cx, cy, w, h]: [f32; 4], transform: &Transform) -> Rect {
+        let frame = self.box_frame();
+        let (cx, cy) = (f64::from(cx) * frame.width + frame.left, f64::from(cy) * frame.height + frame.top);
+        let (w, h) = (f64::from(w) * frame.width / 2.0, f64::from(h) * frame.height / 2.0);
+        let on_canvas = Rect { x0: cx - w, y0: cy - h, x1: cx + w, y1: cy + h };
+        let (width, height) = transform.grounded;
+        transform.from_canvas(&on_canvas).clipped(width as f64, height as f64)
+    }
+}

@@ -1,0 +1,150 @@
+//! A query compiled for one model: everything that depends on the text alone, so that no frame touches text weights.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::fusion::compiled::CompiledText;
+use crate::qdatt::Gates;
+use crate::weights::TensorFile;
+
+/// What a sentence becomes for one model: the generated gate matrices, the projected tokens of the real pieces and
+/// their q, k, v in the first fusion layer. Independent of the canvas; under 1.3 MB for the full model.
+#[derive(Debug, Clone)]
+pub struct CompiledQuery {
+    text: String,
+    ids: Vec<u32>,
+    model: String,
+    pub(crate) gates: Vec<Gates>,
+    /// `[n, d]`.
+    pub(crate) tokens: Tensor,
+    /// `[n, 3d]`.
+    pub(crate) qkv: Tensor,
+}
+
+const FORMAT: &str = "spotter.query/1";
+const GATE_PARTS: [&str; 3] = ["fc1", "fc2", "spatial"];
+
+impl CompiledQuery {
+    pub(crate) fn new(
+        text: String,
+        ids: Vec<u32>,
+        model: String,
+        gates: Vec<Gates>,
+        tokens: Tensor,
+        qkv: Tensor,
+    ) -> Self {
+        Self { text, ids, model, gates, tokens, qkv }
+    }
+
+    /// The sentence.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its piece ids, framing included, without padding.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Digest of the model that it was compiled for.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Writes `query.safetensors`, in full or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors: Vec<(String, Tensor)> = vec![
+            ("ids".into(), Tensor::new(self.ids.as_slice(), &Device::Cpu)?),
+            ("tokens".into(), self.tokens.clone()),
+            ("qkv".into(), self.qkv.clone()),
+        ];
+        for (i, gates) in self.gates.iter().enumerate() {
+            let named = GATE_PARTS.iter().zip(gates.tensors());
+            tensors.extend(named.map(|(part, tensor)| (format!("gates.{i}.{part}"), tensor.clone())));
+        }
+        let metadata = HashMap::from([
+            ("format".to_owned(), FORMAT.to_owned()),
+            ("text".to_owned(), self.text.clone()),
+            ("model".to_owned(), self.model.clone()),
+        ]);
+        crate::weights::save(&tensors, Some(metadata), path)
+    }
+
+    /// Reads a query that was compiled for the model with digest `model`.
+    ///
+    /// # Errors
+    /// The file is no compiled query, belongs to another model, or holds tensors of other sizes.
+    pub fn load(path: &Path, config: &Config, model: &str, device: &Device) -> Result<Self> {
+        let file = TensorFile::open(path)?;
+        let mut metadata = file.metadata()?;
+        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return Err(Error::file(path, format!("is no compiled query, expected format {FORMAT} in its header")));
+        }
+        let mut text =
+            |key: &str| metadata.remove(key).ok_or_else(|| Error::file(path, format!("lacks `{key}` in its header")));
+        let (found, sentence) = (text("model")?, text("text")?);
+        if found != model {
+            return Err(Error::ForeignQuery { path: path.to_path_buf(), found, expected: model.to_owned() });
+        }
+        let get = |name: &str, shape: &[usize]| -> Result<Tensor> {
+            let tensor = file.load(name, device)?;
+            if tensor.dims() != shape {
+                let (path, name) = (path.to_path_buf(), name.to_owned());
+                return Err(Error::Shape { path, name, found: tensor.dims().to_vec(), expected: shape.to_vec() });
+            }
+            Ok(tensor)
+        };
+        let ids: Vec<u32> = file.load("ids", &Device::Cpu)?.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?;
+        let (count, d) = (ids.len(), config.vl.hidden_dim);
+        let backbone = (0..config.stages()).map(|stage| config.stage_channels(stage));
+        let neck = (0..config.stages() - 1).map(|_| config.neck.out_channels);
+        let gates = backbone
+            .chain(neck)
+            .enumerate()
+            .map(|(i, channels)| {
+                let hidden = config.gate_width(channels);
+                Ok(Gates {
+                    fc1: get(&format!("gates.{i}.fc1"), &[1, channels + 1, hidden])?,
+                    fc2: get(&format!("gates.{i}.fc2"), &[1, hidden + 1, channels])?,
+                    spatial: get(&format!("gates.{i}.spatial"), &[1, channels + 1, 1])?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let (tokens, qkv) = (get("tokens", &[count, d])?, get("qkv", &[count, 3 * d])?);
+        Ok(Self { text: sentence, ids, model: found, gates, tokens, qkv })
+    }
+}
+
+/// Several queries side by side, one per picture; shorter ones are padded.
+pub(crate) fn stack(queries: &[&CompiledQuery]) -> candle_core::Result<(Vec<Gates>, CompiledText)> {
+    let longest = queries.iter().map(|q| q.ids.len()).max().unwrap_or(0);
+    let pad = |pick: fn(&CompiledQuery) -> &Tensor| -> candle_core::Result<Tensor> {
+        let padded: Vec<Tensor> = queries
+            .iter()
+            .map(|query| pick(query).pad_with_zeros(0, 0, longest - query.ids.len()))
+            .collect::<candle_core::Result<_>>()?;
+        Tensor::stack(&padded, 0)
+    };
+    let (tokens, qkv) = (pad(|q| &q.tokens)?, pad(|q| &q.qkv)?);
+    let ignore = if queries.iter().all(|query| query.ids.len() == longest) {
+        None
+    } else {
+        let flags: Vec<u8> = queries.iter().flat_map(|q| (0..longest).map(|i| u8::from(i >= q.ids.len()))).collect();
+        Some(Tensor::from_vec(flags, (queries.len(), longest), tokens.device())?)
+    };
+    let first = queries.first().map_or(0, |query| query.gates.len());
+    let gates = match queries {
+        [only] => only.gates.clone(),
+        _ => (0..first)
+            .map(|i| Gates::stack(&queries.iter().map(|query| &query.gates[i]).collect::<Vec<_>>()))
+            .collect::<candle_core::Result<_>>()?,
+    };
+    Ok((gates, CompiledText { tokens, qkv, ignore }))
+}
