@@ -1,6 +1,7 @@
 //! QRNet (Query-modulated Refinement Network, CVPR 2022) on candle: a picture and a sentence in, a box out.
 pub mod config;
 pub mod error;
+pub mod files;
 pub mod fusion;
 mod grounder;
 pub mod init;

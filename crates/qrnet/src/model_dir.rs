@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::text::tokenizer::QueryTokenizer;
 use crate::weights::{self, Tensors};
 
@@ -160,7 +161,7 @@ impl ModelDir {
             let reason = if replace { "exists and is no model directory" } else { "exists already" };
             return Err(Error::Unsupported(format!("{}: {reason}; name a new folder or remove it", path.display())));
         }
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = files::parent(path);
         std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         let staged =
             tempfile::Builder::new().prefix(".model-").tempdir_in(parent).map_err(Error::io("create", parent))?;

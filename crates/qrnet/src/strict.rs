@@ -26,7 +26,9 @@ pub fn toml<T: Strict>(text: &str, file: &str) -> Result<T> {
     let given: toml::Table = toml::from_str(text).map_err(|e| syntax(&e))?;
     let example = toml::Table::try_from(T::example()).map_err(|e| fail(e.to_string()))?;
     let (mut known, mut found) = (BTreeSet::new(), Vec::new());
-    keys(&example, "", &mut |path| drop(known.insert(path)));
+    keys(&example, "", &mut |path| {
+        known.insert(path);
+    });
     keys(&given, "", &mut |path| found.push(path));
     if let Some(path) = found.into_iter().find(|path| !known.contains(path)) {
         return Err(fail(unknown_key(text, &path, &known)));

@@ -128,7 +128,7 @@ fn shift_mask(padded: Grid, side: usize, device: &Device) -> Result<Tensor> {
 }
 
 /// For every pair of tokens of a window, the row of the relative position table: `[area * area]`, query slow.
-pub fn relative_position_index(side: usize) -> Vec<u32> {
+pub(crate) fn relative_position_index(side: usize) -> Vec<u32> {
     let area = side * side;
     let span = 2 * side - 1;
     let mut index = Vec::with_capacity(area * area);

@@ -13,6 +13,7 @@ use candle_nn::var_builder::SimpleBackend;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::init;
 use crate::params::{Kind, ParamSpec, table};
 use crate::swin::relative_position_index;
@@ -209,18 +210,12 @@ fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> 
 /// The file cannot be written.
 pub fn save(tensors: &[(String, Tensor)], metadata: Option<HashMap<String, String>>, path: &Path) -> Result<()> {
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let staged = tempfile::Builder::new().prefix(".tensors-").tempfile_in(parent).map_err(Error::io("create", path))?;
+    let staged = tempfile::Builder::new()
+        .prefix(".tensors-")
+        .tempfile_in(files::parent(path))
+        .map_err(Error::io("create", path))?;
     safetensors::serialize_to_file(views, metadata, staged.path()).map_err(|e| Error::file(path, e))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private; weights are not.
-        std::fs::set_permissions(staged.path(), std::fs::Permissions::from_mode(0o644))
-            .map_err(Error::io("write", path))?;
-    }
-    staged.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-    Ok(())
+    files::publish(staged, path).map_err(Error::io("write", path))
 }
 
 /// The reference's state dict: the parameters and the constants that PyTorch stores beside them.

@@ -1,0 +1,58 @@
+//! `spotter convert` as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Turn a checkpoint into a model directory and back.
+///
+/// A checkpoint (the reference's .pth, or safetensors with its names) becomes a model directory:
+///   spotter convert model_best.pth --config qrnet-swin-s-l20 --tokenizer vocab.txt --out models/qrnet
+///
+/// A model directory becomes one safetensors file with the reference's names:
+///   spotter convert models/qrnet --out qrnet.safetensors
+///
+/// Without a checkpoint, weights are drawn from a seed, over which a detector (mmdetection) and a BERT directory can
+/// be laid:
+///   spotter convert --random 7 --config small --out models/untrained
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct ConvertArgs {
+    /// A checkpoint or a model directory.
+    #[arg(value_name = "INPUT", required_unless_present = "random", conflicts_with = "random")]
+    pub input: Option<PathBuf>,
+    /// Draw all weights from this seed.
+    #[arg(long, value_name = "SEED")]
+    pub random: Option<u64>,
+    /// With --random: take backbone and lateral convolutions from this detector checkpoint.
+    #[arg(long, value_name = "FILE", requires = "random")]
+    pub detector: Option<PathBuf>,
+    /// With --random: take the text tower from this Hugging Face BERT directory.
+    #[arg(long, value_name = "DIR", requires = "random")]
+    pub bert: Option<PathBuf>,
+    /// The sizes: a TOML file, or the name of a variant in configs/model (qrnet-swin-s-l20, qrnet-swin-s-l40, small,
+    /// tiny). Needed for all but a model directory.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub config: Option<String>,
+    /// tokenizer.json or vocab.txt. Without it, --random takes the BERT directory's, else one over single characters.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// The model directory or safetensors file to write.
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// Element type on disk.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Precision,
+    /// Replace what stands at --out.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Element type of weights on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 4 bytes, exact.
+    F32,
+    /// 2 bytes; boxes move by up to a thousandth of the canvas.
+    F16,
+}

@@ -1,0 +1,38 @@
+//! `spotter ground` as typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Ground pictures: one JSON line (schema spotter.frame/1) per picture on standard output.
+///
+/// Example:
+///   spotter ground street.jpg --query "the bicycle on the left" --model models/mine --out found.png
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct GroundArgs {
+    /// PNG, JPEG, BMP or WebP files.
+    #[arg(value_name = "PICTURE", required = true)]
+    pub pictures: Vec<PathBuf>,
+    /// What to look for, in words.
+    #[arg(long, value_name = "TEXT", required_unless_present = "compiled_query", conflicts_with = "compiled_query")]
+    pub query: Option<String>,
+    /// A query that was compiled before with --save-query: the text tower is then not loaded.
+    #[arg(long, value_name = "FILE")]
+    pub compiled_query: Option<PathBuf>,
+    /// Write the compiled query here.
+    #[arg(long, value_name = "FILE", conflicts_with = "compiled_query")]
+    pub save_query: Option<PathBuf>,
+    /// The model directory.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Draw the box: a PNG file for one picture, an existing folder for several.
+    #[arg(long, value_name = "FILE.png")]
+    pub out: Option<PathBuf>,
+    /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.
+    #[arg(long, value_name = "P")]
+    pub threshold: Option<f32>,
+    /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+}

@@ -1,0 +1,7 @@
+//! From arguments as typed to settings as meant: resolved, checked, and the only thing that travels on.
+
+mod model;
+mod run;
+
+pub use model::{load_model, model_variant, threshold};
+pub use run::RunSettings;

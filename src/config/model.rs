@@ -1,0 +1,86 @@
+//! Models, devices and thresholds as the command line names them.
+
+use std::path::Path;
+
+use candle_core::Device;
+use qrnet::{Config, Grounder};
+
+use crate::error::{Error, Result};
+
+const VARIANTS: [(&str, &str); 4] = [
+    ("qrnet-swin-s-l20", include_str!("../../configs/model/qrnet-swin-s-l20.toml")),
+    ("qrnet-swin-s-l40", include_str!("../../configs/model/qrnet-swin-s-l40.toml")),
+    ("small", include_str!("../../configs/model/small.toml")),
+    ("tiny", include_str!("../../configs/model/tiny.toml")),
+];
+
+/// Sizes by file or by the name of a variant that ships with the program.
+///
+/// # Errors
+/// Neither such a file nor such a variant, or a file that holds no valid sizes.
+pub fn model_variant(name: &str) -> Result<Config> {
+    if let Some((_, text)) = VARIANTS.iter().find(|(variant, _)| *variant == name) {
+        return Ok(Config::from_toml(text, name)?);
+    }
+    if Path::new(name).exists() {
+        return Ok(Config::from_toml_file(Path::new(name))?);
+    }
+    let names: Vec<&str> = VARIANTS.iter().map(|(variant, _)| *variant).collect();
+    let hint =
+        qrnet::strict::nearest(name, names.iter().copied()).map_or(String::new(), |n| format!("; did you mean {n}?"));
+    Err(Error::Usage(format!("--config {name}: is neither a file nor one of {}{hint}", names.join(", "))))
+}
+
+/// The device that `--device` names.
+fn device(name: &str) -> Result<Device> {
+    let usage = |reason: String| Error::Usage(format!("--device {name}: {reason}"));
+    let cuda = |index: usize| {
+        if !cfg!(feature = "cuda") {
+            return Err(usage("this build has no CUDA; build with --features cuda, or use cpu".into()));
+        }
+        Device::new_cuda(index).map_err(|e| usage(format!("is not there: {e}")))
+    };
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => cuda(0),
+        "auto" if cfg!(feature = "cuda") => Ok(cuda(0).unwrap_or(Device::Cpu)),
+        "auto" => Ok(Device::Cpu),
+        other => match other.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(index)) => cuda(index),
+            _ => Err(usage("expected cpu, cuda, cuda:N or auto".into())),
+        },
+    }
+}
+
+/// Loads a model directory; `frames_only` leaves text tower and generators out.
+///
+/// # Errors
+/// The directory or the device is unusable.
+pub fn load_model(path: &Path, device_name: &str, frames_only: bool) -> Result<Grounder> {
+    let device = device(device_name)?;
+    let grounder = if frames_only { Grounder::load_for_frames(path, &device)? } else { Grounder::load(path, &device)? };
+    if !grounder.trained() {
+        tracing::warn!("the weights of {} are untrained: its boxes mean nothing", path.display());
+    }
+    Ok(grounder)
+}
+
+/// Presence below this is "not here".
+const DEFAULT_THRESHOLD: f32 = 0.5;
+
+/// The threshold for a model: none without a presence head.
+///
+/// # Errors
+/// A threshold outside 0..1, or one for a model that cannot say "not here".
+pub fn threshold(typed: Option<f32>, grounder: &Grounder) -> Result<Option<f32>> {
+    match typed {
+        Some(value) if !(0.0..=1.0).contains(&value) => {
+            Err(Error::Usage(format!("--threshold {value}: expected a probability from 0 to 1")))
+        }
+        Some(value) if !grounder.config().presence => Err(Error::Usage(format!(
+            "--threshold {value}: this model has no presence head, so it cannot say \"not here\""
+        ))),
+        Some(value) => Ok(Some(value)),
+        None => Ok(grounder.config().presence.then_some(DEFAULT_THRESHOLD)),
+    }
+}

@@ -1,0 +1,92 @@
+//! The program's error type. Every variant names the thing, its value and what was expected.
+
+use std::path::{Path, PathBuf};
+
+/// What can end a verb.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The model, a query or a picture.
+    #[error(transparent)]
+    Model(#[from] qrnet::Error),
+    /// A file could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A pipeline description that GStreamer cannot build.
+    #[error("pipeline {name}: {reason}")]
+    Pipeline {
+        /// File or built-in name.
+        name: String,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// The source failed: never an end of stream.
+    #[error("{code}: source {name}: {reason}")]
+    Source {
+        /// Stable code for programs.
+        code: &'static str,
+        /// The source, credentials removed.
+        name: String,
+        /// The element's own words.
+        reason: String,
+    },
+    /// An output failed.
+    #[error("output {name}: {reason}")]
+    Output {
+        /// The output.
+        name: String,
+        /// The element's own words.
+        reason: String,
+    },
+    /// The grounding worker failed.
+    #[error("grounding failed: {0}")]
+    Worker(String),
+    /// Interrupted by the user; what was written is whole.
+    #[error("interrupted")]
+    Interrupted,
+    /// Several pictures or files failed; each was reported.
+    #[error("{failed} of {total} {what} failed")]
+    Partial {
+        /// How many failed.
+        failed: usize,
+        /// Out of how many.
+        total: usize,
+        /// Pictures, files.
+        what: &'static str,
+    },
+}
+
+/// The program's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err` on file operations.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// 2 for wrong use, 130 after Ctrl-C, 1 for everything that failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Pipeline { .. } => 2,
+            Self::Model(error) if error.is_usage() => 2,
+            Self::Interrupted => 130,
+            _ => 1,
+        }
+    }
+
+    /// Whether whoever read our output went away: no reason to complain.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}

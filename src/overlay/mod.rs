@@ -1,0 +1,45 @@
+//! Drawing: a box and a caption as small pictures to blend over a frame.
+//!
+//! Each [`Tile`] is a rectangle of premultiplied BGRA that lies inside the frame, so that only the pixels under the
+//! drawing are touched. Colours: measured boxes are yellow on black, a missing object is said in grey.
+
+mod composition;
+mod tile;
+
+use qrnet::preprocess::Rect;
+
+pub use composition::{attach_tiles, blend_rgb};
+pub use tile::{Tile, caption_tile, frame_tiles};
+
+use crate::error::Result;
+
+/// What to draw on one frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Annotation {
+    /// The box, in pixels of the frame; none for "not here".
+    pub rect: Option<Rect>,
+    /// The sentence.
+    pub query: String,
+    /// Probability that the object is there.
+    pub presence: Option<f32>,
+}
+
+impl Annotation {
+    /// The caption's text.
+    pub fn caption(&self) -> String {
+        let presence = self.presence.map(|p| format!(" {:.0} %", 100.0 * p)).unwrap_or_default();
+        let prefix = if self.rect.is_some() { "" } else { "not here: " };
+        format!("{prefix}{}{presence}", self.query)
+    }
+
+    /// The tiles of this annotation on a frame of `width` x `height` pixels.
+    ///
+    /// # Errors
+    /// The drawing library fails, out of memory for one.
+    pub fn tiles(&self, width: usize, height: usize) -> Result<Vec<Tile>> {
+        let caption = caption_tile(&self.caption(), self.rect.as_ref(), width, height)?;
+        let mut tiles = self.rect.as_ref().map_or_else(Vec::new, |rect| frame_tiles(rect, width, height));
+        tiles.push(caption);
+        Ok(tiles)
+    }
+}

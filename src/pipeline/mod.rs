@@ -1,0 +1,110 @@
+//! Pipeline descriptions: TOML files with launch lines, and holes that are filled after parsing.
+//!
+//! A hole such as `{uri}` stands only as a whole property value. It is taken out of the launch text before GStreamer
+//! parses it and set on the parsed element, so that no value, however hostile, can become launch syntax.
+
+mod launch;
+
+use gstreamer as gst;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+pub use launch::{Hole, build};
+
+/// One part of a pipeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Part {
+    /// gst-launch syntax with holes.
+    pub launch: String,
+}
+
+/// A file in `pipelines/`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PipelineFile {
+    /// From the address to raw video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Part>,
+    /// From raw video to wherever it goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sink: Vec<Part>,
+}
+
+impl qrnet::strict::Strict for PipelineFile {
+    fn example() -> Self {
+        let part = Part { launch: String::new() };
+        Self { source: Some(part.clone()), sink: vec![part] }
+    }
+}
+
+/// The pipelines that ship with the program, by name.
+pub const BUILT_IN: [(&str, &str); 2] =
+    [("file", include_str!("../../pipelines/file.toml")), ("mp4", include_str!("../../pipelines/mp4.toml"))];
+
+impl PipelineFile {
+    /// Reads a description; `name` is named in errors.
+    ///
+    /// # Errors
+    /// Not TOML, an unknown key, or neither source nor sink.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        let file: Self = qrnet::strict::toml(text, name)?;
+        if file.source.is_none() && file.sink.is_empty() {
+            return Err(Error::Pipeline { name: name.into(), reason: "has neither a [source] nor a [[sink]]".into() });
+        }
+        Ok(file)
+    }
+
+    /// A pipeline that ships with the program.
+    ///
+    /// # Errors
+    /// No such name.
+    pub fn built_in(name: &str) -> Result<Self> {
+        let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        let found = BUILT_IN.iter().find(|(candidate, _)| *candidate == name);
+        let (name, text) = found.ok_or_else(|| Error::Pipeline {
+            name: name.into(),
+            reason: format!("is not built in, expected one of {}", names.join(", ")),
+        })?;
+        Self::parse(text, name)
+    }
+
+    /// Builds the source part.
+    ///
+    /// # Errors
+    /// There is none, or GStreamer cannot build it.
+    pub fn build_source(&self, name: &str, holes: &[Hole]) -> Result<gst::Bin> {
+        let part = self.source.as_ref();
+        let part = part.ok_or_else(|| Error::Pipeline { name: name.into(), reason: "has no [source]".into() })?;
+        build(name, &part.launch, holes, gst::PadDirection::Src)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_builds_with_its_holes() {
+        gst::init().expect("GStreamer starts");
+        let holes = [
+            Hole::new("uri", "file:///nowhere.mp4"),
+            Hole::new("location", "/nowhere/out.mp4"),
+            Hole::new("pad_right", "0"),
+            Hole::new("pad_bottom", "-1"),
+        ];
+        for (name, _) in BUILT_IN {
+            let file = PipelineFile::built_in(name).expect("parses");
+            if file.source.is_some() {
+                file.build_source(name, &holes).expect("builds");
+            }
+            for part in &file.sink {
+                build(name, &part.launch, &holes, gst::PadDirection::Sink).expect("builds");
+            }
+        }
+    }
+
+    #[test]
+    fn misspelt_keys_are_named() {
+        let message = PipelineFile::parse("[source]\nlaunhc = \"x\"\n", "mine.toml").expect_err("misspelt").to_string();
+        assert_eq!(message, "mine.toml: line 2: unknown key `source.launhc`; did you mean `source.launch`?");
+    }
+}

@@ -1,0 +1,58 @@
+//! The frame books: every decoded frame is accounted for exactly once.
+
+use serde::Serialize;
+
+use super::Status;
+
+/// Counts per source and connection. Carried boxes are counted apart from the statuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Books {
+    /// Frames that came out of the decoder.
+    pub decoded: u64,
+    /// With a measured box.
+    #[serde(rename = "box")]
+    pub boxed: u64,
+    /// Measured, object not there.
+    pub absent: u64,
+    /// Forwarded unmeasured.
+    pub skipped: u64,
+    /// Not forwarded.
+    pub dropped: u64,
+    /// Failed.
+    pub error: u64,
+    /// Frames that carry an earlier frame's box.
+    pub carried: u64,
+}
+
+impl Books {
+    /// Enters what became of one frame.
+    pub fn enter(&mut self, status: Status) {
+        match status {
+            Status::Box => self.boxed += 1,
+            Status::Absent => self.absent += 1,
+            Status::Skipped => self.skipped += 1,
+            Status::Dropped => self.dropped += 1,
+            Status::Error => self.error += 1,
+        }
+    }
+
+    /// Frames whose fate is entered.
+    pub fn entered(&self) -> u64 {
+        self.boxed + self.absent + self.skipped + self.dropped + self.error
+    }
+
+    /// True when every decoded frame is accounted for.
+    pub fn closed(&self) -> bool {
+        self.decoded == self.entered()
+    }
+}
+
+impl std::fmt::Display for Books {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} frames: {} box, {} absent, {} skipped, {} dropped, {} error",
+            self.decoded, self.boxed, self.absent, self.skipped, self.dropped, self.error
+        )
+    }
+}

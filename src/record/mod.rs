@@ -1,0 +1,224 @@
+//! What goes out about frames and about the run: `spotter.frame/1` and `spotter.event/1`, one JSON object a line.
+
+mod books;
+mod writer;
+
+use serde::{Serialize, Serializer};
+
+use qrnet::preprocess::Rect;
+
+pub use books::Books;
+pub use writer::JsonLines;
+
+/// Schema name of frame records.
+pub const FRAME_SCHEMA: &str = "spotter.frame/1";
+/// Schema name of events.
+pub const EVENT_SCHEMA: &str = "spotter.event/1";
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The object was found.
+    Box,
+    /// The object is not in the picture.
+    Absent,
+    /// Forwarded without being measured.
+    Skipped,
+    /// Not forwarded.
+    Dropped,
+    /// Could not be measured.
+    Error,
+}
+
+/// Size of the picture as grounded.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Resolution {
+    /// Pixels.
+    pub width: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Degrees clockwise that were applied after decoding.
+    pub rotation: u32,
+    /// Pixel aspect ratio, width over height; not applied to boxes.
+    pub par: f64,
+}
+
+/// A box in pixels of the picture as grounded, top left corner and size.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PixelBox {
+    /// Left edge.
+    #[serde(serialize_with = "pixels")]
+    pub x: f64,
+    /// Top edge.
+    #[serde(serialize_with = "pixels")]
+    pub y: f64,
+    /// Width.
+    #[serde(serialize_with = "pixels")]
+    pub w: f64,
+    /// Height.
+    #[serde(serialize_with = "pixels")]
+    pub h: f64,
+}
+
+impl From<Rect> for PixelBox {
+    fn from(rect: Rect) -> Self {
+        Self { x: rect.x0, y: rect.y0, w: rect.width(), h: rect.height() }
+    }
+}
+
+/// A box over width and height of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct NormBox {
+    /// Left edge, 0..1.
+    #[serde(serialize_with = "shares")]
+    pub x: f64,
+    /// Top edge, 0..1.
+    #[serde(serialize_with = "shares")]
+    pub y: f64,
+    /// Width, 0..1.
+    #[serde(serialize_with = "shares")]
+    pub w: f64,
+    /// Height, 0..1.
+    #[serde(serialize_with = "shares")]
+    pub h: f64,
+}
+
+impl NormBox {
+    /// `rect` over the size of its picture.
+    pub fn new(rect: &Rect, resolution: &Resolution) -> Self {
+        let (w, h) = (resolution.width as f64, resolution.height as f64);
+        Self { x: rect.x0 / w, y: rect.y0 / h, w: rect.width() / w, h: rect.height() / h }
+    }
+}
+
+/// Milliseconds that a frame spent on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// Waiting in queues.
+    #[serde(serialize_with = "milliseconds")]
+    pub queue: f64,
+    /// Letterbox and model.
+    #[serde(serialize_with = "milliseconds")]
+    pub ground: f64,
+    /// From the decoder to the record.
+    #[serde(serialize_with = "milliseconds")]
+    pub total: f64,
+}
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FrameRecord<'a> {
+    /// [`FRAME_SCHEMA`].
+    pub schema: &'static str,
+    /// One id per run.
+    pub run_id: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// Gap-free counter per source.
+    pub seq: u64,
+    /// Index in the file, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_index: Option<u64>,
+    /// Stream time in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pts_ns: Option<u64>,
+    /// Wall-clock capture time; null for files.
+    pub capture_unix_ns: Option<u64>,
+    /// Where the capture time comes from.
+    pub clock: &'static str,
+    /// The picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<Resolution>,
+    /// The sentence.
+    pub query: &'a str,
+    /// Counts up when the query changes while running.
+    pub query_rev: u32,
+    /// What became of the frame.
+    pub status: Status,
+    /// True when the verdict was measured on this very frame.
+    pub measured: bool,
+    /// Why it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'a str>,
+    /// After smoothing; null without a box.
+    #[serde(rename = "box")]
+    pub boxed: Option<PixelBox>,
+    /// Before smoothing; null without a box.
+    pub box_raw: Option<PixelBox>,
+    /// `boxed` over the picture's size; null without a box.
+    pub box_norm: Option<NormBox>,
+    /// Probability that the object is in the picture; left out where the model has no presence head.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "probability")]
+    pub presence: Option<f32>,
+    /// Time spent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<Latency>,
+}
+
+/// Something that happened to the source or the run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Event<'a> {
+    /// [`EVENT_SCHEMA`].
+    pub schema: &'static str,
+    /// One id per run.
+    pub run_id: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind<'a>,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind<'a> {
+    /// The first frame arrived.
+    SourceUp {
+        /// Its picture.
+        resolution: Resolution,
+    },
+    /// The run is over.
+    End {
+        /// What became of the frames.
+        books: Books,
+        /// Code and message where it did not end by itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+}
+
+/// A new id, different for every run: start time and process.
+pub fn run_id() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", since.as_micros(), std::process::id())
+}
+
+fn rounded<S: Serializer>(value: f64, unit: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((value * unit).round() / unit)
+}
+
+// `serialize_with` hands over references.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn pixels<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    rounded(*value, 100.0, serializer)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn shares<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    rounded(*value, 1e5, serializer)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref)]
+fn milliseconds<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    rounded(*value, 100.0, serializer)
+}
+
+#[expect(clippy::ref_option)]
+fn probability<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => rounded(f64::from(*value), 1e4, serializer),
+        None => serializer.serialize_none(),
+    }
+}

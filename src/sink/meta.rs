@@ -1,0 +1,148 @@
+//! The verdict as metadata on the frame's own buffer.
+//!
+//! A found object is a `GstVideoRegionOfInterestMeta` of type [`ROI_TYPE`] with a `detection` structure; in addition
+//! every forwarded frame carries a `GstCustomMeta` named [`FRAME_META`], so that "not here" can be told from "not
+//! looked at". The copy is shallow: the pixels stay where the decoder put them.
+
+use gstreamer as gst;
+use gstreamer_video as gst_video;
+use qrnet::preprocess::Rect;
+
+use crate::overlay::Annotation;
+use crate::record::NormBox;
+use crate::stage::{Frame, Outcome};
+
+/// `roi_type` of our regions.
+pub const ROI_TYPE: &str = "spotter";
+/// Name of the custom meta that every forwarded frame carries.
+pub const FRAME_META: &str = "SpotterFrameMeta";
+const DETECTION: &str = "detection";
+
+/// A shallow copy of the frame's buffer with the verdict on it.
+pub fn annotate(frame: &Frame, outcome: &Outcome, query: &str, query_rev: u32) -> gst::Buffer {
+    register();
+    let mut buffer = frame.buffer.copy();
+    let writable = buffer.make_mut();
+    let (status, presence) = match outcome {
+        Outcome::Box { presence, .. } => ("box", *presence),
+        Outcome::Absent { presence } => ("absent", Some(*presence)),
+        Outcome::Dropped { .. } => ("dropped", None),
+        Outcome::Error { .. } => ("error", None),
+    };
+    if let Ok(mut meta) = gst::meta::CustomMeta::add(writable, FRAME_META) {
+        let structure = meta.mut_structure();
+        structure.set("status", status);
+        structure.set("seq", frame.seq);
+        structure.set("query", query);
+        structure.set("query-rev", query_rev);
+        structure.set("measured", matches!(outcome, Outcome::Box { .. } | Outcome::Absent { .. }));
+        if let Some(presence) = presence {
+            structure.set("presence", f64::from(presence));
+        }
+    }
+    if let Outcome::Box { rect, presence } = outcome {
+        // Edges are rounded, then subtracted: neighbouring boxes stay neighbours.
+        let edge = |value: f64| value.round().max(0.0) as u32;
+        let (x, y) = (edge(rect.x0), edge(rect.y0));
+        let size = (edge(rect.x1) - x, edge(rect.y1) - y);
+        let mut meta = gst_video::VideoRegionOfInterestMeta::add(writable, ROI_TYPE, (x, y, size.0, size.1));
+        let norm = NormBox::new(rect, &frame.resolution());
+        let mut detection = gst::Structure::builder(DETECTION)
+            .field("query", query)
+            .field("x_min", norm.x)
+            .field("y_min", norm.y)
+            .field("x_max", norm.x + norm.w)
+            .field("y_max", norm.y + norm.h)
+            .build();
+        if let Some(presence) = presence {
+            detection.set("presence", f64::from(*presence));
+        }
+        meta.add_param(detection);
+    }
+    buffer
+}
+
+/// Reads back from a buffer what is to be drawn on it. `None` for a frame without a measured verdict.
+pub fn annotation(buffer: &gst::BufferRef) -> Option<Annotation> {
+    let frame = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
+    let structure = frame.structure();
+    let query = structure.get::<String>("query").ok()?;
+    let presence = structure.get::<f64>("presence").ok().map(|p| p as f32);
+    match structure.get::<&str>("status").ok()? {
+        "absent" => Some(Annotation { rect: None, query, presence }),
+        "box" => {
+            let mut regions = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
+            let (x, y, w, h) = regions.find(|region| region.roi_type() == ROI_TYPE)?.rect();
+            let (x, y) = (f64::from(x), f64::from(y));
+            let rect = Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) };
+            Some(Annotation { rect: Some(rect), query, presence })
+        }
+        _ => None,
+    }
+}
+
+fn register() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| gst::meta::CustomMeta::register_simple(FRAME_META));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn frame() -> Frame {
+        gst::init().expect("GStreamer starts");
+        let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, 320, 240).build().expect("a format");
+        let buffer = gst::Buffer::with_size(info.size()).expect("memory");
+        Frame {
+            seq: 7,
+            buffer,
+            info: Arc::new(info),
+            rotation: 0,
+            stream_time: None,
+            running_time: None,
+            arrived: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn the_box_rides_the_same_memory() {
+        let frame = frame();
+        let rect = Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 };
+        let outcome = Outcome::Box { rect, presence: Some(0.75) };
+        let annotated = annotate(&frame, &outcome, "the red car", 1);
+        let address = |buffer: &gst::BufferRef| buffer.peek_memory(0).as_ptr();
+        assert_eq!(address(&annotated), address(&frame.buffer), "no pixel was copied");
+        assert!(
+            frame.buffer.meta::<gst_video::VideoRegionOfInterestMeta>().is_none(),
+            "the decoder's buffer is untouched"
+        );
+
+        let region = annotated.meta::<gst_video::VideoRegionOfInterestMeta>().expect("a region");
+        assert_eq!((region.roi_type(), region.rect()), ("spotter", (10, 21, 41, 39)));
+        let detection = region.param("detection").expect("a detection");
+        assert_eq!(detection.get::<&str>("query"), Ok("the red car"));
+        assert_eq!(detection.get::<f64>("presence"), Ok(0.75));
+        assert!((detection.get::<f64>("x_min").expect("a number") - 10.4 / 320.0).abs() < 1e-12);
+        assert!((detection.get::<f64>("y_max").expect("a number") - 60.2 / 240.0).abs() < 1e-12);
+        let read = annotation(&annotated).expect("an annotation");
+        assert_eq!(read.caption(), "the red car 75 %");
+        assert_eq!(read.rect, Some(Rect { x0: 10.0, y0: 21.0, x1: 51.0, y1: 60.0 }));
+    }
+
+    #[test]
+    fn absence_has_no_region_but_is_said() {
+        let annotated = annotate(&frame(), &Outcome::Absent { presence: 0.1 }, "a dog", 1);
+        assert!(annotated.meta::<gst_video::VideoRegionOfInterestMeta>().is_none());
+        assert_eq!(annotation(&annotated).expect("an annotation").caption(), "not here: a dog 10 %");
+        let failed = Outcome::Error { cause: "picture", message: String::new() };
+        assert_eq!(
+            annotation(&annotate(&frame(), &failed, "a dog", 1)),
+            None,
+            "nothing is claimed of an unmeasured frame"
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! Where annotated frames go: metadata on the frame's own buffer, and the output pipeline behind it.
+
+mod meta;
+mod pipeline;
+
+pub use meta::{FRAME_META, ROI_TYPE, annotate, annotation};
+pub use pipeline::Output;

@@ -1,0 +1,41 @@
+//! One decoded frame.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gstreamer as gst;
+use gstreamer_video as gst_video;
+
+use crate::record::Resolution;
+
+/// A decoded frame as the source handed it over. The buffer is shared, never written.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Gap-free counter of the source.
+    pub seq: u64,
+    /// The decoder's buffer.
+    pub buffer: gst::Buffer,
+    /// Format, size, colour.
+    pub info: Arc<gst_video::VideoInfo>,
+    /// Degrees clockwise that were applied after decoding.
+    pub rotation: u32,
+    /// `segment.to_stream_time(pts)`.
+    pub stream_time: Option<gst::ClockTime>,
+    /// `segment.to_running_time(pts)`: what the output pipeline's clock counts.
+    pub running_time: Option<gst::ClockTime>,
+    /// When it left the decoder.
+    pub arrived: Instant,
+}
+
+impl Frame {
+    /// Size of the picture as grounded.
+    pub fn resolution(&self) -> Resolution {
+        let par = self.info.par();
+        Resolution {
+            width: self.info.width() as usize,
+            height: self.info.height() as usize,
+            rotation: self.rotation,
+            par: f64::from(par.numer()) / f64::from(par.denom()),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `spotter check`: is a model directory whole?
+
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::Device;
+use qrnet::params::{Part, trainable};
+use qrnet::preprocess::{Letterboxer, RgbView};
+use qrnet::weights::{self, TensorFile};
+use qrnet::{Grounder, ModelDir};
+
+use crate::cli::CheckArgs;
+use crate::error::{Error, Result};
+
+/// # Errors
+/// Something is missing, damaged or contradicts something else.
+pub(super) fn run(args: &CheckArgs) -> Result<()> {
+    let dir = ModelDir::open(&args.model)?;
+    let config = dir.config();
+    let file = TensorFile::open(&dir.weights())?;
+    weights::check(&file, config, |_| true)?;
+    dir.load_tokenizer()?;
+    let count = |wanted: &dyn Fn(Part) -> bool| -> usize {
+        trainable(config).filter(|spec| wanted(spec.part)).map(|spec| spec.shape.iter().product::<usize>()).sum()
+    };
+    let digest = if args.deep { dir.verify_digest()? } else { dir.digest()? };
+    let mut text = format!(
+        "model       {}\nparameters  {} ({} of them at frame time)\ncanvas      {}\nquery       up to {} pieces\npresence    {}\nweights     {}\ndigest      {digest}{}\n",
+        args.model.display(),
+        count(&|_| true),
+        count(&|part| part == Part::Frame),
+        config.canvas,
+        config.max_query_len - 2,
+        if config.presence { "yes" } else { "no head" },
+        if dir.trained() { "trained" } else { "untrained" },
+        if args.deep { ", verified" } else { "" },
+    );
+    if args.deep {
+        let [cx, cy, w, h] = ground_grey(&args.model)?;
+        text.push_str(&format!("grounding   a grey picture gives {cx:.4} {cy:.4} {w:.4} {h:.4}\n"));
+    }
+    let out = Path::new("-");
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", out))
+}
+
+/// Reads every weight and runs it.
+fn ground_grey(model: &Path) -> Result<[f32; 4]> {
+    let grounder = Grounder::load(model, &Device::Cpu)?;
+    let canvas = grounder.canvas();
+    let grey = vec![128; 3 * canvas.width * canvas.height];
+    let view = RgbView::new(canvas.width, canvas.height, 3 * canvas.width, &grey)?;
+    let picture = Letterboxer::default().letterbox(&view, canvas)?;
+    let query = grounder.compile("a")?;
+    let raw = grounder.ground(&[&picture], &query)?[0].raw;
+    if raw.iter().all(|value| value.is_finite()) {
+        Ok(raw)
+    } else {
+        let reason = format!("a grey picture gives the box {raw:?}, expected finite numbers: the weights are damaged");
+        Err(qrnet::Error::File { path: model.to_path_buf(), reason }.into())
+    }
+}

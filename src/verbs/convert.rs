@@ -1,0 +1,109 @@
+//! `spotter convert`: checkpoints to model directories and back.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use qrnet::text::tokenizer::QueryTokenizer;
+use qrnet::weights::{self, Sources, Tensors};
+use qrnet::{Config, ModelDir, NewModel};
+
+use crate::cli::{ConvertArgs, Precision};
+use crate::config::model_variant;
+use crate::error::{Error, Result};
+
+/// # Errors
+/// The input is unusable, or the output cannot be written.
+pub(super) fn run(args: &ConvertArgs) -> Result<()> {
+    match (&args.input, args.random) {
+        (Some(input), _) if input.is_dir() => export(input, args),
+        (Some(input), _) => import(input, args),
+        (None, Some(seed)) => draw(seed, args),
+        (None, None) => Err(Error::Usage("convert: expected a checkpoint, a model directory or --random".into())),
+    }
+}
+
+fn config(args: &ConvertArgs) -> Result<Config> {
+    let name = args.config.as_deref();
+    model_variant(name.ok_or_else(|| Error::Usage("convert: --config is needed to know the model's sizes".into()))?)
+}
+
+/// A checkpoint becomes a model directory.
+fn import(input: &Path, args: &ConvertArgs) -> Result<()> {
+    let config = config(args)?;
+    let file = args.tokenizer.as_deref();
+    let file = file.ok_or_else(|| {
+        Error::Usage("convert: --tokenizer is needed: a checkpoint does not hold its vocabulary".into())
+    })?;
+    let tokenizer = tokenizer(file, &config)?;
+    let (tensors, report) = weights::load(input, &config, &Device::Cpu)?;
+    tracing::info!("{}: {}", input.display(), report.to_string().trim_end());
+    let origin =
+        format!("Converted from the checkpoint `{}`.", input.file_name().unwrap_or_default().to_string_lossy());
+    write(args, &config, &tensors, &tokenizer, &origin, true)
+}
+
+/// Seeded weights, over which sources are laid, become a model directory.
+fn draw(seed: u64, args: &ConvertArgs) -> Result<()> {
+    let config = config(args)?;
+    let beside = args
+        .bert
+        .as_ref()
+        .and_then(|dir| ["tokenizer.json", "vocab.txt"].map(|name| dir.join(name)).into_iter().find(|f| f.is_file()));
+    let tokenizer = match args.tokenizer.clone().or(beside) {
+        Some(file) => tokenizer(&file, &config)?,
+        None => QueryTokenizer::characters(config.max_query_len, config.bert.vocab_size)?,
+    };
+    let sources = Sources { detector: args.detector.as_deref(), text: args.bert.as_deref(), model: None };
+    let (tensors, report) = weights::initialise(&config, seed, sources, &Device::Cpu)?;
+    tracing::info!("{}", report.to_string().trim_end());
+    let origin = format!("Drawn from seed {seed}, **untrained**: its boxes mean nothing.");
+    write(args, &config, &tensors, &tokenizer, &origin, false)
+}
+
+fn tokenizer(file: &Path, config: &Config) -> Result<QueryTokenizer> {
+    Ok(QueryTokenizer::from_file(file, config.max_query_len, config.bert.vocab_size)?)
+}
+
+fn write(
+    args: &ConvertArgs,
+    config: &Config,
+    tensors: &Tensors,
+    tokenizer: &QueryTokenizer,
+    origin: &str,
+    trained: bool,
+) -> Result<()> {
+    let count: usize = tensors.values().map(candle_core::Tensor::elem_count).sum();
+    let card = format!(
+        "# A QRNet model\n\n{origin}\n\n- {count} parameters in {} tensors\n- canvas {}, queries of up to {} pieces\n- presence head: {}\n",
+        tensors.len(),
+        config.canvas,
+        config.max_query_len - 2,
+        if config.presence { "yes" } else { "no" },
+    );
+    let dtype = match args.dtype {
+        Precision::F32 => DType::F32,
+        Precision::F16 => DType::F16,
+    };
+    let new = NewModel { config, tensors, dtype, tokenizer, card: &card, trained };
+    let dir = ModelDir::write(&args.out, &new, args.force)?;
+    tracing::info!("{}: {count} parameters, digest {}", dir.path().display(), dir.digest()?);
+    Ok(())
+}
+
+/// A model directory becomes safetensors with the reference's names.
+fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
+    let dir = ModelDir::open(input)?;
+    let out: &PathBuf = &args.out;
+    let fail = |reason: &str| Err(Error::Usage(format!("--out {}: {reason}", out.display())));
+    if out.extension().is_none_or(|e| e != "safetensors") {
+        return fail("expected a name that ends in .safetensors");
+    }
+    if out.exists() && !args.force {
+        return fail("exists already; name another file or use --force");
+    }
+    let (tensors, _) = weights::load(&dir.weights(), dir.config(), &Device::Cpu)?;
+    let state = weights::state_dict(dir.config(), &tensors)?;
+    weights::save(&state, None, out)?;
+    tracing::info!("{}: {} tensors with the reference's names", out.display(), state.len());
+    Ok(())
+}

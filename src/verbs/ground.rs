@@ -1,0 +1,171 @@
+//! `spotter ground`: pictures in, records and drawings out.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use qrnet::preprocess::{Letterboxer, Picture, Rect};
+use qrnet::{CompiledQuery, Grounder};
+
+use crate::cli::GroundArgs;
+use crate::config::{load_model, threshold};
+use crate::error::{Error, Result};
+use crate::overlay::{Annotation, blend_rgb};
+use crate::record::{FRAME_SCHEMA, FrameRecord, JsonLines, Latency, NormBox, Resolution, Status, run_id};
+use crate::stage::{Outcome, verdict};
+
+/// Grounds pictures, one after the other. A picture that cannot be read is reported and does not stop the others.
+///
+/// # Errors
+/// The model or the query is unusable, or a picture failed.
+pub(super) fn run(args: &GroundArgs) -> Result<()> {
+    let target = args.out.as_deref().map(|out| DrawTarget::resolve(out, &args.pictures)).transpose()?;
+    let grounder = load_model(&args.model, &args.device, args.compiled_query.is_some())?;
+    let threshold = threshold(args.threshold, &grounder)?;
+    let query = match (&args.query, &args.compiled_query) {
+        (_, Some(file)) => grounder.load_query(file)?,
+        (text, None) => grounder.compile(text.as_deref().unwrap_or_default())?,
+    };
+    if let Some(file) = &args.save_query {
+        query.save(file)?;
+        tracing::info!("query saved to {}", file.display());
+    }
+    let job = Job { grounder: &grounder, query: &query, threshold, target, run_id: run_id() };
+    let mut records = JsonLines::create(Path::new("-"))?;
+    let mut letterboxer = Letterboxer::default();
+    let mut failed = 0;
+    for (seq, path) in args.pictures.iter().enumerate() {
+        let start = Instant::now();
+        match job.ground(path, &mut letterboxer) {
+            Ok((outcome, resolution)) => records.write(&job.record(seq, path, &outcome, Some(resolution), start))?,
+            Err(error @ Error::Model(qrnet::Error::Picture { .. } | qrnet::Error::Io { .. })) => {
+                failed += 1;
+                tracing::error!("{error}");
+                let outcome = Outcome::Error { cause: "decode", message: error.to_string() };
+                records.write(&job.record(seq, path, &outcome, None, start))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        failed => Err(Error::Partial { failed, total: args.pictures.len(), what: "pictures" }),
+    }
+}
+
+struct Job<'a> {
+    grounder: &'a Grounder,
+    query: &'a CompiledQuery,
+    threshold: Option<f32>,
+    target: Option<DrawTarget>,
+    run_id: String,
+}
+
+impl Job<'_> {
+    fn ground(&self, path: &Path, letterboxer: &mut Letterboxer) -> Result<(Outcome, Resolution)> {
+        let mut picture = Picture::open(path)?;
+        let letterboxed = letterboxer.letterbox(&picture.view()?, self.grounder.canvas())?;
+        let answers = self.grounder.ground(&[&letterboxed], self.query)?;
+        let outcome = verdict(&answers[0], self.threshold);
+        let (rect, presence) = found(&outcome);
+        if let Some(target) = &self.target {
+            let annotation = Annotation { rect: rect.copied(), query: self.query.text().to_owned(), presence };
+            let tiles = annotation.tiles(picture.width, picture.height)?;
+            blend_rgb(&mut picture.rgb, picture.width, &tiles);
+            write_png(&target.file(path), &picture)?;
+        }
+        let resolution = Resolution { width: picture.width, height: picture.height, rotation: 0, par: 1.0 };
+        Ok((outcome, resolution))
+    }
+
+    fn record<'b>(
+        &'b self,
+        seq: usize,
+        path: &'b Path,
+        outcome: &'b Outcome,
+        resolution: Option<Resolution>,
+        start: Instant,
+    ) -> FrameRecord<'b> {
+        let status = Status::from(outcome);
+        let (rect, presence) = found(outcome);
+        let spent = 1e3 * start.elapsed().as_secs_f64();
+        let cause = if let Outcome::Error { cause, .. } = outcome { Some(*cause) } else { None };
+        FrameRecord {
+            schema: FRAME_SCHEMA,
+            run_id: &self.run_id,
+            source: path.to_str().unwrap_or("(no UTF-8 path)"),
+            seq: seq as u64,
+            frame_index: None,
+            pts_ns: None,
+            capture_unix_ns: None,
+            clock: "file",
+            resolution,
+            query: self.query.text(),
+            query_rev: 1,
+            status,
+            measured: matches!(status, Status::Box | Status::Absent),
+            cause,
+            boxed: rect.map(|rect| (*rect).into()),
+            box_raw: rect.map(|rect| (*rect).into()),
+            box_norm: rect.zip(resolution.as_ref()).map(|(rect, resolution)| NormBox::new(rect, resolution)),
+            presence,
+            latency_ms: Some(Latency { queue: 0.0, ground: spent, total: spent }),
+        }
+    }
+}
+
+fn found(outcome: &Outcome) -> (Option<&Rect>, Option<f32>) {
+    match outcome {
+        Outcome::Box { rect, presence } => (Some(rect), *presence),
+        Outcome::Absent { presence } => (None, Some(*presence)),
+        Outcome::Dropped { .. } | Outcome::Error { .. } => (None, None),
+    }
+}
+
+/// Where drawings go.
+enum DrawTarget {
+    File(PathBuf),
+    Folder(PathBuf),
+}
+
+impl DrawTarget {
+    fn resolve(out: &Path, pictures: &[PathBuf]) -> Result<Self> {
+        let fail = |reason: &str| Err(Error::Usage(format!("--out {}: {reason}", out.display())));
+        if out.is_dir() {
+            return Ok(Self::Folder(out.to_path_buf()));
+        }
+        if pictures.len() > 1 {
+            return fail("for several pictures, expected an existing folder");
+        }
+        if out.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
+            return fail("expected a name that ends in .png");
+        }
+        let parent = qrnet::files::parent(out);
+        if !parent.is_dir() {
+            return fail("its folder does not exist");
+        }
+        Ok(Self::File(out.to_path_buf()))
+    }
+
+    fn file(&self, picture: &Path) -> PathBuf {
+        match self {
+            Self::File(file) => file.clone(),
+            Self::Folder(folder) => folder
+                .join(picture.file_stem().unwrap_or_else(|| std::ffi::OsStr::new("picture")))
+                .with_extension("png"),
+        }
+    }
+}
+
+/// Written in full or not at all.
+fn write_png(path: &Path, picture: &Picture) -> Result<()> {
+    let parent = qrnet::files::parent(path);
+    let staged = tempfile::Builder::new()
+        .prefix(".drawing-")
+        .suffix(".png")
+        .tempfile_in(parent)
+        .map_err(Error::io("create", path))?;
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    image::save_buffer(staged.path(), &picture.rgb, width, height, image::ExtendedColorType::Rgb8)
+        .map_err(|e| Error::io("write", path)(std::io::Error::other(e)))?;
+    qrnet::files::publish(staged, path).map_err(Error::io("write", path))
+}

@@ -1,0 +1,27 @@
+//! What the verbs do.
+
+mod check;
+mod convert;
+mod ground;
+mod run;
+
+use crate::cli::{Cli, Verb};
+use crate::config::RunSettings;
+use crate::error::Result;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever the verb reports.
+pub fn dispatch(cli: Cli) -> Result<()> {
+    match cli.verb {
+        Verb::Run(args) => {
+            gstreamer::init()
+                .map_err(|e| crate::Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+            run::run(&RunSettings::resolve(args)?)
+        }
+        Verb::Ground(args) => ground::run(&args),
+        Verb::Convert(args) => convert::run(&args),
+        Verb::Check(args) => check::run(&args),
+    }
+}

@@ -1,0 +1,277 @@
+//! `spotter run`: wires source, stage and output, and decides how the run ends.
+//!
+//! The thread that calls [`run`] supervises: pipelines, worker and signals report to it through one channel. However
+//! the run ends, frames that were handed over are entered in the books, files are finished, and no thread outlives it.
+
+mod deliver;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::config::{RunSettings, load_model, threshold};
+use crate::error::{Error, Result};
+use crate::source::{Report, Source};
+use crate::stage::{Grounding, Stage};
+use deliver::{Delivery, Names};
+
+/// What happens to a run.
+enum Message {
+    Source(Report),
+    Output(Report),
+    /// The model failed or panicked.
+    Worker(String),
+    /// Records or frames could not be written.
+    Sink(Error),
+    /// Every frame is delivered.
+    Drained,
+    /// Ctrl-C or SIGTERM.
+    Interrupt,
+}
+
+/// Messages that may wait; posting threads block beyond that.
+const MESSAGES: usize = 64;
+/// How long a source may take to its first frame.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the output may take to finish its files.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Stops the output pipeline at once, once there is one.
+type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
+
+/// Grounds a video.
+///
+/// # Errors
+/// The model, the source, an output or the worker failed, or the user interrupted. What was written until then is whole.
+pub(super) fn run(settings: &RunSettings) -> Result<()> {
+    let mut grounder = load_model(&settings.model, &settings.device, false)?;
+    let threshold = threshold(settings.threshold, &grounder)?;
+    let query = grounder.compile(&settings.query)?;
+    grounder.drop_text();
+
+    let (messages, inbox) = bounded(MESSAGES);
+    let signals = Signals::watch(messages.clone())?;
+    let failed = post(&messages, Message::Worker);
+    let grounding = Grounding { grounder: Arc::new(grounder), query, threshold };
+    let stage = Stage::start(grounding, failed).map_err(|e| Error::Worker(e.to_string()))?;
+    let source = Source::start(&settings.address, stage.input.clone(), post(&messages, Message::Source))?;
+    let names =
+        Names { run_id: crate::record::run_id(), source: settings.address.name.clone(), query: settings.query.clone() };
+    let stopper = OutputStopper::default();
+    let delivery = Delivery::new(names, settings, messages.clone(), Arc::clone(&stopper));
+    let verdicts = stage.output.clone();
+    let drained = post(&messages, |()| Message::Drained);
+    let deliverer = std::thread::Builder::new()
+        .name("deliver".into())
+        .spawn(move || {
+            let delivery = delivery.run(&verdicts);
+            drained(());
+            delivery
+        })
+        .map_err(|e| Error::Worker(e.to_string()))?;
+
+    let started = Instant::now();
+    let mut supervisor = Supervisor {
+        inbox,
+        stage_stop: Box::new(stage.stopper()),
+        output_stop: stopper,
+        verdict: Ok(()),
+        output_ended: false,
+    };
+    let decoded = supervisor.until_source_ends(source, settings);
+    for thread in stage.into_threads() {
+        supervisor.note_panic(thread.join());
+    }
+    supervisor.until_drained();
+    let delivery = deliverer.join();
+    let Ok(mut delivery) = delivery else {
+        supervisor.note_panic(delivery.map(drop));
+        return supervisor.verdict;
+    };
+    if let Some(output) = delivery.finish_output() {
+        supervisor.until_output_ends();
+        drop(output);
+    }
+    drop(signals);
+    let verdict = supervisor.verdict;
+    let books = delivery.close(decoded, verdict.as_ref().err())?;
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::info!("{books} in {seconds:.1} s ({:.1} frames/s)", books.decoded as f64 / seconds);
+    if !books.closed() {
+        tracing::error!("the books do not close: {} decoded, {} accounted for", books.decoded, books.entered());
+    }
+    match books.error {
+        0 => verdict,
+        failed => verdict.and(Err(Error::Partial { failed: failed as usize, total: decoded as usize, what: "frames" })),
+    }
+}
+
+/// A function that posts to the supervisor; a supervisor that is gone needs no more news.
+fn post<T>(
+    messages: &Sender<Message>,
+    wrap: impl Fn(T) -> Message + Send + Sync + 'static,
+) -> impl Fn(T) + Send + Sync + 'static {
+    let messages = messages.clone();
+    move |value| drop(messages.send(wrap(value)))
+}
+
+struct Supervisor {
+    inbox: Receiver<Message>,
+    stage_stop: Box<dyn Fn() + Send>,
+    output_stop: OutputStopper,
+    verdict: Result<()>,
+    output_ended: bool,
+}
+
+impl Supervisor {
+    /// Returns the number of decoded frames once no more come; the source is gone then.
+    fn until_source_ends(&mut self, source: Source, settings: &RunSettings) -> u64 {
+        let name = &settings.address.name;
+        let failed = |code, reason| Error::Source { code, name: name.clone(), reason };
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let waiting = source.decoded() == 0;
+            let message = if waiting {
+                self.inbox.recv_deadline(deadline)
+            } else {
+                self.inbox.recv().map_err(RecvTimeoutError::from)
+            };
+            match message {
+                Ok(Message::Source(Report::End)) => {
+                    if source.decoded() == 0 {
+                        self.fail(failed("SOURCE_NO_VIDEO", "ended without a video frame".into()));
+                    }
+                    break;
+                }
+                Ok(Message::Source(Report::Failed(reason))) => {
+                    self.fail(failed("SOURCE_FAILED", reason));
+                    break;
+                }
+                Ok(other) => {
+                    if self.handle(other) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if source.decoded() == 0 => {
+                    self.fail(failed("SOURCE_TIMEOUT", format!("no frame within {} s", START_TIMEOUT.as_secs())));
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let mut source = source;
+        source.stop();
+        source.decoded()
+    }
+
+    fn until_drained(&mut self) {
+        while let Ok(message) = self.inbox.recv() {
+            if matches!(message, Message::Drained) {
+                return;
+            }
+            self.handle(message);
+        }
+    }
+
+    fn until_output_ends(&mut self) {
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        while !self.output_ended {
+            match self.inbox.recv_deadline(deadline) {
+                Ok(message) => drop(self.handle(message)),
+                Err(_) => {
+                    let reason = format!("was not finished within {} s", FINISH_TIMEOUT.as_secs());
+                    self.fail(Error::Output { name: "video".into(), reason });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes note of a message; true where the run has to end.
+    fn handle(&mut self, message: Message) -> bool {
+        match message {
+            Message::Source(_) | Message::Drained => false,
+            Message::Output(Report::End) => {
+                self.output_ended = true;
+                false
+            }
+            Message::Output(Report::Failed(reason)) => {
+                self.abandon_output(Error::Output { name: "video".into(), reason })
+            }
+            Message::Sink(error) => self.abandon_output(error),
+            Message::Worker(reason) => {
+                self.fail(Error::Worker(reason));
+                true
+            }
+            Message::Interrupt => {
+                (self.stage_stop)();
+                self.fail(Error::Interrupted);
+                true
+            }
+        }
+    }
+
+    /// Nothing can be written any more: the rest of the frames need not be looked at.
+    fn abandon_output(&mut self, error: Error) -> bool {
+        (self.stage_stop)();
+        self.output_ended = true;
+        self.fail(error);
+        let stop = self.output_stop.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(stop) = stop.as_ref() {
+            stop();
+        }
+        true
+    }
+
+    /// The first failure is the run's; what follows from it is logged.
+    fn fail(&mut self, error: Error) {
+        if self.verdict.is_ok() {
+            self.verdict = Err(error);
+        } else {
+            tracing::debug!("after the first failure: {error}");
+        }
+    }
+
+    fn note_panic<T>(&mut self, joined: std::thread::Result<T>) {
+        if joined.is_err() {
+            self.fail(Error::Worker("a thread panicked".into()));
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM: the first finishes cleanly, the second ends the process at once.
+struct Signals {
+    handle: signal_hook::iterator::Handle,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Signals {
+    fn watch(messages: Sender<Message>) -> Result<Self> {
+        let fail = |e: std::io::Error| Error::Worker(format!("signals cannot be watched: {e}"));
+        let mut signals =
+            signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
+                .map_err(fail)?;
+        let handle = signals.handle();
+        let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for (count, _) in signals.forever().enumerate() {
+                if count > 0 {
+                    signal_hook::low_level::exit(i32::from(Error::Interrupted.exit_code()));
+                }
+                tracing::warn!("interrupted: finishing the files (once more ends at once)");
+                drop(messages.send(Message::Interrupt));
+            }
+        });
+        Ok(Self { handle, thread: Some(thread.map_err(fail)?) })
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
