@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// Turn a checkpoint into a model directory and back.
 ///
 /// A checkpoint (the reference's .pth, or safetensors with its names) becomes a model directory:
-///   spotter convert model_best.pth --config qrnet-swin-s-l20 --tokenizer vocab.txt --out models/qrnet
+///   spotter convert best.pth --config qrnet-swin-s-l20 --tokenizer vocab.txt --out models/qrnet
 ///
 /// A model directory becomes one safetensors file with the reference's names:
 ///   spotter convert models/qrnet --out qrnet.safetensors

@@ -43,8 +43,7 @@ fn device(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
         "cuda" => cuda(0),
-        "auto" if cfg!(feature = "cuda") => Ok(cuda(0).unwrap_or(Device::Cpu)),
-        "auto" => Ok(Device::Cpu),
+        "auto" => Ok(cuda(0).unwrap_or(Device::Cpu)),
         other => match other.strip_prefix("cuda:").map(str::parse) {
             Some(Ok(index)) => cuda(index),
             _ => Err(usage("expected cpu, cuda, cuda:N or auto".into())),

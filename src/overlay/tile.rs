@@ -36,7 +36,7 @@ pub fn frame_tiles(rect: &Rect, width: usize, height: usize) -> Vec<Tile> {
     let (x0, y0) = (edge(rect.x0, width - 1), edge(rect.y0, height - 1));
     let (x1, y1) = (edge(rect.x1, width).max(x0 + 1), edge(rect.y1, height).max(y0 + 1));
     // Three parts: a black rim on either side of the line keeps it visible on any ground.
-    let line = (width.min(height) / 200).max(1);
+    let line = (width.min(height) / 120).max(1);
     let bar = (3 * line).min(x1 - x0).min(y1 - y0);
     let bars = [
         (x0, y0, x1 - x0, bar),

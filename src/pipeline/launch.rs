@@ -41,7 +41,7 @@ pub fn build(name: &str, launch: &str, holes: &[Hole], end: gst::PadDirection) -
         if missing.is_empty() {
             fail(format!("{e} in: {launch}"))
         } else {
-            let names: Vec<&str> = missing.iter().map(|m| m.as_str()).collect();
+            let names: Vec<&str> = missing.iter().map(AsRef::as_ref).collect();
             fail(format!("needs the GStreamer element {}, which is not installed", names.join(", ")))
         }
     })?;

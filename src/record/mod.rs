@@ -215,7 +215,7 @@ fn milliseconds<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::E
     rounded(*value, 100.0, serializer)
 }
 
-#[expect(clippy::ref_option)]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
 fn probability<S: Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => rounded(f64::from(*value), 1e4, serializer),

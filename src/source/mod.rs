@@ -189,8 +189,8 @@ impl Delivery {
         };
         let frame = Frame {
             seq: self.decoded.load(Ordering::Acquire),
-            stream_time: at(|segment, pts| segment.to_stream_time(pts)),
-            running_time: at(|segment, pts| segment.to_running_time(pts)),
+            stream_time: at(gst::FormattedSegment::to_stream_time),
+            running_time: at(gst::FormattedSegment::to_running_time),
             info: Arc::clone(info),
             rotation: self.rotation.load(Ordering::Acquire),
             buffer,
@@ -270,7 +270,12 @@ pub(crate) fn forward_bus(pipeline: &gst::Pipeline, reports: impl Fn(Report) + S
                 let element = error.src().map(|s| s.name().to_string()).unwrap_or_default();
                 let debug =
                     error.debug().map(|d| format!(" ({})", d.lines().last().unwrap_or_default())).unwrap_or_default();
-                reports(Report::Failed(format!("{element}: {}{debug}", error.error())));
+                let reason = if error.error().matches(gst::CoreError::MissingPlugin) {
+                    format!("has no video that an installed plugin decodes{debug}")
+                } else {
+                    format!("{element}: {}{debug}", error.error())
+                };
+                reports(Report::Failed(reason));
             }
             gst::MessageView::Warning(warning) => {
                 tracing::warn!(

@@ -147,3 +147,6 @@ impl Stage {
         self.threads
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,23 +24,21 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
         trainable(config).filter(|spec| wanted(spec.part)).map(|spec| spec.shape.iter().product::<usize>()).sum()
     };
     let digest = if args.deep { dir.verify_digest()? } else { dir.digest()? };
-    let mut text = format!(
-        "model       {}\nparameters  {} ({} of them at frame time)\ncanvas      {}\nquery       up to {} pieces\npresence    {}\nweights     {}\ndigest      {digest}{}\n",
-        args.model.display(),
-        count(&|_| true),
-        count(&|part| part == Part::Frame),
-        config.canvas,
-        config.max_query_len - 2,
-        if config.presence { "yes" } else { "no head" },
-        if dir.trained() { "trained" } else { "untrained" },
-        if args.deep { ", verified" } else { "" },
-    );
+    let mut lines = vec![
+        format!("model       {}", args.model.display()),
+        format!("parameters  {} ({} of them at frame time)", count(&|_| true), count(&|part| part == Part::Frame)),
+        format!("canvas      {}", config.canvas),
+        format!("query       up to {} pieces", config.max_query_len - 2),
+        format!("presence    {}", if config.presence { "yes" } else { "no head" }),
+        format!("weights     {}", if dir.trained() { "trained" } else { "untrained" }),
+        format!("digest      {digest}{}", if args.deep { ", verified" } else { "" }),
+    ];
     if args.deep {
         let [cx, cy, w, h] = ground_grey(&args.model)?;
-        text.push_str(&format!("grounding   a grey picture gives {cx:.4} {cy:.4} {w:.4} {h:.4}\n"));
+        lines.push(format!("grounding   a grey picture gives {cx:.4} {cy:.4} {w:.4} {h:.4}"));
     }
-    let out = Path::new("-");
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", out))
+    let text = lines.join("\n") + "\n";
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", Path::new("-")))
 }
 
 /// Reads every weight and runs it.
@@ -50,7 +48,7 @@ fn ground_grey(model: &Path) -> Result<[f32; 4]> {
     let grey = vec![128; 3 * canvas.width * canvas.height];
     let view = RgbView::new(canvas.width, canvas.height, 3 * canvas.width, &grey)?;
     let picture = Letterboxer::default().letterbox(&view, canvas)?;
-    let query = grounder.compile("a")?;
+    let query = grounder.compile_framing()?;
     let raw = grounder.ground(&[&picture], &query)?[0].raw;
     if raw.iter().all(|value| value.is_finite()) {
         Ok(raw)

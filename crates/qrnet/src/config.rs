@@ -52,6 +52,7 @@ impl Grid {
     }
 
     /// The map at half the resolution (sizes are even on every valid canvas).
+    #[must_use]
     pub fn half(self) -> Self {
         Self { h: self.h / 2, w: self.w / 2 }
     }

@@ -142,9 +142,7 @@ impl Grounder {
     /// # Errors
     /// The sentence is empty or unreadable for the tokenizer, or the model was loaded for frames only.
     pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
-        let Some(side) = &self.text else {
-            return Err(Error::Unsupported("this model was loaded for frames only and cannot compile a query".into()));
-        };
+        let side = self.text_side()?;
         let encoded = side.tokenizer.encode(text)?;
         if let Some(cut) = &encoded.cut {
             tracing::warn!(
@@ -155,14 +153,32 @@ impl Grounder {
         if !encoded.unknown.is_empty() {
             tracing::warn!("query {text:?}: the model's tokenizer does not know {:?}", encoded.unknown);
         }
-        let count = encoded.ids.len();
-        let (ids, ignore) = side.tokenizer.pad_to_length(&encoded.ids);
+        self.compile_pieces(side, text, encoded.ids)
+    }
+
+    /// Compiles the empty sentence, only framing pieces: touches every weight of the text side whatever the vocabulary.
+    ///
+    /// # Errors
+    /// The model was loaded for frames only, or a device error.
+    pub fn compile_framing(&self) -> Result<CompiledQuery> {
+        let side = self.text_side()?;
+        self.compile_pieces(side, "", side.tokenizer.framing().to_vec())
+    }
+
+    fn text_side(&self) -> Result<&TextSide> {
+        let missing = "this model was loaded for frames only and cannot compile a query";
+        self.text.as_ref().ok_or_else(|| Error::Unsupported(missing.into()))
+    }
+
+    fn compile_pieces(&self, side: &TextSide, text: &str, pieces: Vec<u32>) -> Result<CompiledQuery> {
+        let count = pieces.len();
+        let (ids, ignore) = side.tokenizer.pad_to_length(&pieces);
         let ids = Tensor::new(ids, &self.device)?.unsqueeze(0)?;
         let ignore = Tensor::new(ignore, &self.device)?.unsqueeze(0)?;
         let query = side.model.encode(&ids, &ignore, &mut Pass::eval())?;
         let tokens = query.tokens.squeeze(0)?.narrow(0, 0, count)?.contiguous()?;
         let qkv = self.frame.head.text_qkv(&tokens)?;
-        Ok(CompiledQuery::new(text.to_owned(), encoded.ids, self.digest.clone(), query.gates, tokens, qkv))
+        Ok(CompiledQuery::new(text.to_owned(), pieces, self.digest.clone(), query.gates, tokens, qkv))
     }
 
     /// Reads a saved query of this model.

@@ -22,6 +22,7 @@ const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
 const CARD: &str = "README.md";
 const DIGEST_KEY: &str = "digest";
+const HEX: &[u8; 16] = b"0123456789abcdef";
 const TRAINED_KEY: &str = "trained";
 
 /// An existing model directory, its configuration read.
@@ -211,5 +212,10 @@ fn digest(config: &Config, weights: &Path, tokenizer: &Path) -> Result<String> {
             hasher.update(&buffer[..count]);
         }
     }
-    Ok(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    let mut text = String::with_capacity(32);
+    for byte in hasher.finalize().iter().take(16) {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    Ok(text)
 }

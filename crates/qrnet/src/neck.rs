@@ -46,8 +46,8 @@ impl Neck {
         for i in (1..levels.len()).rev() {
             levels[i - 1] = (&levels[i - 1] + upsample2(&levels[i], grids[i])?)?;
         }
-        for i in 0..levels.len() {
-            pass.tap(|| format!("neck.topdown{i}"), &levels[i]);
+        for (i, level) in levels.iter().enumerate() {
+            pass.tap(|| format!("neck.topdown{i}"), level);
         }
         for (i, gates) in gates.iter().enumerate() {
             pass.tap_map(|| format!("neck.down{i}.in"), &levels[i], grids[i])?;

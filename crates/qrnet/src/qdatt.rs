@@ -1,7 +1,7 @@
 //! QD-ATT: query-aware dynamic attention (SPEC section 3; QRNet, CVPR 2022, section 3.2).
 //!
 //! The text generates the weights of three small Linears; a channel gate and then a spatial gate scale the picture's
-//! tokens with them. Two halves live here: [`Generators`], read once per query, and [`Gates::apply`], read per frame.
+//! tokens with them. Two halves live here: `Generators`, read once per query, and `Gates::apply`, read per frame.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;

@@ -1,4 +1,5 @@
 //! The full-size model with seeded random weights: it runs, and what stays resident stays small.
+#![expect(clippy::print_stdout, reason = "the child process reports to its parent, and both to the log")]
 
 use std::path::Path;
 use std::process::Command;

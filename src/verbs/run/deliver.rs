@@ -84,9 +84,10 @@ impl Delivery {
         written?;
         if let Outcome::Error { message, .. } = &verdict.outcome {
             // One is said, all are in the records: a format that cannot be read fails on every frame.
-            match self.books.error {
-                1 => tracing::warn!("frame {}: {message}", verdict.frame.seq),
-                _ => tracing::debug!("frame {}: {message}", verdict.frame.seq),
+            if self.books.error == 1 {
+                tracing::warn!("frame {}: {message}", verdict.frame.seq);
+            } else {
+                tracing::debug!("frame {}: {message}", verdict.frame.seq);
             }
         }
         let Some(output) = &self.output else { return Ok(()) };

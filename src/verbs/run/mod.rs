@@ -35,7 +35,7 @@ const MESSAGES: usize = 64;
 /// How long a source may take to its first frame.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the output may take to finish its files.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
+const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Stops the output pipeline at once, once there is one.
 type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
@@ -81,14 +81,10 @@ pub(super) fn run(settings: &RunSettings) -> Result<()> {
     };
     let decoded = supervisor.until_source_ends(source, settings);
     for thread in stage.into_threads() {
-        supervisor.note_panic(thread.join());
+        supervisor.joined(thread.join());
     }
     supervisor.until_drained();
-    let delivery = deliverer.join();
-    let Ok(mut delivery) = delivery else {
-        supervisor.note_panic(delivery.map(drop));
-        return supervisor.verdict;
-    };
+    let Some(mut delivery) = supervisor.joined(deliverer.join()) else { return supervisor.verdict };
     if let Some(output) = delivery.finish_output() {
         supervisor.until_output_ends();
         drop(output);
@@ -97,7 +93,9 @@ pub(super) fn run(settings: &RunSettings) -> Result<()> {
     let verdict = supervisor.verdict;
     let books = delivery.close(decoded, verdict.as_ref().err())?;
     let seconds = started.elapsed().as_secs_f64();
-    tracing::info!("{books} in {seconds:.1} s ({:.1} frames/s)", books.decoded as f64 / seconds);
+    if decoded > 0 {
+        tracing::info!("{books} in {seconds:.1} s ({:.1} frames/s)", decoded as f64 / seconds);
+    }
     if !books.closed() {
         tracing::error!("the books do not close: {} decoded, {} accounted for", books.decoded, books.entered());
     }
@@ -178,14 +176,11 @@ impl Supervisor {
     fn until_output_ends(&mut self) {
         let deadline = Instant::now() + FINISH_TIMEOUT;
         while !self.output_ended {
-            match self.inbox.recv_deadline(deadline) {
-                Ok(message) => drop(self.handle(message)),
-                Err(_) => {
-                    let reason = format!("was not finished within {} s", FINISH_TIMEOUT.as_secs());
-                    self.fail(Error::Output { name: "video".into(), reason });
-                    return;
-                }
-            }
+            let Ok(message) = self.inbox.recv_deadline(deadline) else {
+                let reason = format!("was not finished within {} s", FINISH_TIMEOUT.as_secs());
+                return self.fail(Error::Output { name: "video".into(), reason });
+            };
+            self.handle(message);
         }
     }
 
@@ -234,10 +229,12 @@ impl Supervisor {
         }
     }
 
-    fn note_panic<T>(&mut self, joined: std::thread::Result<T>) {
-        if joined.is_err() {
+    /// Takes what a thread returned; a panic is a failure of the run.
+    fn joined<T>(&mut self, result: std::thread::Result<T>) -> Option<T> {
+        if result.is_err() {
             self.fail(Error::Worker("a thread panicked".into()));
         }
+        result.ok()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Fusion head (SPEC section 5): REG, text and visual tokens in a post-norm encoder, then an MLP to a box.
 //!
-//! [`Head::forward`] is the plain pass that training needs. [`compiled`] computes the same from what a compiled query
+//! `Head::forward` is the plain pass that training needs. `compiled` computes the same from what a compiled query
 //! and a fixed canvas leave over.
 
 pub(crate) mod compiled;

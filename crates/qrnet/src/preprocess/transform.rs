@@ -182,7 +182,7 @@ impl Transform {
     pub fn to_target(&self, rect: &Rect) -> [f64; 4] {
         let c = self.to_canvas(rect);
         let (w, h) = (self.canvas.width as f64, self.canvas.height as f64);
-        [(c.x0 + c.x1) / 2.0 / w, (c.y0 + c.y1) / 2.0 / h, c.width() / w, c.height() / h]
+        [f64::midpoint(c.x0, c.x1) / w, f64::midpoint(c.y0, c.y1) / h, c.width() / w, c.height() / h]
     }
 
     /// Whether the pixel of the canvas at column `x`, row `y` shows the picture.

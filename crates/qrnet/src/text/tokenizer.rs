@@ -98,6 +98,11 @@ impl QueryTokenizer {
         self.inner.to_string(true).map_err(|e| Error::file(Path::new("tokenizer.json"), e))
     }
 
+    /// The ids that frame every query.
+    pub fn framing(&self) -> [u32; 2] {
+        [self.cls, self.sep]
+    }
+
     /// The id that fills a query up to the model's length.
     pub fn pad(&self) -> u32 {
         self.pad

@@ -19,6 +19,9 @@ use crate::params::{Kind, ParamSpec, table};
 use crate::swin::relative_position_index;
 pub use file::TensorFile;
 
+/// Text in a safetensors header.
+pub type Metadata = Option<HashMap<String, String>>;
+
 /// Tensors by name, in name order.
 pub type Tensors = BTreeMap<String, Tensor>;
 
@@ -93,7 +96,7 @@ const UNKNOWN: &str = "no such tensor in the model";
 /// The file cannot be read, lacks a tensor, or holds one of another shape.
 pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, Report)> {
     let file = TensorFile::open(path)?;
-    let (tensors, mut report) = pick(&file, config, Some, device)?;
+    let (tensors, mut report) = pick(&file, config, keep_name, device)?;
     let missing: Vec<MissingTensor> = table(config)
         .into_iter()
         .filter(|spec| spec.kind == Kind::Parameter && !tensors.contains_key(&spec.name))
@@ -113,7 +116,7 @@ pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, R
 pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device) -> Result<(Tensors, Report)> {
     let mut tensors = init::parameters(config, seed, device)?;
     let mut report = Report::default();
-    let mut overlay = |path: &Path, rename: fn(String) -> Option<String>| -> Result<()> {
+    let mut overlay = |path: &Path, rename: fn(&str) -> Option<String>| -> Result<()> {
         let (found, part) = pick(&TensorFile::open(path)?, config, rename, device)?;
         if found.is_empty() {
             return Err(Error::file(path, "holds none of the tensors that this source should bring"));
@@ -130,7 +133,7 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
         overlay(&bert_weights(path)?, rename_bert)?;
     }
     if let Some(path) = sources.model {
-        overlay(path, Some)?;
+        overlay(path, keep_name)?;
     }
     report.loaded.sort();
     report.loaded.dedup();
@@ -138,15 +141,21 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
     Ok((tensors, report))
 }
 
+/// The reference's names are ours.
+#[expect(clippy::unnecessary_wraps, reason = "one of several renamings, of which others drop names")]
+fn keep_name(name: &str) -> Option<String> {
+    Some(name.to_owned())
+}
+
 /// mmdetection's names → the reference's; heads and output convolutions of the detector have no place in QRNet.
-fn rename_detector(name: String) -> Option<String> {
+fn rename_detector(name: &str) -> Option<String> {
     let keeps = ["backbone.", "neck.lateral_convs.", "rpn_head."];
     keeps.iter().any(|prefix| name.starts_with(prefix)).then(|| format!("visumodel.{name}"))
 }
 
 /// Hugging Face's names, with or without `bert.` in front, old or new LayerNorm names → the reference's.
-fn rename_bert(name: String) -> Option<String> {
-    let bare = name.strip_prefix("bert.").unwrap_or(&name);
+fn rename_bert(name: &str) -> Option<String> {
+    let bare = name.strip_prefix("bert.").unwrap_or(name);
     let ours = ["embeddings.", "encoder.", "pooler."].iter().any(|prefix| bare.starts_with(prefix));
     let bare = bare.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
     ours.then(|| format!("textmodel.bert.{bare}"))
@@ -168,14 +177,14 @@ fn bert_weights(path: &Path) -> Result<std::path::PathBuf> {
 fn pick(
     file: &TensorFile,
     config: &Config,
-    rename: fn(String) -> Option<String>,
+    rename: fn(&str) -> Option<String>,
     device: &Device,
 ) -> Result<(Tensors, Report)> {
     let specs: HashMap<String, ParamSpec> = table(config).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
     let mut tensors = Tensors::new();
     let mut report = Report::default();
     for name in file.names() {
-        let spec = rename(name.clone()).and_then(|target| specs.get(&target));
+        let spec = rename(&name).and_then(|target| specs.get(&target));
         match spec.map(|spec| (spec, spec.kind)) {
             None => report.ignored.push((name, UNKNOWN)),
             Some((_, Kind::Unused)) => report.ignored.push((name, UNUSED)),
@@ -208,7 +217,7 @@ fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> 
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn save(tensors: &[(String, Tensor)], metadata: Option<HashMap<String, String>>, path: &Path) -> Result<()> {
+pub fn save(tensors: &[(String, Tensor)], metadata: Metadata, path: &Path) -> Result<()> {
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     let staged = tempfile::Builder::new()
         .prefix(".tensors-")

@@ -20,7 +20,7 @@ struct Vocabulary {
 
 impl Vocabulary {
     fn new(config: &Config, cases: &[Case]) -> Self {
-        let rows: Vec<Vec<u32>> = cases.iter().flat_map(|case| real_ids(case)).collect();
+        let rows: Vec<Vec<u32>> = cases.iter().flat_map(real_ids).collect();
         let (cls, sep) = (rows[0][0], *rows[0].last().expect("framed"));
         assert!(rows.iter().all(|row| row[0] == cls && row.last() == Some(&sep)), "one framing for all cases");
         let size = config.bert.vocab_size as u32;

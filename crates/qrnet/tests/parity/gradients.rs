@@ -14,7 +14,7 @@ use crate::support::{cases, config, path, tensors};
 const NOISE: f64 = 1e-6;
 const RELATIVE_LIMIT: f64 = 1e-3;
 
-/// L1 + GIoU as the reference sums them (SPEC section 7), on `(cx, cy, w, h)`.
+/// L1 + `GIoU` as the reference sums them (SPEC section 7), on `(cx, cy, w, h)`.
 fn loss(prediction: &Tensor, target: &Tensor) -> candle_core::Result<Tensor> {
     let count = prediction.dim(0)? as f64;
     let l1 = (prediction - target)?.abs()?.sum_all()?;

@@ -62,12 +62,17 @@ fn padded_rows_give_the_same_picture() {
     assert_eq!(letterbox(stride, &padded), letterbox(3 * width, &rgb));
 }
 
+/// `usual`, or as many as `PROPTEST_CASES` asks for.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 fn rotations() -> impl Strategy<Value = Rotation> {
     prop_oneof![Just(Rotation::None), Just(Rotation::Clockwise90), Just(Rotation::Half), Just(Rotation::Clockwise270)]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { cases: cases(2000), ..ProptestConfig::default() })]
 
     #[test]
     fn boxes_come_back_within_half_a_pixel(

@@ -1,0 +1,77 @@
+//! `spotter ground`: records, drawings, saved queries.
+
+use crate::support::{Scratch, model, model_with_presence, picture, spotter};
+
+#[test]
+fn every_picture_gets_a_record_and_a_drawing() {
+    let scratch = Scratch::new();
+    let (a, b) = (picture(&scratch, "a.png", (200, 100)), picture(&scratch, "b.png", (61, 97)));
+    let folder = scratch.file("drawn");
+    std::fs::create_dir(&folder).expect("made");
+    let ran = spotter(&["ground", &a, &b, "--query", "red", "--model", &model(), "--out", &folder]).expect_success();
+    let lines = ran.lines();
+    assert_eq!(lines.len(), 2);
+    for (i, (line, (width, height))) in lines.iter().zip([(200, 100), (61, 97)]).enumerate() {
+        assert_eq!((line["schema"].as_str(), line["seq"].as_u64()), (Some("spotter.frame/1"), Some(i as u64)));
+        assert_eq!(
+            (line["resolution"]["width"].as_u64(), line["resolution"]["height"].as_u64()),
+            (Some(width), Some(height))
+        );
+        assert_eq!((line["status"].as_str(), line["measured"].as_bool()), (Some("box"), Some(true)));
+        for absent in ["presence", "pts_ns", "frame_index", "cause"] {
+            assert!(line.get(absent).is_none(), "{absent} makes no sense here");
+        }
+    }
+    for (source, name) in [(&a, "drawn/a.png"), (&b, "drawn/b.png")] {
+        let (before, after) =
+            (image::open(source).expect("a picture"), image::open(scratch.file(name)).expect("a drawing"));
+        assert_eq!((before.width(), before.height()), (after.width(), after.height()));
+        assert_ne!(before.into_rgb8(), after.into_rgb8(), "something is drawn");
+    }
+}
+
+#[test]
+fn a_saved_query_gives_the_same_boxes_without_text_weights() {
+    let scratch = Scratch::new();
+    let (picture, query) = (picture(&scratch, "a.png", (120, 90)), scratch.file("query.safetensors"));
+    let typed = spotter(&["ground", &picture, "--query", "the red one", "--model", &model(), "--save-query", &query])
+        .expect_success();
+    let saved = spotter(&["ground", &picture, "--compiled-query", &query, "--model", &model()]).expect_success();
+    assert_eq!(typed.lines()[0]["box"], saved.lines()[0]["box"]);
+    assert_eq!(saved.lines()[0]["query"], "the red one");
+    let other = spotter(&["ground", &picture, "--compiled-query", &query, "--model", &model_with_presence()]);
+    assert_eq!((other.code, other.stdout.as_str()), (Some(2), ""));
+    assert!(other.stderr.contains("compile the query again with this model"), "{}", other.stderr);
+}
+
+#[test]
+fn one_bad_picture_does_not_stop_the_others() {
+    let scratch = Scratch::new();
+    let good = picture(&scratch, "good.png", (80, 60));
+    let whole = std::fs::read(&good).expect("read");
+    let cut = scratch.write("cut.png", &whole[..whole.len() / 2]);
+    let ran = spotter(&["ground", &cut, &good, "--query", "a", "--model", &model()]);
+    assert_eq!(ran.code, Some(1));
+    let lines = ran.lines();
+    assert_eq!((lines[0]["status"].as_str(), lines[0]["cause"].as_str()), (Some("error"), Some("decode")));
+    assert_eq!(lines[1]["status"], "box");
+    assert!(
+        ran.stderr.contains("cut.png: cannot be decoded") && ran.stderr.contains("1 of 2 pictures failed"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_camera_picture_is_turned_upright_first() {
+    let scratch = Scratch::new();
+    let jpeg = scratch.file("turned.jpg");
+    image::open(picture(&scratch, "a.png", (120, 80))).expect("a picture").into_rgb8().save(&jpeg).expect("saved");
+    // An APP1 segment whose Exif block holds one entry: orientation 6, to be shown turned clockwise.
+    let exif: &[u8] = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let mut bytes = std::fs::read(&jpeg).expect("read");
+    bytes.splice(2..2, exif.iter().copied());
+    std::fs::write(&jpeg, bytes).expect("written");
+    let ran = spotter(&["ground", &jpeg, "--query", "a", "--model", &model()]).expect_success();
+    assert_eq!(ran.lines()[0]["resolution"]["width"], 80);
+}

@@ -1,0 +1,317 @@
+//! `spotter run` on real files, to the end and interrupted.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use crate::support::{
+    Scratch, bikes, clip, command, frame_of, json_lines, model, model_with_presence, of_schema, probe, spotter, tool,
+};
+
+const FRAME: &str = "spotter.frame/1";
+const EVENT: &str = "spotter.event/1";
+
+fn number(value: &serde_json::Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_real_clip_gives_a_record_a_frame_and_a_video_that_plays() {
+    let scratch = Scratch::new();
+    let (jsonl, mp4) = (scratch.file("boxes.jsonl"), scratch.file("boxes.mp4"));
+    let out = [format!("jsonl:{jsonl}"), format!("mp4:{mp4}")];
+    let ran = spotter(&[
+        "run",
+        "--source",
+        &bikes(),
+        "--query",
+        "a bicycle",
+        "--model",
+        &model(),
+        "--out",
+        &out[0],
+        "--out",
+        &out[1],
+    ])
+    .expect_success();
+    assert!(ran.stderr.contains("untrained"), "an untrained model is called so: {}", ran.stderr);
+    assert!(ran.stderr.contains("250 frames: 250 box"), "{}", ran.stderr);
+
+    let lines = json_lines(&scratch.read("boxes.jsonl"));
+    let frames = of_schema(&lines, FRAME);
+    assert_eq!(frames.len(), 250);
+    let times = "frame=best_effort_timestamp_time";
+    let times =
+        tool("ffprobe", &["-v", "error", "-select_streams", "v", "-show_entries", times, "-of", "csv=p=0", &bikes()]);
+    for (i, (frame, time)) in frames.iter().zip(times.lines().filter(|line| !line.trim().is_empty())).enumerate() {
+        assert_eq!((frame["seq"].as_u64(), frame["frame_index"].as_u64()), (Some(i as u64), Some(i as u64)));
+        let expected: f64 = time.trim_end_matches(',').parse().expect("seconds");
+        assert!(
+            (number(&frame["pts_ns"]) / 1e9 - expected).abs() < 1e-6,
+            "frame {i}: stream time is ffprobe's {expected}"
+        );
+        assert_eq!(
+            (&frame["status"], &frame["measured"], &frame["query"]),
+            (&"box".into(), &true.into(), &"a bicycle".into())
+        );
+        assert!(frame.get("presence").is_none(), "nothing claims a confidence");
+        assert_eq!(frame["resolution"], serde_json::json!({"width": 640, "height": 272, "rotation": 0, "par": 1.0}));
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| number(&frame["box"][key]));
+        assert!(x >= 0.0 && y >= 0.0 && w > 0.0 && h > 0.0 && x + w <= 640.01 && y + h <= 272.01, "{frame}");
+        assert!((number(&frame["box_norm"]["w"]) - w / 640.0).abs() < 1e-4);
+        let latency = &frame["latency_ms"];
+        assert!(number(&latency["total"]) + 0.02 >= number(&latency["ground"]), "{latency}");
+    }
+    let events = of_schema(&lines, EVENT);
+    assert_eq!(events.iter().map(|e| e["event"].as_str().expect("a kind")).collect::<Vec<_>>(), ["source_up", "end"]);
+    let books = &events[1]["books"];
+    assert_eq!((books["decoded"].as_u64(), books["box"].as_u64()), (Some(250), Some(250)));
+    let ids: std::collections::BTreeSet<_> = lines.iter().map(|line| line["run_id"].as_str().expect("an id")).collect();
+    assert_eq!(ids.len(), 1);
+
+    assert_eq!(probe(&mp4), (640, 272, 250));
+    // The box that the record names is the one that is drawn: its left edge is yellow, in the middle of its height.
+    let boxed = &frames[100]["box"];
+    let picture = image::open(frame_of(&scratch, &mp4, 100, "frame.png")).expect("a picture").into_rgb8();
+    let y = (number(&boxed["y"]) + number(&boxed["h"]) / 2.0) as u32;
+    let left = number(&boxed["x"]).round() as u32;
+    let yellow = (left..left + 8).any(|x| {
+        let [r, g, b] = picture.get_pixel(x.min(639), y).0;
+        r > 150 && g > 130 && b < 110
+    });
+    assert!(yellow, "no yellow at x = {left}.., y = {y}");
+}
+
+#[test]
+fn a_decoded_frame_and_its_picture_give_the_same_box() {
+    let scratch = Scratch::new();
+    let model = model();
+    let ran = spotter(&["run", "--source", &bikes(), "--query", "a car", "--model", &model, "--out", "jsonl:-"])
+        .expect_success();
+    let lines = ran.lines();
+    let frames = of_schema(&lines, FRAME);
+    for index in [0, 60, 249] {
+        let picture = frame_of(&scratch, &bikes(), index, "frame.png");
+        let ground = spotter(&["ground", &picture, "--query", "a car", "--model", &model]).expect_success();
+        let (a, b) = (&frames[index as usize]["box"], &ground.lines()[0]["box"]);
+        for key in ["x", "y", "w", "h"] {
+            assert!((number(&a[key]) - number(&b[key])).abs() <= 0.5, "frame {index}: {a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn odd_sizes_are_padded_in_the_video_and_nowhere_else() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "odd.mkv", "161x121", 12, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let mp4 = scratch.file("odd.mp4");
+    let ran = spotter(&[
+        "run",
+        "--source",
+        &source,
+        "--query",
+        "a",
+        "--model",
+        &model(),
+        "--out",
+        "jsonl:-",
+        "--out",
+        &format!("mp4:{mp4}"),
+    ])
+    .expect_success();
+    assert_eq!(probe(&mp4), (162, 122, 12));
+    let lines = ran.lines();
+    for frame in of_schema(&lines, FRAME) {
+        assert_eq!((&frame["resolution"]["width"], &frame["resolution"]["height"]), (&161.into(), &121.into()));
+    }
+}
+
+#[test]
+fn formats_and_sizes_that_files_come_in() {
+    let scratch = Scratch::new();
+    let cases: [(&str, &str, &[&str]); 6] = [
+        ("ten.mkv", "160x120", &["-c:v", "ffv1", "-pix_fmt", "yuv420p10le"]),
+        ("444.mkv", "160x120", &["-c:v", "ffv1", "-pix_fmt", "yuv444p"]),
+        ("rgb.mkv", "160x120", &["-c:v", "ffv1", "-pix_fmt", "bgr0"]),
+        ("grey.mkv", "160x120", &["-c:v", "ffv1", "-pix_fmt", "gray"]),
+        ("wide.mkv", "640x20", &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]),
+        ("interlaced.avi", "160x120", &["-c:v", "mpeg4", "-flags", "+ildct+ilme", "-top", "1"]),
+    ];
+    for (name, size, options) in cases {
+        let source = clip(&scratch, name, size, 5, options);
+        let mp4 = scratch.file("out.mp4");
+        let ran = spotter(&[
+            "run",
+            "--source",
+            &source,
+            "--query",
+            "a",
+            "--model",
+            &model(),
+            "--out",
+            "jsonl:-",
+            "--out",
+            &format!("mp4:{mp4}"),
+        ]);
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
+        let lines = ran.lines();
+        assert!(of_schema(&lines, FRAME).iter().all(|frame| frame["status"] == "box"), "{name}");
+        assert_eq!(probe(&mp4).2, 5, "{name}");
+    }
+}
+
+#[test]
+fn a_rotated_clip_is_grounded_upright() {
+    let scratch = Scratch::new();
+    let flat = clip(&scratch, "flat.mp4", "160x96", 5, &["-c:v", "libx264", "-pix_fmt", "yuv420p"]);
+    // The track header's matrix says how to turn the picture: here 90 degrees clockwise, as phones note it.
+    let mut bytes = std::fs::read(&flat).expect("read");
+    let header = bytes.windows(4).position(|w| w == b"tkhd").expect("a track header") + 4;
+    let matrix: [u32; 9] = [0, 1 << 16, 0, (-1i32 << 16) as u32, 0, 0, 96 << 16, 0, 1 << 30];
+    let matrix: Vec<u8> = matrix.iter().flat_map(|value| value.to_be_bytes()).collect();
+    bytes[header + 40..header + 76].copy_from_slice(&matrix);
+    let turned = scratch.write("turned.mp4", &bytes);
+    let ran = spotter(&["run", "--source", &turned, "--query", "a", "--model", &model(), "--out", "jsonl:-"])
+        .expect_success();
+    let lines = ran.lines();
+    let resolution = &of_schema(&lines, FRAME)[0]["resolution"];
+    assert_eq!(resolution, &serde_json::json!({"width": 96, "height": 160, "rotation": 90, "par": 1.0}));
+}
+
+#[test]
+fn a_model_with_a_presence_head_says_not_here() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "clip.mkv", "160x120", 6, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    for (threshold, status) in [("1", "absent"), ("0", "box")] {
+        let mp4 = scratch.file("out.mp4");
+        let ran = spotter(&[
+            "run",
+            "--source",
+            &source,
+            "--query",
+            "a",
+            "--model",
+            &model_with_presence(),
+            "--threshold",
+            threshold,
+            "--out",
+            "jsonl:-",
+            "--out",
+            &format!("mp4:{mp4}"),
+        ])
+        .expect_success();
+        let lines = ran.lines();
+        let frames = of_schema(&lines, FRAME);
+        assert_eq!(frames.len(), 6);
+        for frame in frames {
+            assert_eq!((frame["status"].as_str(), frame["measured"].as_bool()), (Some(status), Some(true)));
+            assert!((0.0..=1.0).contains(&number(&frame["presence"])));
+            assert_eq!(frame["box"].is_null(), status == "absent");
+        }
+        let end = of_schema(&lines, EVENT)[1];
+        assert_eq!(end["books"][status].as_u64(), Some(6));
+        assert_eq!(probe(&mp4).2, 6, "absent frames stay in the video");
+    }
+}
+
+#[test]
+fn an_interrupted_run_closes_its_books_and_finishes_its_files() {
+    let scratch = Scratch::new();
+    let mp4 = scratch.file("cut.mp4");
+    let source = clip(
+        &scratch,
+        "long.mp4",
+        "320x240",
+        3000,
+        &["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"],
+    );
+    let mut child = command(&[
+        "run",
+        "--source",
+        &source,
+        "--query",
+        "a",
+        "--model",
+        &model(),
+        "--out",
+        "jsonl:-",
+        "--out",
+        &format!("mp4:{mp4}"),
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .expect("starts");
+    let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+    let mut text = String::new();
+    for _ in 0..8 {
+        reader.read_line(&mut text).expect("a line");
+    }
+    // Nobody reads on now, so the full pipe holds the run in its middle, wherever it is.
+    tool("kill", &["-INT", &child.id().to_string()]);
+    reader.read_to_string(&mut text).expect("the rest");
+    let status = child.wait().expect("ends");
+    let mut stderr = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("read");
+    assert_eq!(status.code(), Some(130), "{stderr}");
+
+    let lines = json_lines(&text);
+    let end = lines.last().expect("lines");
+    assert_eq!((end["event"].as_str(), end["error"].as_str()), (Some("end"), Some("interrupted")));
+    let books = &end["books"];
+    let count = |key: &str| books[key].as_u64().expect("a count");
+    assert_eq!(count("decoded"), count("box") + count("dropped"));
+    assert!(count("decoded") < 3000, "the run was cut");
+    let frames = of_schema(&lines, FRAME);
+    assert_eq!(frames.len() as u64, count("decoded"), "a record for every frame");
+    assert!(frames.iter().enumerate().all(|(i, frame)| frame["seq"].as_u64() == Some(i as u64)), "gap-free");
+    let dropped: Vec<_> = frames.iter().filter(|frame| frame["status"] == "dropped").collect();
+    assert!(dropped.iter().all(|frame| frame["cause"] == "shutdown" && frame["measured"] == false));
+    assert_eq!(u64::from(probe(&mp4).2), count("box"), "the video plays, and holds what was grounded");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let mut child = command(&["run", "--source", &bikes(), "--query", "a", "--model", &model(), "--out", "jsonl:-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a line");
+    drop(reader);
+    let output = child.wait_with_output().expect("ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let ran = spotter(&["run", "--source", &bikes(), "--query", "a", "--model", &model(), "--out", "jsonl:/dev/full"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot write /dev/full: No space left on device"), "{}", ran.stderr);
+}
+
+#[test]
+fn names_of_files_are_only_names() {
+    let scratch = Scratch::new();
+    let name = "a \" ! fakesink name=x' {uri} %20 ü.mkv";
+    let source = clip(&scratch, name, "160x120", 3, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let mp4 = scratch.file("out \" ! {location}.mp4");
+    let ran = spotter(&[
+        "run",
+        "--source",
+        &source,
+        "--query",
+        "a",
+        "--model",
+        &model(),
+        "--out",
+        "jsonl:-",
+        "--out",
+        &format!("mp4:{mp4}"),
+    ])
+    .expect_success();
+    assert_eq!(of_schema(&ran.lines(), FRAME).len(), 3);
+    assert_eq!(probe(&mp4).2, 3);
+}

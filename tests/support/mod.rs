@@ -1,0 +1,180 @@
+//! A program run, a scratch folder, small models, and media made on the spot.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+
+/// One finished run of a program.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// The JSON lines on stdout.
+    pub(crate) fn lines(&self) -> Vec<serde_json::Value> {
+        json_lines(&self.stdout)
+    }
+
+    pub(crate) fn expect_success(self) -> Self {
+        assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
+        self
+    }
+}
+
+/// JSON, a value a line.
+pub(crate) fn json_lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))).collect()
+}
+
+/// The lines of one schema.
+pub(crate) fn of_schema<'a>(lines: &'a [serde_json::Value], schema: &str) -> Vec<&'a serde_json::Value> {
+    lines.iter().filter(|line| line["schema"] == schema).collect()
+}
+
+/// The program, not yet started.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spotter"));
+    command.args(args).stdin(Stdio::null()).env_remove("SPOTTER_LOG");
+    command
+}
+
+/// The program, run to its end.
+pub(crate) fn spotter(args: &[&str]) -> Ran {
+    command(args).output().expect("the program starts").into()
+}
+
+/// Another program, which must be there and succeed; its stdout.
+pub(crate) fn tool(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output =
+        output.unwrap_or_else(|e| panic!("{program} is needed for this test (scripts/setup.sh installs it): {e}"));
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A folder that goes away with the test.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The path of `name` in the folder, as text.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> String {
+        let file = self.file(name);
+        std::fs::write(&file, bytes).expect("written");
+        file
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).expect("read")
+    }
+
+    /// Names in the folder, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path()).expect("listed");
+        let mut names: Vec<String> =
+            entries.map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+        names.sort();
+        names
+    }
+
+    /// `text` with the folder's own path taken out.
+    pub(crate) fn generic(&self, text: &str) -> String {
+        text.replace(self.path().to_str().expect("UTF-8"), "DIR")
+    }
+}
+
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    repository().join("crates/qrnet/tests/fixtures").join(name)
+}
+
+/// The real clip: H.264, 640x272, 25 frames/s, 250 frames.
+pub(crate) fn bikes() -> String {
+    let clip = repository().join("media/bikes.mp4");
+    assert!(clip.exists(), "{} is missing: run scripts/fetch-media.sh (make test does)", clip.display());
+    clip.to_str().expect("UTF-8").to_owned()
+}
+
+static MODELS: LazyLock<Scratch> = LazyLock::new(|| {
+    let scratch = Scratch::new();
+    let tiny = std::fs::read_to_string(repository().join("configs/model/tiny.toml")).expect("read");
+    let presence = scratch.write("presence.toml", tiny.replace("presence = false", "presence = true").as_bytes());
+    spotter(&["convert", "--random", "7", "--config", "tiny", "--out", &scratch.file("plain")]).expect_success();
+    spotter(&["convert", "--random", "7", "--config", &presence, "--out", &scratch.file("presence")]).expect_success();
+    scratch
+});
+
+/// A small untrained model without a presence head.
+pub(crate) fn model() -> String {
+    MODELS.file("plain")
+}
+
+/// The same with a presence head.
+pub(crate) fn model_with_presence() -> String {
+    MODELS.file("presence")
+}
+
+/// A test picture as PNG.
+pub(crate) fn picture(scratch: &Scratch, name: &str, (width, height): (u32, u32)) -> String {
+    let file = scratch.file(name);
+    let rgb = image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([(x * 7 % 256) as u8, (y * 5 % 256) as u8, ((x + y) % 256) as u8])
+    });
+    rgb.save(&file).expect("saved");
+    file
+}
+
+/// A clip from ffmpeg's test source; `options` choose the codec.
+pub(crate) fn clip(scratch: &Scratch, name: &str, size: &str, frames: u32, options: &[&str]) -> String {
+    let file = scratch.file(name);
+    let source = format!("testsrc=size={size}:rate=25");
+    let frames = frames.to_string();
+    let mut args = vec!["-v", "error", "-f", "lavfi", "-i", &source, "-frames:v", &frames];
+    args.extend(options);
+    args.push(&file);
+    tool("ffmpeg", &args);
+    file
+}
+
+/// Width, height and number of frames that decode, by ffprobe.
+pub(crate) fn probe(file: &str) -> (u32, u32, u32) {
+    let fields = "stream=width,height,nb_read_frames";
+    let text = tool(
+        "ffprobe",
+        &["-v", "error", "-count_frames", "-select_streams", "v", "-show_entries", fields, "-of", "csv=p=0", file],
+    );
+    let numbers: Vec<u32> =
+        text.trim().trim_end_matches(',').split(',').map(|n| n.parse().expect("a number")).collect();
+    (numbers[0], numbers[1], numbers[2])
+}
+
+/// Frame `index` of a video, decoded by ffmpeg.
+pub(crate) fn frame_of(scratch: &Scratch, video: &str, index: u32, name: &str) -> String {
+    let file = scratch.file(name);
+    let select = format!("select=eq(n\\,{index})");
+    tool("ffmpeg", &["-v", "error", "-y", "-i", video, "-vf", &select, "-frames:v", "1", &file]);
+    file
+}
