@@ -1,8 +1,15 @@
-//! The operations that blocks are made of. Each passes a gradient: candle's fused layer norm and softmax do not,
-//! so those are composed here from operations that do.
+//! The operations that blocks are made of. Each passes a gradient: candle's fused layer norm and softmax do not.
+//!
+//! On the CPU in f32 they are fused kernels (`kernel`); everywhere else they are composed of candle's operations
+//! (`composed`). Tests hold the two to each other, values and gradients.
 #![expect(clippy::missing_errors_doc, reason = "all fail alike: shapes that do not fit, or the device")]
 
-use candle_core::{D, DType, Result, Tensor};
+pub(crate) mod composed;
+pub(crate) mod kernel;
+
+use candle_core::{DType, Result, Tensor};
+
+pub use composed::{merge_heads, sigmoid, split_heads};
 
 /// `x W^T + b` over the last axis.
 ///
@@ -13,10 +20,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let input = dims.pop().unwrap_or(1);
     let rows: usize = dims.iter().product();
     dims.push(weight.dim(0)?);
-    let y = x.reshape((rows, input))?.matmul(&weight.t()?)?;
+    let flat = x.reshape((rows, input))?;
     let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
-        None => y,
+        Some(bias) if kernel::fits(&[x, weight, bias]) => kernel::linear(&flat, weight, bias)?,
+        _ => composed::linear(&flat, weight, bias)?,
     };
     y.reshape(dims)
 }
@@ -26,38 +33,32 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// # Shapes
 /// `x [.., C]`, `weight [C]`, `bias [C]` → `[.., C]`.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let width = x.dim(D::Minus1)? as f64;
-    let centred = x.broadcast_sub(&(x.sum_keepdim(D::Minus1)? / width)?)?;
-    let variance = (centred.sqr()?.sum_keepdim(D::Minus1)? / width)?;
-    let normed = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
-    normed.broadcast_mul(weight)?.broadcast_add(bias)
+    if kernel::fits(&[x, weight, bias]) {
+        return kernel::layer_norm(x, weight, bias, eps);
+    }
+    composed::layer_norm(x, weight, bias, eps)
 }
 
 /// Softmax over the last axis. Rows may hold `-inf`, but not only `-inf`.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    candle_nn::ops::softmax(x, D::Minus1)
-}
-
-/// `1 / (1 + exp(-x))`.
-pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    candle_nn::ops::sigmoid(x)
+    if kernel::fits(&[x]) { kernel::softmax(x) } else { composed::softmax(x) }
 }
 
 /// Exact GELU: `x (1 + erf(x / sqrt 2)) / 2`.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    x.gelu_erf()
+    if kernel::fits(&[x]) { kernel::gelu(x) } else { x.gelu_erf() }
 }
 
-/// Splits the last axis into heads: `[B, S, heads * D]` → `[B, heads, S, D]`, contiguous.
-pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
-    let (batch, length, width) = x.dims3()?;
-    x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()
-}
-
-/// Undoes [`split_heads`].
-pub fn merge_heads(x: &Tensor) -> Result<Tensor> {
-    let (batch, heads, length, width) = x.dims4()?;
-    x.transpose(1, 2)?.contiguous()?.reshape((batch, length, heads * width))
+/// Attention inside windows, with relative position bias and, in shifted blocks, the mask of regions.
+///
+/// # Shapes
+/// `qkv [W, area, 3C]` in the order q, k, v, then heads; `bias [heads, area, area]`; `mask [windows of one map, area,
+/// area]` → `[W, area, C]`.
+pub fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    if kernel::fits(&[qkv, bias]) {
+        return kernel::window_attention(qkv, bias, mask);
+    }
+    composed::window_attention(qkv, bias, mask)
 }
 
 /// An additive attention mask `[B, 1, 1, S]` from a key mask `[B, S]`, u8, 1 = ignore. The value is finite: a masked

@@ -95,20 +95,7 @@ impl WindowAttention {
 
     /// `x [W, area, C]`, `mask [windows of one map, area, area]` → `[W, area, C]`.
     fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-        let (count, area, channels) = x.dims3()?;
-        let (heads, width) = (self.heads, channels / self.heads);
-        let qkv = self.qkv.forward(x)?.reshape((count, area, 3, heads, width))?.permute((2, 0, 3, 1, 4))?;
-        let q = (qkv.get(0)?.contiguous()? * (1.0 / (width as f64).sqrt()))?;
-        let (k, v) = (qkv.get(1)?.contiguous()?, qkv.get(2)?.contiguous()?);
-        let mut scores = q.matmul(&k.t()?)?.broadcast_add(&self.expanded_bias()?)?;
-        if let Some(mask) = mask {
-            let per_map = mask.dim(0)?;
-            scores = scores
-                .reshape((count / per_map, per_map, heads, area, area))?
-                .broadcast_add(&mask.unsqueeze(1)?)?
-                .reshape((count, heads, area, area))?;
-        }
-        let context = ops::softmax(&scores)?.matmul(&v)?;
-        self.proj.forward(&ops::merge_heads(&context)?)
+        let attended = ops::window_attention(&self.qkv.forward(x)?, &self.expanded_bias()?, mask)?;
+        self.proj.forward(&attended)
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::config::Grid;
+use crate::ops::kernel::{self, RowMap, ZERO_ROW, gather_rows};
 
 /// Window layouts of every stage on one canvas.
 pub(crate) struct Windows(Vec<StageWindows>);
@@ -27,6 +28,8 @@ pub(crate) struct StageWindows {
     padded: Grid,
     side: usize,
     shift_mask: Tensor,
+    /// Which token every place in the windows holds; plain and shifted.
+    maps: [RowMap; 2],
 }
 
 /// What a pair of tokens from different regions gets added in a shifted layout; not infinite (SPEC quirk Q1).
@@ -38,7 +41,8 @@ impl StageWindows {
     pub(crate) fn new(grid: Grid, side: usize, device: &Device) -> Result<Self> {
         let padded = Grid { h: grid.h.next_multiple_of(side), w: grid.w.next_multiple_of(side) };
         let shift_mask = shift_mask(padded, side, device)?;
-        Ok(Self { grid, padded, side, shift_mask })
+        let maps = [0, side / 2].map(|shift| row_map(grid, padded, side, shift));
+        Ok(Self { grid, padded, side, shift_mask, maps })
     }
 
     pub(crate) fn grid(&self) -> Grid {
@@ -71,6 +75,10 @@ impl StageWindows {
     /// `x [B, H*W, C]` → `[B * windows, area, C]`.
     pub(crate) fn partition(&self, x: &Tensor, shifted: bool) -> Result<Tensor> {
         let (batch, _, channels) = x.dims3()?;
+        if kernel::fits(&[x]) {
+            let rows = gather_rows(x, &self.maps[usize::from(shifted)])?;
+            return rows.reshape((batch * self.count(), self.area(), channels));
+        }
         let (Grid { h, w }, side) = (self.padded, self.side);
         let mut map = x.reshape((batch, self.grid.h, self.grid.w, channels))?;
         if self.padded != self.grid {
@@ -90,6 +98,10 @@ impl StageWindows {
     pub(crate) fn merge(&self, windows: &Tensor, shifted: bool) -> Result<Tensor> {
         let channels = windows.dim(2)?;
         let batch = windows.dim(0)? / self.count();
+        if kernel::fits(&[windows]) {
+            let rows = windows.reshape((batch, self.padded.len(), channels))?;
+            return gather_rows(&rows, &self.maps[usize::from(shifted)].inverse());
+        }
         let (Grid { h, w }, side) = (self.padded, self.side);
         let mut map = windows
             .reshape(vec![batch, h / side, w / side, side, side, channels])?
@@ -103,6 +115,22 @@ impl StageWindows {
         }
         map.reshape((batch, self.grid.len(), channels))
     }
+}
+
+/// Padding, roll and partition as one gather: for every place, window by window, the token that comes there.
+fn row_map(grid: Grid, padded: Grid, side: usize, shift: usize) -> RowMap {
+    let mut sources = Vec::with_capacity(padded.len());
+    for top in (0..padded.h).step_by(side) {
+        for left in (0..padded.w).step_by(side) {
+            for place in 0..side * side {
+                let y = (top + place / side + shift) % padded.h;
+                let x = (left + place % side + shift) % padded.w;
+                let inside = y < grid.h && x < grid.w;
+                sources.push(if inside { (y * grid.w + x) as u32 } else { ZERO_ROW });
+            }
+        }
+    }
+    RowMap::new(sources, grid.len())
 }
 
 /// Labels nine regions of the padded map, already rolled, and separates tokens of different regions.
