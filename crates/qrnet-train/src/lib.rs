@@ -1,4 +1,8 @@
-//! Training and evaluation of QRNet: data sets, augmentation, losses, optimiser, schedule, checkpoints.
+//! Training and evaluation of QRNet: losses, metric, optimiser, schedule; data sets and the loop come next.
 //!
-//! Nothing of it is here yet but its place: this crate depends on `qrnet` and on no GStreamer; video will come in through
-//! a trait that the program implements.
+//! This crate depends on `qrnet` and on no GStreamer; video will come in through a trait that the program implements.
+
+pub mod boxes;
+pub mod loss;
+pub mod optim;
+pub mod schedule;
