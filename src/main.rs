@@ -30,8 +30,14 @@ fn set_up_logging(cli: &Cli) {
         (_, 1) => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_env("SPOTTER_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,spotter={level},qrnet={level}")));
+    let usual = EnvFilter::new(format!("warn,spotter={level},qrnet={level}"));
+    let asked =
+        std::env::var("SPOTTER_LOG").ok().map(|text| EnvFilter::try_new(&text).map_err(|e| (text, e.to_string())));
+    let (filter, wrong) = match asked {
+        None => (usual, None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(wrong)) => (usual, Some(wrong)),
+    };
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -40,4 +46,7 @@ fn set_up_logging(cli: &Cli) {
         .with_target(false)
         .without_time()
         .init();
+    if let Some((text, reason)) = wrong {
+        tracing::warn!("SPOTTER_LOG={text}: {reason}");
+    }
 }

@@ -68,7 +68,37 @@ fn outputs_and_options() {
     insta::assert_snapshot!("out_kind", run(&["--out", "avi:x.avi"]));
     insta::assert_snapshot!("out_folder_missing", run(&["--out", "mp4:/nowhere/x.mp4"]));
     insta::assert_snapshot!("out_is_source", run(&["--out", &format!("mp4:{source}")]));
+    insta::assert_snapshot!("out_is_source_by_address", {
+        let address = format!("file://{source}");
+        seen(
+            &scratch,
+            &["run", "--source", &address, "--query", "a", "--model", &model, "--out", &format!("mp4:{source}")],
+        )
+    });
     insta::assert_snapshot!("out_twice", run(&["--out", "jsonl:-", "--out", "jsonl:-"]));
+    let around =
+        format!("jsonl:{}/../{}/o", scratch.path().display(), scratch.path().file_name().expect("a name").display());
+    insta::assert_snapshot!(
+        "out_twice_by_another_name",
+        run(&["--out", &format!("mp4:{}", scratch.file("o")), "--out", &around])
+    );
+    let small = clip(&scratch, "small.mkv", "8x8", 2, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    insta::assert_snapshot!("too_small_for_video", {
+        seen(
+            &scratch,
+            &[
+                "run",
+                "--source",
+                &small,
+                "--query",
+                "a",
+                "--model",
+                &model,
+                "--out",
+                &format!("mp4:{}", scratch.file("o.mp4")),
+            ],
+        )
+    });
     insta::assert_snapshot!("threshold_without_head", run(&["--out", "jsonl:-", "--threshold", "0.4"]));
     insta::assert_snapshot!("device", run(&["--out", "jsonl:-", "--device", "tpu"]));
     insta::assert_snapshot!("device_cuda", run(&["--out", "jsonl:-", "--device", "cuda"]));
@@ -82,9 +112,19 @@ fn pictures() {
     let two =
         seen(&scratch, &["ground", &good, &good, "--query", "a", "--model", &model, "--out", &scratch.file("o.png")]);
     insta::assert_snapshot!("two_pictures_one_file", two);
+    let out = |out: &str| seen(&scratch, &["ground", &good, "--query", "a", "--model", &model, "--out", out]);
+    insta::assert_snapshot!("drawing_over_the_picture", out(&good));
+    insta::assert_snapshot!("drawing_over_the_picture_in_its_folder", out(scratch.path().to_str().expect("UTF-8")));
+    let jpeg = scratch.file("whole.jpg");
+    image::open(&good).expect("a picture").into_rgb8().save(&jpeg).expect("saved");
+    let jpeg = std::fs::read(jpeg).expect("read");
     let whole = std::fs::read(&good).expect("read");
-    for (name, bytes) in [("empty.png", &b""[..]), ("noise.png", b"no picture"), ("cut.png", &whole[..whole.len() / 3])]
-    {
+    for (name, bytes) in [
+        ("empty.png", &b""[..]),
+        ("noise.png", b"no picture"),
+        ("cut.png", &whole[..whole.len() / 3]),
+        ("cut.jpg", &jpeg[..jpeg.len() - 40]),
+    ] {
         let file = scratch.write(name, bytes);
         let before = scratch.names();
         let ran = spotter(&["ground", &file, "--query", "a", "--model", &model, "--out", &scratch.file("o.png")]);
@@ -120,6 +160,8 @@ fn models_and_checkpoints() {
     fresh();
     std::fs::remove_file(format!("{dir}/tokenizer.json")).expect("removed");
     insta::assert_snapshot!("tokenizer_missing", ground(&dir));
+    insta::assert_snapshot!("deeper_than_any_model", change("/swin/depths", serde_json::json!([1u64 << 60, 2, 2, 2])));
+    insta::assert_snapshot!("negative_eps", change("/bert/layer_norm_eps", (-1).into()));
     fresh();
     let weights = format!("{dir}/model.safetensors");
     let bytes = std::fs::read(&weights).expect("read");
@@ -127,6 +169,13 @@ fn models_and_checkpoints() {
     insta::assert_snapshot!("weights_cut", ground(&dir));
     std::fs::write(&weights, b"").expect("written");
     insta::assert_snapshot!("weights_empty", ground(&dir));
+
+    // Weights that are no numbers: the last tensor of the file is one that every box depends on.
+    let mut broken = bytes.clone();
+    let start = broken.len() - 4 * 8;
+    broken[start..].fill(0xff);
+    std::fs::write(&weights, &broken).expect("written");
+    insta::assert_snapshot!("weights_not_numbers", ground(&dir));
 
     let vocabulary = scratch.write("vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n");
     let new = scratch.file("new");

@@ -87,6 +87,17 @@ fn random_models_follow_their_seed_and_halves_are_half() {
 }
 
 #[test]
+fn an_untrained_model_stays_untrained_through_an_export() {
+    let scratch = Scratch::new();
+    let (file, dir) = (scratch.file("out.safetensors"), scratch.file("again"));
+    spotter(&["convert", &model(), "--out", &file]).expect_success();
+    let tokenizer = format!("{}/tokenizer.json", model());
+    spotter(&["convert", &file, "--config", "tiny", "--tokenizer", &tokenizer, "--out", &dir]).expect_success();
+    let check = spotter(&["check", &dir, "--deep"]).expect_success();
+    assert!(check.stdout.contains("weights     untrained"), "{}", check.stdout);
+}
+
+#[test]
 fn detector_and_bert_start_a_model() {
     let scratch = Scratch::new();
     let vocabulary = vocabulary(&scratch);
@@ -149,5 +160,9 @@ fn an_existing_model_gives_way_only_when_forced() {
     let spared = spotter(&["convert", "--random", "1", "--config", "tiny", "--out", &folder, "--force"]);
     assert!(spared.code == Some(2) && spared.stderr.contains("is no model directory"), "{}", spared.stderr);
     assert_eq!(scratch.read("mine/letter.txt"), "dear");
+    // A directory of somebody else's that happens to hold a config.json.
+    scratch.write("mine/config.json", b"{\"hidden_size\": 32}");
+    let spared = spotter(&["convert", "--random", "1", "--config", "tiny", "--out", &folder, "--force"]);
+    assert_eq!((spared.code, scratch.read("mine/letter.txt").as_str()), (Some(2), "dear"), "{}", spared.stderr);
     assert!(spotter(&["check", &model()]).code == Some(0));
 }

@@ -315,3 +315,180 @@ fn names_of_files_are_only_names() {
     assert_eq!(of_schema(&ran.lines(), FRAME).len(), 3);
     assert_eq!(probe(&mp4).2, 3);
 }
+
+#[test]
+fn a_cut_file_is_truncated_and_not_over() {
+    let scratch = Scratch::new();
+    let h264: &[&str] = &["-c:v", "libx264", "-g", "10", "-pix_fmt", "yuv420p"];
+    let cases: [(&str, &[&str]); 4] = [
+        ("fast.mp4", &["-movflags", "+faststart"]),
+        ("fragments.mp4", &["-movflags", "+frag_keyframe+empty_moov"]),
+        ("clip.mkv", &[]),
+        ("clip.avi", &[]),
+    ];
+    for (name, options) in cases {
+        let whole = clip(&scratch, name, "320x240", 100, &[h264, options].concat());
+        let run = |source: &str, jsonl: &str, mp4: &str| {
+            let out = [format!("jsonl:{}", scratch.file(jsonl)), format!("mp4:{}", scratch.file(mp4))];
+            spotter(&[
+                "run",
+                "--source",
+                source,
+                "--query",
+                "a",
+                "--model",
+                &model(),
+                "--out",
+                &out[0],
+                "--out",
+                &out[1],
+            ])
+        };
+        run(&whole, "whole.jsonl", "whole.mp4").expect_success();
+        let bytes = std::fs::read(&whole).expect("read");
+        let cut = scratch.write(&format!("cut-{name}"), &bytes[..bytes.len() / 2]);
+        let ran = run(&cut, "cut.jsonl", "cut.mp4");
+        assert_eq!(ran.code, Some(1), "{name}: {}", ran.stderr);
+        let lines = json_lines(&scratch.read("cut.jsonl"));
+        let frames = of_schema(&lines, FRAME).len() as u32;
+        assert!(frames > 10 && frames < 100, "{name}: what is there is grounded, {frames} frames");
+        let end = lines.last().expect("lines");
+        let error = end["error"].as_str().expect("an error");
+        // A decoder may choke on the last, half frame; either way it is an error, and never a clean end.
+        assert!(error.starts_with("SOURCE_TRUNCATED") || error.starts_with("SOURCE_FAILED"), "{name}: {error}");
+        assert_eq!(probe(&scratch.file("cut.mp4")).2, frames, "{name}: the video holds what was grounded");
+    }
+}
+
+#[test]
+fn a_failing_record_file_does_not_cost_the_video() {
+    let scratch = Scratch::new();
+    let mp4 = scratch.file("out.mp4");
+    let source = clip(&scratch, "long.mkv", "64x64", 600, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let ran = spotter(&[
+        "run",
+        "--source",
+        &source,
+        "--query",
+        "a",
+        "--model",
+        &model(),
+        "--out",
+        "jsonl:/dev/full",
+        "--out",
+        &format!("mp4:{mp4}"),
+    ]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot write /dev/full"), "{}", ran.stderr);
+    assert!(probe(&mp4).2 > 0, "the frames until then are in a video that plays");
+    assert_eq!(scratch.names(), ["long.mkv", "out.mp4"], "nothing half-written is left");
+}
+
+#[test]
+fn a_reader_that_leaves_does_not_cost_the_video() {
+    let scratch = Scratch::new();
+    let mp4 = scratch.file("out.mp4");
+    let mut child = command(&[
+        "run",
+        "--source",
+        &bikes(),
+        "--query",
+        "a",
+        "--model",
+        &model(),
+        "--out",
+        "jsonl:-",
+        "--out",
+        &format!("mp4:{mp4}"),
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .expect("starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(probe(&mp4).2, 250);
+}
+
+#[test]
+fn a_picture_that_changes_its_size_ends_the_video_not_in_silence() {
+    let scratch = Scratch::new();
+    let part = |name: &str, size: &str| {
+        clip(&scratch, name, size, 10, &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-f", "mpegts"])
+    };
+    let (a, b) = (part("a.ts", "160x120"), part("b.ts", "320x240"));
+    let both = [std::fs::read(a).expect("read"), std::fs::read(b).expect("read")].concat();
+    let source = scratch.write("both.ts", &both);
+    let mp4 = scratch.file("out.mp4");
+    let ran =
+        spotter(&["run", "--source", &source, "--query", "a", "--model", &model(), "--out", &format!("mp4:{mp4}")]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("changed from 160x120") && ran.stderr.contains("to 320x240"), "{}", ran.stderr);
+    assert_eq!(probe(&mp4), (160, 120, 10), "what came before the change is kept");
+}
+
+#[test]
+fn frames_without_a_time_still_make_a_video() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "raw.mjpeg", "160x120", 12, &["-c:v", "mjpeg", "-f", "mjpeg"]);
+    let mp4 = scratch.file("out.mp4");
+    let ran = spotter(&[
+        "run",
+        "--source",
+        &source,
+        "--query",
+        "a",
+        "--model",
+        &model(),
+        "--out",
+        "jsonl:-",
+        "--out",
+        &format!("mp4:{mp4}"),
+    ])
+    .expect_success();
+    assert_eq!(of_schema(&ran.lines(), FRAME).len(), 12);
+    assert_eq!(probe(&mp4).2, 12);
+}
+
+#[test]
+fn stream_times_follow_reordered_and_uneven_frames() {
+    let scratch = Scratch::new();
+    let reordered = clip(&scratch, "b.mp4", "160x120", 40, &["-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p"]);
+    let uneven = scratch.file("uneven.mp4");
+    let drop_some = "select='not(mod(n,3))+not(mod(n,7))'";
+    tool(
+        "ffmpeg",
+        &[
+            "-v",
+            "error",
+            "-i",
+            &reordered,
+            "-vf",
+            drop_some,
+            "-fps_mode",
+            "vfr",
+            "-c:v",
+            "libx264",
+            "-pix_fmt",
+            "yuv420p",
+            &uneven,
+        ],
+    );
+    for source in [reordered, uneven] {
+        let ran = spotter(&["run", "--source", &source, "--query", "a", "--model", &model(), "--out", "jsonl:-"])
+            .expect_success();
+        let entries = "frame=best_effort_timestamp_time";
+        let text = tool(
+            "ffprobe",
+            &["-v", "error", "-select_streams", "v", "-show_entries", entries, "-of", "csv=p=0", &source],
+        );
+        let times: Vec<f64> = text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect();
+        let lines = ran.lines();
+        let found: Vec<f64> = of_schema(&lines, FRAME).iter().map(|frame| number(&frame["pts_ns"]) / 1e9).collect();
+        assert_eq!(found.len(), times.len());
+        for (a, b) in found.iter().zip(&times) {
+            assert!((a - b).abs() < 1e-4, "{source}: {found:?} against {times:?}");
+        }
+    }
+}

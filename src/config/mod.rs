@@ -5,3 +5,4 @@ mod run;
 
 pub use model::{load_model, model_variant, threshold};
 pub use run::RunSettings;
+pub(crate) use run::place;

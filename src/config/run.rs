@@ -39,20 +39,21 @@ impl RunSettings {
                 OutArg::Mp4(path) => ("mp4", &mut mp4, path),
             };
             if !(kind == "jsonl" && path.as_os_str() == "-") {
-                check_output(kind, &path, &args.source)?;
+                check_output(kind, &path, &address.path)?;
             }
             list.push(path);
         }
         let all: Vec<&PathBuf> = json_lines.iter().chain(&mp4).collect();
-        if let Some(twice) = all.iter().enumerate().find(|(i, path)| all[..*i].contains(path)) {
-            return Err(Error::Usage(format!("--out {}: is named twice", twice.1.display())));
+        let places: Vec<PathBuf> = all.iter().map(|path| place(path)).collect();
+        if let Some(twice) = (0..all.len()).find(|&i| places[..i].contains(&places[i])) {
+            return Err(Error::Usage(format!("--out {}: is named twice", all[twice].display())));
         }
         let RunArgs { query, model, threshold, device, .. } = args;
         Ok(Self { address, query, model, json_lines, mp4, threshold, device })
     }
 }
 
-fn check_output(kind: &str, path: &Path, source: &str) -> Result<()> {
+fn check_output(kind: &str, path: &Path, source: &Path) -> Result<()> {
     let fail = |reason: &str| Err(Error::Usage(format!("--out {kind}:{}: {reason}", path.display())));
     let parent = qrnet::files::parent(path);
     if !parent.is_dir() {
@@ -61,10 +62,17 @@ fn check_output(kind: &str, path: &Path, source: &str) -> Result<()> {
     if path.is_dir() {
         return fail("is a folder, expected a file");
     }
-    let same =
-        std::fs::canonicalize(path).is_ok_and(|out| std::fs::canonicalize(source).is_ok_and(|source| source == out));
+    let same = place(path) == place(source);
     if same {
         return fail("is the source itself");
     }
     Ok(())
+}
+
+/// Where a path leads, links and `..` resolved, also if there is nothing yet: equal places are one file.
+pub(crate) fn place(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| {
+        let parent = std::fs::canonicalize(qrnet::files::parent(path)).unwrap_or_default();
+        parent.join(path.file_name().unwrap_or_default())
+    })
 }

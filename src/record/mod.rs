@@ -117,11 +117,9 @@ pub struct FrameRecord<'a> {
     pub source: &'a str,
     /// Gap-free counter per source.
     pub seq: u64,
-    /// Index in the file, from 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Index in the file, from 0; null for pictures.
     pub frame_index: Option<u64>,
-    /// Stream time in nanoseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Stream time in nanoseconds; null where the source does not say.
     pub pts_ns: Option<u64>,
     /// Wall-clock capture time; null for files.
     pub capture_unix_ns: Option<u64>,

@@ -50,6 +50,11 @@ impl JsonLines {
         written.map_err(Error::io("write", &self.path))
     }
 
+    /// True for stdout.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self.target, Target::Stdout(_))
+    }
+
     /// Writes out what is buffered.
     ///
     /// # Errors

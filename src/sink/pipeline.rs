@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -22,7 +23,22 @@ pub struct Output {
     appsrc: gst_app::AppSrc,
     info: gst_video::VideoInfo,
     name: String,
+    files: Vec<Unfinished>,
+    taken: AtomicU64,
+    /// When the last frame starts, and when it ends.
+    times: Mutex<(Option<gst::ClockTime>, gst::ClockTime)>,
 }
+
+/// A file that is being written beside the place where it will appear.
+struct Unfinished {
+    written: PathBuf,
+    wanted: PathBuf,
+}
+
+/// x264 takes no smaller pictures.
+const LEAST_SIDE: u32 = 16;
+/// How long a frame lasts whose source does not say.
+const FRAME_TIME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 impl Output {
     /// Builds and starts the pipeline for frames like `info`, one branch for every MP4 file.
@@ -36,6 +52,11 @@ impl Output {
     ) -> Result<Self> {
         let name = files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ");
         let fail = |reason: String| Error::Output { name: name.clone(), reason };
+        if info.width() < LEAST_SIDE || info.height() < LEAST_SIDE {
+            let size = format!("{}x{}", info.width(), info.height());
+            return Err(fail(format!("the picture is {size}, H.264 video needs at least {LEAST_SIDE}x{LEAST_SIDE}")));
+        }
+        let files: Vec<Unfinished> = files.iter().map(|file| Unfinished::new(file)).collect();
         let caps = info.to_caps().map_err(|e| fail(e.to_string()))?;
         let appsrc = gst_app::AppSrc::builder()
             .name("frames")
@@ -55,9 +76,9 @@ impl Output {
         let built = |result: std::result::Result<(), gst::glib::BoolError>| result.map_err(|e| fail(e.to_string()));
         built(pipeline.add_many([appsrc.upcast_ref(), &overlay, &tee]))?;
         built(gst::Element::link_many([appsrc.upcast_ref(), &overlay, &tee]))?;
-        for file in files {
+        for file in &files {
             let queue = make("queue")?;
-            let sink = mp4_sink(file, info)?;
+            let sink = mp4_sink(&file.written, info)?;
             built(pipeline.add_many([&queue, sink.upcast_ref()]))?;
             built(gst::Element::link_many([&tee, &queue, sink.upcast_ref()]))?;
         }
@@ -66,7 +87,8 @@ impl Output {
             // The reason stands on the bus and reaches `reports`.
             tracing::debug!("the output pipeline refused to start");
         }
-        Ok(Self { pipeline, appsrc, info: info.clone(), name })
+        let times = Mutex::new((None, gst::ClockTime::ZERO));
+        Ok(Self { pipeline, appsrc, info: info.clone(), name, files, taken: AtomicU64::new(0), times })
     }
 
     /// Hands a frame to the pipeline.
@@ -95,9 +117,45 @@ impl Output {
             )));
         }
         let writable = buffer.make_mut();
-        writable.set_pts(running_time);
+        let mut times = self.times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A muxer wants rising times on all frames; one that has none, or one in the past, follows the frame before it.
+        let (last, next) = *times;
+        let time = running_time.filter(|time| last.is_none_or(|last| *time > last)).unwrap_or(next);
+        let duration = writable.duration().or_else(|| self.frame_time()).unwrap_or(FRAME_TIME);
+        *times = (Some(time), time + duration);
+        drop(times);
+        writable.set_pts(time);
+        // Without it the last frame would last no time, and players would not show it.
+        writable.set_duration(duration);
         writable.set_dts(None);
-        self.appsrc.push_buffer(buffer).map(drop).map_err(|e| fail(format!("takes no more frames: {e}")))
+        self.appsrc.push_buffer(buffer).map_err(|e| fail(format!("takes no more frames: {e}")))?;
+        self.taken.fetch_add(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn frame_time(&self) -> Option<gst::ClockTime> {
+        let fps = self.info.fps();
+        let second = gst::ClockTime::SECOND.nseconds();
+        (fps.numer() > 0).then(|| gst::ClockTime::from_nseconds(second * fps.denom() as u64 / fps.numer() as u64))
+    }
+
+    /// Whether there is anything to finish: an encoder that saw no frame has no file to give.
+    pub fn has_frames(&self) -> bool {
+        self.taken.load(Ordering::Acquire) > 0
+    }
+
+    /// Puts the finished files where they were wanted.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn publish(self) -> Result<()> {
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::warn!("the output pipeline did not stop cleanly");
+        }
+        for file in self.files.iter().filter(|file| file.written != file.wanted) {
+            std::fs::rename(&file.written, &file.wanted).map_err(Error::io("write", &file.wanted))?;
+        }
+        Ok(())
     }
 
     /// Says that no more frames come; the pipeline reports [`Report::End`] when its files are whole.
@@ -123,6 +181,20 @@ impl Drop for Output {
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!("the output pipeline did not stop cleanly");
         }
+        // What was not published is no video.
+        for file in self.files.iter().filter(|file| file.written != file.wanted) {
+            drop(std::fs::remove_file(&file.written));
+        }
+    }
+}
+
+impl Unfinished {
+    fn new(wanted: &Path) -> Self {
+        // A device or pipe cannot be replaced by renaming.
+        let special = std::fs::metadata(wanted).is_ok_and(|metadata| !metadata.is_file());
+        let name = wanted.file_name().unwrap_or_default().to_string_lossy();
+        let written = if special { wanted.to_path_buf() } else { wanted.with_file_name(format!(".{name}.part")) };
+        Self { written, wanted: wanted.to_path_buf() }
     }
 }
 

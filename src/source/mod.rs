@@ -3,9 +3,11 @@
 //! Formats: whatever GStreamer decodes and `GstVideoConverter` reads; a format that the overlay cannot draw on is
 //! converted before the stage. Frames without a timestamp are forwarded without one.
 
+mod container;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, select};
@@ -25,6 +27,8 @@ pub struct Address {
     pub name: String,
     /// What the pipeline opens.
     pub uri: String,
+    /// The file itself.
+    pub path: PathBuf,
 }
 
 impl Address {
@@ -51,7 +55,17 @@ impl Address {
         let absolute = std::path::absolute(&path).map_err(Error::io("read", &path))?;
         let uri = gst::glib::filename_to_uri(&absolute, None)
             .map_err(|e| Error::Usage(format!("--source {source}: cannot be written as an address: {e}")))?;
-        Ok(Self { name: source.to_owned(), uri: uri.to_string() })
+        Ok(Self { name: source.to_owned(), uri: uri.to_string(), path: absolute })
+    }
+}
+
+impl Address {
+    /// What is missing from the end of the file, if its container tells: decoders read what is there and end cleanly.
+    pub fn truncation(&self) -> Option<String> {
+        container::truncation(&self.path).unwrap_or_else(|error| {
+            tracing::debug!("{}: {error}", self.name);
+            None
+        })
     }
 }
 
@@ -84,6 +98,7 @@ pub enum Report {
 pub struct Source {
     pipeline: gst::Pipeline,
     decoded: Arc<AtomicU64>,
+    handing_over: Arc<AtomicBool>,
     stop: Option<Sender<()>>,
 }
 
@@ -130,7 +145,15 @@ impl Source {
         watch_rotation(&bin, &rotation);
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let decoded = Arc::new(AtomicU64::new(0));
-        let sink = appsink(Delivery { frames, stopped, decoded: Arc::clone(&decoded), rotation, info: None });
+        let handing_over = Arc::new(AtomicBool::new(false));
+        let sink = appsink(Delivery {
+            frames,
+            stopped,
+            decoded: Arc::clone(&decoded),
+            handing_over: Arc::clone(&handing_over),
+            rotation,
+            info: None,
+        });
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
         bin.link(&sink).map_err(|e| fail(e.to_string()))?;
@@ -139,12 +162,17 @@ impl Source {
             // The reason stands on the bus and reaches `reports`.
             tracing::debug!("the source pipeline refused to start");
         }
-        Ok(Self { pipeline, decoded, stop: Some(stop) })
+        Ok(Self { pipeline, decoded, handing_over, stop: Some(stop) })
     }
 
     /// Frames that came out of the decoder so far.
     pub fn decoded(&self) -> u64 {
         self.decoded.load(Ordering::Acquire)
+    }
+
+    /// True while the decoder has a frame that nobody takes yet: it waits for us, not we for it.
+    pub fn waits_for_us(&self) -> bool {
+        self.handing_over.load(Ordering::Acquire)
     }
 
     /// Stops decoding. Frames already handed over stay in the stage.
@@ -168,6 +196,7 @@ struct Delivery {
     frames: Sender<Frame>,
     stopped: Receiver<()>,
     decoded: Arc<AtomicU64>,
+    handing_over: Arc<AtomicBool>,
     rotation: Arc<AtomicU32>,
     info: Option<(gst::Caps, Arc<gst_video::VideoInfo>)>,
 }
@@ -196,7 +225,8 @@ impl Delivery {
             buffer,
             arrived: Instant::now(),
         };
-        select! {
+        self.handing_over.store(true, Ordering::Release);
+        let handed = select! {
             send(self.frames, frame) -> sent => match sent {
                 Ok(()) => {
                     self.decoded.fetch_add(1, Ordering::AcqRel);
@@ -205,7 +235,9 @@ impl Delivery {
                 Err(_) => Err(gst::FlowError::Flushing),
             },
             recv(self.stopped) -> _ => Err(gst::FlowError::Flushing),
-        }
+        };
+        self.handing_over.store(false, Ordering::Release);
+        handed
     }
 }
 

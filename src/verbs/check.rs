@@ -49,11 +49,5 @@ fn ground_grey(model: &Path) -> Result<[f32; 4]> {
     let view = RgbView::new(canvas.width, canvas.height, 3 * canvas.width, &grey)?;
     let picture = Letterboxer::default().letterbox(&view, canvas)?;
     let query = grounder.compile_framing()?;
-    let raw = grounder.ground(&[&picture], &query)?[0].raw;
-    if raw.iter().all(|value| value.is_finite()) {
-        Ok(raw)
-    } else {
-        let reason = format!("a grey picture gives the box {raw:?}, expected finite numbers: the weights are damaged");
-        Err(qrnet::Error::File { path: model.to_path_buf(), reason }.into())
-    }
+    Ok(grounder.ground(&[&picture], &query)?[0].raw)
 }

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::weights::{self, Sources, Tensors};
+use qrnet::weights::{self, Sources, TensorFile, Tensors};
 use qrnet::{Config, ModelDir, NewModel};
 
 use crate::cli::{ConvertArgs, Precision};
 use crate::config::model_variant;
 use crate::error::{Error, Result};
+
+/// Header key of an exported checkpoint: whether its weights are more than drawn from a seed.
+const TRAINED: &str = "spotter.trained";
 
 /// # Errors
 /// The input is unusable, or the output cannot be written.
@@ -39,7 +42,9 @@ fn import(input: &Path, args: &ConvertArgs) -> Result<()> {
     tracing::info!("{}: {}", input.display(), report.to_string().trim_end());
     let origin =
         format!("Converted from the checkpoint `{}`.", input.file_name().unwrap_or_default().to_string_lossy());
-    write(args, &config, &tensors, &tokenizer, &origin, true)
+    // Only we write this key; a checkpoint without it was trained by somebody.
+    let trained = TensorFile::open(input)?.metadata()?.get(TRAINED).is_none_or(|value| value != "false");
+    write(args, &config, &tensors, &tokenizer, &origin, trained)
 }
 
 /// Seeded weights, over which sources are laid, become a model directory.
@@ -103,7 +108,8 @@ fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
     }
     let (tensors, _) = weights::load(&dir.weights(), dir.config(), &Device::Cpu)?;
     let state = weights::state_dict(dir.config(), &tensors)?;
-    weights::save(&state, None, out)?;
+    let trained = std::collections::HashMap::from([(TRAINED.to_owned(), dir.trained().to_string())]);
+    weights::save(&state, Some(trained), out)?;
     tracing::info!("{}: {} tensors with the reference's names", out.display(), state.len());
     Ok(())
 }

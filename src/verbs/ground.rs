@@ -7,7 +7,7 @@ use qrnet::preprocess::{Letterboxer, Picture, Rect};
 use qrnet::{CompiledQuery, Grounder};
 
 use crate::cli::GroundArgs;
-use crate::config::{load_model, threshold};
+use crate::config::{load_model, place, threshold};
 use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
 use crate::record::{FRAME_SCHEMA, FrameRecord, JsonLines, Latency, NormBox, Resolution, Status, run_id};
@@ -131,7 +131,21 @@ impl DrawTarget {
     fn resolve(out: &Path, pictures: &[PathBuf]) -> Result<Self> {
         let fail = |reason: &str| Err(Error::Usage(format!("--out {}: {reason}", out.display())));
         if out.is_dir() {
-            return Ok(Self::Folder(out.to_path_buf()));
+            let target = Self::Folder(out.to_path_buf());
+            let files: Vec<PathBuf> = pictures.iter().map(|picture| place(&target.file(picture))).collect();
+            for (i, file) in files.iter().enumerate() {
+                let shown = file.display();
+                if files[..i].contains(file) {
+                    return fail(&format!("two pictures would be drawn to {shown}"));
+                }
+                if pictures.iter().any(|picture| place(picture) == *file) {
+                    return fail(&format!("the drawing would replace the picture {shown}"));
+                }
+            }
+            return Ok(target);
+        }
+        if pictures.iter().any(|picture| place(picture) == place(out)) {
+            return fail("is the picture itself");
         }
         if pictures.len() > 1 {
             return fail("for several pictures, expected an existing folder");
@@ -149,9 +163,13 @@ impl DrawTarget {
     fn file(&self, picture: &Path) -> PathBuf {
         match self {
             Self::File(file) => file.clone(),
-            Self::Folder(folder) => folder
-                .join(picture.file_stem().unwrap_or_else(|| std::ffi::OsStr::new("picture")))
-                .with_extension("png"),
+            Self::Folder(folder) => {
+                let mut name = picture.file_name().unwrap_or_default().to_os_string();
+                if picture.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
+                    name.push(".png");
+                }
+                folder.join(name)
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The reference's box loss, L1 and generalised IoU, as one differentiable operation (SPEC section 7).
+//! The reference's box loss, L1 and generalised `IoU`, as one differentiable operation (SPEC section 7).
 //!
 //! Written out with its gradient, in f64, rather than composed: the kinks (equal edges, boxes that just touch) then
 //! have the derivatives that PyTorch gives them, and 4 numbers a picture need no kernel.
@@ -66,7 +66,7 @@ fn smaller(a: f64, b: f64) -> f64 {
     }
 }
 
-/// Generalised IoU of `p` and `t` by edges, and its derivative by the edges of `p`.
+/// Generalised `IoU` of `p` and `t` by edges, and its derivative by the edges of `p`.
 fn giou(p: [f64; 4], t: [f64; 4]) -> (f64, [f64; 4]) {
     // Along one axis: overlap and hull, each with its derivative by both edges of `p`.
     let axis = |a: usize, b: usize| {

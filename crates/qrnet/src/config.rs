@@ -182,6 +182,13 @@ fn tenth() -> f64 {
     0.1
 }
 
+/// More blocks or layers than this are a mistake, not a model.
+const MOST_LAYERS: usize = 1000;
+/// So are wider tensors.
+const MOST_WIDE: usize = 1 << 20;
+/// So are longer sides of a canvas, in pixels.
+const MOST_PIXELS: usize = 1 << 14;
+
 /// Canvas sides are multiples of this: the coarsest map (the fifth level) has one token per 64 pixels.
 pub const CANVAS_STEP: usize = 64;
 
@@ -322,6 +329,24 @@ impl Config {
                 return fail(key, shown.to_string(), expected.into());
             }
         }
+        let blocks = self.swin.depths.iter().map(|&depth| ("swin.depths", depth));
+        let layers = [("bert.num_hidden_layers", self.bert.num_hidden_layers), ("vl.enc_layers", self.vl.enc_layers)];
+        let deep = layers.into_iter().chain(blocks).map(|(key, value)| (key, value, MOST_LAYERS));
+        let positions = [("bert.max_position_embeddings", self.bert.max_position_embeddings)];
+        let wide = sizes.into_iter().chain(positions).map(|(key, value)| (key, value, MOST_WIDE));
+        if let Some((key, value, most)) = deep.chain(wide).find(|(_, value, most)| value > most) {
+            return fail(key, value.to_string(), format!("at most {most}"));
+        }
+        for (key, value, most) in
+            [("swin.mlp_ratio", self.swin.mlp_ratio, 64.0), ("bert.layer_norm_eps", self.bert.layer_norm_eps, 1.0)]
+        {
+            if !(value > 0.0 && value <= most) {
+                return fail(key, value.to_string(), format!("above 0, at most {most}"));
+            }
+        }
+        if (self.swin.embed_dim as f64 * self.swin.mlp_ratio) < 1.0 {
+            return fail("swin.mlp_ratio", self.swin.mlp_ratio.to_string(), "at least one hidden channel".into());
+        }
         if self.swin.patch_size != 4 {
             return fail(
                 "swin.patch_size",
@@ -382,6 +407,9 @@ impl Config {
         for (key, canvas) in [("canvas", Some(self.canvas)), ("pos_canvas", self.pos_canvas)] {
             let Some(canvas) = canvas else { continue };
             for (side, value) in [("width", canvas.width), ("height", canvas.height)] {
+                if value > MOST_PIXELS {
+                    return fail(&format!("{key}.{side}"), value.to_string(), format!("at most {MOST_PIXELS}"));
+                }
                 if value == 0 || value % CANVAS_STEP != 0 {
                     return fail(&format!("{key}.{side}"), value.to_string(), format!("a multiple of {CANVAS_STEP}"));
                 }

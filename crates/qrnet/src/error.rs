@@ -96,6 +96,9 @@ pub enum Error {
     /// Something was asked of a model that was loaded without the part it needs.
     #[error("{0}")]
     Unsupported(String),
+    /// The model computes something that is no number.
+    #[error("the model's features are no numbers (NaN or infinite): its weights are damaged")]
+    NotFinite,
     /// A tensor operation failed: a device error, or a bug in this crate.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -237,18 +237,19 @@ impl Grounder {
         };
         let output = self.frame.head.forward_compiled(&levels, ignore.as_ref(), &text, &plan)?;
         let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
+        // Damage shows here: a ReLU behind it takes a NaN for a zero.
+        let sums: Vec<f32> = output.reg.abs()?.sum(1)?.to_vec1()?;
         let presence: Option<Vec<f32>> =
             output.presence.map(|logit| crate::ops::sigmoid(&logit)?.to_vec1()).transpose()?;
-        Ok(boxes
-            .into_iter()
-            .zip(pictures)
-            .enumerate()
-            .map(|(i, (raw, picture))| {
-                let raw = [raw[0], raw[1], raw[2], raw[3]];
-                let rect = self.plan.box_to_picture(raw, &picture.transform);
-                Grounding { rect, raw, presence: presence.as_ref().map(|p| p[i]) }
-            })
-            .collect())
+        let answer = |(i, (raw, picture)): (usize, (Vec<f32>, &&Letterboxed))| {
+            let raw = [raw[0], raw[1], raw[2], raw[3]];
+            if !sums[i].is_finite() || raw.iter().any(|value| !value.is_finite()) {
+                return Err(Error::NotFinite);
+            }
+            let rect = self.plan.box_to_picture(raw, &picture.transform);
+            Ok(Grounding { rect, raw, presence: presence.as_ref().map(|p| p[i]) })
+        };
+        boxes.into_iter().zip(pictures).enumerate().map(answer).collect()
     }
 
     /// Constants of the head for the visual tokens in `visible`, from the cache or built now.

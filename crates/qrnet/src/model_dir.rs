@@ -158,16 +158,20 @@ impl ModelDir {
     /// `path` exists and may not be replaced, or cannot be written.
     pub fn write(path: &Path, model: &NewModel, replace: bool) -> Result<Self> {
         let exists = path.exists();
-        if exists && !(replace && path.join(CONFIG).is_file()) {
-            let reason = if replace { "exists and is no model directory" } else { "exists already" };
+        if exists && !(replace && is_ours(path)) {
+            let reason =
+                if replace { "exists and is no model directory that was written here" } else { "exists already" };
             return Err(Error::Unsupported(format!("{}: {reason}; name a new folder or remove it", path.display())));
         }
         let parent = files::parent(path);
         std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        let staged =
-            tempfile::Builder::new().prefix(".model-").tempdir_in(parent).map_err(Error::io("create", parent))?;
+        // One name per target: what a killed run left is swept by the next.
+        let staged = beside(path, "staged");
+        remove_folder(&staged)?;
+        std::fs::create_dir(&staged).map_err(Error::io("create", &staged))?;
+        let staged = Staged(staged);
         let write = |name: &str, text: &str| {
-            let file = staged.path().join(name);
+            let file = staged.0.join(name);
             std::fs::write(&file, text).map_err(Error::io("write", &file))
         };
         write(TOKENIZER, &model.tokenizer.to_json()?)?;
@@ -177,25 +181,55 @@ impl ModelDir {
             .iter()
             .map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(model.dtype)?)))
             .collect::<Result<_>>()?;
-        weights::save(&cast, None, &staged.path().join(WEIGHTS))?;
-        let digest = digest(model.config, &staged.path().join(WEIGHTS), &staged.path().join(TOKENIZER))?;
+        weights::save(&cast, None, &staged.0.join(WEIGHTS))?;
+        let digest = digest(model.config, &staged.0.join(WEIGHTS), &staged.0.join(TOKENIZER))?;
         let mut json = serde_json::to_value(model.config).map_err(|e| Error::file(path, e))?;
         json[DIGEST_KEY] = digest.into();
         json[TRAINED_KEY] = model.trained.into();
         write(CONFIG, &format!("{json:#}\n"))?;
+        let old = beside(path, "replaced");
+        remove_folder(&old)?;
         if exists {
-            std::fs::remove_dir_all(path).map_err(Error::io("replace", path))?;
+            std::fs::rename(path, &old).map_err(Error::io("replace", path))?;
         }
-        let staged = staged.keep();
-        std::fs::rename(&staged, path).map_err(Error::io("write", path))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // Temporary folders are private; a model is not.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(Error::io("write", path))?;
-        }
+        std::fs::rename(&staged.0, path).map_err(Error::io("write", path))?;
+        remove_folder(&old)?;
         Self::open(path)
     }
+}
+
+/// A folder on its way to become a model; gone with its guard if it does not get there.
+struct Staged(PathBuf);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Err(error) = remove_folder(&self.0) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// A hidden neighbour of `path`, named after it.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{what}"))
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a folder holds a model that [`ModelDir::write`] wrote, and nothing of anybody else's.
+fn is_ours(path: &Path) -> bool {
+    let config =
+        std::fs::read(path.join(CONFIG)).ok().and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
+    let known = |name: &std::ffi::OsStr| [CONFIG, WEIGHTS, TOKENIZER, CARD].iter().any(|ours| name == *ours);
+    let only_ours = std::fs::read_dir(path)
+        .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| known(&entry.file_name()))));
+    config.is_some_and(|config| config.get(DIGEST_KEY).is_some()) && only_ours
 }
 
 fn digest(config: &Config, weights: &Path, tokenizer: &Path) -> Result<String> {

@@ -30,7 +30,7 @@ impl Gates {
     /// `x [B, N, C]` → `[B, N, C]`.
     pub(crate) fn apply(&self, x: &Tensor, name: &str, pass: &mut Pass) -> Result<Tensor> {
         // One MLP for both pools: its output bias counts twice in the sum (SPEC quirk Q2).
-        let pooled = Tensor::stack(&[x.mean(1)?, x.max(1)?], 1)?;
+        let pooled = ops::pool_tokens(x)?;
         let logits = dynamic_linear(&dynamic_linear(&pooled, &self.fc1)?.relu()?, &self.fc2)?;
         for pool in 0..2 {
             pass.tap(|| format!("{name}.channel_logits.{pool}"), &logits.narrow(1, pool, 1)?.squeeze(1)?);

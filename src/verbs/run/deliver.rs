@@ -81,7 +81,7 @@ impl Delivery {
         let record = self.record(verdict, status);
         let written = records.iter_mut().try_for_each(|file| file.write(&record));
         self.records = records;
-        written?;
+        self.forgive_reader(written)?;
         if let Outcome::Error { message, .. } = &verdict.outcome {
             // One is said, all are in the records: a format that cannot be read fails on every frame.
             if self.books.error == 1 {
@@ -99,6 +99,18 @@ impl Delivery {
         output.push(buffer, &frame.info, frame.running_time)
     }
 
+    /// A reader of stdout that left takes no more records; that is a failure only where nobody else wants any.
+    fn forgive_reader(&mut self, written: Result<()>) -> Result<()> {
+        match written {
+            Err(error) if error.is_broken_pipe() && (self.records.len() > 1 || !self.video_paths.is_empty()) => {
+                tracing::warn!("the reader of standard output is gone; the other outputs go on");
+                self.records.retain(|file| !file.is_stdout());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn open(&mut self, first: &Grounded) -> Result<()> {
         self.opened = true;
         self.records = self.record_paths.iter().map(|path| JsonLines::create(path)).collect::<Result<_>>()?;
@@ -113,7 +125,10 @@ impl Delivery {
 
     fn event(&mut self, kind: EventKind) -> Result<()> {
         let event = Event { schema: EVENT_SCHEMA, run_id: &self.names.run_id, source: &self.names.source, kind };
-        self.records.iter_mut().try_for_each(|file| file.write(&event))
+        let mut records = std::mem::take(&mut self.records);
+        let written = records.iter_mut().try_for_each(|file| file.write(&event));
+        self.records = records;
+        self.forgive_reader(written)
     }
 
     fn record<'a>(&'a self, verdict: &'a Grounded, status: Status) -> FrameRecord<'a> {
@@ -152,8 +167,8 @@ impl Delivery {
         }
     }
 
-    /// The output pipeline, to wait for, where there is one that works.
-    pub(super) fn finish_output(&mut self) -> Option<Output> {
+    /// The output pipeline, to wait for, where there is one.
+    pub(super) fn take_output(&mut self) -> Option<Output> {
         self.output.take()
     }
 

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
+use crate::sink::Output;
 use crate::source::{Report, Source};
 use crate::stage::{Grounding, Stage};
 use deliver::{Delivery, Names};
@@ -32,8 +33,10 @@ enum Message {
 
 /// Messages that may wait; posting threads block beyond that.
 const MESSAGES: usize = 64;
-/// How long a source may take to its first frame.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a file may give no frame, the first or the next, while we wait for one.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const TICK: Duration = Duration::from_millis(500);
 /// How long the output may take to finish its files.
 const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -77,17 +80,21 @@ pub(super) fn run(settings: &RunSettings) -> Result<()> {
         stage_stop: Box::new(stage.stopper()),
         output_stop: stopper,
         verdict: Ok(()),
-        output_ended: false,
+        output: OutputState::Running,
+        output_name: settings.mp4.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "),
     };
     let decoded = supervisor.until_source_ends(source, settings);
-    for thread in stage.into_threads() {
+    let threads = stage.into_threads();
+    // Messages are heard until the last frame is delivered, or nobody could free an output that is stuck.
+    supervisor.until_drained();
+    for thread in threads {
         supervisor.joined(thread.join());
     }
-    supervisor.until_drained();
     let Some(mut delivery) = supervisor.joined(deliverer.join()) else { return supervisor.verdict };
-    if let Some(output) = delivery.finish_output() {
-        supervisor.until_output_ends();
-        drop(output);
+    if let Some(output) = delivery.take_output().filter(Output::has_frames)
+        && supervisor.until_output_ends()
+    {
+        supervisor.check(output.publish());
     }
     drop(signals);
     let verdict = supervisor.verdict;
@@ -119,26 +126,30 @@ struct Supervisor {
     stage_stop: Box<dyn Fn() + Send>,
     output_stop: OutputStopper,
     verdict: Result<()>,
-    output_ended: bool,
+    output: OutputState,
+    output_name: String,
+}
+
+/// How far the output pipeline is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OutputState {
+    Running,
+    Ended,
+    Failed,
 }
 
 impl Supervisor {
     /// Returns the number of decoded frames once no more come; the source is gone then.
-    fn until_source_ends(&mut self, source: Source, settings: &RunSettings) -> u64 {
-        let name = &settings.address.name;
-        let failed = |code, reason| Error::Source { code, name: name.clone(), reason };
-        let deadline = Instant::now() + START_TIMEOUT;
+    fn until_source_ends(&mut self, mut source: Source, settings: &RunSettings) -> u64 {
+        let failed = |code, reason| Error::Source { code, name: settings.address.name.clone(), reason };
+        let mut progress = (0, Instant::now());
         loop {
-            let waiting = source.decoded() == 0;
-            let message = if waiting {
-                self.inbox.recv_deadline(deadline)
-            } else {
-                self.inbox.recv().map_err(RecvTimeoutError::from)
-            };
-            match message {
+            match self.inbox.recv_timeout(TICK) {
                 Ok(Message::Source(Report::End)) => {
                     if source.decoded() == 0 {
                         self.fail(failed("SOURCE_NO_VIDEO", "ended without a video frame".into()));
+                    } else if let Some(missing) = settings.address.truncation() {
+                        self.fail(failed("SOURCE_TRUNCATED", missing));
                     }
                     break;
                 }
@@ -151,15 +162,19 @@ impl Supervisor {
                         break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if source.decoded() == 0 => {
-                    self.fail(failed("SOURCE_TIMEOUT", format!("no frame within {} s", START_TIMEOUT.as_secs())));
-                    break;
+                Err(RecvTimeoutError::Timeout) => {
+                    let decoded = source.decoded();
+                    if decoded > progress.0 || source.waits_for_us() {
+                        progress = (decoded, Instant::now());
+                    } else if progress.1.elapsed() > STALL_TIMEOUT {
+                        let reason = format!("no frame for {} s after {decoded} frames", STALL_TIMEOUT.as_secs());
+                        self.fail(failed("SOURCE_TIMEOUT", reason));
+                        break;
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let mut source = source;
         source.stop();
         source.decoded()
     }
@@ -173,14 +188,24 @@ impl Supervisor {
         }
     }
 
-    fn until_output_ends(&mut self) {
+    /// True once the output's files are whole.
+    fn until_output_ends(&mut self) -> bool {
         let deadline = Instant::now() + FINISH_TIMEOUT;
-        while !self.output_ended {
+        while self.output == OutputState::Running {
             let Ok(message) = self.inbox.recv_deadline(deadline) else {
                 let reason = format!("was not finished within {} s", FINISH_TIMEOUT.as_secs());
-                return self.fail(Error::Output { name: "video".into(), reason });
+                self.fail(Error::Output { name: self.output_name.clone(), reason });
+                return false;
             };
             self.handle(message);
+        }
+        self.output == OutputState::Ended
+    }
+
+    /// Takes note of a failure that does not change the course.
+    fn check(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.fail(error);
         }
     }
 
@@ -189,13 +214,18 @@ impl Supervisor {
         match message {
             Message::Source(_) | Message::Drained => false,
             Message::Output(Report::End) => {
-                self.output_ended = true;
+                self.output = OutputState::Ended;
                 false
             }
             Message::Output(Report::Failed(reason)) => {
-                self.abandon_output(Error::Output { name: "video".into(), reason })
+                let name = self.output_name.clone();
+                self.abandon_output(Error::Output { name, reason })
             }
-            Message::Sink(error) => self.abandon_output(error),
+            Message::Sink(error) => {
+                (self.stage_stop)();
+                self.fail(error);
+                true
+            }
             Message::Worker(reason) => {
                 self.fail(Error::Worker(reason));
                 true
@@ -208,10 +238,10 @@ impl Supervisor {
         }
     }
 
-    /// Nothing can be written any more: the rest of the frames need not be looked at.
+    /// The video cannot be written any more: the rest of the frames need not be looked at.
     fn abandon_output(&mut self, error: Error) -> bool {
         (self.stage_stop)();
-        self.output_ended = true;
+        self.output = OutputState::Failed;
         self.fail(error);
         let stop = self.output_stop.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(stop) = stop.as_ref() {

@@ -22,6 +22,8 @@ pub struct Output {
     pub boxes: Tensor,
     /// Logit that the object is in the picture, `[B]`; only with a presence head.
     pub presence: Option<Tensor>,
+    /// What box and presence are read from: the REG token after the encoder, `[B, d]`.
+    pub reg: Tensor,
     /// Visual tokens after the encoder, `[B, N, d]`, for training-only losses; empty in the compiled pass.
     pub visual_tokens: Option<Tensor>,
 }
@@ -122,7 +124,7 @@ impl Head {
         let boxes = ops::sigmoid(&logits)?;
         pass.tap(|| "pred_box".into(), &boxes);
         let presence = self.presence.as_ref().map(|head| head.forward(reg)?.squeeze(1)).transpose()?;
-        Ok(Output { boxes, presence, visual_tokens: None })
+        Ok(Output { boxes, presence, reg: reg.clone(), visual_tokens: None })
     }
 
     /// The box MLP before its sigmoid, on any tokens `[.., d]` → `[.., 4]`.

@@ -19,6 +19,12 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -
     normed.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
+/// The gradient of `max` would go to all equal tokens; that of a gather goes to the one that was picked.
+pub(crate) fn pool_tokens(x: &Tensor) -> Result<Tensor> {
+    let largest = x.contiguous()?.gather(&x.argmax_keepdim(1)?, 1)?;
+    Tensor::cat(&[x.mean_keepdim(1)?, largest], 1)
+}
+
 pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
     candle_nn::ops::softmax(x, D::Minus1)
 }

@@ -70,15 +70,18 @@ impl Picture {
     /// The file cannot be read, is empty, of an unknown format, truncated or damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let fail = |reason: String| Error::Picture { path: path.to_path_buf(), reason };
-        let file = image::ImageReader::open(path).map_err(Error::io("read", path))?;
-        let empty = std::fs::metadata(path).is_ok_and(|m| m.len() == 0);
-        if empty {
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        if bytes.is_empty() {
             return Err(fail("is empty (0 bytes)".into()));
         }
-        let reader = file.with_guessed_format().map_err(Error::io("read", path))?;
-        if reader.format().is_none() {
-            return Err(fail("is of no known format, expected PNG, JPEG, BMP or WebP".into()));
+        let readable =
+            [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::Bmp, image::ImageFormat::WebP];
+        let format = image::guess_format(&bytes).ok().filter(|format| readable.contains(format));
+        let format = format.ok_or_else(|| fail("is of no known format, expected PNG, JPEG, BMP or WebP".into()))?;
+        if format == image::ImageFormat::Jpeg && !jpeg_ends(&bytes) {
+            return Err(fail("is truncated: a JPEG without its end".into()));
         }
+        let reader = image::ImageReader::with_format(std::io::Cursor::new(&bytes), format);
         let decode = || -> image::ImageResult<image::DynamicImage> {
             let mut decoder = reader.into_decoder()?;
             let orientation = decoder.orientation()?;
@@ -98,4 +101,29 @@ impl Picture {
     pub fn view(&self) -> Result<RgbView<'_>> {
         RgbView::new(self.width, self.height, 3 * self.width, &self.rgb)
     }
+}
+
+/// Whether a JPEG's scans run up to its end marker. Decoders fill what a truncated file lacks with grey and say nothing.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    const SCAN: u8 = 0xda;
+    let mut at = 2;
+    while let Some(&[0xff, marker]) = bytes.get(at..at + 2) {
+        match marker {
+            END => return true,
+            // Fill bytes before a marker.
+            0xff => at += 1,
+            _ => {
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return false };
+                at += 2 + usize::from(u16::from_be_bytes([high, low]));
+                if marker == SCAN {
+                    // Compressed data: 0xff is followed by 0 or by a restart marker until the next segment.
+                    let inside = |pair: &[u8]| pair[0] != 0xff || matches!(pair[1], 0 | 0xd0..=0xd7);
+                    let rest = bytes.get(at..).unwrap_or_default();
+                    at += rest.windows(2).position(|pair| !inside(pair)).unwrap_or(rest.len());
+                }
+            }
+        }
+    }
+    false
 }

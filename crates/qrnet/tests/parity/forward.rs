@@ -5,7 +5,7 @@ use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::{QrNet, weights};
 
-use crate::support::{BOX_LIMIT, FEATURE_LIMIT, cases, config, difference, path};
+use crate::support::{BOX_LIMIT, FEATURE_LIMIT, cases, config, difference, path, standard};
 
 fn model(file: &str) -> QrNet {
     let config = config();
@@ -35,6 +35,7 @@ fn every_golden_tensor_matches() {
         }
     }
     assert!(compared > 0, "the fixture holds no golden tensor");
+    assert!(!standard() || compared == 172, "{compared} golden tensors, not 172");
     worst.sort_by(|a, b| b.0.total_cmp(&a.0));
     println!("{compared} tensors compared; worst: {:?}", &worst[..worst.len().min(3)]);
 }

@@ -8,7 +8,7 @@ use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::{QrNet, weights};
 
-use crate::support::{cases, config, path, tensors};
+use crate::support::{cases, config, path, standard, tensors};
 
 /// Below this a gradient is rounding noise around a mathematical zero (key biases).
 const NOISE: f64 = 1e-6;
@@ -87,7 +87,10 @@ fn gradients_match_by_norm_and_in_full() {
         let found = norm(grads.get(var).unwrap_or_else(|| panic!("{name} got no gradient")));
         if expected > NOISE {
             let relative = (found - expected).abs() / expected;
-            assert!(relative < RELATIVE_LIMIT, "{name}: norm {found}, reference {expected}");
+            // The last stage's norm nearly cancels its spatial gate (SPEC quirk Q5): on some sizes its gradients are
+            // so small that f32 noise is more than the limit, in the reference itself.
+            let noise = (found - expected).abs() < NOISE;
+            assert!(relative < RELATIVE_LIMIT || noise, "{name}: norm {found}, reference {expected}");
             checked += 1;
             if relative > worst.0 {
                 worst = (relative, name.clone());
@@ -104,6 +107,7 @@ fn gradients_match_by_norm_and_in_full() {
         full += 1;
     }
     assert!(checked + full > 0, "the fixture holds no gradient");
+    assert!(!standard() || (checked, full) == (268, 34), "{checked} norms and {full} full gradients, not 268 and 34");
     println!("{checked} norms (worst {worst:?}) and {full} full gradients compared");
 }
 
@@ -118,4 +122,27 @@ fn every_trainable_variable_gets_a_finite_gradient() {
         let unfelt = name.ends_with("attention.self.key.bias");
         assert!(unfelt || norm(gradient) > 0.0, "{name} has a zero gradient");
     }
+}
+
+#[test]
+fn the_presence_head_learns_and_teaches() {
+    let (mut config, device) = (config(), Device::Cpu);
+    config.presence = true;
+    let mut drawn = qrnet::init::parameters(&config, 3, &device).expect("drawn");
+    let mut without = config.clone();
+    without.presence = false;
+    drawn.extend(weights::load(&path("tiny.safetensors"), &without, &device).expect("weights load").0);
+    let (vars, vb) = weights::variables(&drawn, &device).expect("variables");
+    let model = QrNet::new(&config, &vb).expect("the model builds");
+    let case = cases().into_iter().next().expect("a case");
+    let plan = CanvasPlan::new(&config, case.canvas, &device).expect("a valid canvas");
+    let output = model
+        .forward(&case.image, &case.image_ignore, &case.ids, &case.text_ignore, &plan, &mut Pass::eval())
+        .expect("the forward pass runs");
+    let loss = output.presence.expect("a presence logit").sum_all().expect("a loss");
+    let grads = loss.backward().expect("the backward pass runs");
+    let felt = |name: &str| norm(grads.get(&vars[name]).unwrap_or_else(|| panic!("{name} got no gradient"))) > 0.0;
+    assert!(felt("presence_embed.weight") && felt("presence_embed.bias"), "the head itself");
+    assert!(felt("reg_token.weight") && felt("visumodel.backbone.patch_embed.proj.weight"), "and what it stands on");
+    assert!(grads.get(&vars["bbox_embed.layers.0.weight"]).is_none(), "the box head has no part in it");
 }

@@ -14,12 +14,14 @@ mod gather;
 mod linear;
 mod matmul;
 mod norm;
+mod pool;
 
 pub(crate) use attention::window_attention;
 pub(crate) use elementwise::gelu;
 pub(crate) use gather::{RowMap, ZERO_ROW, gather_rows};
 pub(crate) use linear::linear;
 pub(crate) use norm::{layer_norm, softmax};
+pub(crate) use pool::pool_tokens;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
 

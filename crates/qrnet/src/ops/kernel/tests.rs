@@ -161,6 +161,28 @@ fn window_attention() {
 }
 
 #[test]
+fn pooled_tokens() {
+    let (kernel, reference): (Operation, Operation) = (&|t| ops::pool_tokens(&t[0]), &|t| composed::pool_tokens(&t[0]));
+    for shape in [[1, 1, 3], [2, 50, 7], [3, 64, 16]] {
+        both("pool", kernel, reference, &[values("x", &shape, 2.0)]);
+    }
+    // Equal tokens, as padding makes them: one of them takes the maximum's gradient, all share the mean's.
+    let x = Tensor::ones((1, 5, 2), DType::F32, &Device::Cpu).expect("a tensor");
+    for operation in [kernel, reference] {
+        let var = Var::from_tensor(&x).expect("a variable");
+        let largest = operation(&[var.as_tensor().clone()]).and_then(|t| t.narrow(1, 1, 1)).expect("runs");
+        let grads = largest.sum_all().and_then(|t| t.backward()).expect("runs back");
+        let gradient: Vec<f32> =
+            grads.get(&var).expect("a gradient").flatten_all().and_then(|t| t.to_vec1()).expect("values");
+        assert_eq!(
+            (gradient.iter().sum::<f32>(), gradient.iter().filter(|g| **g > 0.0).count()),
+            (2.0, 2),
+            "{gradient:?}"
+        );
+    }
+}
+
+#[test]
 fn gathered_rows() {
     let map = RowMap::new(vec![2, ZERO_ROW, 0, 4, 1, ZERO_ROW], 5);
     let reference: Operation = &|t| {
