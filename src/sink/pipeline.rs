@@ -57,7 +57,13 @@ impl Output {
             return Err(fail(format!("the picture is {size}, H.264 video needs at least {LEAST_SIDE}x{LEAST_SIDE}")));
         }
         let files: Vec<Unfinished> = files.iter().map(|file| Unfinished::new(file)).collect();
-        let caps = info.to_caps().map_err(|e| fail(e.to_string()))?;
+        let mut caps = info.to_caps().map_err(|e| fail(e.to_string()))?;
+        if info.fps().numer() == 0 {
+            // Times stay as they are; but without any rate the last frame would last no time, and players would not
+            // show it.
+            let rate = gst::Fraction::new((gst::ClockTime::SECOND.nseconds() / FRAME_TIME.nseconds()) as i32, 1);
+            caps.make_mut().set("framerate", rate);
+        }
         let appsrc = gst_app::AppSrc::builder()
             .name("frames")
             .caps(&caps)
@@ -125,7 +131,6 @@ impl Output {
         *times = (Some(time), time + duration);
         drop(times);
         writable.set_pts(time);
-        // Without it the last frame would last no time, and players would not show it.
         writable.set_duration(duration);
         writable.set_dts(None);
         self.appsrc.push_buffer(buffer).map_err(|e| fail(format!("takes no more frames: {e}")))?;

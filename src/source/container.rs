@@ -91,29 +91,25 @@ fn chunks(file: &mut File, length: u64) -> Result<Missing> {
 fn segment(file: &mut File, length: u64) -> Result<Missing> {
     const SEGMENT: u32 = 0x1853_8067;
     file.seek(SeekFrom::Start(4))?;
-    let Some((size, width)) = variable_size(file)? else { return Ok(None) };
+    let Some((size, width)) = variable_size(file) else { return Ok(None) };
     let at = 4 + width + size;
     file.seek(SeekFrom::Start(at))?;
     let mut id = [0; 4];
     if file.read_exact(&mut id).is_err() || u32::from_be_bytes(id) != SEGMENT {
         return Ok(None);
     }
-    let Some((size, width)) = variable_size(file)? else { return Ok(None) };
+    let Some((size, width)) = variable_size(file) else { return Ok(None) };
     let end = at + 4 + width + size;
     Ok((end > length).then(|| ("segment".to_owned(), end)))
 }
 
 /// An EBML size and how many bytes it takes; `None` for "unknown".
-fn variable_size(file: &mut File) -> Result<Option<(u64, u64)>> {
+fn variable_size(file: &mut File) -> Option<(u64, u64)> {
     let mut bytes = [0; 8];
-    if file.read_exact(&mut bytes[..1]).is_err() {
-        return Ok(None);
-    }
+    file.read_exact(&mut bytes[..1]).ok()?;
     let width = bytes[0].leading_zeros() as usize + 1;
-    if width > 8 || file.read_exact(&mut bytes[1..width]).is_err() {
-        return Ok(None);
-    }
+    file.read_exact(bytes.get_mut(1..width)?).ok()?;
     let marker = 1u64 << (7 * width);
     let value = bytes[..width].iter().fold(0, |value, &byte| value << 8 | u64::from(byte)) & (marker - 1);
-    Ok((value != marker - 1).then_some((value, width as u64)))
+    (value != marker - 1).then_some((value, width as u64))
 }

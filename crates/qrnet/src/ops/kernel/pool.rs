@@ -32,7 +32,9 @@ impl CustomOp1 for Pool {
                     *largest = largest.max(value);
                 }
             }
-            mean.iter_mut().for_each(|sum| *sum /= tokens as f32);
+            for sum in mean {
+                *sum /= tokens as f32;
+            }
         });
         Ok((CpuStorage::F32(pooled), Shape::from((batch, 2, width))))
     }
