@@ -9,7 +9,8 @@ fn seen(scratch: &Scratch, args: &[&str]) -> String {
     assert_eq!(scratch.names(), before, "{args:?} left something behind");
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
     assert_eq!(ran.stdout, "", "{args:?}: no data comes out of a failure");
-    let stderr: Vec<&str> = ran.stderr.lines().filter(|line| !line.contains("untrained")).collect();
+    let stderr: Vec<&str> =
+        ran.stderr.lines().filter(|line| !line.contains("untrained") && !line.contains(" frames/s")).collect();
     let text = scratch.generic(&stderr.join("\n")).replace(&model(), "MODEL").replace(&bikes(), "bikes.mp4");
     let text = text.replace(&fixture("").display().to_string(), "FIXTURES/");
     format!("exit {}\n{text}", ran.code.expect("an exit code"))

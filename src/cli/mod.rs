@@ -23,22 +23,19 @@ pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
     /// Say more: -v for details, -vv for everything. The environment variable SPOTTER_LOG takes finer filters.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Messages")]
     pub verbose: u8,
     /// Say only what went wrong.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Messages")]
     pub quiet: bool,
 }
 
-/// The verbs.
+/// The verbs; each is documented at its arguments.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "a comment here would hide the longer help of the arguments")]
 pub enum Verb {
-    /// Ground every frame of a video: records, and the video with the box drawn in.
     Run(RunArgs),
-    /// Ground pictures.
     Ground(GroundArgs),
-    /// Turn a checkpoint into a model directory, a model directory back into a checkpoint, or make an untrained model.
     Convert(ConvertArgs),
-    /// Check a model directory.
     Check(CheckArgs),
 }

@@ -56,6 +56,7 @@ impl FromStr for OutArg {
         }
         match kind {
             "jsonl" => Ok(Self::JsonLines(path.into())),
+            "mp4" if path == "-" => Err("video needs a file, expected mp4:FILE".into()),
             "mp4" => Ok(Self::Mp4(path.into())),
             other => Err(format!("{other} is no kind of output, {expected}")),
         }

@@ -22,6 +22,8 @@ pub struct Annotation {
     pub query: String,
     /// Probability that the object is there.
     pub presence: Option<f32>,
+    /// False where the model's weights are as drawn from a seed.
+    pub trained: bool,
 }
 
 impl Annotation {
@@ -29,7 +31,8 @@ impl Annotation {
     pub fn caption(&self) -> String {
         let presence = self.presence.map(|p| format!(" {:.0} %", 100.0 * p)).unwrap_or_default();
         let prefix = if self.rect.is_some() { "" } else { "not here: " };
-        format!("{prefix}{}{presence}", self.query)
+        let suffix = if self.trained { "" } else { " (untrained)" };
+        format!("{prefix}{}{presence}{suffix}", self.query)
     }
 
     /// The tiles of this annotation on a frame of `width` x `height` pixels.

@@ -18,8 +18,19 @@ pub const ROI_TYPE: &str = "spotter";
 pub const FRAME_META: &str = "SpotterFrameMeta";
 const DETECTION: &str = "detection";
 
+/// What was asked of the frames.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// The sentence.
+    pub text: &'a str,
+    /// Counts up when it changes while running.
+    pub rev: u32,
+    /// False where the model's weights are as drawn: the caption says so.
+    pub trained: bool,
+}
+
 /// A shallow copy of the frame's buffer with the verdict on it.
-pub fn annotate(frame: &Frame, outcome: &Outcome, query: &str, query_rev: u32) -> gst::Buffer {
+pub fn annotate(frame: &Frame, outcome: &Outcome, query: &Query) -> gst::Buffer {
     register();
     let mut buffer = frame.buffer.copy();
     let writable = buffer.make_mut();
@@ -33,8 +44,9 @@ pub fn annotate(frame: &Frame, outcome: &Outcome, query: &str, query_rev: u32) -
         let structure = meta.mut_structure();
         structure.set("status", status);
         structure.set("seq", frame.seq);
-        structure.set("query", query);
-        structure.set("query-rev", query_rev);
+        structure.set("query", query.text);
+        structure.set("query-rev", query.rev);
+        structure.set("trained", query.trained);
         structure.set("measured", matches!(outcome, Outcome::Box { .. } | Outcome::Absent { .. }));
         if let Some(presence) = presence {
             structure.set("presence", f64::from(presence));
@@ -48,7 +60,7 @@ pub fn annotate(frame: &Frame, outcome: &Outcome, query: &str, query_rev: u32) -
         let mut meta = gst_video::VideoRegionOfInterestMeta::add(writable, ROI_TYPE, (x, y, size.0, size.1));
         let norm = NormBox::new(rect, &frame.resolution());
         let mut detection = gst::Structure::builder(DETECTION)
-            .field("query", query)
+            .field("query", query.text)
             .field("x_min", norm.x)
             .field("y_min", norm.y)
             .field("x_max", norm.x + norm.w)
@@ -68,14 +80,15 @@ pub fn annotation(buffer: &gst::BufferRef) -> Option<Annotation> {
     let structure = frame.structure();
     let query = structure.get::<String>("query").ok()?;
     let presence = structure.get::<f64>("presence").ok().map(|p| p as f32);
+    let trained = structure.get::<bool>("trained").unwrap_or(true);
     match structure.get::<&str>("status").ok()? {
-        "absent" => Some(Annotation { rect: None, query, presence }),
+        "absent" => Some(Annotation { rect: None, query, presence, trained }),
         "box" => {
             let mut regions = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
             let (x, y, w, h) = regions.find(|region| region.roi_type() == ROI_TYPE)?.rect();
             let (x, y) = (f64::from(x), f64::from(y));
             let rect = Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) };
-            Some(Annotation { rect: Some(rect), query, presence })
+            Some(Annotation { rect: Some(rect), query, presence, trained })
         }
         _ => None,
     }
@@ -92,6 +105,10 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    fn query(text: &str) -> Query<'_> {
+        Query { text, rev: 1, trained: true }
+    }
 
     fn frame() -> Frame {
         gst::init().expect("GStreamer starts");
@@ -113,7 +130,7 @@ mod tests {
         let frame = frame();
         let rect = Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 };
         let outcome = Outcome::Box { rect, presence: Some(0.75) };
-        let annotated = annotate(&frame, &outcome, "the red car", 1);
+        let annotated = annotate(&frame, &outcome, &query("the red car"));
         let address = |buffer: &gst::BufferRef| buffer.peek_memory(0).as_ptr();
         assert_eq!(address(&annotated), address(&frame.buffer), "no pixel was copied");
         assert!(
@@ -135,12 +152,12 @@ mod tests {
 
     #[test]
     fn absence_has_no_region_but_is_said() {
-        let annotated = annotate(&frame(), &Outcome::Absent { presence: 0.1 }, "a dog", 1);
+        let annotated = annotate(&frame(), &Outcome::Absent { presence: 0.1 }, &query("a dog"));
         assert!(annotated.meta::<gst_video::VideoRegionOfInterestMeta>().is_none());
         assert_eq!(annotation(&annotated).expect("an annotation").caption(), "not here: a dog 10 %");
         let failed = Outcome::Error { cause: "picture", message: String::new() };
         assert_eq!(
-            annotation(&annotate(&frame(), &failed, "a dog", 1)),
+            annotation(&annotate(&frame(), &failed, &query("a dog"))),
             None,
             "nothing is claimed of an unmeasured frame"
         );

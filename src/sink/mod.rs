@@ -3,5 +3,5 @@
 mod meta;
 mod pipeline;
 
-pub use meta::{FRAME_META, ROI_TYPE, annotate, annotation};
+pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
 pub use pipeline::Output;

@@ -60,13 +60,24 @@ fn draw(seed: u64, args: &ConvertArgs) -> Result<()> {
     };
     let sources = Sources { detector: args.detector.as_deref(), text: args.bert.as_deref(), model: None };
     let (tensors, report) = weights::initialise(&config, seed, sources, &Device::Cpu)?;
-    tracing::info!("{}", report.to_string().trim_end());
+    if report.loaded.is_empty() {
+        tracing::info!("{} tensors drawn from seed {seed}", tensors.len());
+    } else {
+        tracing::info!("{}", report.to_string().trim_end());
+    }
     let origin = format!("Drawn from seed {seed}, **untrained**: its boxes mean nothing.");
     write(args, &config, &tensors, &tokenizer, &origin, false)
 }
 
 fn tokenizer(file: &Path, config: &Config) -> Result<QueryTokenizer> {
     Ok(QueryTokenizer::from_file(file, config.max_query_len, config.bert.vocab_size)?)
+}
+
+fn dtype(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::F16 => DType::F16,
+    }
 }
 
 fn write(
@@ -85,10 +96,7 @@ fn write(
         config.max_query_len - 2,
         if config.presence { "yes" } else { "no" },
     );
-    let dtype = match args.dtype {
-        Precision::F32 => DType::F32,
-        Precision::F16 => DType::F16,
-    };
+    let dtype = dtype(args.dtype);
     let new = NewModel { config, tensors, dtype, tokenizer, card: &card, trained };
     let dir = ModelDir::write(&args.out, &new, args.force)?;
     tracing::info!("{}: {count} parameters, digest {}", dir.path().display(), dir.digest()?);
@@ -97,6 +105,13 @@ fn write(
 
 /// A model directory becomes safetensors with the reference's names.
 fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
+    if let Some(option) = [args.config.as_ref().map(|_| "--config"), args.tokenizer.as_ref().map(|_| "--tokenizer")]
+        .into_iter()
+        .flatten()
+        .next()
+    {
+        return Err(Error::Usage(format!("{option}: has no meaning for a model directory, which holds its own")));
+    }
     let dir = ModelDir::open(input)?;
     let out: &PathBuf = &args.out;
     let fail = |reason: &str| Err(Error::Usage(format!("--out {}: {reason}", out.display())));
@@ -106,7 +121,11 @@ fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
     if out.exists() && !args.force {
         return fail("exists already; name another file or use --force");
     }
-    let (tensors, _) = weights::load(&dir.weights(), dir.config(), &Device::Cpu)?;
+    let (mut tensors, _) = weights::load(&dir.weights(), dir.config(), &Device::Cpu)?;
+    let dtype = dtype(args.dtype);
+    for tensor in tensors.values_mut() {
+        *tensor = tensor.to_dtype(dtype).map_err(qrnet::Error::from)?;
+    }
     let state = weights::state_dict(dir.config(), &tensors)?;
     let trained = std::collections::HashMap::from([(TRAINED.to_owned(), dir.trained().to_string())]);
     weights::save(&state, Some(trained), out)?;

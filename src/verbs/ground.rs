@@ -40,7 +40,8 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
             Err(error @ Error::Model(qrnet::Error::Picture { .. } | qrnet::Error::Io { .. })) => {
                 failed += 1;
                 tracing::error!("{error}");
-                let outcome = Outcome::Error { cause: "decode", message: error.to_string() };
+                let cause = if matches!(error, Error::Model(qrnet::Error::Io { .. })) { "read" } else { "decode" };
+                let outcome = Outcome::Error { cause, message: error.to_string() };
                 records.write(&job.record(seq, path, &outcome, None, start))?;
             }
             Err(error) => return Err(error),
@@ -68,7 +69,12 @@ impl Job<'_> {
         let outcome = verdict(&answers[0], self.threshold);
         let (rect, presence) = found(&outcome);
         if let Some(target) = &self.target {
-            let annotation = Annotation { rect: rect.copied(), query: self.query.text().to_owned(), presence };
+            let annotation = Annotation {
+                rect: rect.copied(),
+                query: self.query.text().to_owned(),
+                presence,
+                trained: self.grounder.trained(),
+            };
             let tiles = annotation.tiles(picture.width, picture.height)?;
             blend_rgb(&mut picture.rgb, picture.width, &tiles);
             write_png(&target.file(path), &picture)?;

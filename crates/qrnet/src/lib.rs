@@ -1,4 +1,21 @@
 //! QRNet (Query-modulated Refinement Network, CVPR 2022) on candle: a picture and a sentence in, a box out.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use qrnet::preprocess::{Letterboxer, Picture};
+//! use qrnet::{Device, Grounder};
+//!
+//! # fn main() -> qrnet::Result<()> {
+//! let grounder = Grounder::load(Path::new("models/mine"), &Device::Cpu)?;
+//! let query = grounder.compile("the red car")?;
+//! let picture = Picture::open(Path::new("street.jpg"))?;
+//! let letterboxed = Letterboxer::default().letterbox(&picture.view()?, grounder.canvas())?;
+//! let rect = grounder.ground(&[&letterboxed], &query)?[0].rect;
+//! # Ok(())
+//! # }
+//! ```
+
 pub mod config;
 pub mod error;
 pub mod files;
@@ -21,6 +38,7 @@ mod swin;
 pub mod text;
 pub mod weights;
 
+pub use candle_core::Device;
 pub use config::{Canvas, Config};
 pub use error::{Error, Result};
 pub use fusion::Output;

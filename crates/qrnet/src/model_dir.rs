@@ -56,7 +56,7 @@ impl ModelDir {
     /// # Errors
     /// No such directory, a file is missing, or the configuration is unusable.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.is_dir() {
+        if !path.join(CONFIG).is_file() {
             return Err(Error::file(
                 path,
                 format!("is no model directory, expected a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}"),
@@ -159,9 +159,12 @@ impl ModelDir {
     pub fn write(path: &Path, model: &NewModel, replace: bool) -> Result<Self> {
         let exists = path.exists();
         if exists && !(replace && is_ours(path)) {
-            let reason =
-                if replace { "exists and is no model directory that was written here" } else { "exists already" };
-            return Err(Error::Unsupported(format!("{}: {reason}; name a new folder or remove it", path.display())));
+            let reason = if replace {
+                "exists and is no model directory that was written here; name a new folder or remove it"
+            } else {
+                "exists already; name a new folder, or replace it with --force"
+            };
+            return Err(Error::Unsupported(format!("{}: {reason}", path.display())));
         }
         let parent = files::parent(path);
         std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;

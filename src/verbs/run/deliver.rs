@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::record::{
     Books, EVENT_SCHEMA, Event, EventKind, FRAME_SCHEMA, FrameRecord, JsonLines, Latency, NormBox, Status,
 };
-use crate::sink::{Output, annotate};
+use crate::sink::{Output, Query, annotate};
 use crate::stage::{Grounded, Outcome};
 
 /// What records of this run are called by.
@@ -18,6 +18,7 @@ pub(super) struct Names {
     pub(super) run_id: String,
     pub(super) source: String,
     pub(super) query: String,
+    pub(super) trained: bool,
 }
 
 /// The first query of a run.
@@ -95,7 +96,8 @@ impl Delivery {
             return Ok(());
         }
         let frame = &verdict.frame;
-        let buffer = annotate(frame, &verdict.outcome, &self.names.query, QUERY_REV);
+        let query = Query { text: &self.names.query, rev: QUERY_REV, trained: self.names.trained };
+        let buffer = annotate(frame, &verdict.outcome, &query);
         output.push(buffer, &frame.info, frame.running_time)
     }
 

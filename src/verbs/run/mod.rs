@@ -35,6 +35,8 @@ enum Message {
 const MESSAGES: usize = 64;
 /// How long a file may give no frame, the first or the next, while we wait for one.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a file that is known to be cut short: its demuxer's complaint can get lost in a decoder bin.
+const CUT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the output may take to finish its files.
@@ -52,6 +54,7 @@ pub(super) fn run(settings: &RunSettings) -> Result<()> {
     let threshold = threshold(settings.threshold, &grounder)?;
     let query = grounder.compile(&settings.query)?;
     grounder.drop_text();
+    let trained = grounder.trained();
 
     let (messages, inbox) = bounded(MESSAGES);
     let signals = Signals::watch(messages.clone())?;
@@ -59,8 +62,12 @@ pub(super) fn run(settings: &RunSettings) -> Result<()> {
     let grounding = Grounding { grounder: Arc::new(grounder), query, threshold };
     let stage = Stage::start(grounding, failed).map_err(|e| Error::Worker(e.to_string()))?;
     let source = Source::start(&settings.address, stage.input.clone(), post(&messages, Message::Source))?;
-    let names =
-        Names { run_id: crate::record::run_id(), source: settings.address.name.clone(), query: settings.query.clone() };
+    let names = Names {
+        run_id: crate::record::run_id(),
+        source: settings.address.name.clone(),
+        query: settings.query.clone(),
+        trained,
+    };
     let stopper = OutputStopper::default();
     let delivery = Delivery::new(names, settings, messages.clone(), Arc::clone(&stopper));
     let verdicts = stage.output.clone();
@@ -141,19 +148,27 @@ enum OutputState {
 impl Supervisor {
     /// Returns the number of decoded frames once no more come; the source is gone then.
     fn until_source_ends(&mut self, mut source: Source, settings: &RunSettings) -> u64 {
-        let failed = |code, reason| Error::Source { code, name: settings.address.name.clone(), reason };
+        // A file that is cut short is that first of all, however its demuxer takes it.
+        let missing = settings.address.truncation();
+        let limit = if missing.is_some() { CUT_STALL_TIMEOUT } else { STALL_TIMEOUT };
+        let failed = |code: &'static str, reason: String| {
+            let (code, reason) = match &missing {
+                Some(missing) => ("SOURCE_TRUNCATED", missing.clone()),
+                None => (code, reason),
+            };
+            Error::Source { code, name: settings.address.name.clone(), reason }
+        };
         let mut progress = (0, Instant::now());
         loop {
             match self.inbox.recv_timeout(TICK) {
                 Ok(Message::Source(Report::End)) => {
-                    if source.decoded() == 0 {
+                    if source.decoded() == 0 || missing.is_some() {
                         self.fail(failed("SOURCE_NO_VIDEO", "ended without a video frame".into()));
-                    } else if let Some(missing) = settings.address.truncation() {
-                        self.fail(failed("SOURCE_TRUNCATED", missing));
                     }
                     break;
                 }
                 Ok(Message::Source(Report::Failed(reason))) => {
+                    tracing::debug!("source: {reason}");
                     self.fail(failed("SOURCE_FAILED", reason));
                     break;
                 }
@@ -166,8 +181,8 @@ impl Supervisor {
                     let decoded = source.decoded();
                     if decoded > progress.0 || source.waits_for_us() {
                         progress = (decoded, Instant::now());
-                    } else if progress.1.elapsed() > STALL_TIMEOUT {
-                        let reason = format!("no frame for {} s after {decoded} frames", STALL_TIMEOUT.as_secs());
+                    } else if progress.1.elapsed() > limit {
+                        let reason = format!("no frame for {} s after {decoded} frames", limit.as_secs());
                         self.fail(failed("SOURCE_TIMEOUT", reason));
                         break;
                     }

@@ -222,7 +222,7 @@ pub fn save(tensors: &[(String, Tensor)], metadata: Metadata, path: &Path) -> Re
     let staged = tempfile::Builder::new()
         .prefix(".tensors-")
         .tempfile_in(files::parent(path))
-        .map_err(Error::io("create", path))?;
+        .map_err(|e| Error::io("create", path)(e.kind().into()))?;
     safetensors::serialize_to_file(views, metadata, staged.path()).map_err(|e| Error::file(path, e))?;
     files::publish(staged, path).map_err(Error::io("write", path))
 }
