@@ -4,11 +4,20 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use crate::support::{
-    Scratch, bikes, clip, command, frame_of, json_lines, model, model_with_presence, of_schema, probe, spotter, tool,
+    Ran, Scratch, bikes, clip, command, frame_of, json_lines, model, model_with_presence, of_schema, probe, spotter,
+    tool,
 };
 
 const FRAME: &str = "spotter.frame/1";
 const EVENT: &str = "spotter.event/1";
+
+/// Runs the small model over `source` for the query "a", with these outputs.
+fn run(source: &str, outs: &[&str]) -> Ran {
+    let model = model();
+    let mut args = vec!["run", "--source", source, "--query", "a", "--model", &model];
+    args.extend(outs.iter().flat_map(|out| ["--out", out]));
+    spotter(&args)
+}
 
 fn number(value: &serde_json::Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
@@ -104,20 +113,7 @@ fn odd_sizes_are_padded_in_the_video_and_nowhere_else() {
     let scratch = Scratch::new();
     let source = clip(&scratch, "odd.mkv", "161x121", 12, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
     let mp4 = scratch.file("odd.mp4");
-    let ran = spotter(&[
-        "run",
-        "--source",
-        &source,
-        "--query",
-        "a",
-        "--model",
-        &model(),
-        "--out",
-        "jsonl:-",
-        "--out",
-        &format!("mp4:{mp4}"),
-    ])
-    .expect_success();
+    let ran = run(&source, &["jsonl:-", &format!("mp4:{mp4}")]).expect_success();
     assert_eq!(probe(&mp4), (162, 122, 12));
     let lines = ran.lines();
     for frame in of_schema(&lines, FRAME) {
@@ -139,19 +135,7 @@ fn formats_and_sizes_that_files_come_in() {
     for (name, size, options) in cases {
         let source = clip(&scratch, name, size, 5, options);
         let mp4 = scratch.file("out.mp4");
-        let ran = spotter(&[
-            "run",
-            "--source",
-            &source,
-            "--query",
-            "a",
-            "--model",
-            &model(),
-            "--out",
-            "jsonl:-",
-            "--out",
-            &format!("mp4:{mp4}"),
-        ]);
+        let ran = run(&source, &["jsonl:-", &format!("mp4:{mp4}")]);
         assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
         let lines = ran.lines();
         assert!(of_schema(&lines, FRAME).iter().all(|frame| frame["status"] == "box"), "{name}");
@@ -170,8 +154,7 @@ fn a_rotated_clip_is_grounded_upright() {
     let matrix: Vec<u8> = matrix.iter().flat_map(|value| value.to_be_bytes()).collect();
     bytes[header + 40..header + 76].copy_from_slice(&matrix);
     let turned = scratch.write("turned.mp4", &bytes);
-    let ran = spotter(&["run", "--source", &turned, "--query", "a", "--model", &model(), "--out", "jsonl:-"])
-        .expect_success();
+    let ran = run(&turned, &["jsonl:-"]).expect_success();
     let lines = ran.lines();
     let resolution = &of_schema(&lines, FRAME)[0]["resolution"];
     assert_eq!(resolution, &serde_json::json!({"width": 96, "height": 160, "rotation": 90, "par": 1.0}));
@@ -287,7 +270,7 @@ fn a_reader_that_leaves_is_no_failure() {
 
 #[test]
 fn a_full_disk_is_a_failure() {
-    let ran = spotter(&["run", "--source", &bikes(), "--query", "a", "--model", &model(), "--out", "jsonl:/dev/full"]);
+    let ran = run(&bikes(), &["jsonl:/dev/full"]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("cannot write /dev/full: No space left on device"), "{}", ran.stderr);
 }
@@ -298,20 +281,7 @@ fn names_of_files_are_only_names() {
     let name = "a \" ! fakesink name=x' {uri} %20 ü.mkv";
     let source = clip(&scratch, name, "160x120", 3, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
     let mp4 = scratch.file("out \" ! {location}.mp4");
-    let ran = spotter(&[
-        "run",
-        "--source",
-        &source,
-        "--query",
-        "a",
-        "--model",
-        &model(),
-        "--out",
-        "jsonl:-",
-        "--out",
-        &format!("mp4:{mp4}"),
-    ])
-    .expect_success();
+    let ran = run(&source, &["jsonl:-", &format!("mp4:{mp4}")]).expect_success();
     assert_eq!(of_schema(&ran.lines(), FRAME).len(), 3);
     assert_eq!(probe(&mp4).2, 3);
 }
@@ -328,7 +298,7 @@ fn a_cut_file_is_truncated_and_not_over() {
     ];
     for (name, options) in cases {
         let whole = clip(&scratch, name, "320x240", 100, &[h264, options].concat());
-        let run = |source: &str, jsonl: &str, mp4: &str| {
+        let both = |source: &str, jsonl: &str, mp4: &str| {
             let out = [format!("jsonl:{}", scratch.file(jsonl)), format!("mp4:{}", scratch.file(mp4))];
             spotter(&[
                 "run",
@@ -344,10 +314,10 @@ fn a_cut_file_is_truncated_and_not_over() {
                 &out[1],
             ])
         };
-        run(&whole, "whole.jsonl", "whole.mp4").expect_success();
+        both(&whole, "whole.jsonl", "whole.mp4").expect_success();
         let bytes = std::fs::read(&whole).expect("read");
         let cut = scratch.write(&format!("cut-{name}"), &bytes[..bytes.len() / 2]);
-        let ran = run(&cut, "cut.jsonl", "cut.mp4");
+        let ran = both(&cut, "cut.jsonl", "cut.mp4");
         assert_eq!(ran.code, Some(1), "{name}: {}", ran.stderr);
         let lines = json_lines(&scratch.read("cut.jsonl"));
         let frames = of_schema(&lines, FRAME).len() as u32;
@@ -364,19 +334,7 @@ fn a_failing_record_file_does_not_cost_the_video() {
     let scratch = Scratch::new();
     let mp4 = scratch.file("out.mp4");
     let source = clip(&scratch, "long.mkv", "64x64", 600, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
-    let ran = spotter(&[
-        "run",
-        "--source",
-        &source,
-        "--query",
-        "a",
-        "--model",
-        &model(),
-        "--out",
-        "jsonl:/dev/full",
-        "--out",
-        &format!("mp4:{mp4}"),
-    ]);
+    let ran = run(&source, &["jsonl:/dev/full", &format!("mp4:{mp4}")]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("cannot write /dev/full"), "{}", ran.stderr);
     assert!(probe(&mp4).2 > 0, "the frames until then are in a video that plays");
@@ -420,8 +378,7 @@ fn a_picture_that_changes_its_size_ends_the_video_not_in_silence() {
     let both = [std::fs::read(a).expect("read"), std::fs::read(b).expect("read")].concat();
     let source = scratch.write("both.ts", &both);
     let mp4 = scratch.file("out.mp4");
-    let ran =
-        spotter(&["run", "--source", &source, "--query", "a", "--model", &model(), "--out", &format!("mp4:{mp4}")]);
+    let ran = run(&source, &[&format!("mp4:{mp4}")]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("changed from 160x120") && ran.stderr.contains("to 320x240"), "{}", ran.stderr);
     assert_eq!(probe(&mp4), (160, 120, 10), "what came before the change is kept");
@@ -432,20 +389,7 @@ fn frames_without_a_time_still_make_a_video() {
     let scratch = Scratch::new();
     let source = clip(&scratch, "raw.mjpeg", "160x120", 12, &["-c:v", "mjpeg", "-f", "mjpeg"]);
     let mp4 = scratch.file("out.mp4");
-    let ran = spotter(&[
-        "run",
-        "--source",
-        &source,
-        "--query",
-        "a",
-        "--model",
-        &model(),
-        "--out",
-        "jsonl:-",
-        "--out",
-        &format!("mp4:{mp4}"),
-    ])
-    .expect_success();
+    let ran = run(&source, &["jsonl:-", &format!("mp4:{mp4}")]).expect_success();
     assert_eq!(of_schema(&ran.lines(), FRAME).len(), 12);
     assert_eq!(probe(&mp4).2, 12);
 }
@@ -475,8 +419,7 @@ fn stream_times_follow_reordered_and_uneven_frames() {
         ],
     );
     for source in [reordered, uneven] {
-        let ran = spotter(&["run", "--source", &source, "--query", "a", "--model", &model(), "--out", "jsonl:-"])
-            .expect_success();
+        let ran = run(&source, &["jsonl:-"]).expect_success();
         let entries = "frame=best_effort_timestamp_time";
         let text = tool(
             "ffprobe",
