@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 
 use qrnet::preprocess::Rect;
 
+use crate::stage::Outcome;
+
 pub use books::Books;
 pub use writer::JsonLines;
 
@@ -152,6 +154,47 @@ pub struct FrameRecord<'a> {
     /// Time spent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<Latency>,
+}
+
+/// What all records of a run have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// One id per run.
+    pub run_id: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// The sentence.
+    pub query: &'a str,
+    /// Counts up when the query changes while running.
+    pub query_rev: u32,
+}
+
+impl<'a> FrameRecord<'a> {
+    /// The record of frame `seq` of a file; times and index are still open.
+    pub fn new(asked: Asked<'a>, seq: u64, outcome: &'a Outcome, resolution: Option<Resolution>) -> Self {
+        let (status, rect) = (Status::from(outcome), outcome.rect());
+        Self {
+            schema: FRAME_SCHEMA,
+            run_id: asked.run_id,
+            source: asked.source,
+            seq,
+            frame_index: None,
+            pts_ns: None,
+            capture_unix_ns: None,
+            clock: "file",
+            resolution,
+            query: asked.query,
+            query_rev: asked.query_rev,
+            status,
+            measured: matches!(status, Status::Box | Status::Absent),
+            cause: outcome.cause(),
+            boxed: rect.map(|rect| (*rect).into()),
+            box_raw: rect.map(|rect| (*rect).into()),
+            box_norm: rect.zip(resolution.as_ref()).map(|(rect, resolution)| NormBox::new(rect, resolution)),
+            presence: outcome.presence(),
+            latency_ms: None,
+        }
+    }
 }
 
 /// Something that happened to the source or the run.

@@ -59,6 +59,33 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The box, where there is one.
+    pub fn rect(&self) -> Option<&Rect> {
+        match self {
+            Self::Box { rect, .. } => Some(rect),
+            _ => None,
+        }
+    }
+
+    /// Probability that the object is in the picture, where it was measured.
+    pub fn presence(&self) -> Option<f32> {
+        match self {
+            Self::Box { presence, .. } => *presence,
+            Self::Absent { presence } => Some(*presence),
+            _ => None,
+        }
+    }
+
+    /// Why the frame was not measured.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Dropped { cause } | Self::Error { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+}
+
 impl From<&Outcome> for Status {
     fn from(outcome: &Outcome) -> Self {
         match outcome {

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use qrnet::preprocess::{Letterboxer, Picture, Rect};
+use qrnet::preprocess::{Letterboxer, Picture};
 use qrnet::{CompiledQuery, Grounder};
 
 use crate::cli::GroundArgs;
 use crate::config::{load_model, place, threshold};
 use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
-use crate::record::{FRAME_SCHEMA, FrameRecord, JsonLines, Latency, NormBox, Resolution, Status, run_id};
+use crate::record::{Asked, FrameRecord, JsonLines, Latency, Resolution, run_id};
 use crate::stage::{Outcome, verdict};
 
 /// Grounds pictures, one after the other. A picture that cannot be read is reported and does not stop the others.
@@ -67,12 +67,11 @@ impl Job<'_> {
         let letterboxed = letterboxer.letterbox(&picture.view()?, self.grounder.canvas())?;
         let answers = self.grounder.ground(&[&letterboxed], self.query)?;
         let outcome = verdict(&answers[0], self.threshold);
-        let (rect, presence) = found(&outcome);
         if let Some(target) = &self.target {
             let annotation = Annotation {
-                rect: rect.copied(),
+                rect: outcome.rect().copied(),
                 query: self.query.text().to_owned(),
-                presence,
+                presence: outcome.presence(),
                 trained: self.grounder.trained(),
             };
             let tiles = annotation.tiles(picture.width, picture.height)?;
@@ -91,39 +90,11 @@ impl Job<'_> {
         resolution: Option<Resolution>,
         start: Instant,
     ) -> FrameRecord<'b> {
-        let status = Status::from(outcome);
-        let (rect, presence) = found(outcome);
+        let source = path.to_str().unwrap_or("(no UTF-8 path)");
+        let asked = Asked { run_id: &self.run_id, source, query: self.query.text(), query_rev: 1 };
         let spent = 1e3 * start.elapsed().as_secs_f64();
-        let cause = if let Outcome::Error { cause, .. } = outcome { Some(*cause) } else { None };
-        FrameRecord {
-            schema: FRAME_SCHEMA,
-            run_id: &self.run_id,
-            source: path.to_str().unwrap_or("(no UTF-8 path)"),
-            seq: seq as u64,
-            frame_index: None,
-            pts_ns: None,
-            capture_unix_ns: None,
-            clock: "file",
-            resolution,
-            query: self.query.text(),
-            query_rev: 1,
-            status,
-            measured: matches!(status, Status::Box | Status::Absent),
-            cause,
-            boxed: rect.map(|rect| (*rect).into()),
-            box_raw: rect.map(|rect| (*rect).into()),
-            box_norm: rect.zip(resolution.as_ref()).map(|(rect, resolution)| NormBox::new(rect, resolution)),
-            presence,
-            latency_ms: Some(Latency { queue: 0.0, ground: spent, total: spent }),
-        }
-    }
-}
-
-fn found(outcome: &Outcome) -> (Option<&Rect>, Option<f32>) {
-    match outcome {
-        Outcome::Box { rect, presence } => (Some(rect), *presence),
-        Outcome::Absent { presence } => (None, Some(*presence)),
-        Outcome::Dropped { .. } | Outcome::Error { .. } => (None, None),
+        let latency_ms = Some(Latency { queue: 0.0, ground: spent, total: spent });
+        FrameRecord { latency_ms, ..FrameRecord::new(asked, seq as u64, outcome, resolution) }
     }
 }
 

@@ -7,9 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::{Message, OutputStopper, post};
 use crate::config::RunSettings;
 use crate::error::{Error, Result};
-use crate::record::{
-    Books, EVENT_SCHEMA, Event, EventKind, FRAME_SCHEMA, FrameRecord, JsonLines, Latency, NormBox, Status,
-};
+use crate::record::{Asked, Books, EVENT_SCHEMA, Event, EventKind, FrameRecord, JsonLines, Latency, Status};
 use crate::sink::{Output, Query, annotate};
 use crate::stage::{Grounded, Outcome};
 
@@ -19,6 +17,24 @@ pub(super) struct Names {
     pub(super) source: String,
     pub(super) query: String,
     pub(super) trained: bool,
+}
+
+impl Names {
+    fn record<'a>(&'a self, verdict: &'a Grounded) -> FrameRecord<'a> {
+        let Grounded { frame, outcome, queued, grounding } = verdict;
+        let asked = Asked { run_id: &self.run_id, source: &self.source, query: &self.query, query_rev: QUERY_REV };
+        let milliseconds = |duration: std::time::Duration| 1e3 * duration.as_secs_f64();
+        FrameRecord {
+            frame_index: Some(frame.seq),
+            pts_ns: frame.stream_time.map(gstreamer::ClockTime::nseconds),
+            latency_ms: Some(Latency {
+                queue: milliseconds(*queued),
+                ground: milliseconds(*grounding),
+                total: milliseconds(frame.arrived.elapsed()),
+            }),
+            ..FrameRecord::new(asked, frame.seq, outcome, Some(frame.resolution()))
+        }
+    }
 }
 
 /// The first query of a run.
@@ -78,10 +94,8 @@ impl Delivery {
         if !self.opened {
             self.open(verdict)?;
         }
-        let mut records = std::mem::take(&mut self.records);
-        let record = self.record(verdict, status);
-        let written = records.iter_mut().try_for_each(|file| file.write(&record));
-        self.records = records;
+        let record = self.names.record(verdict);
+        let written = self.records.iter_mut().try_for_each(|file| file.write(&record));
         self.forgive_reader(written)?;
         if let Outcome::Error { message, .. } = &verdict.outcome {
             // One is said, all are in the records: a format that cannot be read fails on every frame.
@@ -127,46 +141,8 @@ impl Delivery {
 
     fn event(&mut self, kind: EventKind) -> Result<()> {
         let event = Event { schema: EVENT_SCHEMA, run_id: &self.names.run_id, source: &self.names.source, kind };
-        let mut records = std::mem::take(&mut self.records);
-        let written = records.iter_mut().try_for_each(|file| file.write(&event));
-        self.records = records;
+        let written = self.records.iter_mut().try_for_each(|file| file.write(&event));
         self.forgive_reader(written)
-    }
-
-    fn record<'a>(&'a self, verdict: &'a Grounded, status: Status) -> FrameRecord<'a> {
-        let Grounded { frame, outcome, queued, grounding } = verdict;
-        let resolution = frame.resolution();
-        let (rect, presence, cause) = match outcome {
-            Outcome::Box { rect, presence } => (Some(rect), *presence, None),
-            Outcome::Absent { presence } => (None, Some(*presence), None),
-            Outcome::Dropped { cause } | Outcome::Error { cause, .. } => (None, None, Some(*cause)),
-        };
-        let milliseconds = |duration: std::time::Duration| 1e3 * duration.as_secs_f64();
-        FrameRecord {
-            schema: FRAME_SCHEMA,
-            run_id: &self.names.run_id,
-            source: &self.names.source,
-            seq: frame.seq,
-            frame_index: Some(frame.seq),
-            pts_ns: frame.stream_time.map(gstreamer::ClockTime::nseconds),
-            capture_unix_ns: None,
-            clock: "file",
-            resolution: Some(resolution),
-            query: &self.names.query,
-            query_rev: QUERY_REV,
-            status,
-            measured: matches!(status, Status::Box | Status::Absent),
-            cause,
-            boxed: rect.map(|rect| (*rect).into()),
-            box_raw: rect.map(|rect| (*rect).into()),
-            box_norm: rect.map(|rect| NormBox::new(rect, &resolution)),
-            presence,
-            latency_ms: Some(Latency {
-                queue: milliseconds(*queued),
-                ground: milliseconds(*grounding),
-                total: milliseconds(frame.arrived.elapsed()),
-            }),
-        }
     }
 
     /// The output pipeline, to wait for, where there is one.

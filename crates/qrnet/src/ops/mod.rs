@@ -7,7 +7,9 @@
 pub(crate) mod composed;
 pub(crate) mod kernel;
 
-use candle_core::{DType, Result, Tensor};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
 
 pub use composed::{merge_heads, sigmoid, split_heads};
 
@@ -49,16 +51,55 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     if kernel::fits(&[x]) { kernel::gelu(x) } else { x.gelu_erf() }
 }
 
+/// What shifted windows add to their scores, `[windows of one map, area, area]`. On the CPU it is kept as plain values,
+/// which the kernel reads; a tensor would have to be read out in every block of every frame.
+#[derive(Clone)]
+pub struct ShiftMask(Mask);
+
+#[derive(Clone)]
+enum Mask {
+    Values { values: Arc<Vec<f32>>, shape: Shape },
+    Tensor(Tensor),
+}
+
+impl ShiftMask {
+    /// From a tensor `[windows of one map, area, area]`.
+    pub fn new(tensor: Tensor) -> Result<Self> {
+        if !kernel::fits(&[&tensor]) {
+            return Ok(Self(Mask::Tensor(tensor)));
+        }
+        let values = Arc::new(tensor.flatten_all()?.to_vec1()?);
+        Ok(Self(Mask::Values { values, shape: tensor.shape().clone() }))
+    }
+
+    fn tensor(&self) -> Result<Tensor> {
+        match &self.0 {
+            Mask::Tensor(tensor) => Ok(tensor.clone()),
+            Mask::Values { values, shape } => Tensor::from_slice(values, shape.clone(), &Device::Cpu),
+        }
+    }
+
+    pub(crate) fn values(&self) -> Result<Arc<Vec<f32>>> {
+        match &self.0 {
+            Mask::Values { values, .. } => Ok(Arc::clone(values)),
+            Mask::Tensor(tensor) => {
+                let values = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+                Ok(Arc::new(values))
+            }
+        }
+    }
+}
+
 /// Attention inside windows, with relative position bias and, in shifted blocks, the mask of regions.
 ///
 /// # Shapes
 /// `qkv [W, area, 3C]` in the order q, k, v, then heads; `bias [heads, area, area]`; `mask [windows of one map, area,
 /// area]` → `[W, area, C]`.
-pub fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+pub fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&ShiftMask>) -> Result<Tensor> {
     if kernel::fits(&[qkv, bias]) {
         return kernel::window_attention(qkv, bias, mask);
     }
-    composed::window_attention(qkv, bias, mask)
+    composed::window_attention(qkv, bias, mask.map(ShiftMask::tensor).transpose()?.as_ref())
 }
 
 /// Mean and maximum over the tokens of a map; the maximum's gradient goes to one token only.

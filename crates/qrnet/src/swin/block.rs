@@ -7,7 +7,7 @@ use super::EPS;
 use super::window::{StageWindows, relative_position_index};
 use crate::config::Config;
 use crate::layers::{LayerNorm, Linear};
-use crate::ops;
+use crate::ops::{self, ShiftMask};
 use crate::params::mlp_hidden;
 use crate::pass::Pass;
 
@@ -94,7 +94,7 @@ impl WindowAttention {
     }
 
     /// `x [W, area, C]`, `mask [windows of one map, area, area]` → `[W, area, C]`.
-    fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, mask: Option<&ShiftMask>) -> Result<Tensor> {
         let attended = ops::window_attention(&self.qkv.forward(x)?, &self.expanded_bias()?, mask)?;
         self.proj.forward(&attended)
     }

@@ -3,6 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::config::Grid;
+use crate::ops::ShiftMask;
 use crate::ops::kernel::{self, RowMap, ZERO_ROW, gather_rows};
 
 /// Window layouts of every stage on one canvas.
@@ -27,7 +28,7 @@ pub(crate) struct StageWindows {
     grid: Grid,
     padded: Grid,
     side: usize,
-    shift_mask: Tensor,
+    shift_mask: ShiftMask,
     /// Which token every place in the windows holds; plain and shifted.
     maps: [RowMap; 2],
 }
@@ -40,7 +41,7 @@ impl StageWindows {
     /// The device cannot hold the mask.
     pub(crate) fn new(grid: Grid, side: usize, device: &Device) -> Result<Self> {
         let padded = Grid { h: grid.h.next_multiple_of(side), w: grid.w.next_multiple_of(side) };
-        let shift_mask = shift_mask(padded, side, device)?;
+        let shift_mask = ShiftMask::new(shift_mask(padded, side, device)?)?;
         let maps = [0, side / 2].map(|shift| row_map(grid, padded, side, shift));
         Ok(Self { grid, padded, side, shift_mask, maps })
     }
@@ -65,7 +66,7 @@ impl StageWindows {
     }
 
     /// Additive mask of shifted blocks, `[windows, area, area]`.
-    pub(crate) fn shift_mask(&self) -> &Tensor {
+    pub(crate) fn shift_mask(&self) -> &ShiftMask {
         &self.shift_mask
     }
 

@@ -1,12 +1,15 @@
 //! Attention inside windows, with relative position bias and the mask of shifted windows, as one operation: no score
 //! tensor, no permuted copies (Liu et al. 2021; SPEC 2.2).
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::matmul::{Strides, pack, padded, product};
 use super::norm::{softmax_gradient_row, softmax_row};
 use super::{dispatch, elements};
+use crate::ops::ShiftMask;
 
 /// Windows per task: fixed, so that sums over tasks do not depend on the number of threads.
 const WINDOWS: usize = 4;
@@ -14,9 +17,8 @@ const WINDOWS: usize = 4;
 /// # Shapes
 /// `qkv [W, area, 3C]` in the order q, k, v, then heads; `bias [heads, area, area]`; `mask [windows of one map, area,
 /// area]` → `[W, area, C]`.
-pub(crate) fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    let mask = mask.map(|mask| mask.flatten_all()?.to_vec1()).transpose()?;
-    let op = WindowAttention { mask: std::sync::Arc::new(mask.unwrap_or_default()) };
+pub(crate) fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&ShiftMask>) -> Result<Tensor> {
+    let op = WindowAttention { mask: mask.map(ShiftMask::values).transpose()?.unwrap_or_default() };
     qkv.contiguous()?.apply_op2(&bias.contiguous()?, op)
 }
 
@@ -196,7 +198,7 @@ dispatch!(
 #[derive(Clone)]
 struct WindowAttention {
     /// `[windows of one map, area, area]`, empty without a mask.
-    mask: std::sync::Arc<Vec<f32>>,
+    mask: Arc<Vec<f32>>,
 }
 
 impl WindowAttention {

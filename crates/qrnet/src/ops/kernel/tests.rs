@@ -151,9 +151,10 @@ fn window_attention() {
             * -100.0)
             .expect("a mask");
         let mask = masked.then_some(mask);
+        let shift = mask.clone().map(|mask| ops::ShiftMask::new(mask).expect("values"));
         let wide = mask.as_ref().map(|m| m.to_dtype(DType::F64).expect("cast"));
         let (kernel, reference): (Operation, Operation) =
-            (&|t| ops::window_attention(&t[0], &t[1], mask.as_ref()), &|t| {
+            (&|t| ops::window_attention(&t[0], &t[1], shift.as_ref()), &|t| {
                 composed::window_attention(&t[0], &t[1], wide.as_ref())
             });
         both("window attention", kernel, reference, &inputs);
