@@ -1,8 +1,12 @@
-//! Training and evaluation of QRNet: losses, metric, optimiser, schedule; data sets and the loop come next.
+//! Training and evaluation of QRNet: data sets, losses, metric, optimiser, schedule, the loop.
 //!
-//! This crate depends on `qrnet` and on no GStreamer; video will come in through a trait that the program implements.
+//! This crate depends on `qrnet` and on no GStreamer; video comes in through a trait that the program implements.
 
 pub mod boxes;
+pub mod data;
+pub mod error;
 pub mod loss;
 pub mod optim;
 pub mod schedule;
+
+pub use error::{Error, Result};
