@@ -2,11 +2,15 @@
 //!
 //! This crate depends on `qrnet` and on no GStreamer; video comes in through a trait that the program implements.
 
+pub mod batch;
 pub mod boxes;
 pub mod data;
 pub mod error;
 pub mod loss;
+pub mod objective;
 pub mod optim;
+mod scalar;
+pub mod scenes;
 pub mod schedule;
 
 pub use error::{Error, Result};

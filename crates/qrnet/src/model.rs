@@ -110,6 +110,14 @@ impl FrameModel {
         }
     }
 
+    /// The box head on any tokens of the fusion encoder: `[N, d]` → boxes `[N, 4]`, for training-only losses.
+    ///
+    /// # Errors
+    /// The tokens are of another width.
+    pub fn token_boxes(&self, tokens: &Tensor) -> Result<Tensor> {
+        crate::ops::sigmoid(&self.head.box_logits(tokens)?)
+    }
+
     /// Grounds a batch of pictures.
     ///
     /// # Shapes

@@ -59,6 +59,7 @@ impl Neck {
         let last = levels.len() - 1;
         levels.push(every_second(&levels[last], grids[last])?);
         for (i, level) in levels.iter().enumerate() {
+            pass.tap(|| format!("neck.level{i}"), level);
             let grid = grids.get(i).copied().unwrap_or_else(|| grids[last].half());
             pass.tap_map(|| format!("neck.out{i}"), level, grid)?;
         }

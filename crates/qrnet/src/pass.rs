@@ -14,6 +14,8 @@ use crate::config::Grid;
 pub struct Pass {
     rng: Option<ChaCha8Rng>,
     taps: Option<BTreeMap<String, Tensor>>,
+    /// The only names recorded; none for all.
+    wanted: Option<&'static [&'static str]>,
 }
 
 impl Pass {
@@ -24,13 +26,21 @@ impl Pass {
 
     /// Dropout and stochastic depth active, drawn from `rng`.
     pub fn train(rng: ChaCha8Rng) -> Self {
-        Self { rng: Some(rng), taps: None }
+        Self { rng: Some(rng), ..Self::default() }
     }
 
     /// Records intermediate tensors.
     #[must_use]
     pub fn with_taps(mut self) -> Self {
         self.taps = Some(BTreeMap::new());
+        self
+    }
+
+    /// Records the named tensors alone, with their gradients: what training-only losses read.
+    #[must_use]
+    pub fn with_taps_of(mut self, names: &'static [&'static str]) -> Self {
+        self.taps = Some(BTreeMap::new());
+        self.wanted = Some(names);
         self
     }
 
@@ -44,29 +54,46 @@ impl Pass {
         self.rng
     }
 
+    /// Whether somebody listens for `name`.
+    pub(crate) fn listens(&self, name: &str) -> bool {
+        self.taps.is_some() && self.wanted.is_none_or(|wanted| wanted.contains(&name))
+    }
+
+    fn record(&mut self, name: String, tensor: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+        if self.listens(&name) {
+            let tensor = tensor()?;
+            self.taps.get_or_insert_default().insert(name, tensor);
+        }
+        Ok(())
+    }
+
     /// Records `tensor` under `name()` if somebody listens.
     pub(crate) fn tap(&mut self, name: impl FnOnce() -> String, tensor: &Tensor) {
-        if let Some(taps) = &mut self.taps {
-            taps.insert(name(), tensor.clone());
+        if self.taps.is_some() {
+            let name = name();
+            if self.listens(&name) {
+                self.taps.get_or_insert_default().insert(name, tensor.clone());
+            }
         }
     }
 
     /// Records a token map `[B, H*W, C]` as `[B, C, H, W]`.
     pub(crate) fn tap_map(&mut self, name: impl FnOnce() -> String, tokens: &Tensor, grid: Grid) -> Result<()> {
-        if let Some(taps) = &mut self.taps {
-            let (batch, _, channels) = tokens.dims3()?;
-            let map = tokens.reshape((batch, grid.h, grid.w, channels))?.permute((0, 3, 1, 2))?;
-            taps.insert(name(), map);
+        if self.taps.is_none() {
+            return Ok(());
         }
-        Ok(())
+        self.record(name(), || {
+            let (batch, _, channels) = tokens.dims3()?;
+            tokens.reshape((batch, grid.h, grid.w, channels))?.permute((0, 3, 1, 2))
+        })
     }
 
     /// Records a batch-first sequence `[B, S, C]` as `[S, B, C]`, the reference's order.
     pub(crate) fn tap_sequence(&mut self, name: impl FnOnce() -> String, tokens: &Tensor) -> Result<()> {
-        if let Some(taps) = &mut self.taps {
-            taps.insert(name(), tokens.transpose(0, 1)?);
+        if self.taps.is_none() {
+            return Ok(());
         }
-        Ok(())
+        self.record(name(), || tokens.transpose(0, 1))
     }
 
     /// Zeroes elements with probability `rate` and scales the others by `1 / (1 - rate)`; the identity in evaluation.

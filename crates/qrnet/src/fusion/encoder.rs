@@ -11,6 +11,8 @@ use crate::pass::Pass;
 const EPS: f64 = 1e-5;
 
 pub(super) struct EncoderLayer {
+    /// What taps call it.
+    name: String,
     /// q, k, v stacked: `[3d, d]`.
     pub(super) in_projection: Linear,
     out_projection: Linear,
@@ -23,12 +25,13 @@ pub(super) struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+    pub(super) fn new(config: &Config, vb: &VarBuilder, name: String) -> Result<Self> {
         let (d, hidden) = (config.vl.hidden_dim, config.vl.dim_feedforward);
         let attention = vb.pp("self_attn");
         let in_projection =
             Linear::from_tensors(attention.get((3 * d, d), "in_proj_weight")?, attention.get(3 * d, "in_proj_bias")?);
         Ok(Self {
+            name,
             in_projection,
             out_projection: Linear::new(&attention.pp("out_proj"), d, d)?,
             linear1: Linear::new(&vb.pp("linear1"), d, hidden)?,
@@ -69,7 +72,9 @@ impl EncoderLayer {
         if let Some(mask) = mask {
             scores = scores.broadcast_add(mask)?;
         }
-        let weights = pass.dropout(&ops::softmax(&scores)?, self.dropout)?;
+        let weights = ops::softmax(&scores)?;
+        pass.tap(|| format!("{}.weights", self.name), &weights);
+        let weights = pass.dropout(&weights, self.dropout)?;
         let context = self.out_projection.forward(&ops::merge_heads(&weights.matmul(&v)?)?)?;
         let x = self.norm1.forward(&(x + pass.dropout(&context, self.dropout)?)?)?;
         let hidden = pass.dropout(&self.linear1.forward(&x)?.relu()?, self.dropout)?;

@@ -52,7 +52,10 @@ impl Head {
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
         let (d, channels) = (config.vl.hidden_dim, config.neck.out_channels);
         let layers = (0..config.vl.enc_layers)
-            .map(|layer| EncoderLayer::new(config, &vb.pp(format!("vl_transformer.encoder.layers.{layer}"))))
+            .map(|layer| {
+                let vb = vb.pp(format!("vl_transformer.encoder.layers.{layer}"));
+                EncoderLayer::new(config, &vb, format!("vl.layer{layer}"))
+            })
             .collect::<Result<_>>()?;
         let box_mlp = [d, d, 4]
             .into_iter()

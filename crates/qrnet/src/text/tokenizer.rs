@@ -71,6 +71,17 @@ impl QueryTokenizer {
         Self::new(tokenizer, max_len, vocab_size, origin)
     }
 
+    /// A tokenizer over whole words: one piece a word, anything else is unknown. For models with a small language.
+    ///
+    /// # Errors
+    /// `vocab_size` is too small for the words.
+    pub fn words<'a>(words: impl Iterator<Item = &'a str>, max_len: usize, vocab_size: usize) -> Result<Self> {
+        let pieces: Vec<&str> = [PAD, UNKNOWN, CLS, SEP].into_iter().chain(words).collect();
+        let origin = Path::new("built-in word vocabulary");
+        let tokenizer = wordpiece(&pieces.join("\n")).map_err(|e| Error::file(origin, e))?;
+        Self::new(tokenizer, max_len, vocab_size, origin)
+    }
+
     fn new(mut inner: Tokenizer, max_len: usize, vocab_size: usize, origin: &Path) -> Result<Self> {
         let failed = |e| Error::file(origin, format!("truncation cannot be turned off: {e}"));
         inner.with_padding(None).with_truncation(None).map_err(failed)?;

@@ -1,0 +1,159 @@
+//! From examples to the model's input and the targets of the losses.
+
+use candle_core::{Device, Tensor};
+use qrnet::plan::CanvasPlan;
+use qrnet::preprocess::{Letterboxed, Letterboxer};
+use qrnet::text::tokenizer::QueryTokenizer;
+
+use crate::boxes::CxCyWh;
+use crate::data::Example;
+use crate::error::Result;
+
+/// A class that is not known: its cell takes part in no loss.
+pub const UNLABELLED: u16 = u16::MAX;
+
+/// One batch, still in plain memory, so that threads can make it.
+#[derive(Debug, Clone, Default)]
+pub struct Prepared {
+    /// The pictures on their canvas.
+    pub pictures: Vec<Letterboxed>,
+    /// `[B, L]`, row-major.
+    pub ids: Vec<u32>,
+    /// `[B, L]`, 1 = padding.
+    pub text_ignore: Vec<u8>,
+    /// Boxes in 0..1 of the canvas; none where the object is absent.
+    pub targets: Vec<Option<CxCyWh>>,
+    /// Class of what covers every cell's centre, by level of [`LABEL_LEVELS`], `[B, N]`: 0 is the background.
+    pub classes: [Vec<u16>; 3],
+    /// Its colour; 0 where it has none.
+    pub colours: [Vec<u16>; 3],
+    /// The examples' phrases, sources and kinds, for reports.
+    pub phrases: Vec<String>,
+    /// As [`Example::source`].
+    pub sources: Vec<std::sync::Arc<str>>,
+    /// As [`Example::kind`].
+    pub kinds: Vec<std::sync::Arc<str>>,
+}
+
+/// Levels of the neck whose cells carry labels: strides 8, 16 and 32.
+pub const LABEL_LEVELS: [usize; 3] = [1, 2, 3];
+
+/// Turns examples into batches for one model.
+pub struct Collator<'a> {
+    plan: &'a CanvasPlan,
+    tokenizer: &'a QueryTokenizer,
+    letterboxer: Letterboxer,
+}
+
+impl<'a> Collator<'a> {
+    /// For a canvas and a vocabulary.
+    pub fn new(plan: &'a CanvasPlan, tokenizer: &'a QueryTokenizer) -> Self {
+        Self { plan, tokenizer, letterboxer: Letterboxer::default() }
+    }
+
+    /// # Errors
+    /// A phrase that holds no known word, or a picture without pixels.
+    pub fn collate(&mut self, examples: &[Example]) -> Result<Prepared> {
+        let mut batch = Prepared::default();
+        for example in examples {
+            let encoded = self.tokenizer.encode(&example.phrase)?;
+            let (ids, ignore) = self.tokenizer.pad_to_length(&encoded.ids);
+            batch.ids.extend(ids);
+            batch.text_ignore.extend(ignore);
+            let picture = self.letterboxer.letterbox(&example.picture.view()?, self.plan.canvas())?;
+            let target = example.target.map(|rect| picture.transform.to_target(&rect).map(|v| v as f32));
+            batch.targets.push(target);
+            self.label(example, &picture, &mut batch);
+            batch.pictures.push(picture);
+            batch.phrases.push(example.phrase.clone());
+            batch.sources.push(example.source.clone());
+            batch.kinds.push(example.kind.clone());
+        }
+        Ok(batch)
+    }
+
+    fn label(&self, example: &Example, picture: &Letterboxed, batch: &mut Prepared) {
+        let transform = &picture.transform;
+        for (slot, level) in LABEL_LEVELS.into_iter().enumerate() {
+            let (grid, stride) = (self.plan.level(level), self.plan.stride(level));
+            for cell in 0..grid.len() {
+                let (x, y) = (cell % grid.w * stride + stride / 2, cell / grid.w * stride + stride / 2);
+                let (class, colour) = match &example.labels {
+                    None => (UNLABELLED, 0),
+                    Some(_) if !transform.shows(x, y) => (0, 0),
+                    Some(labels) => {
+                        let (w, h) = transform.grounded;
+                        let px = ((x - transform.left) * w / transform.resized.0).min(w - 1);
+                        let py = ((y - transform.top) * h / transform.resized.1).min(h - 1);
+                        match labels.instance[py * w + px] {
+                            0 => (0, 0),
+                            instance => {
+                                let object = labels.objects[usize::from(instance) - 1];
+                                (object.class, object.colour)
+                            }
+                        }
+                    }
+                };
+                batch.classes[slot].push(class);
+                batch.colours[slot].push(colour);
+            }
+        }
+    }
+}
+
+/// A batch's tensors.
+pub struct Inputs {
+    /// `[B, 3, H, W]`.
+    pub image: Tensor,
+    /// `[B, H, W]` u8.
+    pub image_ignore: Tensor,
+    /// `[B, L]` u32.
+    pub ids: Tensor,
+    /// `[B, L]` u8.
+    pub text_ignore: Tensor,
+}
+
+impl Prepared {
+    /// Examples.
+    pub fn len(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// # Errors
+    /// The device cannot hold them.
+    pub fn inputs(&self, device: &Device) -> Result<Inputs> {
+        let pictures: Vec<&Letterboxed> = self.pictures.iter().collect();
+        let shape = (self.len(), self.ids.len() / self.len().max(1));
+        Ok(Inputs {
+            image: Letterboxed::batch(&pictures, device)?,
+            image_ignore: Letterboxed::ignore_batch(&pictures, device)?,
+            ids: Tensor::from_slice(&self.ids, shape, device)?,
+            text_ignore: Tensor::from_slice(&self.text_ignore, shape, device)?,
+        })
+    }
+
+    /// Share of every cell of level `level` that the object's box covers, `[B, N]`; 0 where it is absent.
+    pub fn coverage(&self, plan: &CanvasPlan, level: usize) -> Vec<f32> {
+        let grid = plan.level(level);
+        let along = |from: f32, to: f32, cell: usize, cells: usize| {
+            let (a, b) = (from * cells as f32, to * cells as f32);
+            (b.min(cell as f32 + 1.0) - a.max(cell as f32)).max(0.0)
+        };
+        let mut shares = Vec::with_capacity(self.len() * grid.len());
+        for target in &self.targets {
+            match target {
+                None => shares.extend(std::iter::repeat_n(0.0, grid.len())),
+                Some([cx, cy, w, h]) => shares.extend((0..grid.len()).map(|cell| {
+                    along(cx - 0.5 * w, cx + 0.5 * w, cell % grid.w, grid.w)
+                        * along(cy - 0.5 * h, cy + 0.5 * h, cell / grid.w, grid.h)
+                })),
+            }
+        }
+        shares
+    }
+}
