@@ -11,6 +11,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
+#[allow(clippy::unnecessary_wraps)] // what an entry holds
 fn rect(x0: f64, y0: f64, x1: f64, y1: f64) -> Option<Rect> {
     Some(Rect { x0, y0, x1, y1 })
 }

@@ -124,7 +124,7 @@ impl Augment {
     }
 
     /// Short side to one of three sizes, then a random region of it if one is acceptable.
-    fn cropped(&self, sample: &mut Sample, unit: f64, rng: &mut ChaCha8Rng, boxer: &mut Letterboxer) -> Result<()> {
+    fn cropped(self, sample: &mut Sample, unit: f64, rng: &mut ChaCha8Rng, boxer: &mut Letterboxer) -> Result<()> {
         let (width, height) = (sample.picture.width as f64, sample.picture.height as f64);
         if width.max(height) > LONGEST_TO_CROP * width.min(height) {
             return Ok(());

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// are not read. Boxes are edges in ReferIt and Flickr, and left, top, width, height in the RefCOCO family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layout {
-    /// `ReferIt`.
+    /// ReferIt.
     #[serde(rename = "referit")]
     Referit,
     /// Flickr30K Entities.

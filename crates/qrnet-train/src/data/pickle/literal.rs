@@ -23,9 +23,8 @@ pub(super) fn float(line: &[u8]) -> Result<f64, Fault> {
 /// `S`: a Python 2 string literal, quoted, with backslash escapes.
 pub(super) fn string(line: &[u8]) -> Result<Vec<u8>, Fault> {
     let line = line.trim_ascii();
-    let body = match line {
-        [b'\'', body @ .., b'\''] | [b'"', body @ .., b'"'] => body,
-        _ => return Err("a string literal without its quotes".into()),
+    let ([b'\'', body @ .., b'\''] | [b'"', body @ .., b'"']) = line else {
+        return Err("a string literal without its quotes".into());
     };
     let mut out = Vec::with_capacity(body.len());
     let mut rest = body;

@@ -50,7 +50,7 @@ impl<'a> Machine<'a> {
             0x95 => drop(self.array::<8>()?),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.group()?),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(top);
@@ -155,9 +155,9 @@ impl<'a> Machine<'a> {
             b']' => Node::List(Vec::new()),
             b'}' => Node::Dict(Vec::new()),
             b')' => Node::Tuple(Box::default()),
-            b'l' => Node::List(self.to_mark()?),
-            b't' => Node::Tuple(self.to_mark()?.into()),
-            b'd' => Node::Dict(pairs(&self.to_mark()?)?),
+            b'l' => Node::List(self.group()?),
+            b't' => Node::Tuple(self.group()?.into()),
+            b'd' => Node::Dict(pairs(&self.group()?)?),
             _ => {
                 let count = usize::from(opcode - 0x84);
                 let mut items: Vec<Id> = (0..count).map(|_| self.pop()).collect::<Result<_, _>>()?;
@@ -176,7 +176,7 @@ impl<'a> Machine<'a> {
                 let (value, key) = (self.pop()?, self.pop()?);
                 vec![key, value]
             }
-            _ => self.to_mark()?,
+            _ => self.group()?,
         };
         let top = self.top()? as usize;
         match (&mut self.nodes[top], opcode) {
@@ -254,7 +254,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Everything above the last mark, which goes too.
-    fn to_mark(&mut self) -> Result<Vec<Id>, Fault> {
+    fn group(&mut self) -> Result<Vec<Id>, Fault> {
         let mark = self.marks.pop().ok_or("the end of a group that never began")?;
         Ok(self.stack.split_off(mark))
     }

@@ -192,7 +192,7 @@ impl Pickle {
         }
     }
 
-    /// An integer; also one that numpy or a float holds exactly is no integer here.
+    /// An integer of up to 8 bytes; none of numpy's, no float.
     pub(super) fn int(&self, id: Id) -> Option<i64> {
         match self.node(id) {
             Node::Int(value) => i64::try_from(*value).ok(),
