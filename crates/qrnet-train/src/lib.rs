@@ -2,6 +2,7 @@
 //!
 //! This crate depends on `qrnet` and on no GStreamer; video comes in through a trait that the program implements.
 
+pub mod augment;
 pub mod batch;
 pub mod boxes;
 pub mod data;

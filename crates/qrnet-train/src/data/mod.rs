@@ -1,10 +1,24 @@
 //! Data sets: one iterator of (picture, phrase, box or absent), whatever it is read from.
 
+pub mod index;
+pub mod jsonl;
+pub mod listed;
+pub mod mdetr;
+mod pickle;
+pub mod refer;
+pub mod source;
+mod torch;
+
+use std::path::Path;
 use std::sync::Arc;
 
 use qrnet::preprocess::{Picture, Rect};
+use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+pub use index::Layout;
+pub use listed::{Entry, Listed};
+pub use source::Source;
 
 /// One example.
 #[derive(Debug, Clone)]
@@ -56,4 +70,31 @@ pub trait DataSet: Send + Sync {
     /// # Errors
     /// Its picture cannot be read, or its box is not in the picture.
     fn example(&self, index: usize) -> Result<Example>;
+}
+
+/// Largest list of entries that is read, in bytes; the largest published one has a tenth of it.
+const LARGEST_LIST: u64 = 1 << 30;
+
+/// The content of a file that lists entries.
+fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    if size > LARGEST_LIST {
+        return Err(Error::file(path, format_args!("holds {size} bytes, expected at most {LARGEST_LIST}")));
+    }
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    if bytes.is_empty() {
+        return Err(Error::file(path, "is empty (0 bytes), expected entries"));
+    }
+    Ok(bytes)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    parse_json(path, &read_bytes(path)?)
+}
+
+fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        let cut = if e.is_eof() { " (cut short?)" } else { "" };
+        Error::file(path, format_args!("{e}{cut}"))
+    })
 }

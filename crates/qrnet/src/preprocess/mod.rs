@@ -49,9 +49,27 @@ impl Letterboxer {
     ///
     /// # Errors
     /// As [`Letterboxer::letterbox`].
-    pub fn letterbox_into(&mut self, picture: &RgbView, canvas: Canvas, mut pixels: Vec<f32>) -> Result<Letterboxed> {
-        let transform = Transform::letterbox(picture.width(), picture.height(), canvas);
+    pub fn letterbox_into(&mut self, picture: &RgbView, canvas: Canvas, pixels: Vec<f32>) -> Result<Letterboxed> {
+        self.place(picture, Transform::letterbox(picture.width(), picture.height(), canvas), pixels)
+    }
+
+    /// Resizes `picture` to `transform.resized`, normalises it and pastes it where `transform` says, into memory that
+    /// was used before. Only the last step of `transform` is taken: rotation and crop are the caller's.
+    ///
+    /// # Errors
+    /// As [`Letterboxer::letterbox`].
+    ///
+    /// # Panics
+    /// The resized picture leaves the canvas.
+    pub fn place(&mut self, picture: &RgbView, transform: Transform, mut pixels: Vec<f32>) -> Result<Letterboxed> {
+        let canvas = transform.canvas;
         let (width, height) = transform.resized;
+        assert!(
+            transform.left + width <= canvas.width && transform.top + height <= canvas.height,
+            "{width}x{height} at ({}, {}) leaves the canvas {canvas}",
+            transform.left,
+            transform.top
+        );
         self.resize(picture, width, height)?;
         pixels.clear();
         pixels.resize(3 * canvas.width * canvas.height, 0.0);
@@ -69,8 +87,22 @@ impl Letterboxer {
         Ok(Letterboxed { pixels, transform })
     }
 
+    /// `picture` at another size, by the same resizer as [`Letterboxer::letterbox`].
+    ///
+    /// # Errors
+    /// As [`Letterboxer::letterbox`]; a width or height of 0.
+    pub fn resized(&mut self, picture: &RgbView, width: usize, height: usize) -> Result<Picture> {
+        self.resize(picture, width, height)?;
+        Ok(Picture { width, height, rgb: std::mem::take(&mut self.scaled) })
+    }
+
     fn resize(&mut self, picture: &RgbView, width: usize, height: usize) -> Result<()> {
         let packed = picture.packed();
+        if (width, height) == (picture.width(), picture.height()) {
+            self.scaled.clear();
+            self.scaled.extend_from_slice(&packed);
+            return Ok(());
+        }
         let fail = |reason: String| {
             Error::Unsupported(format!("cannot resize {}x{}: {reason}", picture.width(), picture.height()))
         };

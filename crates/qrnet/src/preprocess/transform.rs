@@ -140,6 +140,20 @@ impl Transform {
         }
     }
 
+    /// Puts a picture of `width` x `height` on `canvas` as it is, with `left` columns and `top` rows of padding before it.
+    ///
+    /// # Panics
+    /// The picture has no pixels or leaves the canvas.
+    pub fn pasted(width: usize, height: usize, left: usize, top: usize, canvas: Canvas) -> Self {
+        assert!(
+            width > 0 && height > 0 && left + width <= canvas.width && top + height <= canvas.height,
+            "{width}x{height} at ({left}, {top}) leaves the canvas {canvas}"
+        );
+        let size = (width, height);
+        let (source, grounded, resized) = (size, size, size);
+        Self { source, rotation: Rotation::None, crop: (0, 0), grounded, scale: 1.0, resized, left, top, canvas }
+    }
+
     /// The same letterbox, for a picture that was cut at `crop` (left, top) out of `source` after `rotation`.
     ///
     /// # Panics
