@@ -5,6 +5,7 @@
 pub mod boxes;
 pub mod data;
 pub mod error;
+pub mod log;
 pub mod loss;
 pub mod optim;
 pub mod schedule;
