@@ -7,6 +7,7 @@ pub mod data;
 pub mod error;
 pub mod log;
 pub mod loss;
+pub mod metrics;
 pub mod optim;
 pub mod schedule;
 

@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 const PICTURE: &str = "curves.png";
 /// Pixels.
 const SIZE: (u32, u32) = (1200, 900);
+/// Width of the legend, in pixels.
+const LEGEND: u32 = 210;
 /// Under this name the embedded font is registered: no font of the system is looked for.
 const FONT: &str = "spotter-sans";
 /// Tableau's ten colours, far apart on white.
@@ -131,7 +133,8 @@ fn panel<B: DrawingBackend>(
     range: Range<f64>,
 ) -> Result<(), String> {
     let text = |e: DrawingAreaErrorKind<B::ErrorType>| e.to_string();
-    let mut chart = ChartBuilder::on(area)
+    let (plot, legend) = area.split_horizontally(SIZE.0 - LEGEND);
+    let mut chart = ChartBuilder::on(&plot)
         .caption(title, (FONT, 22))
         .margin(14)
         .x_label_area_size(44)
@@ -148,28 +151,22 @@ fn panel<B: DrawingBackend>(
         .light_line_style(WHITE)
         .draw()
         .map_err(text)?;
+    // Beside the plot, where it hides no curve.
+    let mut at = 60;
     for (series, colour) in all.iter().zip(COLOURS.iter().cycle()) {
         let (style, points) = (colour.stroke_width(2), &series.points);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))
-            .map_err(text)?
-            .label(format!("{} {}", series.kind.name(), series.name))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
-        if series.kind == Kind::Eval || points.len() == 1 {
+        chart.draw_series(LineSeries::new(points.iter().copied(), style)).map_err(text)?;
+        let dotted = series.kind == Kind::Eval || points.len() == 1;
+        if dotted {
             chart.draw_series(points.iter().map(|&point| Circle::new(point, 4, colour.filled()))).map_err(text)?;
+            legend.draw(&Circle::new((14, at + 6), 4, colour.filled())).map_err(text)?;
         }
+        legend.draw(&PathElement::new([(2, at + 6), (26, at + 6)], style)).map_err(text)?;
+        let label = format!("{} {}", series.kind.name(), series.name);
+        legend.draw(&Text::new(label, (34, at), (FONT, 15))).map_err(text)?;
+        at += 22;
     }
-    if all.is_empty() {
-        return Ok(());
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .label_font((FONT, 15))
-        .draw()
-        .map_err(text)
+    Ok(())
 }
 
 /// `1500000` as `1.5M`, `0.25` as it is.
