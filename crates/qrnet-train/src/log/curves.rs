@@ -20,7 +20,7 @@ const PICTURE: &str = "curves.png";
 const SIZE: (u32, u32) = (1200, 900);
 /// Width of the legend, in pixels.
 const LEGEND: u32 = 210;
-/// Under this name the embedded font is registered: no font of the system is looked for.
+/// Under this name the embedded font is registered, `DejaVu` Sans: no font of the system is looked for.
 const FONT: &str = "spotter-sans";
 /// Tableau's ten colours, far apart on white.
 const COLOURS: [RGBColor; 10] = [
