@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: demo test test-slow bench lint setup media build help
+.PHONY: demo test test-slow bench lint setup media tensorboard build help
 
 help:
 	@echo "make demo       install what is missing, build, ground a real clip into out/"
@@ -17,16 +17,21 @@ setup:
 media: setup
 	@bash scripts/fetch-media.sh
 
+# Other people's reader for the logs of training runs.
+tensorboard: setup
+	@bash scripts/fetch-tensorboard.sh >/dev/null
+
 build: setup
 	$(CARGO) build --release --locked
 
 demo: build media
 	@bash scripts/demo.sh
 
-test: lint media
+test: lint media tensorboard
 	$(CARGO) test --release --locked --workspace
 
-# The full-size model's compiled path against its plain one, and a hundred times as many random cases.
+# The full-size model's compiled path against its plain one, and a hundred times as many random cases. A sentence encoder
+# is tried as the text tower where QRNET_TEXT_ENCODER names its folder.
 test-slow: media
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess
 	$(CARGO) test --release --locked -p qrnet --test slow

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use candle_core::Device;
-use qrnet::params::{Part, trainable};
+use qrnet::params::{Part, parameters};
 use qrnet::preprocess::{Letterboxer, RgbView};
 use qrnet::weights::{self, TensorFile};
 use qrnet::{Grounder, ModelDir};
@@ -21,7 +21,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
     weights::check(&file, config, |_| true)?;
     dir.load_tokenizer()?;
     let count = |wanted: &dyn Fn(Part) -> bool| -> usize {
-        trainable(config).filter(|spec| wanted(spec.part)).map(|spec| spec.shape.iter().product::<usize>()).sum()
+        parameters(config).filter(|spec| wanted(spec.part)).map(|spec| spec.shape.iter().product::<usize>()).sum()
     };
     let digest = if args.deep { dir.verify_digest()? } else { dir.digest()? };
     let mut lines = vec![

@@ -29,7 +29,7 @@ impl Setup {
         let config =
             Config::from_toml(include_str!("../../../configs/model/sprites-tiny.toml"), "sprites-tiny").expect("valid");
         let tensors = init::parameters(&config, 1, &device).expect("drawn");
-        let (vars, vb) = weights::variables(&tensors, &device).expect("variables");
+        let (vars, vb) = weights::variables(&config, &tensors, &device).expect("variables");
         let (w, h, length) = (config.canvas.width, config.canvas.height, config.max_query_len);
         let inputs = [
             Tensor::randn(0f32, 1.0, (BATCH, 3, h, w), &device).expect("pictures"),

@@ -81,7 +81,7 @@ fn config() -> Config {
 fn one_optimiser_step_is_the_references() {
     let (config, device) = (config(), Device::Cpu);
     let (tensors, _) = weights::load(&path("tiny.safetensors"), &config, &device).expect("weights");
-    let (vars, vb) = weights::variables(&tensors, &device).expect("variables");
+    let (vars, vb) = weights::variables(&config, &tensors, &device).expect("variables");
     let model = QrNet::new(&config, &vb).expect("builds");
     let (io, golden) = (fixture("tiny_io.safetensors"), fixture("tiny_grads.safetensors"));
     let plan = CanvasPlan::new(&config, config.canvas, &device).expect("a plan");

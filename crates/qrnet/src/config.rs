@@ -96,7 +96,7 @@ pub struct NeckConfig {
     pub out_channels: usize,
 }
 
-/// Text tower (SPEC section 1).
+/// Text tower (SPEC section 1): BERT with absolute positions and GELU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BertConfig {
     /// Pieces in the vocabulary.
@@ -120,6 +120,10 @@ pub struct BertConfig {
     /// Dropout in training.
     #[serde(default = "tenth")]
     pub dropout: f64,
+    /// Whether the tower keeps its weights in training: features of a phrase then never change. Left out where false,
+    /// so that digests of models from before this key stay as they are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub frozen: bool,
 }
 
 /// Vision-language encoder and box head (SPEC section 5).
@@ -163,6 +167,10 @@ pub struct Config {
     pub vl: FusionConfig,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
 fn four() -> f64 {
     4.0
 }
@@ -221,6 +229,7 @@ impl crate::strict::Strict for Config {
                 type_vocab_size: two(),
                 layer_norm_eps: bert_eps(),
                 dropout: tenth(),
+                frozen: true,
             },
             vl: FusionConfig { hidden_dim: 16, nheads: 1, dim_feedforward: 16, enc_layers: 1, dropout: tenth() },
         }
@@ -457,6 +466,17 @@ mod tests {
         config.vl.nheads = 7;
         let message = config.validate("x.json").expect_err("7 does not divide 40").to_string();
         assert_eq!(message, "x.json: `vl.nheads` is 7, expected a divisor of the width 40");
+    }
+
+    #[test]
+    fn a_frozen_tower_is_asked_for_and_written_only_then() {
+        let plain = tiny();
+        assert!(!plain.bert.frozen);
+        assert!(!serde_json::to_string(&plain).expect("JSON").contains("frozen"), "digests stay as they were");
+        let text = include_str!("../../../configs/model/tiny.toml").replace("[bert]", "[bert]\nfrozen = true");
+        let frozen = Config::from_toml(&text, "tiny.toml").expect("valid");
+        let back: Config = serde_json::from_str(&serde_json::to_string(&frozen).expect("JSON")).expect("a config");
+        assert!(frozen.bert.frozen && back == frozen);
     }
 
     #[test]

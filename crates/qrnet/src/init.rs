@@ -11,15 +11,15 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::params::{Init, ParamSpec, trainable};
+use crate::params::{self, Init, ParamSpec};
 
-/// Every trainable tensor of `config`, drawn from `seed`. A tensor's values depend on the seed, its name and its
+/// Every tensor that a model of `config` reads, drawn from `seed`. A tensor's values depend on the seed, its name and its
 /// shape alone, so a changed configuration changes no other tensor.
 ///
 /// # Errors
 /// Only where the device cannot hold the tensors.
 pub fn parameters(config: &Config, seed: u64, device: &Device) -> Result<BTreeMap<String, Tensor>> {
-    trainable(config)
+    params::parameters(config)
         .collect::<Vec<_>>()
         .into_par_iter()
         .map(|spec| {

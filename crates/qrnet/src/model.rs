@@ -11,11 +11,11 @@ use crate::pass::Pass;
 use crate::plan::CanvasPlan;
 use crate::qdatt::{Gates, Generators};
 use crate::swin::Backbone;
-use crate::text::bert::Bert;
+use crate::text::tower::Tower;
 
 /// The half that reads text: text tower, projection into the fusion head, weight generators.
 pub struct QueryModel {
-    bert: Bert,
+    tower: Tower,
     projection: Linear,
     generators: Generators,
 }
@@ -37,13 +37,13 @@ impl QueryModel {
     /// A tensor is missing or has another shape.
     pub fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
         Ok(Self {
-            bert: Bert::new(&config.bert, &vb.pp("textmodel.bert"))?,
+            tower: Tower::new(&config.bert, &vb.pp("textmodel.bert"))?,
             projection: Linear::new(&vb.pp("text_proj"), config.bert.hidden_size, config.vl.hidden_dim)?,
             generators: Generators::new(config, vb)?,
         })
     }
 
-    /// Text tokens and generated gates.
+    /// Text tokens and generated gates: [`QueryModel::features`], then [`QueryModel::encode_features`].
     ///
     /// # Shapes
     /// `ids [Q, L]` u32, `ignore [Q, L]` u8, 1 = padding.
@@ -51,10 +51,36 @@ impl QueryModel {
     /// # Errors
     /// An id outside the vocabulary, or a device error.
     pub fn encode(&self, ids: &Tensor, ignore: &Tensor, pass: &mut Pass) -> Result<QueryTensors> {
-        let features = self.bert.forward(ids, ignore, pass)?;
+        let features = self.features(ids, ignore, pass)?;
+        self.encode_features(&features, ignore, pass)
+    }
+
+    /// What the text tower makes of the pieces.
+    ///
+    /// Of a frozen tower (`bert.frozen`) the features of a phrase are the same in every pass and lead to no gradient, so
+    /// that training may keep them.
+    ///
+    /// # Shapes
+    /// `ids [Q, L]` u32, `ignore [Q, L]` u8 (1 = padding) → `[Q, L, D]`.
+    ///
+    /// # Errors
+    /// An id outside the vocabulary, or a device error.
+    pub fn features(&self, ids: &Tensor, ignore: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let features = self.tower.forward(ids, ignore, pass)?;
         pass.tap(|| "text_features".into(), &features);
+        Ok(features)
+    }
+
+    /// What follows from features: projected tokens and gates. This half learns whatever the tower is.
+    ///
+    /// # Shapes
+    /// `features [Q, L, D]` as from [`QueryModel::features`], `ignore [Q, L]` u8, 1 = padding.
+    ///
+    /// # Errors
+    /// Features of another width, or a device error.
+    pub fn encode_features(&self, features: &Tensor, ignore: &Tensor, pass: &mut Pass) -> Result<QueryTensors> {
         pass.tap(|| "text_pad_mask".into(), ignore);
-        let tokens = self.projection.forward(&features)?;
+        let tokens = self.projection.forward(features)?;
         pass.tap(|| "text_proj".into(), &tokens);
         let text_cls = features.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?;
         let gates = self.generators.generate(&text_cls, pass)?;

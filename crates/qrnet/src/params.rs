@@ -10,10 +10,19 @@ use crate::config::Config;
 pub enum Kind {
     /// Trained, and read in every forward pass of the part it belongs to.
     Parameter,
+    /// Read like a parameter, never trained: a frozen text tower.
+    Frozen,
     /// A constant in the reference's state dict that follows from the sizes (`relative_position_index`).
     Buffer,
     /// Present in the reference's checkpoints, read by nobody (SPEC quirks Q11 and Q15).
     Unused,
+}
+
+impl Kind {
+    /// Whether a forward pass reads the tensor, so that a model cannot do without it.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Parameter | Self::Frozen)
+    }
 }
 
 /// Which part of the work reads a tensor.
@@ -65,7 +74,12 @@ pub fn table(config: &Config) -> Vec<ParamSpec> {
     t.specs
 }
 
-/// The tensors that training changes.
+/// The tensors that a forward pass reads: what a model file holds.
+pub fn parameters(config: &Config) -> impl Iterator<Item = ParamSpec> {
+    table(config).into_iter().filter(|spec| spec.kind.is_read())
+}
+
+/// The tensors that training changes: all parameters but those of a frozen text tower.
 pub fn trainable(config: &Config) -> impl Iterator<Item = ParamSpec> {
     table(config).into_iter().filter(|spec| spec.kind == Kind::Parameter)
 }
@@ -201,7 +215,7 @@ impl Table {
 
     fn bert(&mut self, config: &Config) {
         let bert = &config.bert;
-        let (width, root) = (bert.hidden_size, "textmodel.bert");
+        let (width, root, first) = (bert.hidden_size, "textmodel.bert", self.specs.len());
         self.unused("textmodel.bert.embeddings.position_ids", &[1, bert.max_position_embeddings]);
         for (name, rows) in [
             ("word_embeddings", bert.vocab_size),
@@ -227,6 +241,11 @@ impl Table {
             );
             self.linear(Part::Query, &format!("{l}.output.dense"), (bert.intermediate_size, width), LinearInit::Bert);
             self.norm(Part::Query, &format!("{l}.output.LayerNorm"), width);
+        }
+        if bert.frozen {
+            for spec in self.specs[first..].iter_mut().filter(|spec| spec.kind == Kind::Parameter) {
+                spec.kind = Kind::Frozen;
+            }
         }
         self.unused("textmodel.bert.pooler.dense.weight", &[width, width]);
         self.unused("textmodel.bert.pooler.dense.bias", &[width]);

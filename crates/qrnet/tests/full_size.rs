@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use qrnet::params::{Part, trainable};
+use qrnet::params::{Part, parameters};
 use qrnet::preprocess::{Letterboxer, RgbView};
 use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{CompiledQuery, Config, Grounder, ModelDir, NewModel, init};
@@ -37,7 +37,7 @@ fn one_frame_runs_and_frame_time_needs_a_fifth_of_the_weights() {
     }
     let config =
         Config::from_toml(include_str!("../../../configs/model/qrnet-swin-s-l20.toml"), "swin-s").expect("valid");
-    let frame_weights: u64 = trainable(&config)
+    let frame_weights: u64 = parameters(&config)
         .filter(|spec| spec.part == Part::Frame)
         .map(|spec| 4 * spec.shape.iter().product::<usize>() as u64)
         .sum();

@@ -4,7 +4,7 @@
 mod file;
 mod mapped;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::init;
-use crate::params::{Kind, ParamSpec, table};
+use crate::params::{Kind, ParamSpec, parameters, table, trainable};
 use crate::swin::relative_position_index;
 pub use file::TensorFile;
 
@@ -80,7 +80,7 @@ fn few(names: &[&str]) -> String {
 pub struct Sources<'a> {
     /// A detector checkpoint in mmdetection's layout: backbone and lateral convolutions.
     pub detector: Option<&'a Path>,
-    /// A Hugging Face BERT directory, or its weights file: the text tower.
+    /// A Hugging Face directory of a BERT-family encoder, or its weights file: the text tower.
     pub text: Option<&'a Path>,
     /// A checkpoint or model weights with the reference's names; may lack tensors.
     pub model: Option<&'a Path>,
@@ -97,9 +97,8 @@ const UNKNOWN: &str = "no such tensor in the model";
 pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, Report)> {
     let file = TensorFile::open(path)?;
     let (tensors, mut report) = pick(&file, config, keep_name, device)?;
-    let missing: Vec<MissingTensor> = table(config)
-        .into_iter()
-        .filter(|spec| spec.kind == Kind::Parameter && !tensors.contains_key(&spec.name))
+    let missing: Vec<MissingTensor> = parameters(config)
+        .filter(|spec| !tensors.contains_key(&spec.name))
         .map(|spec| MissingTensor { name: spec.name, shape: spec.shape })
         .collect();
     if !missing.is_empty() {
@@ -112,7 +111,8 @@ pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, R
 /// Draws all tensors from `seed`, then overwrites what the sources hold. Later sources win: detector, text, model.
 ///
 /// # Errors
-/// A source cannot be read, holds a tensor of another shape, or holds nothing that the model needs.
+/// A source cannot be read, holds a tensor of another shape, or holds nothing that the model needs; the text source's
+/// own `config.json` tells of another encoder than the configuration.
 pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device) -> Result<(Tensors, Report)> {
     let mut tensors = init::parameters(config, seed, device)?;
     let mut report = Report::default();
@@ -130,6 +130,7 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
         overlay(path, rename_detector)?;
     }
     if let Some(path) = sources.text {
+        crate::text::pretrained::check(path, &config.bert)?;
         overlay(&bert_weights(path)?, rename_bert)?;
     }
     if let Some(path) = sources.model {
@@ -189,7 +190,7 @@ fn pick(
             None => report.ignored.push((name, UNKNOWN)),
             Some((_, Kind::Unused)) => report.ignored.push((name, UNUSED)),
             Some((_, Kind::Buffer)) => report.ignored.push((name, CONSTANT)),
-            Some((spec, Kind::Parameter)) => {
+            Some((spec, Kind::Parameter | Kind::Frozen)) => {
                 check_shape(file, &name, &spec.shape)?;
                 tensors.insert(spec.name.clone(), file.load(&name, device)?.to_dtype(DType::F32)?);
                 report.loaded.push(spec.name.clone());
@@ -249,16 +250,28 @@ pub fn builder(tensors: &Tensors, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_tensors(map, DType::F32, device)
 }
 
-/// The same tensors as trainable variables, and a `VarBuilder` whose tensors carry their gradients.
+/// The same tensors, the trainable ones as variables, and a `VarBuilder` whose tensors carry their gradients. What
+/// training leaves as it is (a frozen text tower) is among its tensors, but no variable.
 ///
 /// # Errors
 /// The device cannot hold them.
-pub fn variables(tensors: &Tensors, device: &Device) -> Result<(BTreeMap<String, Var>, VarBuilder<'static>)> {
-    let vars: BTreeMap<String, Var> = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(&tensor.to_device(device)?)?)))
-        .collect::<Result<_>>()?;
-    let map = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+pub fn variables(
+    config: &Config,
+    tensors: &Tensors,
+    device: &Device,
+) -> Result<(BTreeMap<String, Var>, VarBuilder<'static>)> {
+    let trained: HashSet<String> = trainable(config).map(|spec| spec.name).collect();
+    let (mut vars, mut map) = (BTreeMap::new(), HashMap::new());
+    for (name, tensor) in tensors {
+        let tensor = tensor.to_device(device)?;
+        if trained.contains(name) {
+            let var = Var::from_tensor(&tensor)?;
+            map.insert(name.clone(), var.as_tensor().clone());
+            vars.insert(name.clone(), var);
+        } else {
+            map.insert(name.clone(), tensor);
+        }
+    }
     Ok((vars, VarBuilder::from_tensors(map, DType::F32, device)))
 }
 
@@ -267,7 +280,7 @@ pub fn variables(tensors: &Tensors, device: &Device) -> Result<(BTreeMap<String,
 /// # Errors
 /// All missing names at once, or the first wrong shape.
 pub fn check(file: &TensorFile, config: &Config, wanted: impl Fn(&ParamSpec) -> bool) -> Result<()> {
-    let specs = table(config).into_iter().filter(|spec| spec.kind == Kind::Parameter && wanted(spec));
+    let specs = parameters(config).filter(|spec| wanted(spec));
     let mut missing = Vec::new();
     for spec in specs {
         if file.shape(&spec.name).is_none() {

@@ -37,7 +37,7 @@ fn loss(prediction: &Tensor, target: &Tensor) -> candle_core::Result<Tensor> {
 fn backward() -> (BTreeMap<String, Var>, GradStore, f32) {
     let (config, device) = (config(), Device::Cpu);
     let (tensors_by_name, _) = weights::load(&path("tiny.safetensors"), &config, &device).expect("weights load");
-    let (vars, vb) = weights::variables(&tensors_by_name, &device).expect("variables");
+    let (vars, vb) = weights::variables(&config, &tensors_by_name, &device).expect("variables");
     let model = QrNet::new(&config, &vb).expect("the model builds");
     let case = cases().into_iter().find(|case| case.name == "A").expect("case A");
     let plan = CanvasPlan::new(&config, case.canvas, &device).expect("a valid canvas");
@@ -132,7 +132,7 @@ fn the_presence_head_learns_and_teaches() {
     let mut without = config.clone();
     without.presence = false;
     drawn.extend(weights::load(&path("tiny.safetensors"), &without, &device).expect("weights load").0);
-    let (vars, vb) = weights::variables(&drawn, &device).expect("variables");
+    let (vars, vb) = weights::variables(&config, &drawn, &device).expect("variables");
     let model = QrNet::new(&config, &vb).expect("the model builds");
     let case = cases().into_iter().next().expect("a case");
     let plan = CanvasPlan::new(&config, case.canvas, &device).expect("a valid canvas");

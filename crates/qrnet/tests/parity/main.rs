@@ -7,6 +7,7 @@
 
 mod compiled;
 mod forward;
+mod frozen;
 mod gradients;
 mod loading;
 mod preprocess;

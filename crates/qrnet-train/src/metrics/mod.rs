@@ -1,0 +1,91 @@
+//! How good answers are: boxes by overlap, presence by ranking and calibration, each with its standard error.
+
+mod figures;
+mod presence;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use figures::{Accuracy, Estimate, Figures, IOU_THRESHOLDS};
+pub use presence::{CALIBRATION_BINS, auroc, calibration_error};
+
+/// What a model made of one example.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Where the example comes from, as its data set says.
+    pub source: Arc<str>,
+    /// What kind of expression its phrase is.
+    pub kind: Arc<str>,
+    /// Whether the thing looked for is in the picture.
+    pub present: bool,
+    /// Overlap of the answered box with the true one, 0..1; none where the thing is absent. A thing that is present
+    /// and has no overlap here, or one that is not a number, counts as 0: it was not found.
+    pub iou: Option<f32>,
+    /// Answered probability that the thing is there, 0..1; none from a model without presence head. What is not a
+    /// number counts as none.
+    pub presence: Option<f32>,
+}
+
+/// Outcomes, gathered one by one. Ranking needs all of them, so all are kept (about 50 bytes each).
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    outcomes: Vec<Outcome>,
+}
+
+/// What a [`Tally`] comes to: over everything, and over each group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// All examples.
+    pub all: Figures,
+    /// Examples of one source.
+    pub by_source: BTreeMap<String, Figures>,
+    /// Examples of one kind of expression.
+    pub by_kind: BTreeMap<String, Figures>,
+}
+
+impl Tally {
+    /// Adds one outcome.
+    pub fn push(&mut self, outcome: Outcome) {
+        self.outcomes.push(outcome);
+    }
+
+    /// Outcomes so far.
+    pub fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
+    /// All figures, over everything and by group.
+    pub fn summary(&self) -> Summary {
+        let all: Vec<&Outcome> = self.outcomes.iter().collect();
+        Summary {
+            all: Figures::of(&all),
+            by_source: self.grouped(|outcome| &outcome.source),
+            by_kind: self.grouped(|outcome| &outcome.kind),
+        }
+    }
+
+    fn grouped(&self, key: impl Fn(&Outcome) -> &Arc<str>) -> BTreeMap<String, Figures> {
+        let mut groups: BTreeMap<&str, Vec<&Outcome>> = BTreeMap::new();
+        for outcome in &self.outcomes {
+            groups.entry(key(outcome)).or_default().push(outcome);
+        }
+        groups.into_iter().map(|(name, group)| (name.to_owned(), Figures::of(&group))).collect()
+    }
+}
+
+impl Extend<Outcome> for Tally {
+    fn extend<T: IntoIterator<Item = Outcome>>(&mut self, outcomes: T) {
+        self.outcomes.extend(outcomes);
+    }
+}
+
+#[cfg(test)]
+mod tests;
