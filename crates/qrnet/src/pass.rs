@@ -44,6 +44,16 @@ impl Pass {
         self.rng
     }
 
+    /// Whether somebody listens: fused operations then compute what they would skip.
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.taps.is_some()
+    }
+
+    /// Whether [`Pass::dropout`] and [`Pass::drop_path`] change anything at this rate.
+    pub(crate) fn drops(&self, rate: f64) -> bool {
+        self.rng.is_some() && rate > 0.0
+    }
+
     /// Records `tensor` under `name()` if somebody listens.
     pub(crate) fn tap(&mut self, name: impl FnOnce() -> String, tensor: &Tensor) {
         if let Some(taps) = &mut self.taps {
