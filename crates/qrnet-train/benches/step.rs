@@ -10,6 +10,10 @@ use qrnet::{Config, Output, QrNet, init, weights};
 use qrnet_train::loss::box_loss;
 use qrnet_train::optim::{AdamW, Settings};
 
+/// The program's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }

@@ -10,6 +10,10 @@ use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
 use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{Config, Grounder, QrNet, init, weights};
 
+/// The program's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     divan::main();
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::ops;
+use crate::ops::{self, Activation, NormPlace};
 
 /// `x W^T + b`.
 #[derive(Debug, Clone)]
@@ -41,6 +41,19 @@ impl Linear {
         ops::linear(x, &self.weight, self.bias.as_ref())
     }
 
+    /// Adds a map of half the size, upsampled; the larger map is `columns` wide.
+    pub(crate) fn forward_onto_upsampled(&self, x: &Tensor, coarse: &Tensor, columns: usize) -> Result<Tensor> {
+        let (weight, bias) = self.with_bias()?;
+        ops::linear_onto_upsampled(x, weight, bias, coarse, columns)
+    }
+
+    fn with_bias(&self) -> Result<(&Tensor, &Tensor)> {
+        match &self.bias {
+            Some(bias) => Ok((&self.weight, bias)),
+            None => candle_core::bail!("a Linear without a bias"),
+        }
+    }
+
     /// `x W^T`, for a part of the input whose bias is counted elsewhere.
     pub(crate) fn forward_without_bias(&self, x: &Tensor) -> Result<Tensor> {
         ops::linear(x, &self.weight, None)
@@ -62,5 +75,29 @@ impl LayerNorm {
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm(x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+/// A block's second half: two Linears with an activation between, a residual around them, and a norm.
+pub(crate) struct Mlp<'a> {
+    pub(crate) norm: &'a LayerNorm,
+    pub(crate) first: &'a Linear,
+    pub(crate) second: &'a Linear,
+    pub(crate) place: NormPlace,
+    pub(crate) activation: Activation,
+}
+
+impl Mlp<'_> {
+    /// Without dropout, which callers compose themselves.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mlp = ops::Mlp {
+            norm: (&self.norm.weight, &self.norm.bias),
+            eps: self.norm.eps,
+            first: self.first.with_bias()?,
+            second: self.second.with_bias()?,
+            place: self.place,
+            activation: self.activation,
+        };
+        ops::mlp(x, &mlp)
     }
 }

@@ -37,24 +37,28 @@ impl Neck {
         gates: &[Gates],
         pass: &mut Pass,
     ) -> Result<Vec<Tensor>> {
-        let mut levels = Vec::with_capacity(maps.len() + 1);
-        for (i, (lateral, map)) in self.laterals.iter().zip(maps).enumerate() {
-            let level = lateral.forward(map)?;
-            pass.tap_map(|| format!("neck.lateral{i}"), &level, grids[i])?;
+        if pass.is_tapped() {
+            for (i, (lateral, map)) in self.laterals.iter().zip(maps).enumerate() {
+                pass.tap_map(|| format!("neck.lateral{i}"), &lateral.forward(map)?, grids[i])?;
+            }
+        }
+        // From the coarsest map to the finest, each onto the one before.
+        let mut levels: Vec<Tensor> = Vec::with_capacity(maps.len() + 1);
+        for ((lateral, map), grid) in self.laterals.iter().zip(maps).zip(grids).rev() {
+            let level = match levels.last() {
+                Some(coarse) => lateral.forward_onto_upsampled(map, coarse, grid.w)?,
+                None => lateral.forward(map)?,
+            };
             levels.push(level);
         }
-        for i in (1..levels.len()).rev() {
-            levels[i - 1] = (&levels[i - 1] + upsample2(&levels[i], grids[i])?)?;
-        }
+        levels.reverse();
         for (i, level) in levels.iter().enumerate() {
             pass.tap(|| format!("neck.topdown{i}"), level);
         }
         for (i, gates) in gates.iter().enumerate() {
             pass.tap_map(|| format!("neck.down{i}.in"), &levels[i], grids[i])?;
-            let gated = gates.apply(&levels[i], &format!("neck.down{i}"), pass)?;
-            let pooled = mean_pool2(&gated, grids[i])?;
-            pass.tap_map(|| format!("neck.down{i}.out"), &pooled, grids[i + 1])?;
-            levels[i + 1] = (&levels[i + 1] + pooled)?;
+            let name = format!("neck.down{i}");
+            levels[i + 1] = gates.apply_halved(&levels[i], &levels[i + 1], grids[i], &name, pass)?;
         }
         let last = levels.len() - 1;
         levels.push(every_second(&levels[last], grids[last])?);
@@ -65,21 +69,6 @@ impl Neck {
         }
         Ok(levels)
     }
-}
-
-/// Repeats every token 2x2: nearest upsampling by two.
-fn upsample2(x: &Tensor, grid: Grid) -> Result<Tensor> {
-    let (batch, _, channels) = x.dims3()?;
-    x.reshape((batch, grid.h, 1, grid.w, 1, channels))?
-        .broadcast_as((batch, grid.h, 2, grid.w, 2, channels))?
-        .reshape((batch, 4 * grid.len(), channels))
-}
-
-/// Mean over 2x2 tokens.
-fn mean_pool2(x: &Tensor, grid: Grid) -> Result<Tensor> {
-    let (batch, _, channels) = x.dims3()?;
-    let Grid { h, w } = grid.half();
-    (x.reshape((batch * h, 2, w, 2, channels))?.sum(3)?.sum(1)? * 0.25)?.reshape((batch, h * w, channels))
 }
 
 /// Every second row and column, from the first: max pooling with kernel 1 and stride 2.

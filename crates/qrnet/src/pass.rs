@@ -67,6 +67,16 @@ impl Pass {
         Ok(())
     }
 
+    /// Whether somebody listens to everything: fused operations then compute what they would skip.
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.taps.is_some() && self.wanted.is_none()
+    }
+
+    /// Whether [`Pass::dropout`] and [`Pass::drop_path`] change anything at this rate.
+    pub(crate) fn drops(&self, rate: f64) -> bool {
+        self.rng.is_some() && rate > 0.0
+    }
+
     /// Records `tensor` under `name()` if somebody listens.
     pub(crate) fn tap(&mut self, name: impl FnOnce() -> String, tensor: &Tensor) {
         if self.taps.is_some() {

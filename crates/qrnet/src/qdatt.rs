@@ -6,9 +6,9 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::config::Config;
+use crate::config::{Config, Grid};
 use crate::layers::Linear;
-use crate::ops;
+use crate::ops::{self, composed};
 use crate::pass::Pass;
 
 /// The generated weights of one QD-ATT module, each `[Q, in + 1, out]` with the bias in the last row. `Q` is the
@@ -29,17 +29,42 @@ impl Gates {
     /// # Shapes
     /// `x [B, N, C]` → `[B, N, C]`.
     pub(crate) fn apply(&self, x: &Tensor, name: &str, pass: &mut Pass) -> Result<Tensor> {
-        // One MLP for both pools: its output bias counts twice in the sum (SPEC quirk Q2).
-        let pooled = ops::pool_tokens(x)?;
-        let logits = dynamic_linear(&dynamic_linear(&pooled, &self.fc1)?.relu()?, &self.fc2)?;
+        self.tap(x, name, pass)?;
+        ops::gates(x, self.tensors())
+    }
+
+    /// `onto` plus the mean over 2x2 of the gated tokens of `grid`.
+    ///
+    /// # Shapes
+    /// `x [B, N, C]`, `onto [B, N / 4, C]` → `[B, N / 4, C]`.
+    pub(crate) fn apply_halved(
+        &self,
+        x: &Tensor,
+        onto: &Tensor,
+        grid: Grid,
+        name: &str,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        self.tap(x, name, pass)?;
+        if pass.is_tapped() {
+            let halved = ops::gates_halved(x, self.tensors(), &onto.zeros_like()?, grid.w)?;
+            pass.tap_map(|| format!("{name}.out"), &halved, grid.half())?;
+        }
+        ops::gates_halved(x, self.tensors(), onto, grid.w)
+    }
+
+    /// Records the gates' logits, which the fused operation keeps to itself.
+    fn tap(&self, x: &Tensor, name: &str, pass: &mut Pass) -> Result<()> {
+        if !pass.is_tapped() {
+            return Ok(());
+        }
+        let logits = composed::channel_logits(x, &self.fc1, &self.fc2)?;
         for pool in 0..2 {
             pass.tap(|| format!("{name}.channel_logits.{pool}"), &logits.narrow(1, pool, 1)?.squeeze(1)?);
         }
-        let channel = ops::sigmoid(&logits.sum_keepdim(1)?)?;
-        let x = x.broadcast_mul(&channel)?;
-        let spatial_logits = dynamic_linear(&x, &self.spatial)?;
-        pass.tap(|| format!("{name}.spatial_logits"), &spatial_logits);
-        x.broadcast_mul(&ops::sigmoid(&spatial_logits)?)
+        let (_, logits) = composed::spatial_logits(x, self.tensors())?;
+        pass.tap(|| format!("{name}.spatial_logits"), &logits);
+        Ok(())
     }
 
     /// The generated matrices, in a fixed order.
@@ -52,22 +77,6 @@ impl Gates {
         let cat = |pick: fn(&Self) -> &Tensor| Tensor::cat(&queries.iter().map(|g| pick(g)).collect::<Vec<_>>(), 0);
         Ok(Self { fc1: cat(|g| &g.fc1)?, fc2: cat(|g| &g.fc2)?, spatial: cat(|g| &g.spatial)? })
     }
-}
-
-/// `x W + b` with a generated matrix per query.
-///
-/// # Shapes
-/// `x [B, N, in]`, `matrix [Q, in + 1, out]`, `Q` = `B` or 1 → `[B, N, out]`.
-fn dynamic_linear(x: &Tensor, matrix: &Tensor) -> Result<Tensor> {
-    let (batch, length, input) = x.dims3()?;
-    let weight = matrix.narrow(1, 0, input)?;
-    let bias = matrix.narrow(1, input, 1)?;
-    if matrix.dim(0)? == 1 {
-        let output = matrix.dim(2)?;
-        let y = x.reshape((batch * length, input))?.matmul(&weight.squeeze(0)?)?;
-        return y.reshape((batch, length, output))?.broadcast_add(&bias);
-    }
-    x.matmul(&weight.contiguous()?)?.broadcast_add(&bias)
 }
 
 /// Generates the weights of one dynamic Linear: `reshape(W_g t + b_g) · V`, rank k.

@@ -108,9 +108,13 @@ impl Head {
                 qkv = layer.in_projection.forward_without_bias(&x)?.broadcast_add(&constant)?;
             }
             let asking = if i + 1 == self.layers.len() { 1 } else { x.dim(1)? };
-            let q = qkv.narrow(2, 0, d)?.narrow(1, 0, asking)?;
-            let (k, v) = (qkv.narrow(2, d, d)?, qkv.narrow(2, 2 * d, d)?);
-            x = layer.attend(&x.narrow(1, 0, asking)?, &q, &k, &v, mask.as_ref(), pass)?;
+            let asks = x.narrow(1, 0, asking)?;
+            x = if asking == x.dim(1)? {
+                layer.attend(&asks, &[&qkv], mask.as_ref(), pass)?
+            } else {
+                let q = qkv.narrow(2, 0, d)?.narrow(1, 0, asking)?;
+                layer.attend(&asks, &[&q, &qkv.narrow(2, d, 2 * d)?], mask.as_ref(), pass)?
+            };
         }
         self.read_reg(&x.narrow(1, 0, 1)?.squeeze(1)?, pass)
     }

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::Config;
-use crate::layers::{LayerNorm, Linear};
-use crate::ops;
+use crate::layers::{LayerNorm, Linear, Mlp};
+use crate::ops::{self, Activation, NormPlace};
 use crate::pass::Pass;
 
 const EPS: f64 = 1e-5;
@@ -48,35 +48,36 @@ impl EncoderLayer {
         let d = x.dim(2)?;
         let qk = self.in_projection.rows(0, 2 * d)?.forward(&x.broadcast_add(positions)?)?;
         let v = self.in_projection.rows(2 * d, d)?.forward(x)?;
-        self.attend(x, &qk.narrow(2, 0, d)?, &qk.narrow(2, d, d)?, &v, Some(mask), pass)
+        self.attend(x, &[&qk, &v], Some(mask), pass)
     }
 
     /// The layer from its projections on: attention, residual and feed-forward for the tokens `x` whose queries are
-    /// `q`, over all keys and values.
+    /// the first of `parts`, over all keys and values.
     ///
     /// # Shapes
-    /// `x, q [B, T, d]`, `k, v [B, S, d]`, `mask [B, 1, 1, S]` → `[B, T, d]`.
+    /// `x [B, T, d]`, `parts` q, k and v as [`ops::attention`] takes them, `mask [B, 1, 1, S]` → `[B, T, d]`.
     pub(super) fn attend(
         &self,
         x: &Tensor,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
+        parts: &[&Tensor],
         mask: Option<&Tensor>,
         pass: &mut Pass,
     ) -> Result<Tensor> {
-        let q = ops::split_heads(q, self.heads)?;
-        let (k, v) = (ops::split_heads(k, self.heads)?, ops::split_heads(v, self.heads)?);
-        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-        let mut scores = (q * scale)?.matmul(&k.t()?)?;
-        if let Some(mask) = mask {
-            scores = scores.broadcast_add(mask)?;
-        }
-        let weights = ops::softmax(&scores)?;
-        pass.tap(|| format!("{}.weights", self.name), &weights);
-        let weights = pass.dropout(&weights, self.dropout)?;
-        let context = self.out_projection.forward(&ops::merge_heads(&weights.matmul(&v)?)?)?;
+        let weights_name = format!("{}.weights", self.name);
+        let attended = if pass.drops(self.dropout) || pass.listens(&weights_name) {
+            let drop = |weights: &Tensor| pass.dropout(weights, self.dropout);
+            let (attended, weights) = ops::attention_with_weights(parts, mask, self.heads, drop)?;
+            pass.tap(|| weights_name, &weights);
+            attended
+        } else {
+            ops::attention(parts, mask, self.heads)?
+        };
+        let context = self.out_projection.forward(&attended)?;
         let x = self.norm1.forward(&(x + pass.dropout(&context, self.dropout)?)?)?;
+        if !pass.drops(self.dropout) {
+            let (norm, first, second) = (&self.norm2, &self.linear1, &self.linear2);
+            return Mlp { norm, first, second, place: NormPlace::After, activation: Activation::Relu }.forward(&x);
+        }
         let hidden = pass.dropout(&self.linear1.forward(&x)?.relu()?, self.dropout)?;
         let output = pass.dropout(&self.linear2.forward(&hidden)?, self.dropout)?;
         self.norm2.forward(&(x + output)?)

@@ -2,6 +2,8 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::{Activation, Mlp, NormPlace};
+
 /// `x [N, I]`, `weight [O, I]`, `bias [O]` → `[N, O]`.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let y = x.matmul(&weight.t()?)?;
@@ -45,6 +47,98 @@ pub(crate) fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&Tensor
             .reshape((count, heads, area, area))?;
     }
     merge_heads(&softmax(&scores)?.matmul(&v)?)
+}
+
+pub(crate) fn attention(parts: &[&Tensor], mask: Option<&Tensor>, heads: usize) -> Result<Tensor> {
+    let [q, k, v] = attention_parts(parts, heads)?;
+    merge_heads(&attention_weights(&q, &k, mask)?.matmul(&v)?)
+}
+
+/// q, k and v by heads, `[B, heads, S, D]`.
+pub(crate) fn attention_parts(parts: &[&Tensor], heads: usize) -> Result<[Tensor; 3]> {
+    let width = parts.iter().map(|part| part.dim(2)).sum::<Result<usize>>()? / 3;
+    let mut split = Vec::with_capacity(3);
+    for part in parts {
+        for start in (0..part.dim(2)?).step_by(width) {
+            split.push(split_heads(&part.narrow(2, start, width)?, heads)?);
+        }
+    }
+    split.try_into().map_err(|_| candle_core::Error::msg("attention: not three parts"))
+}
+
+/// The weights of every query over the keys, `[B, heads, T, S]`.
+pub(crate) fn attention_weights(q: &Tensor, k: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let scale = 1.0 / (q.dim(3)? as f64).sqrt();
+    let mut scores = (q * scale)?.matmul(&k.t()?)?;
+    if let Some(mask) = mask {
+        scores = scores.broadcast_add(mask)?;
+    }
+    super::softmax(&scores)
+}
+
+pub(crate) fn mlp(x: &Tensor, mlp: &Mlp) -> Result<Tensor> {
+    let norm = |x: &Tensor| super::layer_norm(x, mlp.norm.0, mlp.norm.1, mlp.eps);
+    let read = if mlp.place == NormPlace::Before { norm(x)? } else { x.clone() };
+    let hidden = super::linear(&read, mlp.first.0, Some(mlp.first.1))?;
+    let active = match mlp.activation {
+        Activation::Gelu => super::gelu(&hidden)?,
+        Activation::Relu => hidden.relu()?,
+    };
+    let y = (x + super::linear(&active, mlp.second.0, Some(mlp.second.1))?)?;
+    if mlp.place == NormPlace::After { norm(&y) } else { Ok(y) }
+}
+
+/// `x W + b` with a generated matrix per query.
+///
+/// # Shapes
+/// `x [B, N, in]`, `matrix [Q, in + 1, out]`, `Q` = `B` or 1 → `[B, N, out]`.
+pub(crate) fn dynamic_linear(x: &Tensor, matrix: &Tensor) -> Result<Tensor> {
+    let (batch, length, input) = x.dims3()?;
+    let weight = matrix.narrow(1, 0, input)?;
+    let bias = matrix.narrow(1, input, 1)?;
+    if matrix.dim(0)? == 1 {
+        let output = matrix.dim(2)?;
+        let y = x.reshape((batch * length, input))?.matmul(&weight.squeeze(0)?)?;
+        return y.reshape((batch, length, output))?.broadcast_add(&bias);
+    }
+    x.matmul(&weight.contiguous()?)?.broadcast_add(&bias)
+}
+
+/// The channel gate's MLP over both pools, `[B, 2, C]`.
+pub(crate) fn channel_logits(x: &Tensor, fc1: &Tensor, fc2: &Tensor) -> Result<Tensor> {
+    dynamic_linear(&dynamic_linear(&super::pool_tokens(x)?, fc1)?.relu()?, fc2)
+}
+
+/// Tokens behind the channel gate, and the spatial gate's logits `[B, N, 1]`.
+pub(crate) fn spatial_logits(x: &Tensor, [fc1, fc2, spatial]: [&Tensor; 3]) -> Result<(Tensor, Tensor)> {
+    // One MLP for both pools: its output bias counts twice in the sum.
+    let channel = sigmoid(&channel_logits(x, fc1, fc2)?.sum_keepdim(1)?)?;
+    let x = x.broadcast_mul(&channel)?;
+    let logits = dynamic_linear(&x, spatial)?;
+    Ok((x, logits))
+}
+
+pub(crate) fn gates(x: &Tensor, matrices: [&Tensor; 3]) -> Result<Tensor> {
+    let (x, logits) = spatial_logits(x, matrices)?;
+    x.broadcast_mul(&sigmoid(&logits)?)
+}
+
+/// Repeats every token 2x2: nearest upsampling by two of a map `columns` wide.
+pub(crate) fn upsample2(x: &Tensor, columns: usize) -> Result<Tensor> {
+    let (batch, tokens, channels) = x.dims3()?;
+    let rows = tokens / columns;
+    x.reshape((batch, rows, 1, columns, 1, channels))?.broadcast_as((batch, rows, 2, columns, 2, channels))?.reshape((
+        batch,
+        4 * tokens,
+        channels,
+    ))
+}
+
+/// Mean over 2x2 tokens of a map `columns` wide.
+pub(crate) fn mean_pool2(x: &Tensor, columns: usize) -> Result<Tensor> {
+    let (batch, tokens, channels) = x.dims3()?;
+    let (h, w) = (tokens / columns / 2, columns / 2);
+    (x.reshape((batch * h, 2, w, 2, channels))?.sum(3)?.sum(1)? * 0.25)?.reshape((batch, h * w, channels))
 }
 
 /// `1 / (1 + exp(-x))`.

@@ -18,16 +18,14 @@ pub use composed::{merge_heads, sigmoid, split_heads};
 /// # Shapes
 /// `x [.., I]`, `weight [O, I]`, `bias [O]` → `[.., O]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if kernel::fits(&[x, weight]) && bias.is_none_or(|bias| kernel::fits(&[bias])) {
+        return kernel::linear(x, weight, bias);
+    }
     let mut dims = x.dims().to_vec();
     let input = dims.pop().unwrap_or(1);
     let rows: usize = dims.iter().product();
     dims.push(weight.dim(0)?);
-    let flat = x.reshape((rows, input))?;
-    let y = match bias {
-        Some(bias) if kernel::fits(&[x, weight, bias]) => kernel::linear(&flat, weight, bias)?,
-        _ => composed::linear(&flat, weight, bias)?,
-    };
-    y.reshape(dims)
+    composed::linear(&x.reshape((rows, input))?, weight, bias)?.reshape(dims)
 }
 
 /// Layer norm over the last axis, with affine parameters.
@@ -100,6 +98,122 @@ pub fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&ShiftMask>) -
         return kernel::window_attention(qkv, bias, mask);
     }
     composed::window_attention(qkv, bias, mask.map(ShiftMask::tensor).transpose()?.as_ref())
+}
+
+/// Multi-head attention over whole sequences. Without its weights: who wants them takes [`attention_with_weights`].
+///
+/// # Shapes
+/// `parts [B, S, ..]`: q, k and v side by side, in one to three tensors of `3d` channels in all; a q of its own may have
+/// fewer tokens. `mask [B, 1, 1, S]`, added to the scores, without a gradient → `[B, T, d]`.
+pub fn attention(parts: &[&Tensor], mask: Option<&Tensor>, heads: usize) -> Result<Tensor> {
+    if kernel::fits(parts) && mask.is_none_or(|mask| kernel::fits(&[mask])) {
+        return kernel::attention(parts, mask, heads);
+    }
+    composed::attention(parts, mask, heads)
+}
+
+/// As [`attention`], with every query's weights over the keys, `[B, heads, T, S]`, which pass a gradient; `change` is
+/// what becomes of the weights before they meet the values, as dropout.
+pub fn attention_with_weights(
+    parts: &[&Tensor],
+    mask: Option<&Tensor>,
+    heads: usize,
+    change: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let [q, k, v] = composed::attention_parts(parts, heads)?;
+    let weights = composed::attention_weights(&q, &k, mask)?;
+    Ok((merge_heads(&change(&weights)?.matmul(&v)?)?, weights))
+}
+
+/// Where an [`mlp`] has its norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlace {
+    /// `x + f(norm(x))`
+    Before,
+    /// `norm(x + f(x))`
+    After,
+}
+
+/// What an [`mlp`] has between its Linears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// As [`gelu`].
+    Gelu,
+    /// Nothing below zero.
+    Relu,
+}
+
+/// The weights of an [`mlp`], weight and bias of each part.
+pub struct Mlp<'a> {
+    /// Layer norm, `[C]` both.
+    pub norm: (&'a Tensor, &'a Tensor),
+    /// The norm's epsilon.
+    pub eps: f64,
+    /// `[H, C]` and `[H]`.
+    pub first: (&'a Tensor, &'a Tensor),
+    /// `[C, H]` and `[C]`.
+    pub second: (&'a Tensor, &'a Tensor),
+    /// Where the norm stands.
+    pub place: NormPlace,
+    /// What is between the Linears.
+    pub activation: Activation,
+}
+
+impl Mlp<'_> {
+    fn tensors(&self) -> [&Tensor; 6] {
+        [self.norm.0, self.norm.1, self.first.0, self.first.1, self.second.0, self.second.1]
+    }
+}
+
+/// Two Linears with an activation, a residual around them and a norm, as transformer blocks have them.
+///
+/// # Shapes
+/// `x [.., C]` → `[.., C]`.
+pub fn mlp(x: &Tensor, mlp: &Mlp) -> Result<Tensor> {
+    if kernel::fits(&[x]) && kernel::fits(&mlp.tensors()) {
+        return kernel::mlp(x, mlp);
+    }
+    composed::mlp(x, mlp)
+}
+
+/// Scales tokens by QD-ATT's channel gate, then by its spatial gate, with the generated `matrices` of both.
+///
+/// # Shapes
+/// `x [B, N, C]`, `matrices` `[Q, C + 1, R]`, `[Q, R + 1, C]` and `[Q, C + 1, 1]`, `Q` = `B` or 1 → `[B, N, C]`.
+pub fn gates(x: &Tensor, matrices: [&Tensor; 3]) -> Result<Tensor> {
+    if kernel::fits(&[x]) && kernel::fits(&matrices) {
+        kernel::gates(x, matrices)
+    } else {
+        composed::gates(x, matrices)
+    }
+}
+
+/// `onto` plus the mean over 2x2 tokens of [`gates`], on a map `columns` wide.
+///
+/// # Shapes
+/// As [`gates`]; `onto [B, N / 4, C]` → `[B, N / 4, C]`.
+pub fn gates_halved(x: &Tensor, matrices: [&Tensor; 3], onto: &Tensor, columns: usize) -> Result<Tensor> {
+    if kernel::fits(&[x, onto]) && kernel::fits(&matrices) {
+        return kernel::gates_halved(x, matrices, onto, columns);
+    }
+    onto + composed::mean_pool2(&composed::gates(x, matrices)?, columns)?
+}
+
+/// `x W^T + b` plus a map of half the size with every token repeated 2x2; the larger map is `columns` wide.
+///
+/// # Shapes
+/// `x [B, N, I]`, `weight [O, I]`, `bias [O]`, `coarse [B, N / 4, O]` → `[B, N, O]`.
+pub fn linear_onto_upsampled(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    coarse: &Tensor,
+    columns: usize,
+) -> Result<Tensor> {
+    if kernel::fits(&[x, weight, bias, coarse]) {
+        return kernel::linear_onto_upsampled(x, weight, bias, coarse, columns);
+    }
+    linear(x, weight, Some(bias))? + composed::upsample2(coarse, columns / 2)?
 }
 
 /// Mean and maximum over the tokens of a map; the maximum's gradient goes to one token only.

@@ -6,8 +6,8 @@ use candle_nn::VarBuilder;
 use super::EPS;
 use super::window::{StageWindows, relative_position_index};
 use crate::config::Config;
-use crate::layers::{LayerNorm, Linear};
-use crate::ops::{self, ShiftMask};
+use crate::layers::{LayerNorm, Linear, Mlp};
+use crate::ops::{self, Activation, NormPlace, ShiftMask};
 use crate::params::mlp_hidden;
 use crate::pass::Pass;
 
@@ -47,6 +47,10 @@ impl Block {
         let mask = self.shifted.then(|| windows.shift_mask());
         let attended = windows.merge(&self.attention.forward(&cut, mask)?, self.shifted)?;
         let x = (x + pass.drop_path(&attended, self.drop_path)?)?;
+        if !pass.drops(self.drop_path) {
+            let (norm, first, second) = (&self.norm2, &self.fc1, &self.fc2);
+            return Mlp { norm, first, second, place: NormPlace::Before, activation: Activation::Gelu }.forward(&x);
+        }
         let hidden = ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
         let output = self.fc2.forward(&hidden)?;
         &x + pass.drop_path(&output, self.drop_path)?

@@ -9,6 +9,7 @@ use candle_nn::VarBuilder;
 
 use crate::config::{Canvas, Config, Grid};
 use crate::layers::{LayerNorm, Linear};
+use crate::ops::kernel::{self, gather_rows};
 use crate::pass::Pass;
 use crate::qdatt::Gates;
 use block::Block;
@@ -131,7 +132,7 @@ impl Stage {
         pass.tap(|| format!("stage{stage}.post_qdatt"), &x);
         let map = self.norm.forward(&x)?;
         pass.tap_map(|| format!("backbone_out{stage}"), &map, windows.grid())?;
-        let next = self.downsample.as_ref().map(|merge| merge.forward(&x, windows.grid())).transpose()?;
+        let next = self.downsample.as_ref().map(|merge| merge.forward(&x, windows)).transpose()?;
         if let Some(next) = &next {
             pass.tap(|| format!("stage{stage}.downsample"), next);
         }
@@ -153,9 +154,13 @@ impl PatchMerging {
         })
     }
 
-    fn forward(&self, x: &Tensor, grid: Grid) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, windows: &StageWindows) -> Result<Tensor> {
         let (batch, _, channels) = x.dims3()?;
-        let Grid { h, w } = grid.half();
+        let Grid { h, w } = windows.grid().half();
+        if kernel::fits(&[x]) {
+            let rows = gather_rows(x, windows.merging())?;
+            return self.reduction.forward(&self.norm.forward(&rows.reshape((batch, h * w, 4 * channels))?)?);
+        }
         // Order on channels: column parity slow, row parity fast (SPEC 2.3).
         let merged = x.reshape(vec![batch, h, 2, w, 2, channels])?.permute(vec![0, 1, 3, 4, 2, 5])?.reshape((
             batch,

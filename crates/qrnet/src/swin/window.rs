@@ -31,6 +31,8 @@ pub(crate) struct StageWindows {
     shift_mask: ShiftMask,
     /// Which token every place in the windows holds; plain and shifted.
     maps: [RowMap; 2],
+    /// The tokens in the order that patch merging joins them in: four by four.
+    merging: RowMap,
 }
 
 /// What a pair of tokens from different regions gets added in a shifted layout; not infinite (SPEC quirk Q1).
@@ -43,11 +45,15 @@ impl StageWindows {
         let padded = Grid { h: grid.h.next_multiple_of(side), w: grid.w.next_multiple_of(side) };
         let shift_mask = ShiftMask::new(shift_mask(padded, side, device)?)?;
         let maps = [0, side / 2].map(|shift| row_map(grid, padded, side, shift));
-        Ok(Self { grid, padded, side, shift_mask, maps })
+        Ok(Self { grid, padded, side, shift_mask, maps, merging: merging_map(grid) })
     }
 
     pub(crate) fn grid(&self) -> Grid {
         self.grid
+    }
+
+    pub(crate) fn merging(&self) -> &RowMap {
+        &self.merging
     }
 
     /// Windows in one map.
@@ -132,6 +138,16 @@ fn row_map(grid: Grid, padded: Grid, side: usize, shift: usize) -> RowMap {
         }
     }
     RowMap::new(sources, grid.len())
+}
+
+/// 2x2 tokens after one another, column parity slow, row parity fast (SPEC 2.3).
+fn merging_map(grid: Grid) -> RowMap {
+    let Grid { h, w } = grid.half();
+    let sources = (0..h * w).flat_map(|place| {
+        let (y, x) = (2 * (place / w), 2 * (place % w));
+        [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(down, right)| ((y + down) * grid.w + x + right) as u32)
+    });
+    RowMap::new(sources.collect(), grid.len())
 }
 
 /// Labels nine regions of the padded map, already rolled, and separates tokens of different regions.

@@ -7,8 +7,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::BertConfig;
-use crate::layers::{LayerNorm, Linear};
-use crate::ops;
+use crate::layers::{LayerNorm, Linear, Mlp};
+use crate::ops::{self, Activation, NormPlace};
 use crate::pass::Pass;
 
 /// The encoder.
@@ -97,15 +97,19 @@ impl Layer {
     }
 
     fn forward(&self, x: &Tensor, mask: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let q = ops::split_heads(&self.query.forward(x)?, self.heads)?;
-        let k = ops::split_heads(&self.key.forward(x)?, self.heads)?;
-        let v = ops::split_heads(&self.value.forward(x)?, self.heads)?;
-        let scale = 1.0 / (q.dim(3)? as f64).sqrt();
-        let scores = (q.matmul(&k.t()?)? * scale)?.broadcast_add(mask)?;
-        let weights = pass.dropout(&ops::softmax(&scores)?, self.dropout)?;
-        let context = ops::merge_heads(&weights.matmul(&v)?)?;
+        let parts = [&self.query.forward(x)?, &self.key.forward(x)?, &self.value.forward(x)?];
+        let context = if pass.drops(self.dropout) {
+            let drop = |weights: &Tensor| pass.dropout(weights, self.dropout);
+            ops::attention_with_weights(&parts, Some(mask), self.heads, drop)?.0
+        } else {
+            ops::attention(&parts, Some(mask), self.heads)?
+        };
         let attended = pass.dropout(&self.attention_output.forward(&context)?, self.dropout)?;
         let x = self.attention_norm.forward(&(x + attended)?)?;
+        if !pass.drops(self.dropout) {
+            let (norm, first, second) = (&self.output_norm, &self.intermediate, &self.output);
+            return Mlp { norm, first, second, place: NormPlace::After, activation: Activation::Gelu }.forward(&x);
+        }
         let hidden = ops::gelu(&self.intermediate.forward(&x)?)?;
         let output = pass.dropout(&self.output.forward(&hidden)?, self.dropout)?;
         self.output_norm.forward(&(x + output)?)

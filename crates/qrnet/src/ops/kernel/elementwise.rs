@@ -65,6 +65,27 @@ fn gelu_gradient_body<const FUSED: bool>(x: &[f32], gradient: &[f32], y: &mut [f
     }
 }
 
+#[inline(always)]
+fn gelu_in_place_body<const FUSED: bool>(x: &mut [f32]) {
+    for x in x {
+        *x *= normal::<FUSED>(*x).0;
+    }
+}
+
+#[inline(always)]
+fn gelu_both_body<const FUSED: bool>(x: &mut [f32], y: &mut [f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        let (below, density) = normal::<FUSED>(*x);
+        *y = *x * below;
+        *x = madd::<FUSED>(*x, density, below);
+    }
+}
+
+dispatch!(pub(super) fn gelu_in_place(x: &mut [f32]) = gelu_in_place_body);
+dispatch!(
+    /// Values into `y`, derivatives in place.
+    pub(super) fn gelu_both(x: &mut [f32], y: &mut [f32]) = gelu_both_body
+);
 dispatch!(fn gelu_slice(x: &[f32], y: &mut [f32]) = gelu_body);
 dispatch!(fn gelu_gradient_slice(x: &[f32], gradient: &[f32], y: &mut [f32]) = gelu_gradient_body);
 

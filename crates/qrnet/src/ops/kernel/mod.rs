@@ -4,22 +4,30 @@
 //! AVX2 with FMA and for whatever the target has, and picks at run time. Sums over rows are split at fixed places, not
 //! by the number of threads, so that equal input gives equal bytes on any number of threads.
 //!
-//! These modules, and no others, hold `unsafe` for vector code.
+//! These modules, and no others, hold `unsafe`: for vector code, and for the call of the matrix product.
 #![expect(clippy::inline_always, reason = "bodies must end up in the function that turns the vector unit on")]
 #![allow(clippy::too_many_arguments, reason = "a kernel takes its slices and sizes")]
 
 mod attention;
 mod elementwise;
+mod fused;
+mod gates;
 mod gather;
+mod gemm;
+mod heads;
 mod linear;
 mod matmul;
+mod mlp;
 mod norm;
 mod pool;
 
 pub(crate) use attention::window_attention;
 pub(crate) use elementwise::gelu;
+pub(crate) use gates::{gates, gates_halved};
 pub(crate) use gather::{RowMap, ZERO_ROW, gather_rows};
-pub(crate) use linear::linear;
+pub(crate) use heads::attention;
+pub(crate) use linear::{linear, linear_onto_upsampled};
+pub(crate) use mlp::mlp;
 pub(crate) use norm::{layer_norm, softmax};
 pub(crate) use pool::pool_tokens;
 

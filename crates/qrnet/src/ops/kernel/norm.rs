@@ -151,9 +151,11 @@ pub(super) fn softmax_gradient_row<const FUSED: bool>(y: &[f32], gradient: &mut 
     }
 }
 
-dispatch!(fn layer_norm_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) = layer_norm_body);
 dispatch!(
-    fn layer_norm_gradient_rows(
+    pub(super) fn layer_norm_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) = layer_norm_body
+);
+dispatch!(
+    pub(super) fn layer_norm_gradient_rows(
         x: &[f32], weight: &[f32], gradient: &[f32], eps: f32, normed: &mut [f32], dx: &mut [f32], dw: &mut [f32], db: &mut [f32],
     ) = layer_norm_gradient_body
 );

@@ -5,7 +5,7 @@ use rand::RngExt;
 
 use super::gather::{RowMap, ZERO_ROW, gather_rows};
 use crate::init::stream;
-use crate::ops::{self, composed};
+use crate::ops::{self, Activation, NormPlace, composed};
 
 /// Uniform values in ±`range` that depend on the name alone.
 fn values(name: &str, shape: &[usize], range: f32) -> Tensor {
@@ -22,7 +22,7 @@ fn difference(a: &Tensor, b: &Tensor) -> f32 {
         .expect("a number")
 }
 
-type Operation<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
 
 /// Value and gradients of `sum(operation(inputs) * weights)`, with fixed weights that differ everywhere.
 fn run(operation: Operation, inputs: &[Tensor]) -> (Tensor, Vec<Tensor>) {
@@ -136,6 +136,124 @@ fn linear() {
 }
 
 #[test]
+fn linear_of_many_tasks() {
+    for (rows, input, output) in [(3000, 48, 24), (2500, 200, 30)] {
+        let inputs = [values("x", &[rows, input], 1.0), values("w", &[output, input], 1.0)];
+        let (kernel, reference): (Operation, Operation) =
+            (&|t| ops::linear(&t[0], &t[1], None), &|t| composed::linear(&t[0], &t[1], None));
+        compare("linear", kernel, reference, &inputs, 2e-5);
+    }
+}
+
+#[test]
+fn linear_onto_upsampled() {
+    for (height, columns, input, output) in [(2, 2, 3, 5), (6, 4, 24, 16), (32, 32, 8, 40)] {
+        let inputs = [
+            values("x", &[3, height * columns, input], 1.0),
+            values("w", &[output, input], 1.0),
+            values("b", &[output], 1.0),
+            values("coarse", &[3, height * columns / 4, output], 1.0),
+        ];
+        let reference: Operation = &|t| {
+            let weight = t[1].unsqueeze(0)?.broadcast_as((3, output, input))?.transpose(1, 2)?.contiguous()?;
+            t[0].matmul(&weight)?.broadcast_add(&t[2])? + composed::upsample2(&t[3], columns / 2)?
+        };
+        let kernel: Operation = &|t| ops::linear_onto_upsampled(&t[0], &t[1], &t[2], &t[3], columns);
+        both("linear onto upsampled", kernel, reference, &inputs);
+    }
+}
+
+#[test]
+fn mlp() {
+    for place in [NormPlace::Before, NormPlace::After] {
+        for activation in [Activation::Gelu, Activation::Relu] {
+            for (rows, width, hidden) in [(1, 8, 16), (37, 24, 96), (600, 7, 20)] {
+                let inputs = [
+                    values("x", &[2, rows, width], 2.0),
+                    values("norm w", &[width], 1.0),
+                    values("norm b", &[width], 0.5),
+                    values("w1", &[hidden, width], 0.5),
+                    values("b1", &[hidden], 0.5),
+                    values("w2", &[width, hidden], 0.5),
+                    values("b2", &[width], 0.5),
+                ];
+                let weights = |t: &[Tensor]| -> [Tensor; 7] { std::array::from_fn(|i| t[i].clone()) };
+                let run = |t: &[Tensor], operation: fn(&Tensor, &ops::Mlp) -> Result<Tensor>| {
+                    let [x, nw, nb, w1, b1, w2, b2] = &weights(t);
+                    let mlp =
+                        ops::Mlp { norm: (nw, nb), eps: 1e-5, first: (w1, b1), second: (w2, b2), place, activation };
+                    operation(x, &mlp)
+                };
+                let (kernel, reference): (Operation, Operation) = (&|t| run(t, ops::mlp), &|t| run(t, composed::mlp));
+                compare("mlp", kernel, reference, &inputs, 5e-5);
+                if rows < 600 {
+                    differences("mlp", kernel, reference, &inputs);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention() {
+    // Channels of the parts in units of the width: q, k and v apart, two together, all together, and few queries.
+    for (queries, keys, heads, depth, shares, masked) in [
+        (1, 1, 1, 3, &[1, 1, 1][..], false),
+        (35, 35, 4, 24, &[2, 1], true),
+        (14, 14, 2, 32, &[1, 1, 1], true),
+        (21, 21, 3, 8, &[3], false),
+        (1, 40, 2, 16, &[1, 2], true),
+    ] {
+        let width = heads * depth;
+        let inputs: Vec<Tensor> = shares
+            .iter()
+            .enumerate()
+            .map(|(i, share)| {
+                let length = if i == 0 { queries } else { keys };
+                values(&format!("part {i}"), &[2, length, share * width], 1.0)
+            })
+            .collect();
+        let ignore: Vec<u8> = (0..2 * keys).map(|i| u8::from(i % keys > 0 && i % 3 == 1)).collect();
+        let ignore = Tensor::from_vec(ignore, (2, keys), &Device::Cpu).expect("flags");
+        let mask = |dtype| masked.then(|| ops::additive_mask(&ignore, dtype).expect("a mask"));
+        let (narrow, wide) = (mask(DType::F32), mask(DType::F64));
+        let parts = |t: &[Tensor]| t.to_vec();
+        let (kernel, reference): (Operation, Operation) =
+            (&|t| ops::attention(&parts(t).iter().collect::<Vec<_>>(), narrow.as_ref(), heads), &|t| {
+                composed::attention(&parts(t).iter().collect::<Vec<_>>(), wide.as_ref(), heads)
+            });
+        both("attention", kernel, reference, &inputs);
+        let with_weights: Operation = &|t| {
+            let parts: Vec<&Tensor> = t.iter().collect();
+            let (y, _) = ops::attention_with_weights(&parts, narrow.as_ref(), heads, |w| Ok(w.clone()))?;
+            Ok(y)
+        };
+        compare("attention with weights", with_weights, reference, &inputs, 2e-5);
+    }
+}
+
+#[test]
+fn gates() {
+    for (queries, height, columns, width, hidden) in [(3, 2, 2, 5, 2), (1, 4, 6, 16, 1), (3, 12, 8, 40, 4)] {
+        let inputs = [
+            values("x", &[3, height * columns, width], 1.0),
+            values("fc1", &[queries, width + 1, hidden], 1.0),
+            values("fc2", &[queries, hidden + 1, width], 1.0),
+            values("spatial", &[queries, width + 1, 1], 1.0),
+            values("onto", &[3, height * columns / 4, width], 1.0),
+        ];
+        let (kernel, reference): (Operation, Operation) =
+            (&|t| ops::gates(&t[0], [&t[1], &t[2], &t[3]]), &|t| composed::gates(&t[0], [&t[1], &t[2], &t[3]]));
+        both("gates", kernel, reference, &inputs[..4]);
+        let (kernel, reference): (Operation, Operation) =
+            (&|t| ops::gates_halved(&t[0], [&t[1], &t[2], &t[3]], &t[4], columns), &|t| {
+                &t[4] + composed::mean_pool2(&composed::gates(&t[0], [&t[1], &t[2], &t[3]])?, columns)?
+            });
+        both("gates halved", kernel, reference, &inputs);
+    }
+}
+
+#[test]
 fn window_attention() {
     for (windows, side, heads, depth, masked) in
         [(6, 2, 1, 4, false), (8, 4, 3, 8, true), (9, 7, 2, 32, false), (4, 5, 2, 24, true)]
@@ -201,18 +319,54 @@ fn gathered_rows() {
 
 #[test]
 fn equal_input_gives_equal_bytes_on_any_number_of_threads() {
+    let once = |threads: usize, operation: Operation, inputs: &[Tensor]| -> Vec<Vec<f32>> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let (result, mut gradients) = pool.install(|| run(operation, inputs));
+        gradients.push(result);
+        gradients.iter().map(|t| t.flatten_all().and_then(|t| t.to_vec1()).expect("values")).collect()
+    };
+    let same = |name: &str, operation: Operation, inputs: &[Tensor]| {
+        let one = once(1, operation, inputs);
+        assert!([2, 7].iter().all(|&threads| once(threads, operation, inputs) == one), "{name}");
+    };
     let qkv = values("qkv", &[64, 16, 3 * 32], 1.0);
     let bias = values("bias", &[2, 16, 16], 1.0);
     let (w, b) = (values("w", &[32], 1.0), values("b", &[32], 1.0));
-    let once = |threads: usize| -> Vec<Vec<f32>> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let operation = |t: &[Tensor]| ops::layer_norm(&ops::window_attention(&t[0], &t[1], None)?, &t[2], &t[3], 1e-5);
-        let inputs = [qkv.clone(), bias.clone(), w.clone(), b.clone()];
-        pool.install(|| run(&operation, &inputs).1)
-            .iter()
-            .map(|t| t.flatten_all().and_then(|t| t.to_vec1()).expect("values"))
-            .collect()
+    same(
+        "windows and norm",
+        &|t| ops::layer_norm(&ops::window_attention(&t[0], &t[1], None)?, &t[2], &t[3], 1e-5),
+        &[qkv, bias, w, b],
+    );
+    // Sizes of one task, whose products run on all threads, and of many.
+    for (rows, width, hidden) in [(300, 192, 768), (5000, 24, 96)] {
+        let inputs = [
+            values("x", &[rows, width], 2.0),
+            values("w1", &[hidden, width], 0.5),
+            values("b1", &[hidden], 0.5),
+            values("w2", &[width, hidden], 0.5),
+            values("b2", &[width], 0.5),
+        ];
+        let operation: Operation = &|t| {
+            let (first, second) = ((&t[1], &t[2]), (&t[3], &t[4]));
+            let (place, activation) = (NormPlace::After, Activation::Gelu);
+            let hidden = ops::linear(&t[0], first.0, Some(first.1))?;
+            let x = ops::linear(&hidden, second.0, Some(second.1))?;
+            ops::mlp(&x, &ops::Mlp { norm: (&t[4], &t[4]), eps: 1e-5, first, second, place, activation })
+        };
+        same("mlp and linear", operation, &inputs);
+    }
+    let inputs = [
+        values("x", &[3, 32 * 32, 24], 1.0),
+        values("fc1", &[1, 25, 2], 1.0),
+        values("fc2", &[1, 3, 24], 1.0),
+        values("spatial", &[1, 25, 1], 1.0),
+        values("w", &[24, 24], 1.0),
+    ];
+    let operation: Operation = &|t| {
+        let gates = [&t[1], &t[2], &t[3]];
+        let half = ops::gates_halved(&t[0], gates, &t[0].narrow(1, 0, 256)?, 32)?;
+        let x = ops::linear_onto_upsampled(&t[0], &t[4], &t[4].get(0)?, &half, 32)?;
+        ops::attention(&[&ops::gates(&x, gates)?.narrow(1, 0, 50)?], None, 2)
     };
-    assert_eq!(once(1), once(2));
-    assert_eq!(once(1), once(7));
+    same("gates and attention", operation, &inputs);
 }
