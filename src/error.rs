@@ -11,6 +11,9 @@ pub enum Error {
     /// The model, a query or a picture.
     #[error(transparent)]
     Model(#[from] qrnet::Error),
+    /// Training or evaluation.
+    #[error(transparent)]
+    Train(#[from] qrnet_train::Error),
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -80,6 +83,7 @@ impl Error {
         match self {
             Self::Usage(_) | Self::Pipeline { .. } => 2,
             Self::Model(error) if error.is_usage() => 2,
+            Self::Train(error) if error.is_usage() => 2,
             Self::Interrupted => 130,
             _ => 1,
         }

@@ -4,11 +4,13 @@ mod check;
 mod convert;
 mod ground;
 mod run;
+mod train;
 
 pub use check::CheckArgs;
 pub use convert::{ConvertArgs, Precision};
 pub use ground::GroundArgs;
 pub use run::{OutArg, RunArgs};
+pub use train::TrainArgs;
 
 use clap::{Parser, Subcommand};
 
@@ -37,5 +39,6 @@ pub enum Verb {
     Run(RunArgs),
     Ground(GroundArgs),
     Convert(ConvertArgs),
+    Train(TrainArgs),
     Check(CheckArgs),
 }

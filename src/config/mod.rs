@@ -3,6 +3,6 @@
 mod model;
 mod run;
 
-pub use model::{load_model, model_variant, threshold};
+pub use model::{device, load_model, model_variant, threshold};
 pub use run::RunSettings;
 pub(crate) use run::place;

@@ -7,10 +7,11 @@ use qrnet::{Config, Grounder};
 
 use crate::error::{Error, Result};
 
-const VARIANTS: [(&str, &str); 4] = [
+const VARIANTS: [(&str, &str); 5] = [
     ("qrnet-swin-s-l20", include_str!("../../configs/model/qrnet-swin-s-l20.toml")),
     ("qrnet-swin-s-l40", include_str!("../../configs/model/qrnet-swin-s-l40.toml")),
     ("small", include_str!("../../configs/model/small.toml")),
+    ("sprites-tiny", include_str!("../../configs/model/sprites-tiny.toml")),
     ("tiny", include_str!("../../configs/model/tiny.toml")),
 ];
 
@@ -32,7 +33,10 @@ pub fn model_variant(name: &str) -> Result<Config> {
 }
 
 /// The device that `--device` names.
-fn device(name: &str) -> Result<Device> {
+///
+/// # Errors
+/// No such device.
+pub fn device(name: &str) -> Result<Device> {
     let usage = |reason: String| Error::Usage(format!("--device {name}: {reason}"));
     let cuda = |index: usize| {
         if !cfg!(feature = "cuda") {

@@ -73,7 +73,7 @@ fn tokenizer(file: &Path, config: &Config) -> Result<QueryTokenizer> {
     Ok(QueryTokenizer::from_file(file, config.max_query_len, config.bert.vocab_size)?)
 }
 
-fn dtype(precision: Precision) -> DType {
+pub(super) fn dtype(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::F16 => DType::F16,

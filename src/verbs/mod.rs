@@ -3,7 +3,9 @@
 mod check;
 mod convert;
 mod ground;
+mod preview;
 mod run;
+mod train;
 
 use crate::cli::{Cli, Verb};
 use crate::config::RunSettings;
@@ -22,6 +24,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         }
         Verb::Ground(args) => ground::run(&args),
         Verb::Convert(args) => convert::run(&args),
+        Verb::Train(args) => train::run(&args),
         Verb::Check(args) => check::run(&args),
     }
 }

@@ -4,9 +4,11 @@ use candle_core::{Device, Tensor};
 use qrnet::plan::CanvasPlan;
 use qrnet::preprocess::{Letterboxed, Letterboxer};
 use qrnet::text::tokenizer::QueryTokenizer;
+use rand_chacha::ChaCha8Rng;
 
+use crate::augment::Augment;
 use crate::boxes::CxCyWh;
-use crate::data::Example;
+use crate::data::{Example, Labels};
 use crate::error::Result;
 
 /// A class that is not known: its cell takes part in no loss.
@@ -51,34 +53,69 @@ impl<'a> Collator<'a> {
         Self { plan, tokenizer, letterboxer: Letterboxer::default() }
     }
 
+    /// Pictures as they are, letterboxed.
+    ///
     /// # Errors
     /// A phrase that holds no known word, or a picture without pixels.
     pub fn collate(&mut self, examples: &[Example]) -> Result<Prepared> {
         let mut batch = Prepared::default();
         for example in examples {
-            let encoded = self.tokenizer.encode(&example.phrase)?;
-            let (ids, ignore) = self.tokenizer.pad_to_length(&encoded.ids);
-            batch.ids.extend(ids);
-            batch.text_ignore.extend(ignore);
             let picture = self.letterboxer.letterbox(&example.picture.view()?, self.plan.canvas())?;
-            let target = example.target.map(|rect| picture.transform.to_target(&rect).map(|v| v as f32));
-            batch.targets.push(target);
-            self.label(example, &picture, &mut batch);
-            batch.pictures.push(picture);
-            batch.phrases.push(example.phrase.clone());
-            batch.sources.push(example.source.clone());
-            batch.kinds.push(example.kind.clone());
+            let target = example.target.map(|rect| picture.transform.to_target(&rect));
+            self.add(&mut batch, &example.phrase, target, example.labels.as_deref(), picture, example)?;
         }
         Ok(batch)
     }
 
-    fn label(&self, example: &Example, picture: &Letterboxed, batch: &mut Prepared) {
+    /// Pictures changed at random, each by a generator of its own that `rng` gives for its number in the batch.
+    ///
+    /// # Errors
+    /// As [`Collator::collate`].
+    pub fn augment(
+        &mut self,
+        examples: &[Example],
+        augment: &Augment,
+        rng: impl Fn(usize) -> ChaCha8Rng,
+    ) -> Result<Prepared> {
+        let mut batch = Prepared::default();
+        for (i, example) in examples.iter().enumerate() {
+            let changed = augment.apply(example, self.plan.canvas(), &mut rng(i), &mut self.letterboxer)?;
+            let picture = changed.letterbox(&mut self.letterboxer, Vec::new())?;
+            let sample = &changed.sample;
+            self.add(&mut batch, &sample.phrase, changed.target(), sample.labels.as_deref(), picture, example)?;
+        }
+        Ok(batch)
+    }
+
+    fn add(
+        &self,
+        batch: &mut Prepared,
+        phrase: &str,
+        target: Option<[f64; 4]>,
+        labels: Option<&Labels>,
+        picture: Letterboxed,
+        example: &Example,
+    ) -> Result<()> {
+        let encoded = self.tokenizer.encode(phrase)?;
+        let (ids, ignore) = self.tokenizer.pad_to_length(&encoded.ids);
+        batch.ids.extend(ids);
+        batch.text_ignore.extend(ignore);
+        batch.targets.push(target.map(|target| target.map(|v| v as f32)));
+        self.label(labels, &picture, batch);
+        batch.pictures.push(picture);
+        batch.phrases.push(phrase.to_owned());
+        batch.sources.push(example.source.clone());
+        batch.kinds.push(example.kind.clone());
+        Ok(())
+    }
+
+    fn label(&self, labels: Option<&Labels>, picture: &Letterboxed, batch: &mut Prepared) {
         let transform = &picture.transform;
         for (slot, level) in LABEL_LEVELS.into_iter().enumerate() {
             let (grid, stride) = (self.plan.level(level), self.plan.stride(level));
             for cell in 0..grid.len() {
                 let (x, y) = (cell % grid.w * stride + stride / 2, cell / grid.w * stride + stride / 2);
-                let (class, colour) = match &example.labels {
+                let (class, colour) = match labels {
                     None => (UNLABELLED, 0),
                     Some(_) if !transform.shows(x, y) => (0, 0),
                     Some(labels) => {

@@ -5,15 +5,20 @@
 pub mod augment;
 pub mod batch;
 pub mod boxes;
+pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod evaluate;
+pub mod feed;
 pub mod log;
 pub mod loss;
 pub mod metrics;
 pub mod objective;
 pub mod optim;
+pub mod recipe;
 mod scalar;
 pub mod scenes;
 pub mod schedule;
+pub mod trainer;
 
 pub use error::{Error, Result};

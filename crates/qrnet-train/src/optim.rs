@@ -212,6 +212,18 @@ impl Slot {
     }
 }
 
+/// Averaged weights: `average = keep * average + (1 - keep) * weight`.
+///
+/// # Errors
+/// The shapes differ, or a device error.
+pub fn average(average: &Var, weight: &Tensor, keep: f64) -> Result<()> {
+    if average.device().is_cpu() {
+        let blend = Blend { keep: keep as f32, scale: 1.0, square: false };
+        return average.inplace_op2(weight, &blend);
+    }
+    average.set(&((average.as_tensor() * keep)? + (weight * (1.0 - keep))?)?)
+}
+
 /// Elements per task.
 const CHUNK: usize = 1 << 15;
 

@@ -286,6 +286,19 @@ impl DataSet for Scenes {
         let scene = self.scene(index / queries);
         Ok(scene.example(index % queries))
     }
+
+    fn examples(&self, range: std::ops::Range<usize>) -> Result<Vec<Example>> {
+        let queries = self.settings.queries.max(1);
+        let mut last: Option<(usize, Scene)> = None;
+        let examples = range.map(|index| {
+            let (scene, query) = (index / queries, index % queries);
+            if last.as_ref().is_none_or(|(drawn, _)| *drawn != scene) {
+                last = Some((scene, self.scene(scene)));
+            }
+            last.as_ref().map(|(_, scene)| scene.example(query))
+        });
+        Ok(examples.flatten().collect())
+    }
 }
 
 impl Scene {

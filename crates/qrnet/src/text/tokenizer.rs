@@ -16,6 +16,7 @@ const PAD: &str = "[PAD]";
 const UNKNOWN: &str = "[UNK]";
 
 /// A tokenizer bound to a model's text length.
+#[derive(Clone)]
 pub struct QueryTokenizer {
     inner: Tokenizer,
     max_len: usize,

@@ -1,0 +1,109 @@
+//! Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file.
+//!
+//! Weights (`model.`), averaged weights (`ema.`), the optimiser's moments (`mean.`, `square.`), and in the header the
+//! step and the best value so far. Random numbers and the order of data follow from seed and step, so they need no state
+//! of their own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use qrnet::weights::{self, TensorFile};
+
+use crate::error::{Error, Result};
+
+/// A run's state between two steps.
+#[derive(Debug, Clone, Default)]
+pub struct Checkpoint {
+    /// Steps made.
+    pub step: u64,
+    /// Tensors by prefixed name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The best value of the watched set, and its step.
+    pub best: Option<(f64, u64)>,
+}
+
+const STEP: &str = "step";
+const BEST: &str = "best";
+const BEST_STEP: &str = "best_step";
+const PREFIX: &str = "checkpoint-";
+const SUFFIX: &str = ".safetensors";
+
+fn name(step: u64) -> String {
+    format!("{PREFIX}{step:08}{SUFFIX}")
+}
+
+/// Steps of the checkpoints in `folder`, in rising order.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        let step = path.file_name().and_then(|name| name.to_str()).and_then(|name| {
+            name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+        });
+        if let Some(step) = step {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint into `folder` under a temporary name, then renames it; removes all but the newest `keep`.
+    ///
+    /// # Errors
+    /// The file cannot be written, on a full disk for one; older checkpoints are untouched then.
+    pub fn save(&self, folder: &Path, keep: usize) -> Result<PathBuf> {
+        let path = folder.join(name(self.step));
+        let mut header = HashMap::from([(STEP.to_owned(), self.step.to_string())]);
+        if let Some((best, step)) = self.best {
+            header.insert(BEST.to_owned(), best.to_string());
+            header.insert(BEST_STEP.to_owned(), step.to_string());
+        }
+        let tensors: Vec<(String, Tensor)> = self.tensors.iter().map(|(n, t)| (n.clone(), t.clone())).collect();
+        weights::save(&tensors, Some(header), &path)?;
+        let all = list(folder)?;
+        for (_, old) in all.iter().take(all.len().saturating_sub(keep.max(1))) {
+            std::fs::remove_file(old).map_err(Error::io("remove", old))?;
+        }
+        Ok(path)
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// The file is no checkpoint, is cut off or damaged.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let file = TensorFile::open(path)?;
+        let header = file.metadata()?;
+        let number = |key: &str| header.get(key).and_then(|text| text.parse::<f64>().ok());
+        let step = header
+            .get(STEP)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Error::file(path, "is no checkpoint of a training run: its header holds no `step`"))?;
+        let best = number(BEST).zip(number(BEST_STEP)).map(|(best, step)| (best, step as u64));
+        let tensors =
+            file.names().into_iter().map(|n| Ok((n.clone(), file.load(&n, device)?))).collect::<Result<_>>()?;
+        Ok(Self { step, tensors, best })
+    }
+
+    /// The newest checkpoint in `folder`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn newest(folder: &Path, device: &Device) -> Result<Option<Self>> {
+        list(folder)?.last().map(|(_, path)| Self::load(path, device)).transpose()
+    }
+
+    /// The tensors under `prefix`, without it.
+    pub fn part<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
+        self.tensors.iter().filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
+    }
+}

@@ -1,0 +1,106 @@
+//! Measuring a model on a data set, by the plain pass or the compiled one.
+
+use candle_core::Device;
+use qrnet::pass::Pass;
+use qrnet::plan::CanvasPlan;
+use qrnet::preprocess::Letterboxed;
+use qrnet::{Grounder, QrNet};
+
+use crate::batch::{Collator, Prepared};
+use crate::boxes::{CxCyWh, iou};
+use crate::data::DataSet;
+use crate::error::Result;
+use crate::metrics::{Outcome, Tally};
+
+/// A box in 0..1 of the canvas, and the probability that the object is there.
+pub type Answer = (CxCyWh, Option<f32>);
+
+/// Something that answers batches.
+pub trait Answers {
+    /// One answer an example.
+    ///
+    /// # Errors
+    /// The device fails, or a phrase cannot be read.
+    fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>>;
+}
+
+/// The plain forward pass, as in training.
+pub struct Plain<'a> {
+    /// The model.
+    pub model: &'a QrNet,
+    /// Its canvas.
+    pub plan: &'a CanvasPlan,
+    /// Where it runs.
+    pub device: &'a Device,
+}
+
+impl Answers for Plain<'_> {
+    fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
+        let inputs = batch.inputs(self.device)?;
+        let output = self.model.forward(
+            &inputs.image,
+            &inputs.image_ignore,
+            &inputs.ids,
+            &inputs.text_ignore,
+            self.plan,
+            &mut Pass::eval(),
+        )?;
+        let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
+        let logits: Option<Vec<f32>> = output.presence.map(|logits| logits.to_vec1()).transpose()?;
+        Ok(boxes
+            .iter()
+            .enumerate()
+            .map(|(i, b)| ([b[0], b[1], b[2], b[3]], logits.as_ref().map(|l| 1.0 / (1.0 + (-l[i]).exp()))))
+            .collect())
+    }
+}
+
+/// The compiled pass, as in streaming: every phrase compiled, then its picture grounded.
+pub struct Compiled<'a>(pub &'a Grounder);
+
+impl Answers for Compiled<'_> {
+    fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
+        let queries =
+            batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<qrnet::Result<Vec<_>>>()?;
+        let pictures: Vec<&Letterboxed> = batch.pictures.iter().collect();
+        let found = self.0.ground_each(&pictures, &queries.iter().collect::<Vec<_>>())?;
+        Ok(found
+            .iter()
+            .zip(&pictures)
+            .map(|(grounding, picture)| (picture.transform.to_target(&grounding.rect).map(|v| v as f32), grounding.presence))
+            .collect())
+    }
+}
+
+/// Measures `model` on the first `count` examples of `data`; `seen` gets every batch with its answers.
+///
+/// # Errors
+/// An example cannot be read, or the model fails.
+pub fn evaluate(
+    model: &dyn Answers,
+    data: &dyn DataSet,
+    collator: &mut Collator,
+    count: usize,
+    mut seen: impl FnMut(&[crate::data::Example], &[Answer]) -> Result<()>,
+) -> Result<Tally> {
+    const BATCH: usize = 32;
+    let count = count.min(data.len());
+    let mut tally = Tally::default();
+    for first in (0..count).step_by(BATCH) {
+        let examples = data.examples(first..(first + BATCH).min(count))?;
+        let batch = collator.collate(&examples)?;
+        let answers = model.answers(&batch)?;
+        for (i, (answer, presence)) in answers.iter().enumerate() {
+            let target = batch.targets[i];
+            tally.push(Outcome {
+                source: batch.sources[i].clone(),
+                kind: batch.kinds[i].clone(),
+                present: target.is_some(),
+                iou: target.map(|target| iou(*answer, target)),
+                presence: *presence,
+            });
+        }
+        seen(&examples, &answers)?;
+    }
+    Ok(tally)
+}

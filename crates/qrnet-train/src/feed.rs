@@ -1,0 +1,207 @@
+//! From a recipe to batches: which example comes when, and threads that prepare them ahead of the training step.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+use qrnet::init;
+use qrnet::plan::CanvasPlan;
+use qrnet::text::tokenizer::QueryTokenizer;
+use rand::seq::SliceRandom;
+
+use crate::augment::Augment;
+use crate::batch::{Collator, Prepared};
+use crate::data::{DataSet, Example, Source};
+use crate::error::{Error, Result};
+use crate::recipe::Recipe;
+use crate::scenes::{Art, SceneSettings, Scenes};
+
+/// Lists of examples as one.
+struct Joined(Vec<Box<dyn DataSet>>);
+
+impl DataSet for Joined {
+    fn len(&self) -> usize {
+        self.0.iter().map(|set| set.len()).sum()
+    }
+
+    fn example(&self, mut index: usize) -> Result<Example> {
+        for set in &self.0 {
+            if index < set.len() {
+                return set.example(index);
+            }
+            index -= set.len();
+        }
+        Err(Error::Unsupported(format!("no example {index} past the end")))
+    }
+}
+
+/// Opens what a recipe describes: drawn scenes, or lists on disk.
+///
+/// # Errors
+/// A list is not where it should be, or holds nothing.
+pub fn open(
+    scenes: Option<&SceneSettings>,
+    lists: &[Source],
+    (base, art): (&Path, &Arc<Art>),
+    seed: u64,
+    count: usize,
+) -> Result<Box<dyn DataSet>> {
+    if let Some(settings) = scenes {
+        return Ok(Box::new(Scenes::new(settings.clone(), Arc::clone(art), seed, count)?));
+    }
+    let joined = Joined(lists.iter().map(|list| list.open(base)).collect::<Result<_>>()?);
+    if joined.is_empty() {
+        let names: Vec<String> = lists.iter().map(Source::name).collect();
+        return Err(Error::Unsupported(format!("the data sets {names:?} hold no examples")));
+    }
+    Ok(Box::new(joined))
+}
+
+/// A part of the run.
+struct Part {
+    /// First position that no longer belongs to it.
+    end: u64,
+    data: Box<dyn DataSet>,
+    /// Lists are shuffled, scenes are not.
+    shuffled: bool,
+    /// The order of the epoch that is being read.
+    order: Mutex<(u64, Arc<Vec<u32>>)>,
+}
+
+/// The training examples in their order: example `position` is the same in every run of a recipe.
+pub struct Feed {
+    parts: Vec<Part>,
+    seed: u64,
+    augment: Option<Augment>,
+    batch: usize,
+}
+
+impl Feed {
+    /// Opens the phases of `recipe`; paths are relative to `base`.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn new(recipe: &Recipe, base: &Path, art: &Arc<Art>) -> Result<Self> {
+        let total = recipe.steps * recipe.step_examples() as u64;
+        let parts = recipe
+            .phase
+            .iter()
+            .map(|phase| {
+                let data = open(phase.scenes.as_ref(), &phase.lists, (base, art), recipe.seed, total as usize)?;
+                Ok(Part {
+                    end: (phase.until * total as f64) as u64,
+                    data,
+                    shuffled: phase.scenes.is_none(),
+                    order: Mutex::new((u64::MAX, Arc::default())),
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { parts, seed: recipe.seed, augment: recipe.augment, batch: recipe.batch })
+    }
+
+    /// The examples of batch `number`, which come from one phase: that of the first of them.
+    fn examples(&self, number: u64) -> Result<Vec<Example>> {
+        let first = number * self.batch as u64;
+        let part = self.parts.iter().find(|part| first < part.end).or(self.parts.last());
+        let part = part.ok_or_else(|| Error::Unsupported("a recipe without phases".into()))?;
+        if !part.shuffled {
+            let first = first as usize;
+            return part.data.examples(first..first + self.batch);
+        }
+        let length = part.data.len() as u64;
+        (first..first + self.batch as u64)
+            .map(|position| {
+                let order = self.order(part, position / length, length);
+                part.data.example(order[(position % length) as usize] as usize)
+            })
+            .collect()
+    }
+
+    fn order(&self, part: &Part, epoch: u64, length: u64) -> Arc<Vec<u32>> {
+        let mut kept = part.order.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if kept.0 != epoch {
+            let mut order: Vec<u32> = (0..length as u32).collect();
+            order.shuffle(&mut init::stream(self.seed, &format!("epoch.{epoch}")));
+            *kept = (epoch, Arc::new(order));
+        }
+        Arc::clone(&kept.1)
+    }
+
+    /// The example at `position`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn example(&self, position: u64) -> Result<Example> {
+        let number = position / self.batch as u64;
+        let mut examples = self.examples(number)?;
+        Ok(examples.swap_remove((position % self.batch as u64) as usize))
+    }
+
+    /// Batch `number`, ready for the model.
+    ///
+    /// # Errors
+    /// An example cannot be read.
+    pub fn prepare(&self, number: u64, collator: &mut Collator) -> Result<Prepared> {
+        let examples = self.examples(number)?;
+        match &self.augment {
+            None => collator.collate(&examples),
+            Some(augment) => {
+                collator.augment(&examples, augment, |i| init::stream(self.seed, &format!("augment.{number}.{i}")))
+            }
+        }
+    }
+}
+
+/// Batches in order from threads of their own.
+pub struct Ahead {
+    /// One channel a thread; batch `n` comes from channel `n % threads`.
+    channels: Vec<Receiver<Result<Prepared>>>,
+    next: u64,
+}
+
+/// Batches that each thread holds ready.
+const READY: usize = 2;
+
+impl Ahead {
+    /// Starts `threads` threads that prepare batches `from` to `to`. They end when the batches are taken or when this
+    /// value is dropped.
+    pub fn start<'scope, 'env>(
+        scope: &'scope thread::Scope<'scope, 'env>,
+        feed: &'env Feed,
+        (plan, tokenizer): (&'env CanvasPlan, &'env QueryTokenizer),
+        batches: std::ops::Range<u64>,
+        threads: usize,
+    ) -> Self {
+        let threads = threads.max(1) as u64;
+        let channels = (0..threads)
+            .map(|thread| {
+                let (sender, receiver) = bounded(READY);
+                let batches = batches.clone();
+                scope.spawn(move || {
+                    let mut collator = Collator::new(plan, tokenizer);
+                    for number in batches.filter(|number| number % threads == thread) {
+                        if sender.send(feed.prepare(number, &mut collator)).is_err() {
+                            return;
+                        }
+                    }
+                });
+                receiver
+            })
+            .collect();
+        Self { channels, next: batches.start }
+    }
+
+    /// The next batch, and how long it was waited for.
+    ///
+    /// # Errors
+    /// An example cannot be read, or all batches were taken.
+    pub fn next(&mut self) -> Result<(Prepared, Duration)> {
+        let start = Instant::now();
+        let channel = &self.channels[(self.next % self.channels.len() as u64) as usize];
+        let batch = channel.recv().map_err(|_| Error::Unsupported("the thread that prepares data ended".into()))??;
+        self.next += 1;
+        Ok((batch, start.elapsed()))
+    }
+}

@@ -1,0 +1,387 @@
+//! A training recipe: everything that decides what a run computes, as TOML.
+
+use std::path::{Path, PathBuf};
+
+use qrnet::strict::{self, Strict};
+use serde::{Deserialize, Serialize};
+
+use crate::augment::Augment;
+use crate::data::Source;
+use crate::error::{Error, Result};
+use crate::objective::Weights;
+use crate::optim;
+use crate::scenes::SceneSettings;
+use crate::schedule::{Course, Schedule};
+
+/// A whole recipe. Paths are relative to the recipe's folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// What the run and its model are called.
+    pub name: String,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Sizes: a variant's name or a TOML file.
+    pub model: String,
+    /// Where words come from: `words` for the language of the scenes, or a `vocab.txt` or `tokenizer.json`.
+    pub tokenizer: String,
+    /// Optimiser steps in all.
+    pub steps: u64,
+    /// Examples in a forward pass.
+    pub batch: usize,
+    /// Forward passes in a step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// What the weights start from.
+    #[serde(default)]
+    pub init: Start,
+    /// Rates and decay.
+    pub optimiser: Optimiser,
+    /// The rate over time.
+    #[serde(default)]
+    pub schedule: Rates,
+    /// Share of the old value that the averaged weights keep at a step; 0 averages nothing. Averaged weights are what
+    /// is evaluated and shipped.
+    #[serde(default)]
+    pub ema: f64,
+    /// Weights of the losses.
+    #[serde(default)]
+    pub loss: Weights,
+    /// Changes to training pictures.
+    #[serde(default)]
+    pub augment: Option<Augment>,
+    /// Folder of the emoji art that scenes name.
+    #[serde(default)]
+    pub art: Option<PathBuf>,
+    /// What is trained on, one phase after the other.
+    pub phase: Vec<Phase>,
+    /// What is measured on.
+    #[serde(default)]
+    pub eval: Vec<EvalSet>,
+    /// What is written, and when.
+    #[serde(default)]
+    pub every: Every,
+}
+
+/// What the weights start from; what is not named is drawn from the seed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Start {
+    /// A detector checkpoint in mmdetection's layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<PathBuf>,
+    /// A Hugging Face BERT directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<PathBuf>,
+    /// A model directory or checkpoint; may lack tensors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// Rows of visual tokens in the position table start as sines of the cell's place instead of noise.
+    pub smooth_positions: bool,
+}
+
+/// One rate for everything, or one for each of the reference's groups.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Optimiser {
+    /// Fusion encoder, projections, embeddings, heads; and every group that has no rate of its own.
+    pub rate: f64,
+    /// Backbone without its generators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<f64>,
+    /// Weight generators of the backbone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone_query: Option<f64>,
+    /// Lateral convolutions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neck: Option<f64>,
+    /// Weight generators of the neck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neck_query: Option<f64>,
+    /// Text tower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<f64>,
+    /// Decoupled weight decay, on every tensor.
+    pub weight_decay: f64,
+    /// Decay of the moments.
+    #[serde(default = "betas")]
+    pub betas: (f64, f64),
+    /// Added to the root of the mean square.
+    #[serde(default = "eps")]
+    pub eps: f64,
+    /// Largest norm of all gradients together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+}
+
+/// The rate over time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// Steps of linear rise.
+    pub warm_up: u64,
+    /// `constant`, `cosine` or `steps`.
+    pub course: CourseName,
+    /// For `cosine`: what is left at the end.
+    pub last: f64,
+    /// For `steps`: steps between two falls.
+    pub every: u64,
+    /// For `steps`: what is left after one.
+    pub factor: f64,
+}
+
+/// The names of the courses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CourseName {
+    /// [`Course::Constant`].
+    Constant,
+    /// [`Course::Cosine`].
+    Cosine,
+    /// [`Course::Steps`].
+    Steps,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { warm_up: 0, course: CourseName::Constant, last: 0.0, every: 1000, factor: 0.1 }
+    }
+}
+
+/// A part of the run with its own data: drawn scenes, or lists of examples shuffled anew every epoch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Share of the run after which it ends, 0..1; the last one ends with the run.
+    #[serde(default = "whole")]
+    pub until: f64,
+    /// Drawn scenes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenes: Option<SceneSettings>,
+    /// Data sets on disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<Source>,
+}
+
+/// A set to measure on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalSet {
+    /// What `--split` calls it.
+    pub name: String,
+    /// For scenes: how many examples; lists are taken whole.
+    #[serde(default = "two_thousand")]
+    pub count: usize,
+    /// Whether it is measured while training, on its first examples; the best checkpoint is chosen by the first such set.
+    #[serde(default)]
+    pub watch: bool,
+    /// Drawn scenes, under a seed of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenes: Option<SceneSettings>,
+    /// Data sets on disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<Source>,
+}
+
+/// What is written and measured, and after how many steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Every {
+    /// A line of the log.
+    pub log: u64,
+    /// A checkpoint.
+    pub checkpoint: u64,
+    /// A measurement of the watched sets.
+    pub eval: u64,
+    /// Examples of each watched set that are measured.
+    pub eval_examples: usize,
+    /// Checkpoints kept, beside the best.
+    pub keep: usize,
+}
+
+impl Default for Every {
+    fn default() -> Self {
+        Self { log: 20, checkpoint: 1000, eval: 1000, eval_examples: 600, keep: 2 }
+    }
+}
+
+fn one() -> usize {
+    1
+}
+fn two_thousand() -> usize {
+    2000
+}
+fn whole() -> f64 {
+    1.0
+}
+fn betas() -> (f64, f64) {
+    (0.9, 0.999)
+}
+fn eps() -> f64 {
+    1e-8
+}
+
+impl Strict for Recipe {
+    fn example() -> Self {
+        let path = || Some(PathBuf::from("path"));
+        let scenes = || Some(SceneSettings { styles: vec!["style".into()], ..SceneSettings::default() });
+        let lists = Source::examples;
+        Self {
+            name: "name".into(),
+            seed: 1,
+            model: "tiny".into(),
+            tokenizer: "words".into(),
+            steps: 1,
+            batch: 1,
+            accumulate: 1,
+            init: Start { backbone: path(), text: path(), model: path(), smooth_positions: true },
+            optimiser: Optimiser {
+                rate: 1e-4,
+                backbone: Some(1e-5),
+                backbone_query: Some(1e-4),
+                neck: Some(1e-5),
+                neck_query: Some(1e-4),
+                text: Some(1e-5),
+                weight_decay: 1e-4,
+                betas: betas(),
+                eps: eps(),
+                clip: Some(1.0),
+            },
+            schedule: Rates::default(),
+            ema: 0.0,
+            loss: Weights::default(),
+            augment: Some(Augment::default()),
+            art: path(),
+            phase: vec![Phase { until: 1.0, scenes: scenes(), lists: lists() }],
+            eval: vec![EvalSet { name: "test".into(), count: 1, watch: true, scenes: scenes(), lists: lists() }],
+            every: Every::default(),
+        }
+    }
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds a key that no recipe has, or a value that no run can be made from.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Self::from_toml(&text, &path.display().to_string())
+    }
+
+    /// As [`Recipe::from_file`]; `file` is named in errors.
+    ///
+    /// # Errors
+    /// As [`Recipe::from_file`].
+    pub fn from_toml(text: &str, file: &str) -> Result<Self> {
+        let recipe: Self = strict::toml(text, file)?;
+        recipe.check(file)?;
+        Ok(recipe)
+    }
+
+    fn check(&self, file: &str) -> Result<()> {
+        let wrong = |key: &str, value: &dyn std::fmt::Debug, expected: &str| {
+            Err(Error::Recipe {
+                recipe: file.to_owned(),
+                key: key.to_owned(),
+                value: format!("{value:?}"),
+                expected: expected.to_owned(),
+            })
+        };
+        if self.steps == 0 {
+            return wrong("steps", &self.steps, "at least 1");
+        }
+        if self.batch == 0 || self.accumulate == 0 {
+            return wrong("batch", &(self.batch, self.accumulate), "at least 1, as `accumulate`");
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            return wrong("ema", &self.ema, "0 to below 1");
+        }
+        if !(self.optimiser.rate > 0.0 && self.optimiser.rate < 1.0) {
+            return wrong("optimiser.rate", &self.optimiser.rate, "between 0 and 1");
+        }
+        if self.phase.is_empty() {
+            return wrong("phase", &"missing", "at least one [[phase]]");
+        }
+        if self.phase.windows(2).any(|pair| pair[0].until >= pair[1].until) {
+            let ends: Vec<f64> = self.phase.iter().map(|phase| phase.until).collect();
+            return wrong("phase.until", &ends, "rising shares of the run");
+        }
+        if self.every.log == 0 || self.every.checkpoint == 0 || self.every.eval == 0 || self.every.keep == 0 {
+            return wrong("every", &self.every, "at least 1 each");
+        }
+        let phases = self.phase.iter().map(|phase| ("phase", &phase.scenes, &phase.lists));
+        let sets = self.eval.iter().map(|set| ("eval", &set.scenes, &set.lists));
+        for (key, scenes, lists) in phases.chain(sets) {
+            match (scenes, lists.is_empty()) {
+                (Some(scenes), true) => check_scenes(scenes, key, &wrong)?,
+                (None, false) => {}
+                _ => return wrong(key, &"both or neither", "either `scenes` or `lists`"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Examples in one optimiser step.
+    pub fn step_examples(&self) -> usize {
+        self.batch * self.accumulate
+    }
+
+    /// The optimiser's settings.
+    pub fn optimiser(&self) -> optim::Settings {
+        let o = &self.optimiser;
+        let rates = [None, o.backbone, o.backbone_query, o.neck, o.neck_query, o.text];
+        optim::Settings {
+            rates: rates.map(|rate| rate.unwrap_or(o.rate)),
+            decay: [o.weight_decay; 6],
+            betas: o.betas,
+            eps: o.eps,
+            clip: o.clip,
+        }
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> Schedule {
+        let course = match self.schedule.course {
+            CourseName::Constant => Course::Constant,
+            CourseName::Cosine => Course::Cosine { last: self.schedule.last },
+            CourseName::Steps => Course::Steps { every: self.schedule.every, factor: self.schedule.factor },
+        };
+        Schedule { warm_up: self.schedule.warm_up, total: self.steps, course }
+    }
+
+    /// The art styles that any part of the recipe draws with.
+    pub fn styles(&self) -> Vec<String> {
+        let phases = self.phase.iter().filter_map(|phase| phase.scenes.as_ref());
+        let sets = self.eval.iter().filter_map(|set| set.scenes.as_ref());
+        let mut styles: Vec<String> = phases.chain(sets).flat_map(|scenes| scenes.styles.iter().cloned()).collect();
+        styles.sort();
+        styles.dedup();
+        styles
+    }
+}
+
+fn check_scenes(
+    scenes: &SceneSettings,
+    key: &str,
+    wrong: &dyn Fn(&str, &dyn std::fmt::Debug, &str) -> Result<()>,
+) -> Result<()> {
+    let name = |field: &str| format!("{key}.scenes.{field}");
+    let share = |value: f64| (0.0..=1.0).contains(&value);
+    if !(32..=4096).contains(&scenes.side) {
+        return wrong(&name("side"), &scenes.side, "32 to 4096 pixels");
+    }
+    if !(share(scenes.square) && share(scenes.shapes) && share(scenes.absent)) {
+        let shares = (scenes.square, scenes.shapes, scenes.absent);
+        return wrong(&name("square, shapes, absent"), &shares, "0 to 1 each");
+    }
+    if !(2 <= scenes.objects[0] && scenes.objects[0] <= scenes.objects[1] && scenes.objects[1] <= 8) {
+        return wrong(&name("objects"), &scenes.objects, "fewest and most, 2 to 8");
+    }
+    if !(0.05 <= scenes.sizes[0] && scenes.sizes[0] < scenes.sizes[1] && scenes.sizes[1] <= 0.6) {
+        return wrong(&name("sizes"), &scenes.sizes, "smallest and largest, 0.05 to 0.6");
+    }
+    if scenes.queries == 0 {
+        return wrong(&name("queries"), &scenes.queries, "at least 1");
+    }
+    if scenes.styles.is_empty() && scenes.shapes < 1.0 {
+        return wrong(&name("styles"), &scenes.styles, "art styles, where `shapes` leaves room for emoji");
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `spotter train`: a recipe becomes a model.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use qrnet::{ModelDir, NewModel, files};
+use qrnet_train::checkpoint::{self, Checkpoint};
+use qrnet_train::recipe::Recipe;
+use qrnet_train::trainer::{Control, End, Progress, Setup, Trainer};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::preview;
+use crate::cli::TrainArgs;
+use crate::config::{device, model_variant};
+use crate::error::{Error, Result};
+
+/// # Errors
+/// The recipe or its data is unusable, the loss is no number, or the run was interrupted.
+pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    let recipe = Recipe::from_file(&args.recipe)?;
+    let config = model_variant(&recipe.model)?;
+    if let Some(threads) = args.threads {
+        // Fails only where a pool exists already, which is then as wide as it is.
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
+    }
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
+    let setup = Setup::new(recipe, config, files::parent(&args.recipe))?;
+    if let Some(count) = args.preview {
+        return preview::draw(&setup, &out, count);
+    }
+    let newest = checkpoint::list(&out)?.last().map(|(step, _)| *step);
+    match (newest, args.resume) {
+        (Some(step), false) => {
+            return Err(Error::Usage(format!(
+                "{}: holds a run at step {step}; go on with --resume or name another folder with --out",
+                out.display()
+            )));
+        }
+        (None, true) => {
+            return Err(Error::Usage(format!("--resume: {} holds no checkpoint", out.display())));
+        }
+        _ => {}
+    }
+    let device = device(&args.device)?;
+    let (mut trainer, report) = Trainer::new(setup, &device)?;
+    if !report.loaded.is_empty() {
+        tracing::info!("{}", report.to_string().trim_end());
+    }
+    std::fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
+    if args.resume {
+        if let Some(checkpoint) = Checkpoint::newest(&out, &device)? {
+            trainer.restore(&checkpoint)?;
+            tracing::info!("{}: going on at step {}", out.display(), checkpoint.step);
+        }
+    }
+    std::fs::copy(&args.recipe, out.join("recipe.toml")).map_err(Error::io("write", &out))?;
+    train(&mut trainer, args, &out)
+}
+
+fn train(trainer: &mut Trainer, args: &TrainArgs, out: &Path) -> Result<()> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The first ends the run cleanly, the second at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupt))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupt)))
+            .map_err(|e| Error::Worker(format!("signals cannot be watched: {e}")))?;
+    }
+    let steps = trainer.setup().recipe.steps;
+    let bar = ProgressBar::new(steps);
+    bar.set_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {msg}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar.set_position(trainer.step());
+    let start = Instant::now();
+    let plain = bar.is_hidden();
+    let mut lines = 0u64;
+    let mut progress = |p: &Progress| {
+        if let Some((set, summary)) = p.measured {
+            bar.suspend(|| tracing::info!("step {}: {set}: {}", p.step, headline(summary)));
+            return;
+        }
+        let message =
+            format!("loss {:.3}, {:.0} examples/s, {:.0} % waiting for data", p.loss, p.rate, 100.0 * p.waiting);
+        bar.set_position(p.step);
+        bar.set_message(message.clone());
+        // Without a terminal, a line now and then.
+        if plain && lines % 25 == 0 {
+            tracing::info!("step {} of {}: {message}", p.step, p.steps);
+        }
+        lines += 1;
+    };
+    let end = trainer.run(Control {
+        out,
+        interrupt: &interrupt,
+        stop_after: args.stop_after,
+        threads: args.data_threads,
+        progress: &mut progress,
+    });
+    bar.finish_and_clear();
+    match end? {
+        End::Interrupted => {
+            tracing::info!("{}: stopped at step {} of {steps}; go on with --resume", out.display(), trainer.step());
+            Err(Error::Interrupted)
+        }
+        End::Finished => {
+            let dir = write_model(trainer, args, out)?;
+            let minutes = start.elapsed().as_secs_f64() / 60.0;
+            tracing::info!("{}: {steps} steps made, the last of them in {minutes:.1} minutes", dir.path().display());
+            Ok(())
+        }
+    }
+}
+
+fn headline(summary: &qrnet_train::metrics::Summary) -> String {
+    let scalars = summary.all.scalars();
+    scalars.iter().map(|(name, value)| format!("{name} {value:.3}")).collect::<Vec<_>>().join(", ")
+}
+
+fn write_model(trainer: &Trainer, args: &TrainArgs, out: &Path) -> Result<ModelDir> {
+    let setup = trainer.setup();
+    let recipe = &setup.recipe;
+    let tensors = trainer.weights();
+    let count: usize = tensors.values().map(candle_core::Tensor::elem_count).sum();
+    let card = format!(
+        "# {}\n\nTrained by `spotter train {}`.\n\n- {count} parameters, canvas {}\n- {} steps of {} examples\n",
+        recipe.name,
+        args.recipe.display(),
+        setup.config.canvas,
+        recipe.steps,
+        recipe.step_examples(),
+    );
+    let new = NewModel {
+        config: &setup.config,
+        tensors: &tensors,
+        dtype: super::convert::dtype(args.dtype),
+        tokenizer: &setup.tokenizer,
+        card: &card,
+        trained: true,
+    };
+    Ok(ModelDir::write(&out.join("model"), &new, true)?)
+}
