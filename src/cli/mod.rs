@@ -2,12 +2,14 @@
 
 mod check;
 mod convert;
+mod eval;
 mod ground;
 mod run;
 mod train;
 
 pub use check::CheckArgs;
 pub use convert::{ConvertArgs, Precision};
+pub use eval::EvalArgs;
 pub use ground::GroundArgs;
 pub use run::{OutArg, RunArgs};
 pub use train::TrainArgs;
@@ -40,5 +42,6 @@ pub enum Verb {
     Ground(GroundArgs),
     Convert(ConvertArgs),
     Train(TrainArgs),
+    Eval(EvalArgs),
     Check(CheckArgs),
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod eval;
 mod ground;
 mod preview;
 mod run;
@@ -25,6 +26,17 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Ground(args) => ground::run(&args),
         Verb::Convert(args) => convert::run(&args),
         Verb::Train(args) => train::run(&args),
+        Verb::Eval(args) => eval::run(&args),
         Verb::Check(args) => check::run(&args),
     }
+}
+
+/// Limits the threads that compute on the CPU.
+///
+/// # Errors
+/// The pool is there already.
+fn use_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|e| crate::Error::Usage(format!("--threads {threads}: {e}")))
 }

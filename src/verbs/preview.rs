@@ -43,7 +43,7 @@ pub(super) fn draw(setup: &Setup, out: &Path, count: usize) -> Result<()> {
 
 type Target = Option<qrnet::preprocess::Rect>;
 
-fn enlarge(picture: &Picture, target: Target, factor: usize) -> (Picture, Target) {
+pub(super) fn enlarge(picture: &Picture, target: Target, factor: usize) -> (Picture, Target) {
     let (width, height) = (picture.width * factor, picture.height * factor);
     let pixel = |x: usize, y: usize| {
         let at = 3 * ((y / factor) * picture.width + x / factor);

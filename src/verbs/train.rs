@@ -12,7 +12,7 @@ use qrnet_train::recipe::Recipe;
 use qrnet_train::trainer::{Control, End, Progress, Setup, Trainer};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::preview;
+use super::{preview, use_threads};
 use crate::cli::TrainArgs;
 use crate::config::{device, model_variant};
 use crate::error::{Error, Result};
@@ -22,13 +22,7 @@ use crate::error::{Error, Result};
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = Recipe::from_file(&args.recipe)?;
     let config = model_variant(&recipe.model)?;
-    if let Some(threads) = args.threads {
-        // Fails only where a pool exists already, which is then as wide as it is.
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
-    }
+    use_threads(args.threads)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
     let setup = Setup::new(recipe, config, files::parent(&args.recipe))?;
     if let Some(count) = args.preview {

@@ -44,9 +44,10 @@ pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let path = entry.map_err(Error::io("read", folder))?.path();
-        let step = path.file_name().and_then(|name| name.to_str()).and_then(|name| {
-            name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
-        });
+        let step = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok());
         if let Some(step) = step {
             found.push((step, path));
         }

@@ -60,14 +60,15 @@ pub struct Compiled<'a>(pub &'a Grounder);
 
 impl Answers for Compiled<'_> {
     fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
-        let queries =
-            batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<qrnet::Result<Vec<_>>>()?;
+        let queries = batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<qrnet::Result<Vec<_>>>()?;
         let pictures: Vec<&Letterboxed> = batch.pictures.iter().collect();
         let found = self.0.ground_each(&pictures, &queries.iter().collect::<Vec<_>>())?;
         Ok(found
             .iter()
             .zip(&pictures)
-            .map(|(grounding, picture)| (picture.transform.to_target(&grounding.rect).map(|v| v as f32), grounding.presence))
+            .map(|(grounding, picture)| {
+                (picture.transform.to_target(&grounding.rect).map(|v| v as f32), grounding.presence)
+            })
             .collect())
     }
 }

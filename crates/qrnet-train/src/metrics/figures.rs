@@ -6,7 +6,7 @@ use super::Outcome;
 use super::presence::{auroc, calibration_error};
 
 /// Overlaps from which on an answer counts as right; 0.5 is the field's, the others show how tight boxes are.
-pub const IOU_THRESHOLDS: [f32; 3] = [0.5, 0.7, 0.9];
+pub const IOU_THRESHOLDS: [f32; 4] = [0.5, 0.3, 0.7, 0.9];
 
 /// A figure and how far it may be off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl Figures {
         self.accuracy.iter().find(|accuracy| (accuracy.iou - iou).abs() < 1e-6).map(|accuracy| accuracy.share)
     }
 
-    /// The figures that there are by the names of the run's log: `acc50`, `acc70`, `acc90`, `miou`, `auroc`, `ece`.
+    /// The figures that there are by the names of the run's log: `acc50`, `acc30`, `acc70`, `acc90`, `miou`, `auroc`, `ece`.
     pub fn scalars(&self) -> Vec<(String, f64)> {
         let accuracies = self.accuracy.iter().map(|a| (format!("acc{:.0}", 100.0 * a.iou), Some(a.share.value)));
         let others = [

@@ -1,0 +1,168 @@
+//! `spotter eval`: a model and a recipe's evaluation sets become numbers, and pictures of hits and misses.
+
+mod sheet;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use candle_core::Device;
+use qrnet::plan::CanvasPlan;
+use qrnet::{Grounder, ModelDir, QrNet, files, weights};
+use qrnet_train::batch::Collator;
+use qrnet_train::boxes::iou;
+use qrnet_train::data::{DataSet, Example};
+use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
+use qrnet_train::metrics::Summary;
+use qrnet_train::recipe::{EvalSet, Recipe};
+use qrnet_train::trainer::Setup;
+
+use super::use_threads;
+use crate::cli::EvalArgs;
+use crate::config::device;
+use crate::error::{Error, Result};
+use sheet::{Sheets, Shown};
+
+/// # Errors
+/// The recipe, its data or the model is unusable, or an output cannot be written.
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    let recipe = Recipe::from_file(&args.recipe)?;
+    use_threads(args.threads)?;
+    let dir = ModelDir::open(&args.model)?;
+    let mut setup = Setup::new(recipe, dir.config().clone(), files::parent(&args.recipe))?;
+    // A model is measured with its own words, whatever the recipe says of new ones.
+    setup.tokenizer = dir.load_tokenizer()?;
+    let sets: Vec<&EvalSet> = match &args.split {
+        None => setup.recipe.eval.iter().collect(),
+        Some(name) => setup.recipe.eval.iter().filter(|set| set.name == *name).collect(),
+    };
+    if sets.is_empty() {
+        let names: Vec<&str> = setup.recipe.eval.iter().map(|set| set.name.as_str()).collect();
+        let asked = args.split.as_deref().map_or_else(String::new, |name| format!("--split {name}: "));
+        return Err(Error::Usage(format!(
+            "{asked}{} has no such evaluation set; it has: {}",
+            args.recipe.display(),
+            names.join(", ")
+        )));
+    }
+    let device = device(&args.device)?;
+    let model = Model::load(&dir, args.compiled, &device)?;
+    let mut all = BTreeMap::new();
+    for set in sets {
+        let data = setup.eval_set(set)?;
+        let summary = measure(&model, &setup, set, data.as_ref(), args)?;
+        all.insert(set.name.clone(), summary);
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&all).map_err(|e| Error::io("write", path)(e.into()))?;
+        std::fs::write(path, text + "\n").map_err(Error::io("write", path))?;
+    }
+    Ok(())
+}
+
+/// A model on one of its two paths.
+enum Model {
+    Plain { model: QrNet, plan: CanvasPlan, device: Device },
+    Compiled { grounder: Grounder, plan: CanvasPlan },
+}
+
+impl Model {
+    fn load(dir: &ModelDir, compiled: bool, device: &Device) -> Result<Self> {
+        let config = dir.config();
+        let plan = CanvasPlan::new(config, config.canvas, device).map_err(qrnet::Error::from)?;
+        if compiled {
+            return Ok(Self::Compiled { grounder: Grounder::load(dir.path(), device)?, plan });
+        }
+        let (tensors, _) = weights::load(&dir.weights(), config, device)?;
+        let model = QrNet::new(config, &weights::builder(&tensors, device)).map_err(qrnet::Error::from)?;
+        Ok(Self::Plain { model, plan, device: device.clone() })
+    }
+
+    fn plan(&self) -> &CanvasPlan {
+        match self {
+            Self::Plain { plan, .. } | Self::Compiled { plan, .. } => plan,
+        }
+    }
+
+    fn answers(&self) -> Box<dyn Answers + '_> {
+        match self {
+            Self::Plain { model, plan, device } => Box::new(Plain { model, plan, device }),
+            Self::Compiled { grounder, .. } => Box::new(Compiled(grounder)),
+        }
+    }
+}
+
+fn measure(model: &Model, setup: &Setup, set: &EvalSet, data: &dyn DataSet, args: &EvalArgs) -> Result<Summary> {
+    let mut collator = Collator::new(model.plan(), &setup.tokenizer);
+    let mut sheets = args.draw.as_deref().map(|folder| Sheets::new(folder, &set.name));
+    let mut guess = Guess::default();
+    let canvas = model.plan().canvas();
+    let count = args.count.unwrap_or(usize::MAX);
+    let tally = evaluate(model.answers().as_ref(), data, &mut collator, count, |examples, answers| {
+        for (example, (answer, presence)) in examples.iter().zip(answers) {
+            guess.add(example);
+            if let Some(sheets) = &mut sheets {
+                let picture = &example.picture;
+                let transform = qrnet::preprocess::Transform::letterbox(picture.width, picture.height, canvas);
+                let target = example.target.map(|rect| transform.to_target(&rect).map(|v| v as f32));
+                let overlap = target.map(|target| iou(*answer, target));
+                let (w, h) = (canvas.width as f64, canvas.height as f64);
+                let [cx, cy, bw, bh] = answer.map(f64::from);
+                let rect = qrnet::preprocess::Rect {
+                    x0: (cx - 0.5 * bw) * w,
+                    y0: (cy - 0.5 * bh) * h,
+                    x1: (cx + 0.5 * bw) * w,
+                    y1: (cy + 0.5 * bh) * h,
+                };
+                let rect = transform.from_canvas(&rect);
+                sheets.add(Shown { example, rect, overlap, presence: *presence });
+            }
+        }
+        Ok(())
+    })?;
+    let summary = tally.summary();
+    print(set, &summary, &guess, args.compiled)?;
+    if let Some(sheets) = sheets {
+        for path in sheets.write()? {
+            tracing::info!("{}", path.display());
+        }
+    }
+    Ok(summary)
+}
+
+fn print(set: &EvalSet, summary: &Summary, guess: &Guess, compiled: bool) -> Result<()> {
+    let text = || -> String {
+        let accuracy = summary.all.accuracy.iter().map(|accuracy| {
+            let error = accuracy.share.error.map_or_else(String::new, |error| format!(" ± {error:.4}"));
+            format!("Acc@{:.1} {:.4}{error}\n", accuracy.iou, accuracy.share.value)
+        });
+        let path = if compiled { ", compiled" } else { "" };
+        let mut text = format!("{}: {} examples{path}\n", set.name, summary.all.examples);
+        text.extend(accuracy);
+        if let Some(share) = guess.share() {
+            text.push_str(&format!("a random object's true box would be right for {share:.4}\n"));
+        }
+        text + &format!("{summary}\n")
+    };
+    let out = std::path::Path::new("-");
+    std::io::stdout().lock().write_all(text().as_bytes()).map_err(Error::io("write", out))
+}
+
+/// What a perfect detector would get that is deaf to the query: one of the picture's objects, at random.
+#[derive(Default)]
+struct Guess {
+    sum: f64,
+    count: usize,
+}
+
+impl Guess {
+    fn add(&mut self, example: &Example) {
+        if let (Some(_), Some(labels)) = (&example.target, &example.labels) {
+            self.sum += 1.0 / labels.objects.len().max(1) as f64;
+            self.count += 1;
+        }
+    }
+
+    fn share(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+}
