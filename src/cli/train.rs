@@ -30,6 +30,13 @@ pub struct TrainArgs {
     /// Train nothing: draw this many training examples as PNG files into the run's folder.
     #[arg(long, value_name = "N", conflicts_with_all = ["resume", "stop_after"])]
     pub preview: Option<usize>,
+    /// Train nothing: write a film of this many seconds, drawn as the last phase draws scenes, with the truth of every
+    /// frame: film.mp4 and film.jsonl in the run's folder.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["resume", "stop_after", "preview"])]
+    pub film: Option<f64>,
+    /// Which film; every number is another one.
+    #[arg(long, value_name = "N", requires = "film", default_value_t = 0)]
+    pub film_number: usize,
     /// Where to compute: cpu, cuda, cuda:N or auto.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,

@@ -3,6 +3,7 @@
 mod check;
 mod convert;
 mod eval;
+mod film;
 mod ground;
 mod preview;
 mod run;

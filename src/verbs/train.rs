@@ -12,7 +12,7 @@ use qrnet_train::recipe::Recipe;
 use qrnet_train::trainer::{Control, End, Progress, Setup, Trainer};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{preview, use_threads};
+use super::{film, preview, use_threads};
 use crate::cli::TrainArgs;
 use crate::config::{device, model_variant};
 use crate::error::{Error, Result};
@@ -27,6 +27,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let setup = Setup::new(recipe, config, files::parent(&args.recipe))?;
     if let Some(count) = args.preview {
         return preview::draw(&setup, &out, count);
+    }
+    if let Some(seconds) = args.film {
+        return film::write(&setup, &out, seconds, args.film_number);
     }
     let newest = checkpoint::list(&out)?.last().map(|(step, _)| *step);
     match (newest, args.resume) {

@@ -16,6 +16,7 @@ use crate::batch::{Collator, Prepared};
 use crate::data::{DataSet, Example, Source};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
+use crate::scenes::motion::Films;
 use crate::scenes::{Art, SceneSettings, Scenes};
 
 /// Lists of examples as one.
@@ -49,7 +50,8 @@ pub fn open(
     count: usize,
 ) -> Result<Box<dyn DataSet>> {
     if let Some(settings) = scenes {
-        return Ok(Box::new(Scenes::new(settings.clone(), Arc::clone(art), seed, count)?));
+        let scenes = Scenes::new(settings.clone(), Arc::clone(art), seed, count)?;
+        return Ok(if settings.motion { Box::new(Films::new(scenes, count)) } else { Box::new(scenes) });
     }
     let joined = Joined(lists.iter().map(|list| list.open(base)).collect::<Result<_>>()?);
     if joined.is_empty() {

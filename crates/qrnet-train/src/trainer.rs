@@ -25,7 +25,7 @@ use crate::metrics::Summary;
 use crate::objective::{Losses, Objective, TERMS};
 use crate::optim::{AdamW, average};
 use crate::recipe::{EvalSet, Recipe};
-use crate::scenes::{self, Art};
+use crate::scenes::{self, Art, Scenes};
 
 /// What a run works on: recipe, sizes, words, data, folder.
 pub struct Setup {
@@ -127,6 +127,19 @@ impl Setup {
         // Seeds of their own: no picture of training is ever measured on.
         let seed = self.recipe.seed ^ 0x5eed_0000 ^ set.name.bytes().fold(7, |h, b| h * 131 + u64::from(b));
         feed::open(set.scenes.as_ref(), &set.lists, (&self.base, &self.art), seed, set.count)
+    }
+}
+
+impl Setup {
+    /// Scenes as the last phase draws them.
+    ///
+    /// # Errors
+    /// It draws none.
+    pub fn last_scenes(&self) -> Result<Scenes> {
+        let settings = self.recipe.phase.last().and_then(|phase| phase.scenes.clone());
+        let settings = settings
+            .ok_or_else(|| Error::Unsupported(format!("the last phase of {:?} draws no scenes", self.recipe.name)))?;
+        Scenes::new(settings, Arc::clone(&self.art), self.recipe.seed, usize::MAX)
     }
 }
 

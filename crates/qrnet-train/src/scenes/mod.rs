@@ -6,6 +6,7 @@
 
 mod art;
 mod compose;
+pub mod motion;
 mod names;
 mod paint;
 mod query;
@@ -50,6 +51,8 @@ pub struct SceneSettings {
     pub queries: usize,
     /// How much colours of the emoji art vary, 0..1.
     pub print: f32,
+    /// Frames of films, in which one object comes and goes, instead of single scenes; for measuring.
+    pub motion: bool,
 }
 
 impl Default for SceneSettings {
@@ -64,6 +67,7 @@ impl Default for SceneSettings {
             absent: 0.22,
             queries: 1,
             print: 0.0,
+            motion: false,
         }
     }
 }
@@ -155,14 +159,18 @@ impl Scenes {
         self.art.style(&styles[rng.random_range(0..styles.len())])
     }
 
+    fn cast(&self, style: Option<&Style>) -> Cast {
+        let emoji = style.map_or_else(Vec::new, |style| {
+            (0..style.sprites.len()).filter(|&i| style.sprites[i].is_some()).map(compose::emoji_class).collect()
+        });
+        Cast { emoji, sizes: (self.settings.sizes[0], self.settings.sizes[1]) }
+    }
+
     /// Plans, places and draws a scene; none where the objects found no place that makes the query fair.
     fn attempt(&self, width: usize, height: usize, rng: &mut ChaCha8Rng) -> Option<Scene> {
         let settings = &self.settings;
         let style = self.style(rng);
-        let emoji = style.map_or_else(Vec::new, |style| {
-            (0..style.sprites.len()).filter(|&i| style.sprites[i].is_some()).map(compose::emoji_class).collect()
-        });
-        let cast = Cast { emoji, sizes: (settings.sizes[0], settings.sizes[1]) };
+        let cast = self.cast(style);
         let count = rng.random_range(settings.objects[0]..=settings.objects[1]);
         let plan = cast.plan(count, rng.random_bool(settings.absent), rng);
         let scale = ((width * height) as f32).sqrt();

@@ -1,0 +1,222 @@
+//! Scenes in motion: objects that wander, and one that comes and goes, with the truth for every frame.
+
+use std::sync::Arc;
+
+use qrnet::init;
+use qrnet::preprocess::{Picture, Rect};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::compose::Draft;
+use super::paint::{self, Background, Corner, Patch};
+use super::query::{Meaning, Query, Thing};
+use super::{Scenes, compose};
+use crate::data::{DataSet, Example};
+use crate::error::Result;
+
+/// A film: every frame follows from its number.
+pub struct Film {
+    background: Background,
+    patches: Vec<Patch>,
+    drafts: Vec<Draft>,
+    paths: Vec<Path>,
+    query: Query,
+    phrase: String,
+    style: Arc<str>,
+}
+
+/// The truth of one frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Truth {
+    /// The object is there.
+    Here(Rect),
+    /// It is not.
+    Absent,
+    /// Half of it is in the picture, or the question has two answers: no fair frame to measure on.
+    Unclear,
+}
+
+/// How an object moves; lengths are shares of the room it has, times are seconds.
+#[derive(Debug, Clone, Copy)]
+enum Path {
+    /// To and fro between the edges.
+    Wander { start: [f32; 2], speed: [f32; 2] },
+    /// Across the picture and away, again and again.
+    Visit { height: f32, period: f32, offset: f32, backwards: bool },
+}
+
+impl Path {
+    fn corner(self, seconds: f32, patch: &Patch, (width, height): (usize, usize)) -> Corner {
+        let room = [width as f32 - patch.width as f32, height as f32 - patch.height as f32];
+        let [x, y] = match self {
+            Self::Wander { start, speed } => std::array::from_fn(|axis| {
+                let there = (start[axis] + speed[axis] * seconds).rem_euclid(2.0);
+                room[axis] * there.min(2.0 - there)
+            }),
+            Self::Visit { height, period, offset, backwards } => {
+                // Two thirds of the time on the way, one third away.
+                let way = ((seconds / period + offset).rem_euclid(1.0) * 1.5).min(1.0);
+                let way = if backwards { 1.0 - way } else { way };
+                let length = width as f32 + patch.width as f32;
+                [way * length - patch.width as f32, height * room[1]]
+            }
+        };
+        (x.round() as i32, y.round() as i32)
+    }
+}
+
+impl Film {
+    /// Film `index` of the kind that `scenes` describes; its query is a name or a colour and a name.
+    pub fn new(scenes: &Scenes, index: usize) -> Self {
+        let mut rng = init::stream(scenes.seed, &format!("film.{index}"));
+        loop {
+            if let Some(film) = Self::attempt(scenes, &mut rng) {
+                return film;
+            }
+        }
+    }
+
+    fn attempt(scenes: &Scenes, rng: &mut ChaCha8Rng) -> Option<Self> {
+        let (width, height) = scenes.frame(rng);
+        let scale = ((width * height) as f32).sqrt();
+        let style = scenes.style(rng);
+        let cast = scenes.cast(style);
+        let count = rng.random_range(scenes.settings.objects[0]..=scenes.settings.objects[1]);
+        let compose::Plan { drafts, query, .. } = cast.plan(count, false, rng);
+        if !matches!(query, Query::Plain(_)) {
+            return None;
+        }
+        let patches: Vec<Patch> =
+            drafts.iter().map(|draft| scenes.patch(draft, style, scale, rng)).collect::<Option<_>>()?;
+        if patches.iter().any(|patch| patch.width >= width || patch.height >= height) {
+            return None;
+        }
+        let paths = (0..patches.len())
+            .map(|i| {
+                if i == 0 {
+                    Path::Visit {
+                        height: rng.random(),
+                        period: rng.random_range(5.0..9.0),
+                        offset: rng.random_range(0.1..0.4),
+                        backwards: rng.random_bool(0.5),
+                    }
+                } else {
+                    let mut speed = || rng.random_range(0.08f32..0.3);
+                    let speed = [speed(), speed()];
+                    Path::Wander { start: [2.0 * rng.random::<f32>(), 2.0 * rng.random::<f32>()], speed }
+                }
+            })
+            .collect();
+        let background = Background::new(width, height, &patches, rng);
+        let style = style.map_or("shapes", |style| &style.name).into();
+        Some(Self { background, patches, drafts, paths, query, phrase: query.phrase(rng), style })
+    }
+
+    /// The sentence that describes the visitor.
+    pub fn phrase(&self) -> &str {
+        &self.phrase
+    }
+
+    /// The picture at `seconds` from the start, and the truth about it. The visitor passes in front of the others.
+    pub fn frame(&self, seconds: f32) -> (Picture, Truth) {
+        let size = (self.background.width, self.background.height);
+        let corners: Vec<Corner> =
+            self.paths.iter().zip(&self.patches).map(|(path, patch)| path.corner(seconds, patch, size)).collect();
+        // Back to front: the first is drawn last.
+        let placed: Vec<(&Patch, Corner)> = self.patches.iter().zip(corners.iter().copied()).rev().collect();
+        let (picture, _) = paint::draw(&self.background, &placed);
+        (picture, self.truth(&corners, size))
+    }
+
+    fn truth(&self, corners: &[Corner], (width, height): (usize, usize)) -> Truth {
+        const MOSTLY: f64 = 0.6;
+        const HARDLY: f64 = 0.05;
+        let scale = ((width * height) as f32).sqrt();
+        let mut things = Vec::new();
+        let mut boxes = Vec::new();
+        for ((draft, patch), corner) in self.drafts.iter().zip(&self.patches).zip(corners) {
+            let rect = paint::rect(patch, *corner, width, height);
+            let seen = rect.width() * rect.height() / (patch.width * patch.height) as f64;
+            if seen < HARDLY {
+                continue;
+            }
+            if seen < MOSTLY && self.query.noun().matches(&draft.thing()) {
+                return Truth::Unclear;
+            }
+            things.push(Thing {
+                cx: (rect.x0 + rect.x1) as f32 / 2.0 / scale,
+                cy: (rect.y0 + rect.y1) as f32 / 2.0 / scale,
+                ..draft.thing()
+            });
+            boxes.push(rect);
+        }
+        match self.query.resolve(&things) {
+            Meaning::One(index) => Truth::Here(boxes[index]),
+            Meaning::None => Truth::Absent,
+            Meaning::Ambiguous => Truth::Unclear,
+        }
+    }
+}
+
+/// Frames of many films as a data set, for measuring on motion. Unclear frames are passed over.
+pub struct Films {
+    scenes: Scenes,
+    length: usize,
+}
+
+/// Frames taken of each film, and the time between them.
+const FRAMES: usize = 40;
+const STEP_SECONDS: f32 = 0.2;
+
+impl Films {
+    /// `length` frames of films of the kind that `scenes` describes.
+    pub fn new(scenes: Scenes, length: usize) -> Self {
+        Self { scenes, length }
+    }
+}
+
+impl DataSet for Films {
+    fn len(&self) -> usize {
+        self.length
+    }
+
+    fn example(&self, index: usize) -> Result<Example> {
+        let film = Film::new(&self.scenes, index / FRAMES);
+        Ok(film.example(index % FRAMES))
+    }
+
+    fn examples(&self, range: std::ops::Range<usize>) -> Result<Vec<Example>> {
+        let mut last: Option<(usize, Film)> = None;
+        let examples = range.map(|index| {
+            let number = index / FRAMES;
+            if last.as_ref().is_none_or(|(made, _)| *made != number) {
+                last = Some((number, Film::new(&self.scenes, number)));
+            }
+            last.as_ref().map(|(_, film)| film.example(index % FRAMES))
+        });
+        Ok(examples.flatten().collect())
+    }
+}
+
+impl Film {
+    /// Frame `number` of those that are measured, or the next one that is clear.
+    fn example(&self, number: usize) -> Example {
+        const NEXT: f32 = 0.05;
+        let mut seconds = number as f32 * STEP_SECONDS;
+        let (picture, target) = loop {
+            match self.frame(seconds) {
+                (picture, Truth::Here(rect)) => break (picture, Some(rect)),
+                (picture, Truth::Absent) => break (picture, None),
+                (_, Truth::Unclear) => seconds += NEXT,
+            }
+        };
+        Example {
+            picture: Arc::new(picture),
+            phrase: self.phrase.clone(),
+            target,
+            source: Arc::clone(&self.style),
+            kind: Arc::from(if target.is_some() { "in the picture" } else { "gone" }),
+            labels: None,
+        }
+    }
+}
