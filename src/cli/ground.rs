@@ -23,9 +23,9 @@ pub struct GroundArgs {
     /// Write the compiled query here.
     #[arg(long, value_name = "FILE", conflicts_with = "compiled_query")]
     pub save_query: Option<PathBuf>,
-    /// The model directory.
+    /// The model directory; without it, the small model that is built in.
     #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// Draw the box: a PNG file for one picture, an existing folder for several.
     #[arg(long, value_name = "FILE.png")]
     pub out: Option<PathBuf>,

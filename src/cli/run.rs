@@ -21,9 +21,9 @@ pub struct RunArgs {
     /// What to look for, in words.
     #[arg(long, value_name = "TEXT")]
     pub query: String,
-    /// The model directory.
+    /// The model directory; without it, the small model that is built in.
     #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` the video with box and caption.
     #[arg(long, value_name = "KIND:PATH", required = true)]

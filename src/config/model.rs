@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use qrnet::{Config, Grounder};
+use qrnet::{Config, Grounder, MemoryModel};
 
 use crate::error::{Error, Result};
 
@@ -55,12 +55,23 @@ pub fn device(name: &str) -> Result<Device> {
     }
 }
 
-/// Loads a model directory; `frames_only` leaves text tower and generators out.
+/// The model that is built in: trained on drawn scenes, see its card.
+const DEFAULT: MemoryModel = MemoryModel {
+    name: "the built-in model",
+    config: include_str!("../../models/spotter-tiny/config.json"),
+    weights: include_bytes!("../../models/spotter-tiny/model.safetensors"),
+    tokenizer: include_str!("../../models/spotter-tiny/tokenizer.json"),
+};
+
+/// Loads a model directory, or the built-in model; `frames_only` leaves text tower and generators out.
 ///
 /// # Errors
 /// The directory or the device is unusable.
-pub fn load_model(path: &Path, device_name: &str, frames_only: bool) -> Result<Grounder> {
+pub fn load_model(path: Option<&Path>, device_name: &str, frames_only: bool) -> Result<Grounder> {
     let device = device(device_name)?;
+    let Some(path) = path else {
+        return Ok(Grounder::from_memory(&DEFAULT, &device)?);
+    };
     let grounder = if frames_only { Grounder::load_for_frames(path, &device)? } else { Grounder::load(path, &device)? };
     if !grounder.trained() {
         tracing::warn!("the weights of {} are untrained: its boxes mean nothing", path.display());

@@ -13,8 +13,8 @@ pub struct RunSettings {
     pub address: Address,
     /// The sentence.
     pub query: String,
-    /// The model directory.
-    pub model: PathBuf,
+    /// The model directory; none for the built-in model.
+    pub model: Option<PathBuf>,
     /// Record files; `-` is stdout.
     pub json_lines: Vec<PathBuf>,
     /// Annotated videos.

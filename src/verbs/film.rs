@@ -16,6 +16,8 @@ use crate::source::Report;
 
 /// Frames a second.
 const RATE: u32 = 25;
+/// Longer side of a film, in pixels.
+const SIDE: usize = 512;
 
 /// Writes `film.mp4`, and `film.jsonl` with one line a frame: `box` in pixels, null where the object is not there,
 /// `clear` false where it is half in the picture. Says the sentence on the log.
@@ -24,7 +26,7 @@ const RATE: u32 = 25;
 /// The recipe draws no scenes, GStreamer lacks an element, or a file cannot be written.
 pub(super) fn write(setup: &Setup, out: &Path, seconds: f64, number: usize) -> Result<()> {
     gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
-    let scenes = setup.last_scenes()?;
+    let scenes = setup.last_scenes(SIDE)?;
     let film = Film::new(&scenes, number);
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let (video, labels) = (out.join("film.mp4"), out.join("film.jsonl"));

@@ -118,10 +118,12 @@ pub struct Optimiser {
 pub struct Rates {
     /// Steps of linear rise.
     pub warm_up: u64,
-    /// `constant`, `cosine` or `steps`.
+    /// `constant`, `hold`, `cosine` or `steps`.
     pub course: CourseName,
-    /// For `cosine`: what is left at the end.
+    /// For `hold` and `cosine`: what is left at the end.
     pub last: f64,
+    /// For `hold`: steps of the fall at the end.
+    pub fall: u64,
     /// For `steps`: steps between two falls.
     pub every: u64,
     /// For `steps`: what is left after one.
@@ -134,6 +136,8 @@ pub struct Rates {
 pub enum CourseName {
     /// [`Course::Constant`].
     Constant,
+    /// [`Course::Hold`].
+    Hold,
     /// [`Course::Cosine`].
     Cosine,
     /// [`Course::Steps`].
@@ -142,7 +146,7 @@ pub enum CourseName {
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { warm_up: 0, course: CourseName::Constant, last: 0.0, every: 1000, factor: 0.1 }
+        Self { warm_up: 0, course: CourseName::Constant, last: 0.0, fall: 1000, every: 1000, factor: 0.1 }
     }
 }
 
@@ -340,6 +344,7 @@ impl Recipe {
     pub fn schedule(&self) -> Schedule {
         let course = match self.schedule.course {
             CourseName::Constant => Course::Constant,
+            CourseName::Hold => Course::Hold { fall: self.schedule.fall, last: self.schedule.last },
             CourseName::Cosine => Course::Cosine { last: self.schedule.last },
             CourseName::Steps => Course::Steps { every: self.schedule.every, factor: self.schedule.factor },
         };

@@ -12,6 +12,14 @@ pub enum Course {
         /// What is left after one, 0..1.
         factor: f64,
     },
+    /// 1, then a straight line down to `last` over the final `fall` steps: where a run is made longer later, nothing
+    /// before its fall is lost.
+    Hold {
+        /// Steps of the fall.
+        fall: u64,
+        /// The factor at the end, 0..1.
+        last: f64,
+    },
     /// Half a cosine from 1 to `last` at the final step.
     Cosine {
         /// The factor at the end, 0..1.
@@ -37,6 +45,10 @@ impl Schedule {
         let course = match self.course {
             Course::Constant => 1.0,
             Course::Steps { every, factor } => factor.powf((step / every.max(1)) as f64),
+            Course::Hold { fall, last } => {
+                let left = self.total.saturating_sub(step).min(fall) as f64 / fall.max(1) as f64;
+                last + (1.0 - last) * left
+            }
             Course::Cosine { last } => {
                 let span = self.total.saturating_sub(self.warm_up).max(1);
                 let done = (step.saturating_sub(self.warm_up) as f64 / span as f64).min(1.0);
@@ -63,6 +75,10 @@ mod tests {
         close(cosine.factor(60), 0.55);
         close(cosine.factor(110), 0.1);
         close(cosine.factor(1000), 0.1);
+        let hold = Schedule { warm_up: 0, total: 100, course: Course::Hold { fall: 20, last: 0.5 } };
+        for (step, factor) in [(0, 1.0), (80, 1.0), (90, 0.75), (100, 0.5), (120, 0.5)] {
+            close(hold.factor(step), factor);
+        }
         let steps = Schedule { warm_up: 0, total: 180, course: Course::Steps { every: 60, factor: 0.1 } };
         for (step, factor) in [(0, 1.0), (59, 1.0), (60, 0.1), (119, 0.1), (120, 0.01)] {
             close(steps.factor(step), factor);

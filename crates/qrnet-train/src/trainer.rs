@@ -25,7 +25,7 @@ use crate::metrics::Summary;
 use crate::objective::{Losses, Objective, TERMS};
 use crate::optim::{AdamW, average};
 use crate::recipe::{EvalSet, Recipe};
-use crate::scenes::{self, Art, Scenes};
+use crate::scenes::{self, Art, SceneSettings, Scenes};
 
 /// What a run works on: recipe, sizes, words, data, folder.
 pub struct Setup {
@@ -131,14 +131,15 @@ impl Setup {
 }
 
 impl Setup {
-    /// Scenes as the last phase draws them.
+    /// Wide scenes as the last phase draws them, in pictures whose longer side has `side` pixels.
     ///
     /// # Errors
     /// It draws none.
-    pub fn last_scenes(&self) -> Result<Scenes> {
+    pub fn last_scenes(&self, side: usize) -> Result<Scenes> {
         let settings = self.recipe.phase.last().and_then(|phase| phase.scenes.clone());
         let settings = settings
             .ok_or_else(|| Error::Unsupported(format!("the last phase of {:?} draws no scenes", self.recipe.name)))?;
+        let settings = SceneSettings { side, square: 0.0, ..settings };
         Scenes::new(settings, Arc::clone(&self.art), self.recipe.seed, usize::MAX)
     }
 }

@@ -279,9 +279,17 @@ impl Config {
     /// The file cannot be read, is no JSON, lacks a key, or holds sizes that contradict each other.
     pub fn from_json_file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let config: Self = serde_json::from_str(&text)
-            .map_err(|e| Error::ConfigSyntax { file: path.display().to_string(), reason: e.to_string() })?;
-        config.validate(&path.display().to_string())?;
+        Self::from_json(&text, &path.display().to_string())
+    }
+
+    /// As [`Config::from_json_file`], from text; `file` is named in errors.
+    ///
+    /// # Errors
+    /// As [`Config::from_json_file`].
+    pub fn from_json(text: &str, file: &str) -> Result<Self> {
+        let config: Self = serde_json::from_str(text)
+            .map_err(|e| Error::ConfigSyntax { file: file.to_owned(), reason: e.to_string() })?;
+        config.validate(file)?;
         Ok(config)
     }
 

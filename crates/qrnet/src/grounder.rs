@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::config::{Canvas, Config};
 use crate::error::{Error, Result};
@@ -30,6 +30,19 @@ pub struct Grounder {
     frame: FrameModel,
     text: Option<TextSide>,
     head_plans: Mutex<Vec<(Vec<bool>, Arc<HeadPlan>)>>,
+}
+
+/// The files of a model directory, in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryModel {
+    /// What errors call it.
+    pub name: &'static str,
+    /// `config.json`.
+    pub config: &'static str,
+    /// `model.safetensors`.
+    pub weights: &'static [u8],
+    /// `tokenizer.json`.
+    pub tokenizer: &'static str,
 }
 
 struct TextSide {
@@ -79,6 +92,26 @@ impl Grounder {
         weights::check(&file, dir.config(), |spec| spec.part == Part::Frame)?;
         let frame = FrameModel::new(dir.config(), &weights::lazy_builder(file, device))?;
         Self::assemble(&dir, frame, None, device)
+    }
+
+    /// Loads a model that lies in memory, as a program carries it within itself.
+    ///
+    /// # Errors
+    /// A part is damaged, or contradicts the configuration.
+    pub fn from_memory(model: &MemoryModel, device: &Device) -> Result<Self> {
+        let origin = Path::new(model.name);
+        let config = Config::from_json(model.config, model.name)?;
+        let header: serde_json::Value = serde_json::from_str(model.config).map_err(|e| Error::file(origin, e))?;
+        let digest = header["digest"].as_str().ok_or_else(|| Error::file(origin, "holds no digest"))?.to_owned();
+        let tensors = candle_core::safetensors::load_buffer(model.weights, device)?
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?)))
+            .collect::<Result<Tensors>>()?;
+        let tokenizer =
+            QueryTokenizer::from_json(model.tokenizer, config.max_query_len, config.bert.vocab_size, origin)?;
+        let mut grounder = Self::from_tensors(&config, &tensors, tokenizer, digest, device)?;
+        grounder.trained = header["trained"].as_bool().unwrap_or(true);
+        Ok(grounder)
     }
 
     fn assemble(dir: &ModelDir, frame: FrameModel, text: Option<TextSide>, device: &Device) -> Result<Self> {

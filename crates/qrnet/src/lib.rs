@@ -42,7 +42,7 @@ pub use candle_core::Device;
 pub use config::{Canvas, Config};
 pub use error::{Error, Result};
 pub use fusion::Output;
-pub use grounder::{Grounder, Grounding};
+pub use grounder::{Grounder, Grounding, MemoryModel};
 pub use model::{FrameModel, QrNet, QueryModel, QueryTensors};
 pub use model_dir::{ModelDir, NewModel};
 pub use query::CompiledQuery;

@@ -50,7 +50,7 @@ type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// # Errors
 /// The model, the source, an output or the worker failed, or the user interrupted. What was written until then is whole.
 pub(super) fn run(settings: &RunSettings) -> Result<()> {
-    let mut grounder = load_model(&settings.model, &settings.device, false)?;
+    let mut grounder = load_model(settings.model.as_deref(), &settings.device, false)?;
     let threshold = threshold(settings.threshold, &grounder)?;
     let query = grounder.compile(&settings.query)?;
     grounder.drop_text();

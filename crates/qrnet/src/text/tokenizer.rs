@@ -58,6 +58,15 @@ impl QueryTokenizer {
         Self::new(tokenizer, max_len, vocab_size, path)
     }
 
+    /// Reads the text of a `tokenizer.json`; `origin` is named in errors.
+    ///
+    /// # Errors
+    /// As [`QueryTokenizer::from_file`].
+    pub fn from_json(text: &str, max_len: usize, vocab_size: usize, origin: &Path) -> Result<Self> {
+        let tokenizer = Tokenizer::from_bytes(text).map_err(|e| Error::file(origin, format!("is no tokenizer: {e}")))?;
+        Self::new(tokenizer, max_len, vocab_size, origin)
+    }
+
     /// A WordPiece tokenizer over single characters: reads any text in Latin letters, digits and punctuation without a
     /// fetched vocabulary. For models that start from nothing.
     ///
