@@ -11,7 +11,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use qrnet::plan::CanvasPlan;
 use qrnet::weights::{self, Report, Sources, Tensors};
-use qrnet::{Config, QrNet, init};
+use qrnet::{QrNet, init};
 
 use crate::batch::{Collator, Prepared};
 use crate::checkpoint::Checkpoint;
