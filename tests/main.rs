@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod convert;
+mod eval;
 mod ground;
 mod house;
 mod run;
 mod support;
+mod train;

@@ -15,21 +15,23 @@ const VARIANTS: [(&str, &str); 5] = [
     ("tiny", include_str!("../../configs/model/tiny.toml")),
 ];
 
-/// Sizes by file or by the name of a variant that ships with the program.
+/// Sizes by the name of a variant that ships with the program, or by file, relative to `base`; `asked` says in errors
+/// what named them.
 ///
 /// # Errors
 /// Neither such a file nor such a variant, or a file that holds no valid sizes.
-pub fn model_variant(name: &str) -> Result<Config> {
+pub fn model_variant(asked: &str, name: &str, base: &Path) -> Result<Config> {
     if let Some((_, text)) = VARIANTS.iter().find(|(variant, _)| *variant == name) {
         return Ok(Config::from_toml(text, name)?);
     }
-    if Path::new(name).exists() {
-        return Ok(Config::from_toml_file(Path::new(name))?);
+    let file = base.join(name);
+    if file.exists() {
+        return Ok(Config::from_toml_file(&file)?);
     }
     let names: Vec<&str> = VARIANTS.iter().map(|(variant, _)| *variant).collect();
     let hint =
         qrnet::strict::nearest(name, names.iter().copied()).map_or(String::new(), |n| format!("; did you mean {n}?"));
-    Err(Error::Usage(format!("--config {name}: is neither a file nor one of {}{hint}", names.join(", "))))
+    Err(Error::Usage(format!("{asked} {name}: is neither a file nor one of {}{hint}", names.join(", "))))
 }
 
 /// The device that `--device` names.

@@ -27,7 +27,8 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
 
 fn config(args: &ConvertArgs) -> Result<Config> {
     let name = args.config.as_deref();
-    model_variant(name.ok_or_else(|| Error::Usage("convert: --config is needed to know the model's sizes".into()))?)
+    let name = name.ok_or_else(|| Error::Usage("convert: --config is needed to know the model's sizes".into()))?;
+    model_variant("--config", name, Path::new(""))
 }
 
 /// A checkpoint becomes a model directory.

@@ -21,10 +21,11 @@ use crate::error::{Error, Result};
 /// The recipe or its data is unusable, the loss is no number, or the run was interrupted.
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let recipe = Recipe::from_file(&args.recipe)?;
-    let config = model_variant(&recipe.model)?;
+    let base = files::parent(&args.recipe);
+    let config = model_variant(&format!("{}: `model`", args.recipe.display()), &recipe.model, base)?;
     use_threads(args.threads)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
-    let setup = Setup::new(recipe, config, files::parent(&args.recipe))?;
+    let setup = Setup::new(recipe, config, base)?;
     if let Some(count) = args.preview {
         return preview::draw(&setup, &out, count);
     }
@@ -56,8 +57,17 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
             tracing::info!("{}: going on at step {}", out.display(), checkpoint.step);
         }
     }
-    std::fs::copy(&args.recipe, out.join("recipe.toml")).map_err(Error::io("write", &out))?;
+    keep_recipe(&args.recipe, &out.join("recipe.toml"))?;
     train(&mut trainer, args, &out)
+}
+
+/// Writes down what the run was told. The recipe may be the very copy that an earlier start left.
+fn keep_recipe(recipe: &Path, kept: &Path) -> Result<()> {
+    let text = std::fs::read(recipe).map_err(Error::io("read", recipe))?;
+    if std::fs::read(kept).ok().as_ref() == Some(&text) {
+        return Ok(());
+    }
+    std::fs::write(kept, text).map_err(Error::io("write", kept))
 }
 
 fn train(trainer: &mut Trainer, args: &TrainArgs, out: &Path) -> Result<()> {

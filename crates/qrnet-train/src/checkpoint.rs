@@ -1,8 +1,8 @@
 //! Checkpoints: everything that a run needs to go on as if it had never stopped, in one safetensors file.
 //!
 //! Weights (`model.`), averaged weights (`ema.`), the optimiser's moments (`mean.`, `square.`), and in the header the
-//! step and the best value so far. Random numbers and the order of data follow from seed and step, so they need no state
-//! of their own.
+//! step, the best value so far and the sums of the log's next line. Random numbers and the order of data follow from
+//! seed and step, so they need no state of their own. The same state gives the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,21 +11,31 @@ use candle_core::{Device, Tensor};
 use qrnet::weights::{self, TensorFile};
 
 use crate::error::{Error, Result};
+use crate::meter::Sums;
 
 /// A run's state between two steps.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
     /// Steps made.
     pub step: u64,
+    /// Steps that changed the weights: a step whose gradient is not finite is left out.
+    pub updates: u64,
     /// Tensors by prefixed name.
     pub tensors: BTreeMap<String, Tensor>,
     /// The best value of the watched set, and its step.
     pub best: Option<(f64, u64)>,
+    /// What the next line of the log has so far.
+    pub sums: Sums,
 }
 
+/// The header's one key. Its value is JSON of its own: safetensors writes several keys in an order that differs from
+/// run to run.
+const RUN: &str = "run";
 const STEP: &str = "step";
+const UPDATES: &str = "updates";
 const BEST: &str = "best";
 const BEST_STEP: &str = "best_step";
+const SUMS: &str = "sums";
 const PREFIX: &str = "checkpoint-";
 const SUFFIX: &str = ".safetensors";
 
@@ -63,11 +73,18 @@ impl Checkpoint {
     /// The file cannot be written, on a full disk for one; older checkpoints are untouched then.
     pub fn save(&self, folder: &Path, keep: usize) -> Result<PathBuf> {
         let path = folder.join(name(self.step));
-        let mut header = HashMap::from([(STEP.to_owned(), self.step.to_string())]);
+        // Numbers as text: Rust's own is read back to the bit, and takes what is not finite.
+        let mut state = BTreeMap::from([
+            (STEP, self.step.to_string()),
+            (UPDATES, self.updates.to_string()),
+            (SUMS, self.sums.to_string()),
+        ]);
         if let Some((best, step)) = self.best {
-            header.insert(BEST.to_owned(), best.to_string());
-            header.insert(BEST_STEP.to_owned(), step.to_string());
+            state.insert(BEST, best.to_string());
+            state.insert(BEST_STEP, step.to_string());
         }
+        let state = serde_json::to_string(&state).map_err(|e| Error::file(&path, e))?;
+        let header = HashMap::from([(RUN.to_owned(), state)]);
         let tensors: Vec<(String, Tensor)> = self.tensors.iter().map(|(n, t)| (n.clone(), t.clone())).collect();
         weights::save(&tensors, Some(header), &path)?;
         let all = list(folder)?;
@@ -83,16 +100,21 @@ impl Checkpoint {
     /// The file is no checkpoint, is cut off or damaged.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let file = TensorFile::open(path)?;
-        let header = file.metadata()?;
+        let mut header = file.metadata()?;
+        if let Some(state) = header.remove(RUN) {
+            header = serde_json::from_str(&state).map_err(|e| Error::file(path, format_args!("header: {e}")))?;
+        }
         let number = |key: &str| header.get(key).and_then(|text| text.parse::<f64>().ok());
-        let step = header
-            .get(STEP)
-            .and_then(|text| text.parse().ok())
+        let count = |key: &str| header.get(key).and_then(|text| text.parse::<u64>().ok());
+        let step = count(STEP)
             .ok_or_else(|| Error::file(path, "is no checkpoint of a training run: its header holds no `step`"))?;
+        // Older checkpoints have their keys in the header itself, and lack the next two.
+        let updates = count(UPDATES).unwrap_or(step);
+        let sums = header.get(SUMS).and_then(|text| Sums::parse(text)).unwrap_or_default();
         let best = number(BEST).zip(number(BEST_STEP)).map(|(best, step)| (best, step as u64));
         let tensors =
             file.names().into_iter().map(|n| Ok((n.clone(), file.load(&n, device)?))).collect::<Result<_>>()?;
-        Ok(Self { step, tensors, best })
+        Ok(Self { step, updates, tensors, best, sums })
     }
 
     /// The newest checkpoint in `folder`.

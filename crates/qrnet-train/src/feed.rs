@@ -66,8 +66,8 @@ struct Part {
     /// First position that no longer belongs to it.
     end: u64,
     data: Box<dyn DataSet>,
-    /// Lists are shuffled, scenes are not.
-    shuffled: bool,
+    /// Examples before they come again, in another order; none for scenes, which never do.
+    epoch: Option<u64>,
     /// The order of the epoch that is being read.
     order: Mutex<(u64, Arc<Vec<u32>>)>,
 }
@@ -92,10 +92,11 @@ impl Feed {
             .iter()
             .map(|phase| {
                 let data = open(phase.scenes.as_ref(), &phase.lists, (base, art), recipe.seed, total as usize)?;
+                let length = phase.examples.unwrap_or(usize::MAX).min(data.len()) as u64;
                 Ok(Part {
                     end: (phase.until * total as f64) as u64,
                     data,
-                    shuffled: phase.scenes.is_none(),
+                    epoch: (phase.scenes.is_none() || phase.examples.is_some()).then_some(length),
                     order: Mutex::new((u64::MAX, Arc::default())),
                 })
             })
@@ -108,11 +109,10 @@ impl Feed {
         let first = number * self.batch as u64;
         let part = self.parts.iter().find(|part| first < part.end).or(self.parts.last());
         let part = part.ok_or_else(|| Error::Unsupported("a recipe without phases".into()))?;
-        if !part.shuffled {
+        let Some(length) = part.epoch else {
             let first = first as usize;
             return part.data.examples(first..first + self.batch);
-        }
-        let length = part.data.len() as u64;
+        };
         (first..first + self.batch as u64)
             .map(|position| {
                 let order = self.order(part, position / length, length);

@@ -156,6 +156,10 @@ pub struct Phase {
     /// Share of the run after which it ends, 0..1; the last one ends with the run.
     #[serde(default = "whole")]
     pub until: f64,
+    /// Only so many first examples, again and again in an order that changes every epoch; without it, lists are taken
+    /// whole and scenes never come twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
     /// Drawn scenes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenes: Option<SceneSettings>,
@@ -252,7 +256,7 @@ impl Strict for Recipe {
             loss: Weights::default(),
             augment: Some(Augment::default()),
             art: path(),
-            phase: vec![Phase { until: 1.0, scenes: scenes(), lists: lists() }],
+            phase: vec![Phase { until: 1.0, examples: Some(1), scenes: scenes(), lists: lists() }],
             eval: vec![EvalSet { name: "test".into(), count: 1, watch: true, scenes: scenes(), lists: lists() }],
             every: Every::default(),
         }
@@ -306,6 +310,9 @@ impl Recipe {
         if self.phase.windows(2).any(|pair| pair[0].until >= pair[1].until) {
             let ends: Vec<f64> = self.phase.iter().map(|phase| phase.until).collect();
             return wrong("phase.until", &ends, "rising shares of the run");
+        }
+        if self.phase.iter().any(|phase| phase.examples == Some(0)) {
+            return wrong("phase.examples", &0, "at least 1, or none for all");
         }
         if self.every.log == 0 || self.every.checkpoint == 0 || self.every.eval == 0 || self.every.keep == 0 {
             return wrong("every", &self.every, "at least 1 each");

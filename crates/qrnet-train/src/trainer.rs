@@ -5,41 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use qrnet::plan::CanvasPlan;
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::weights::{self, Report, Sources, Tensors};
-use qrnet::{Config, QrNet, init};
+use qrnet::{QrNet, init};
 
 use crate::batch::{Collator, Prepared};
 use crate::checkpoint::Checkpoint;
 use crate::data::DataSet;
 use crate::error::{Error, Result};
 use crate::evaluate::{Plain, evaluate};
-use crate::feed::{self, Ahead, Feed};
+use crate::features::Features;
+use crate::feed::Ahead;
 use crate::log::{Kind, RunLog};
+use crate::meter::{Meter, Sums};
 use crate::metrics::Summary;
-use crate::objective::{Losses, Objective, TERMS};
+use crate::objective::{Losses, Objective};
 use crate::optim::{AdamW, average};
-use crate::recipe::{EvalSet, Recipe};
-use crate::scenes::{self, Art, SceneSettings, Scenes};
-
-/// What a run works on: recipe, sizes, words, data, folder.
-pub struct Setup {
-    /// The recipe.
-    pub recipe: Recipe,
-    /// Sizes of the model.
-    pub config: Config,
-    /// Words.
-    pub tokenizer: QueryTokenizer,
-    /// Art of the scenes.
-    pub art: Arc<Art>,
-    /// Folder that the recipe's paths are relative to.
-    pub base: PathBuf,
-}
+pub use crate::start::Setup;
+use crate::start::{Data, smooth_positions};
 
 /// How far a run is, for whoever watches.
 #[derive(Debug, Clone)]
@@ -84,6 +71,7 @@ pub struct Control<'a> {
 /// The state of a run.
 pub struct Trainer {
     setup: Setup,
+    data: Arc<Data>,
     device: Device,
     plan: CanvasPlan,
     vars: BTreeMap<String, Var>,
@@ -93,6 +81,9 @@ pub struct Trainer {
     averaged: Option<Averaged>,
     objective: Objective,
     optimiser: AdamW,
+    /// Of a frozen text tower.
+    features: Option<Features>,
+    meter: Meter,
     step: u64,
     best: Option<(f64, u64)>,
 }
@@ -102,54 +93,13 @@ struct Averaged {
     model: QrNet,
 }
 
-impl Setup {
-    /// Reads what `recipe` names: vocabulary and art.
-    ///
-    /// # Errors
-    /// Something is not where the recipe says.
-    pub fn new(recipe: Recipe, config: Config, base: &Path) -> Result<Self> {
-        let (length, size) = (config.max_query_len, config.bert.vocab_size);
-        let tokenizer = match recipe.tokenizer.as_str() {
-            "words" => QueryTokenizer::words(scenes::words(), length, size)?,
-            file => QueryTokenizer::from_file(&base.join(file), length, size)?,
-        };
-        let styles = recipe.styles();
-        let folder = recipe.art.as_ref().map_or_else(|| base.to_path_buf(), |art| base.join(art));
-        let art = Arc::new(Art::load(&folder, &styles)?);
-        Ok(Self { recipe, config, tokenizer, art, base: base.to_path_buf() })
-    }
-
-    /// The examples of an evaluation set.
-    ///
-    /// # Errors
-    /// A list is not where the recipe says.
-    pub fn eval_set(&self, set: &EvalSet) -> Result<Box<dyn DataSet>> {
-        // Seeds of their own: no picture of training is ever measured on.
-        let seed = self.recipe.seed ^ 0x5eed_0000 ^ set.name.bytes().fold(7, |h, b| h * 131 + u64::from(b));
-        feed::open(set.scenes.as_ref(), &set.lists, (&self.base, &self.art), seed, set.count)
-    }
-}
-
-impl Setup {
-    /// Wide scenes as the last phase draws them, in pictures whose longer side has `side` pixels.
-    ///
-    /// # Errors
-    /// It draws none.
-    pub fn last_scenes(&self, side: usize) -> Result<Scenes> {
-        let settings = self.recipe.phase.last().and_then(|phase| phase.scenes.clone());
-        let settings = settings
-            .ok_or_else(|| Error::Unsupported(format!("the last phase of {:?} draws no scenes", self.recipe.name)))?;
-        let settings = SceneSettings { side, square: 0.0, ..settings };
-        Scenes::new(settings, Arc::clone(&self.art), self.recipe.seed, usize::MAX)
-    }
-}
-
 impl Trainer {
-    /// Weights from the recipe's start.
+    /// Opens the data and takes weights from the recipe's start.
     ///
     /// # Errors
-    /// A file that the start names cannot be used, or the device cannot hold the model.
+    /// The data or a file that the start names cannot be used, or the device cannot hold the model.
     pub fn new(setup: Setup, device: &Device) -> Result<(Self, Report)> {
+        let data = Arc::new(Data::open(&setup)?);
         let (recipe, config) = (&setup.recipe, &setup.config);
         let from = |path: &Option<PathBuf>| path.as_ref().map(|path| setup.base.join(path));
         let start = &recipe.init;
@@ -175,15 +125,39 @@ impl Trainer {
         vars.extend(objective.heads().iter().map(|(name, var)| (name.clone(), var.clone())));
         let optimiser = AdamW::new(&vars, recipe.optimiser())?;
         let plan = CanvasPlan::new(config, config.canvas, device)?;
-        let device = device.clone();
-        let trainer =
-            Self { setup, device, plan, vars, tensors, model, averaged, objective, optimiser, step: 0, best: None };
+        let features = config.bert.frozen.then(Features::default);
+        let trainer = Self {
+            device: device.clone(),
+            setup,
+            data,
+            plan,
+            vars,
+            tensors,
+            model,
+            averaged,
+            objective,
+            optimiser,
+            features,
+            meter: Meter::new(Sums::default()),
+            step: 0,
+            best: None,
+        };
         Ok((trainer, report))
     }
 
     /// Steps made.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// Everything that is trained, by name; the training-only heads are called `auxiliary.…`.
+    pub fn variables(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    /// Phrases that went through a frozen text tower so far; none where the tower learns.
+    pub fn encoded(&self) -> Option<u64> {
+        self.features.as_ref().map(Features::encoded)
     }
 
     /// What the run works on.
@@ -199,7 +173,8 @@ impl Trainer {
             let vars = averaged.vars.iter();
             tensors.extend(vars.map(|(name, var)| (format!("ema.{name}"), var.as_tensor().clone())));
         }
-        Checkpoint { step: self.step, tensors, best: self.best }
+        let (updates, sums) = (self.optimiser.steps(), self.meter.sums);
+        Checkpoint { step: self.step, updates, tensors, best: self.best, sums }
     }
 
     /// Goes on from `checkpoint`.
@@ -226,7 +201,8 @@ impl Trainer {
         if let Some(averaged) = &self.averaged {
             take("ema.", &averaged.vars)?;
         }
-        self.optimiser.restore(&checkpoint.tensors, checkpoint.step)?;
+        self.optimiser.restore(&checkpoint.tensors, checkpoint.updates)?;
+        self.meter = Meter::new(checkpoint.sums);
         self.step = checkpoint.step;
         self.best = checkpoint.best;
         Ok(())
@@ -251,14 +227,8 @@ impl Trainer {
     pub fn run(&mut self, control: Control) -> Result<End> {
         let Control { out, interrupt, stop_after, threads, progress } = control;
         let recipe = self.setup.recipe.clone();
-        let feed = Feed::new(&recipe, &self.setup.base, &self.setup.art)?;
-        let watched: Vec<(&EvalSet, Box<dyn DataSet>)> = recipe
-            .eval
-            .iter()
-            .filter(|set| set.watch)
-            .map(|set| Ok((set, self.setup.eval_set(set)?)))
-            .collect::<Result<_>>()?;
-        let mut log = RunLog::open(out, Some(self.step))?;
+        let data = Arc::clone(&self.data);
+        let mut log = RunLog::open(out, Some(self.step + 1))?;
         let last = stop_after.map_or(recipe.steps, |count| recipe.steps.min(self.step + count));
         // The threads that prepare data borrow what they read; the loop below borrows the trainer.
         let plan = CanvasPlan::new(&self.setup.config, self.setup.config.canvas, &self.device)?;
@@ -266,8 +236,8 @@ impl Trainer {
         let accumulate = recipe.accumulate as u64;
         thread::scope(|scope| {
             let batches = self.step * accumulate..last * accumulate;
-            let mut ahead = Ahead::start(scope, &feed, (&plan, &tokenizer), batches, threads);
-            let mut meter = Meter::new();
+            let mut ahead = Ahead::start(scope, &data.feed, (&plan, &tokenizer), batches, threads);
+            self.meter = Meter::new(self.meter.sums);
             while self.step < last {
                 let mut store: Option<GradStore> = None;
                 for part in 0..accumulate {
@@ -282,12 +252,12 @@ impl Trainer {
                         None => grads,
                         Some(sum) => self.add(sum, &grads)?,
                     });
-                    meter.add(loss, &losses.terms, batch.len(), waited);
+                    self.meter.add(loss, &losses.terms, batch.len(), waited);
                 }
                 let factor = recipe.schedule().factor(self.step);
                 if let Some(grads) = store {
                     let stepped = self.optimiser.step(&grads, factor)?;
-                    meter.stepped(stepped.norm, stepped.applied);
+                    self.meter.stepped(stepped.norm, stepped.applied);
                 }
                 self.step += 1;
                 self.average(recipe.ema)?;
@@ -295,13 +265,14 @@ impl Trainer {
                 let (step, steps) = (self.step, recipe.steps);
                 let due = |every: u64| step % every == 0 || step == steps;
                 if due(recipe.every.log) {
-                    let (scalars, report) = meter.take(factor * recipe.optimiser.rate);
+                    let (scalars, report) = self.meter.take(factor * recipe.optimiser.rate);
                     log.scalars(step, samples, Kind::Train, &scalars)?;
                     progress(&Progress { step, steps, measured: None, ..report });
                 }
+                let pause = Instant::now();
                 if due(recipe.every.eval) {
-                    for (i, (set, data)) in watched.iter().enumerate() {
-                        let summary = self.measure(data.as_ref(), recipe.every.eval_examples)?;
+                    for (i, (set, examples)) in data.watched.iter().enumerate() {
+                        let summary = self.measure(examples.as_ref(), recipe.every.eval_examples)?;
                         let scalars: Vec<(String, f64)> = summary
                             .all
                             .scalars()
@@ -316,14 +287,15 @@ impl Trainer {
                             self.note_best(&summary, out)?;
                         }
                     }
-                    meter.restart();
                 }
                 let stopped = interrupt.load(Ordering::Relaxed) || step == last;
                 if due(recipe.every.checkpoint) || stopped {
                     self.checkpoint().save(out, recipe.every.keep)?;
-                    crate::log::curves(out)?;
-                    meter.restart();
+                    if !log.is_empty() {
+                        crate::log::curves(out)?;
+                    }
                 }
+                self.meter.pause(pause.elapsed());
                 if stopped && step < steps {
                     return Ok(End::Interrupted);
                 }
@@ -332,18 +304,23 @@ impl Trainer {
         })
     }
 
-    fn losses(&self, batch: &Prepared, part: u64) -> Result<Losses> {
+    /// Losses of one batch, as part `part` of the next step.
+    ///
+    /// # Errors
+    /// The batch does not fit the model, or the device fails.
+    pub fn losses(&mut self, batch: &Prepared, part: u64) -> Result<Losses> {
         let inputs = batch.inputs(&self.device)?;
         let rng = init::stream(self.setup.recipe.seed, &format!("pass.{}.{part}", self.step));
         let mut pass = self.objective.pass(rng);
-        let output = self.model.forward(
-            &inputs.image,
-            &inputs.image_ignore,
-            &inputs.ids,
-            &inputs.text_ignore,
-            &self.plan,
-            &mut pass,
-        )?;
+        let (query, frame) = (&self.model.query, &self.model.frame);
+        let query = match &mut self.features {
+            None => query.encode(&inputs.ids, &inputs.text_ignore, &mut pass)?,
+            Some(features) => {
+                let features = features.of(query, batch, &self.device)?;
+                query.encode_features(&features, &inputs.text_ignore, &mut pass)?
+            }
+        };
+        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, &self.plan, &mut pass)?;
         self.objective.loss(&self.model, &self.plan, batch, &output, pass)
     }
 
@@ -409,113 +386,4 @@ impl Trainer {
             Err(error) => error,
         }
     }
-}
-
-/// Sums since the last line of the log.
-struct Meter {
-    since: Instant,
-    losses: Vec<f64>,
-    terms: [(f64, u64); TERMS.len()],
-    norm: f64,
-    skipped: u64,
-    steps: u64,
-    examples: usize,
-    waited: Duration,
-}
-
-impl Meter {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            losses: Vec::new(),
-            terms: [(0.0, 0); TERMS.len()],
-            norm: 0.0,
-            skipped: 0,
-            steps: 0,
-            examples: 0,
-            waited: Duration::ZERO,
-        }
-    }
-
-    /// Time that went into something else than steps does not count.
-    fn restart(&mut self) {
-        *self = Self::new();
-    }
-
-    fn add(&mut self, loss: f64, terms: &[f64; TERMS.len()], examples: usize, waited: Duration) {
-        self.losses.push(loss);
-        for (sum, term) in self.terms.iter_mut().zip(terms).filter(|(_, term)| term.is_finite()) {
-            *sum = (sum.0 + term, sum.1 + 1);
-        }
-        self.examples += examples;
-        self.waited += waited;
-    }
-
-    fn stepped(&mut self, norm: f64, applied: bool) {
-        self.norm += norm;
-        self.steps += 1;
-        self.skipped += u64::from(!applied);
-    }
-
-    fn take(&mut self, rate: f64) -> (Vec<(&'static str, f64)>, Progress<'static>) {
-        const NAMES: [&str; TERMS.len()] = [
-            "loss_l1",
-            "loss_giou",
-            "loss_presence",
-            "loss_token_heat",
-            "loss_neck_heat",
-            "loss_token_box",
-            "loss_attention",
-            "loss_class",
-            "loss_colour",
-        ];
-        let seconds = self.since.elapsed().as_secs_f64();
-        let loss = self.losses.iter().sum::<f64>() / self.losses.len().max(1) as f64;
-        let steps = self.steps.max(1) as f64;
-        let mut scalars = vec![("loss", loss)];
-        scalars.extend(NAMES.into_iter().zip(self.terms).filter(|(_, t)| t.1 > 0).map(|(n, t)| (n, t.0 / t.1 as f64)));
-        scalars.push(("rate", rate));
-        scalars.push(("gradient_norm", self.norm / steps));
-        scalars.push(("skipped_steps", self.skipped as f64));
-        scalars.push(("step_seconds", (seconds - self.waited.as_secs_f64()) / steps));
-        scalars.push(("data_seconds", self.waited.as_secs_f64() / steps));
-        let report = Progress {
-            step: 0,
-            steps: 0,
-            loss,
-            rate: self.examples as f64 / seconds.max(1e-9),
-            waiting: self.waited.as_secs_f64() / seconds.max(1e-9),
-            measured: None,
-        };
-        self.restart();
-        (scalars, report)
-    }
-}
-
-/// Rows of visual tokens start as sines and cosines of the cell's centre: half of the width for x, half for y.
-fn smooth_positions(config: &Config, tensors: &mut Tensors, device: &Device) -> Result<()> {
-    const NAME: &str = "vl_pos_embed.weight";
-    let d = config.vl.hidden_dim;
-    let mut rows: Vec<Vec<f32>> = tensors[NAME].to_vec2()?;
-    let mut row = 1 + config.max_query_len;
-    let canvas = config.position_canvas();
-    for level in [config.stages() - 1, config.stages()] {
-        let grid = config.level_grid(canvas, level);
-        for cell in 0..grid.len() {
-            let x = ((cell % grid.w) as f32 + 0.5) / grid.w as f32;
-            let y = ((cell / grid.w) as f32 + 0.5) / grid.h as f32;
-            for (column, value) in rows[row].iter_mut().enumerate() {
-                let (place, column) = if column < d / 2 { (x, column) } else { (y, column - d / 2) };
-                let pairs = (d / 4).max(1) as f32;
-                // Wavelengths from four canvases down to an eighth of one.
-                let angle = std::f32::consts::FRAC_PI_2 * place * 32f32.powf((column / 2) as f32 / pairs);
-                *value = if column % 2 == 0 { angle.sin() } else { angle.cos() };
-            }
-            row += 1;
-        }
-    }
-    let flat: Vec<f32> = rows.into_iter().flatten().collect();
-    let shape = tensors[NAME].shape().clone();
-    tensors.insert(NAME.to_owned(), Tensor::from_vec(flat, shape, device)?);
-    Ok(())
 }

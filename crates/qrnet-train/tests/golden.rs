@@ -1,16 +1,20 @@
 //! Losses, metric and one optimiser step against numbers measured on the reference implementation.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, Var};
 use qrnet::config::{BertConfig, Canvas, Config, FusionConfig, NeckConfig, QdAttConfig, SwinConfig};
 use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
+use qrnet::text::tokenizer::QueryTokenizer;
+use qrnet::weights::TensorFile;
 use qrnet::{QrNet, weights};
 use qrnet_train::boxes::{CxCyWh, iou, right};
 use qrnet_train::loss::{box_loss, box_terms};
 use qrnet_train::optim::{AdamW, Group, Settings};
+use qrnet_train::recipe::Recipe;
+use qrnet_train::trainer::{Setup, Trainer};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../qrnet/tests/fixtures")).join(name)
@@ -116,6 +120,55 @@ fn one_optimiser_step_is_the_references() {
             let felt = gradient.as_ref().is_none_or(|g| g[i].abs() > 1e-5);
             assert!((a - b).abs() <= if felt { 0.02 * rate } else { 2.1 * rate }, "{name}[{i}]: {a}, reference {b}");
         }
+    }
+}
+
+#[test]
+fn a_recipe_starts_from_a_detector_and_a_text_encoder() {
+    let config = config();
+    let text = format!(
+        "name = \"start\"\nseed = 3\nmodel = \"tiny\"\ntokenizer = \"words\"\nsteps = 1\nbatch = 1\n\
+         [init]\nbackbone = {:?}\ntext = {:?}\n[optimiser]\nrate = 1e-4\nweight_decay = 1e-4\n\
+         [[phase]]\n[phase.scenes]\n",
+        path("tiny_detector.pth"),
+        path("tiny_bert")
+    );
+    let recipe = Recipe::from_toml(&text, "start.toml").expect("a recipe");
+    let words = QueryTokenizer::characters(config.max_query_len, config.bert.vocab_size).expect("words");
+    let setup = Setup::with_tokenizer(recipe, config.clone(), words, Path::new("")).expect("a setup");
+    let (trainer, report) = Trainer::new(setup, &Device::Cpu).expect("a trainer");
+
+    // What each file calls the tensors that the model has.
+    let sources = [
+        ("tiny_detector.pth", "visumodel.", &["backbone.", "neck.lateral_convs."][..]),
+        ("tiny_bert/model.safetensors", "textmodel.", &["bert.embeddings.", "bert.encoder."][..]),
+    ];
+    let (mut loaded, mut ignored, weights) = (Vec::new(), Vec::new(), trainer.weights());
+    for (file, prefix, kept) in sources {
+        let file = TensorFile::open(&path(file)).expect("opens");
+        for name in file.names() {
+            let ours = format!("{prefix}{name}");
+            let constant = name.ends_with("relative_position_index") || name.ends_with("position_ids");
+            if constant || !kept.iter().any(|start| name.starts_with(start)) {
+                ignored.push(name);
+                continue;
+            }
+            let stored = file.load(&name, &Device::Cpu).expect("read");
+            close(&ours, &flat(&weights[&ours]), &flat(&stored), 0.0);
+            loaded.push(ours);
+        }
+    }
+    loaded.sort();
+    assert_eq!(report.loaded, loaded);
+    let mut found: Vec<&String> = report.ignored.iter().map(|(name, _)| name).collect();
+    found.sort();
+    ignored.sort();
+    assert_eq!(found, ignored.iter().collect::<Vec<_>>());
+    let initial: Vec<&String> = weights.keys().filter(|name| loaded.binary_search(name).is_err()).collect();
+    assert_eq!(report.initial.iter().collect::<Vec<_>>(), initial);
+    let drawn = qrnet::init::parameters(&config, 3, &Device::Cpu).expect("drawn");
+    for name in initial {
+        close(name, &flat(&weights[name]), &flat(&drawn[name]), 0.0);
     }
 }
 

@@ -66,9 +66,7 @@ impl QueryModel {
     /// # Errors
     /// An id outside the vocabulary, or a device error.
     pub fn features(&self, ids: &Tensor, ignore: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let features = self.tower.forward(ids, ignore, pass)?;
-        pass.tap(|| "text_features".into(), &features);
-        Ok(features)
+        self.tower.forward(ids, ignore, pass)
     }
 
     /// What follows from features: projected tokens and gates. This half learns whatever the tower is.
@@ -79,6 +77,7 @@ impl QueryModel {
     /// # Errors
     /// Features of another width, or a device error.
     pub fn encode_features(&self, features: &Tensor, ignore: &Tensor, pass: &mut Pass) -> Result<QueryTensors> {
+        pass.tap(|| "text_features".into(), features);
         pass.tap(|| "text_pad_mask".into(), ignore);
         let tokens = self.projection.forward(features)?;
         pass.tap(|| "text_proj".into(), &tokens);

@@ -25,18 +25,11 @@ use sheet::{Sheets, Shown};
 /// # Errors
 /// The recipe, its data or the model is unusable, or an output cannot be written.
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
-    let recipe = Recipe::from_file(&args.recipe)?;
+    let mut recipe = Recipe::from_file(&args.recipe)?;
     use_threads(args.threads)?;
-    let dir = ModelDir::open(&args.model)?;
-    let mut setup = Setup::new(recipe, dir.config().clone(), files::parent(&args.recipe))?;
-    // A model is measured with its own words, whatever the recipe says of new ones.
-    setup.tokenizer = dir.load_tokenizer()?;
-    let sets: Vec<&EvalSet> = match &args.split {
-        None => setup.recipe.eval.iter().collect(),
-        Some(name) => setup.recipe.eval.iter().filter(|set| set.name == *name).collect(),
-    };
-    if sets.is_empty() {
-        let names: Vec<&str> = setup.recipe.eval.iter().map(|set| set.name.as_str()).collect();
+    let names: Vec<String> = recipe.eval.iter().map(|set| set.name.clone()).collect();
+    recipe.eval.retain(|set| args.split.as_ref().is_none_or(|name| set.name == *name));
+    if recipe.eval.is_empty() {
         let asked = args.split.as_deref().map_or_else(String::new, |name| format!("--split {name}: "));
         return Err(Error::Usage(format!(
             "{asked}{} has no such evaluation set; it has: {}",
@@ -44,10 +37,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             names.join(", ")
         )));
     }
+    // What is trained on need not be there; and a model is measured with its own words.
+    recipe.phase.clear();
+    let dir = ModelDir::open(&args.model)?;
+    let (config, tokenizer) = (dir.config().clone(), dir.load_tokenizer()?);
+    let setup = Setup::with_tokenizer(recipe, config, tokenizer, files::parent(&args.recipe))?;
     let device = device(&args.device)?;
     let model = Model::load(&dir, args.compiled, &device)?;
     let mut all = BTreeMap::new();
-    for set in sets {
+    for set in &setup.recipe.eval {
         let data = setup.eval_set(set)?;
         let summary = measure(&model, &setup, set, data.as_ref(), args)?;
         all.insert(set.name.clone(), summary);

@@ -92,6 +92,8 @@ impl Serialize for Written<'_> {
 pub(super) struct Writer {
     path: PathBuf,
     file: File,
+    /// Whether the file holds no line.
+    pub(super) empty: bool,
 }
 
 impl Writer {
@@ -117,13 +119,14 @@ impl Writer {
             files::publish(staged, path).map_err(Error::io("write", path))?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("write", path))?;
-        Ok(Self { path: path.to_path_buf(), file })
+        Ok(Self { path: path.to_path_buf(), file, empty: kept.is_empty() })
     }
 
     pub(super) fn append(&mut self, step: u64, samples: u64, kind: Kind, scalars: &[(&str, f64)]) -> Result<()> {
         let mut line = serde_json::to_vec(&Written { step, samples, kind, scalars })
             .map_err(|error| Error::file(&self.path, error))?;
         line.push(b'\n');
+        self.empty = false;
         self.file.write_all(&line).map_err(Error::io("write", &self.path))
     }
 }

@@ -39,6 +39,11 @@ impl RunLog {
         })
     }
 
+    /// Whether there is no line yet, and nothing to draw curves of.
+    pub fn is_empty(&self) -> bool {
+        self.lines.empty
+    }
+
     /// Appends one line, and one event with the tags `KIND/NAME`.
     ///
     /// `step` counts optimiser steps, `samples` examples seen so far; values are in any unit and may be non-finite

@@ -63,7 +63,8 @@ impl QueryTokenizer {
     /// # Errors
     /// As [`QueryTokenizer::from_file`].
     pub fn from_json(text: &str, max_len: usize, vocab_size: usize, origin: &Path) -> Result<Self> {
-        let tokenizer = Tokenizer::from_bytes(text).map_err(|e| Error::file(origin, format!("is no tokenizer: {e}")))?;
+        let tokenizer =
+            Tokenizer::from_bytes(text).map_err(|e| Error::file(origin, format!("is no tokenizer: {e}")))?;
         Self::new(tokenizer, max_len, vocab_size, origin)
     }
 

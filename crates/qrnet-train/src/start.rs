@@ -1,0 +1,121 @@
+//! What a run starts from: words, art and data that its recipe names, and weights beyond those of files and the seed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use qrnet::Config;
+use qrnet::text::tokenizer::QueryTokenizer;
+use qrnet::weights::Tensors;
+
+use crate::data::DataSet;
+use crate::error::{Error, Result};
+use crate::feed::{self, Feed};
+use crate::recipe::{EvalSet, Recipe};
+use crate::scenes::{self, Art, SceneSettings, Scenes};
+
+/// What a run works on: recipe, sizes, words, data, folder.
+pub struct Setup {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Sizes of the model.
+    pub config: Config,
+    /// Words.
+    pub tokenizer: QueryTokenizer,
+    /// Art of the scenes.
+    pub art: Arc<Art>,
+    /// Folder that the recipe's paths are relative to.
+    pub base: PathBuf,
+}
+
+impl Setup {
+    /// Reads what `recipe` names: vocabulary and art.
+    ///
+    /// # Errors
+    /// Something is not where the recipe says.
+    pub fn new(recipe: Recipe, config: Config, base: &Path) -> Result<Self> {
+        let (length, size) = (config.max_query_len, config.bert.vocab_size);
+        let tokenizer = match recipe.tokenizer.as_str() {
+            "words" => QueryTokenizer::words(scenes::words(), length, size)?,
+            file => QueryTokenizer::from_file(&base.join(file), length, size)?,
+        };
+        Self::with_tokenizer(recipe, config, tokenizer, base)
+    }
+
+    /// As [`Setup::new`], with words that the caller has: a finished model is measured with its own.
+    ///
+    /// # Errors
+    /// The art is not where the recipe says.
+    pub fn with_tokenizer(recipe: Recipe, config: Config, tokenizer: QueryTokenizer, base: &Path) -> Result<Self> {
+        let styles = recipe.styles();
+        let folder = recipe.art.as_ref().map_or_else(|| base.to_path_buf(), |art| base.join(art));
+        let art = Arc::new(Art::load(&folder, &styles)?);
+        Ok(Self { recipe, config, tokenizer, art, base: base.to_path_buf() })
+    }
+
+    /// Wide scenes as the last phase draws them, in pictures whose longer side has `side` pixels.
+    ///
+    /// # Errors
+    /// It draws none.
+    pub fn last_scenes(&self, side: usize) -> Result<Scenes> {
+        let settings = self.recipe.phase.last().and_then(|phase| phase.scenes.clone());
+        let settings = settings
+            .ok_or_else(|| Error::Unsupported(format!("the last phase of {:?} draws no scenes", self.recipe.name)))?;
+        let settings = SceneSettings { side, square: 0.0, ..settings };
+        Scenes::new(settings, Arc::clone(&self.art), self.recipe.seed, usize::MAX)
+    }
+
+    /// The examples of an evaluation set.
+    ///
+    /// # Errors
+    /// A list is not where the recipe says.
+    pub fn eval_set(&self, set: &EvalSet) -> Result<Box<dyn DataSet>> {
+        // Seeds of their own: no picture of training is ever measured on.
+        let seed = self.recipe.seed ^ 0x5eed_0000 ^ set.name.bytes().fold(7, |h, b| h * 131 + u64::from(b));
+        feed::open(set.scenes.as_ref(), &set.lists, (&self.base, &self.art), seed, set.count)
+    }
+}
+
+/// What a run reads.
+pub(crate) struct Data {
+    pub(crate) feed: Feed,
+    pub(crate) watched: Vec<(EvalSet, Box<dyn DataSet>)>,
+}
+
+impl Data {
+    pub(crate) fn open(setup: &Setup) -> Result<Self> {
+        let watched = setup.recipe.eval.iter().filter(|set| set.watch);
+        Ok(Self {
+            feed: Feed::new(&setup.recipe, &setup.base, &setup.art)?,
+            watched: watched.map(|set| Ok((set.clone(), setup.eval_set(set)?))).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Rows of visual tokens start as sines and cosines of the cell's centre: half of the width for x, half for y.
+pub(crate) fn smooth_positions(config: &Config, tensors: &mut Tensors, device: &Device) -> Result<()> {
+    const NAME: &str = "vl_pos_embed.weight";
+    let d = config.vl.hidden_dim;
+    let mut rows: Vec<Vec<f32>> = tensors[NAME].to_vec2()?;
+    let mut row = 1 + config.max_query_len;
+    let canvas = config.position_canvas();
+    for level in [config.stages() - 1, config.stages()] {
+        let grid = config.level_grid(canvas, level);
+        for cell in 0..grid.len() {
+            let x = ((cell % grid.w) as f32 + 0.5) / grid.w as f32;
+            let y = ((cell / grid.w) as f32 + 0.5) / grid.h as f32;
+            for (column, value) in rows[row].iter_mut().enumerate() {
+                let (place, column) = if column < d / 2 { (x, column) } else { (y, column - d / 2) };
+                let pairs = (d / 4).max(1) as f32;
+                // Wavelengths from four canvases down to an eighth of one.
+                let angle = std::f32::consts::FRAC_PI_2 * place * 32f32.powf((column / 2) as f32 / pairs);
+                *value = if column % 2 == 0 { angle.sin() } else { angle.cos() };
+            }
+            row += 1;
+        }
+    }
+    let flat: Vec<f32> = rows.into_iter().flatten().collect();
+    let shape = tensors[NAME].shape().clone();
+    tensors.insert(NAME.to_owned(), Tensor::from_vec(flat, shape, device)?);
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Training as a whole: it learns, stops and goes on, and fails as it should.
+
+mod faults;
+mod frozen;
+mod objective;
+mod overfit;
+mod recipes;
+mod resume;
+mod scenes;
+mod support;

@@ -1,0 +1,105 @@
+//! `spotter eval`: its accuracy against one counted by hand from the boxes that `spotter ground` gives.
+
+use crate::support::{Scratch, json_lines, model, model_with_presence, repository, spotter};
+
+/// The pictures and phrases of the REFER fixture, with the boxes that its `instances.json` gives: `(x, y, w, h)`.
+const TRUTH: [(&str, &str, [f64; 4]); 4] = [
+    ("one.png", "red box on the left", [8.73, 10.99, 20.51, 16.4]),
+    ("one.png", "man's box", [8.73, 10.99, 20.51, 16.4]),
+    ("two.png", "blue thing", [5.0, 6.5, 12.9, 30.2]),
+    ("two.png", "the whole", [0.0, 0.0, 40.0, 60.0]),
+];
+const SPLITS: [(&str, std::ops::Range<usize>); 3] = [("train", 0..2), ("testA", 2..3), ("val", 3..4)];
+
+/// Published boxes are read as whole pixels: corner and size cut off, as the reference does.
+fn overlap(found: &serde_json::Value, truth: [f64; 4]) -> f64 {
+    let side = |key: &str| found[key].as_f64().expect("a number");
+    let [x, y, w, h] = truth.map(f64::trunc);
+    let found = [side("x"), side("y"), side("x") + side("w"), side("y") + side("h")];
+    let width = (found[2].min(x + w) - found[0].max(x)).max(0.0);
+    let height = (found[3].min(y + h) - found[1].max(y)).max(0.0);
+    let area = (found[2] - found[0]) * (found[3] - found[1]);
+    width * height / (area + w * h - width * height)
+}
+
+fn fixtures() -> std::path::PathBuf {
+    repository().join("crates/qrnet-train/tests/fixtures")
+}
+
+/// A recipe whose sets are the splits of the fixture, and one of drawn shapes.
+fn recipe(scratch: &Scratch) -> String {
+    let folder = fixtures().display().to_string();
+    let mut text = String::from(
+        "name = \"eval\"\nseed = 1\nmodel = \"tiny\"\ntokenizer = \"words\"\nsteps = 1\nbatch = 1\n\
+         [optimiser]\nrate = 1e-3\nweight_decay = 0.0\n\
+         [[phase]]\n[phase.scenes]\nshapes = 0.0\nstyles = [\"nowhere\"]\n",
+    );
+    for (split, _) in SPLITS {
+        text += &format!(
+            "[[eval]]\nname = \"{split}\"\n[[eval.lists]]\nformat = \"refer\"\nname = \"fixture\"\n\
+             folder = \"{folder}/refer\"\npictures = \"{folder}/pictures\"\nrefs = \"unc\"\nsplit = \"{split}\"\n"
+        );
+    }
+    text += "[[eval]]\nname = \"drawn\"\ncount = 12\n[eval.scenes]\nside = 64\nsizes = [0.3, 0.5]\nobjects = [2, 3]\n";
+    scratch.write("eval.toml", text.as_bytes())
+}
+
+#[test]
+fn accuracy_is_what_grounding_each_picture_gives() {
+    let scratch = Scratch::new();
+    let (recipe, model) = (recipe(&scratch), model());
+    let overlaps: Vec<f64> = TRUTH
+        .iter()
+        .map(|(picture, phrase, truth)| {
+            let picture = fixtures().join("pictures").join(picture);
+            let picture = picture.to_str().expect("UTF-8");
+            let ran = spotter(&["ground", picture, "--query", phrase, "--model", &model]).expect_success();
+            overlap(&ran.lines()[0]["box"], *truth)
+        })
+        .collect();
+    // Any threshold is crossed by something, so that all four shares are put to the test.
+    println!("overlaps by hand: {overlaps:?}");
+    for compiled in [false, true] {
+        let json = scratch.file("out.json");
+        for (split, range) in SPLITS {
+            let mut args = vec!["eval", &recipe, "--model", &model, "--split", split, "--json", &json];
+            args.extend(compiled.then_some("--compiled"));
+            let ran = spotter(&args).expect_success();
+            let figures = &json_lines(&scratch.read("out.json").replace('\n', ""))[0][split]["all"];
+            let overlaps = &overlaps[range];
+            assert_eq!(figures["examples"], overlaps.len(), "{split}");
+            for (i, threshold) in [0.5, 0.3, 0.7, 0.9].into_iter().enumerate() {
+                let right = overlaps.iter().filter(|overlap| **overlap >= threshold).count();
+                let share = right as f64 / overlaps.len() as f64;
+                assert_eq!(figures["accuracy"][i]["share"]["value"], share, "{split} at {threshold}: {figures}");
+                let line = format!("Acc@{threshold:.1} {share:.4}");
+                assert!(ran.stdout.contains(&line), "{line} in {}", ran.stdout);
+            }
+            let mean = overlaps.iter().sum::<f64>() / overlaps.len() as f64;
+            let found = figures["mean_iou"]["value"].as_f64().expect("a mean");
+            assert!((found - mean).abs() < 1e-3, "{split}, compiled {compiled}: mean overlap {found}, by hand {mean}");
+        }
+    }
+}
+
+#[test]
+fn both_paths_give_the_same_tables_and_contact_sheets_show_them() {
+    let scratch = Scratch::new();
+    let (recipe, model) = (recipe(&scratch), model_with_presence());
+    let run = |extra: &[&str]| {
+        let mut args = vec!["eval", &recipe, "--model", &model, "--split", "drawn"];
+        args.extend(extra);
+        spotter(&args).expect_success().stdout
+    };
+    let plain = run(&[]);
+    assert!(plain.starts_with("drawn: 12 examples\nAcc@0.5 "), "{plain}");
+    assert_eq!(plain, run(&["--compiled"]).replace("12 examples, compiled", "12 examples"));
+    assert!(run(&["--count", "5"]).starts_with("drawn: 5 examples\n"));
+    let sheets = scratch.file("sheets");
+    run(&["--draw", &sheets]);
+    let drawn: Vec<_> = std::fs::read_dir(&sheets).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    assert!(!drawn.is_empty());
+    for sheet in drawn {
+        assert!(image::open(&sheet).expect("a picture").width() > 64, "{}", sheet.display());
+    }
+}
