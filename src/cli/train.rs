@@ -25,7 +25,7 @@ pub struct TrainArgs {
     #[arg(long)]
     pub resume: bool,
     /// Stop after this many steps, with a checkpoint, as Ctrl-C would.
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub stop_after: Option<u64>,
     /// Train nothing: draw this many training examples as PNG files into the run's folder.
     #[arg(long, value_name = "N", conflicts_with_all = ["resume", "stop_after"])]

@@ -27,7 +27,7 @@ const SIDE: usize = 512;
 pub(super) fn write(setup: &Setup, out: &Path, seconds: f64, number: usize) -> Result<()> {
     gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
     let scenes = setup.last_scenes(SIDE)?;
-    let film = Film::new(&scenes, number);
+    let film = Film::new(&scenes, number)?;
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let (video, labels) = (out.join("film.mp4"), out.join("film.jsonl"));
     let mut lines = Vec::new();

@@ -12,7 +12,7 @@ use crate::overlay::{Annotation, blend_rgb};
 /// Pictures smaller than this are drawn larger, so that captions can be read.
 const READABLE: usize = 384;
 
-/// Draws `count` examples, spread over the whole run, as the model will see them: `preview-0000.png` and so on.
+/// Draws `count` examples, spread over the whole run, before augmentation and letterbox: `preview-0000.png` and so on.
 ///
 /// # Errors
 /// An example cannot be read, or a picture cannot be written.

@@ -57,15 +57,21 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
             tracing::info!("{}: going on at step {}", out.display(), checkpoint.step);
         }
     }
-    keep_recipe(&args.recipe, &out.join("recipe.toml"))?;
+    keep_recipe(&args.recipe, &out.join("recipe.toml"), trainer.step())?;
     train(&mut trainer, args, &out)
 }
 
 /// Writes down what the run was told. The recipe may be the very copy that an earlier start left.
-fn keep_recipe(recipe: &Path, kept: &Path) -> Result<()> {
+fn keep_recipe(recipe: &Path, kept: &Path, step: u64) -> Result<()> {
     let text = std::fs::read(recipe).map_err(Error::io("read", recipe))?;
-    if std::fs::read(kept).ok().as_ref() == Some(&text) {
-        return Ok(());
+    match std::fs::read(kept) {
+        Ok(before) if before == text => return Ok(()),
+        Ok(_) => {
+            let older = kept.with_file_name(format!("recipe-until-{step:08}.toml"));
+            std::fs::rename(kept, &older).map_err(Error::io("write", &older))?;
+            tracing::warn!("the recipe has changed since the run was last started; the old one is {}", older.display());
+        }
+        Err(_) => {}
     }
     std::fs::write(kept, text).map_err(Error::io("write", kept))
 }
@@ -138,7 +144,7 @@ fn write_model(trainer: &Trainer, args: &TrainArgs, out: &Path) -> Result<ModelD
     let card = format!(
         "# {}\n\nTrained by `spotter train {}`.\n\n- {count} parameters, canvas {}\n- {} steps of {} examples\n",
         recipe.name,
-        args.recipe.display(),
+        args.recipe.file_name().unwrap_or_default().to_string_lossy(),
         setup.config.canvas,
         recipe.steps,
         recipe.step_examples(),

@@ -117,12 +117,19 @@ impl Checkpoint {
         Ok(Self { step, updates, tensors, best, sums })
     }
 
-    /// The newest checkpoint in `folder`.
+    /// The newest checkpoint in `folder` that is whole.
     ///
     /// # Errors
     /// As [`Checkpoint::load`].
     pub fn newest(folder: &Path, device: &Device) -> Result<Option<Self>> {
-        list(folder)?.last().map(|(_, path)| Self::load(path, device)).transpose()
+        let all = list(folder)?;
+        for (_, path) in all.iter().rev().take(all.len().saturating_sub(1)) {
+            match Self::load(path, device) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) => tracing::warn!("{error}; going back to the checkpoint before it"),
+            }
+        }
+        all.first().map(|(_, path)| Self::load(path, device)).transpose()
     }
 
     /// The tensors under `prefix`, without it.

@@ -46,6 +46,10 @@ impl Answers for Plain<'_> {
             &mut Pass::eval(),
         )?;
         let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
+        let features: f32 = output.reg.abs()?.sum_all()?.to_scalar()?;
+        if !features.is_finite() {
+            return Err(qrnet::Error::NotFinite.into());
+        }
         let logits: Option<Vec<f32>> = output.presence.map(|logits| logits.to_vec1()).transpose()?;
         Ok(boxes
             .iter()
@@ -63,13 +67,7 @@ impl Answers for Compiled<'_> {
         let queries = batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<qrnet::Result<Vec<_>>>()?;
         let pictures: Vec<&Letterboxed> = batch.pictures.iter().collect();
         let found = self.0.ground_each(&pictures, &queries.iter().collect::<Vec<_>>())?;
-        Ok(found
-            .iter()
-            .zip(&pictures)
-            .map(|(grounding, picture)| {
-                (picture.transform.to_target(&grounding.rect).map(|v| v as f32), grounding.presence)
-            })
-            .collect())
+        Ok(found.iter().map(|grounding| (grounding.raw, grounding.presence)).collect())
     }
 }
 

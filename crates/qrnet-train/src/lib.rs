@@ -21,7 +21,7 @@ pub mod recipe;
 mod scalar;
 pub mod scenes;
 pub mod schedule;
-mod start;
+pub mod start;
 pub mod trainer;
 
 pub use error::{Error, Result};

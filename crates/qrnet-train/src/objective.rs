@@ -92,6 +92,12 @@ impl Objective {
     /// # Errors
     /// The device cannot hold the heads.
     pub fn new(config: &Config, weights: Weights, seed: u64, device: &Device) -> Result<Self> {
+        if weights.presence > 0.0 && !config.presence {
+            return Err(crate::Error::Unsupported(format!(
+                "`loss.presence` is {}, but the model has no presence head (`presence = false`)",
+                weights.presence
+            )));
+        }
         let mut heads = BTreeMap::new();
         let mut linear = |name: &str, output: usize, input: usize, bias: Option<f32>| -> Result<()> {
             let mut rng = init::stream(seed, name);

@@ -1,4 +1,4 @@
-//! Learning rates over time: warm-up, then one of three courses.
+//! Learning rates over time: warm-up, then one of four courses.
 
 /// How the learning rate goes on after the warm-up, as a factor on each group's rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,8 +12,7 @@ pub enum Course {
         /// What is left after one, 0..1.
         factor: f64,
     },
-    /// 1, then a straight line down to `last` over the final `fall` steps: where a run is made longer later, nothing
-    /// before its fall is lost.
+    /// 1, then a straight line down to `last` over the final `fall` steps.
     Hold {
         /// Steps of the fall.
         fall: u64,
@@ -32,7 +31,7 @@ pub enum Course {
 pub struct Schedule {
     /// Steps over which the rate rises linearly from nothing.
     pub warm_up: u64,
-    /// Steps in all; only the cosine needs them.
+    /// Steps in all; `Hold` and `Cosine` need them.
     pub total: u64,
     /// What follows the warm-up.
     pub course: Course,

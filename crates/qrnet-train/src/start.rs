@@ -14,6 +14,22 @@ use crate::feed::{self, Feed};
 use crate::recipe::{EvalSet, Recipe};
 use crate::scenes::{self, Art, SceneSettings, Scenes};
 
+/// Targets are relative to the canvas: a model whose boxes are relative to another one is neither trained nor measured
+/// here.
+///
+/// # Errors
+/// The position table belongs to another canvas.
+pub fn own_positions(config: &Config) -> Result<()> {
+    if config.position_canvas() == config.canvas {
+        return Ok(());
+    }
+    Err(Error::Unsupported(format!(
+        "the model's `pos_canvas` is {}, expected its canvas, {}: train and measure on the canvas of the position table",
+        config.position_canvas(),
+        config.canvas
+    )))
+}
+
 /// What a run works on: recipe, sizes, words, data, folder.
 pub struct Setup {
     /// The recipe.
@@ -71,7 +87,9 @@ impl Setup {
     /// A list is not where the recipe says.
     pub fn eval_set(&self, set: &EvalSet) -> Result<Box<dyn DataSet>> {
         // Seeds of their own: no picture of training is ever measured on.
-        let seed = self.recipe.seed ^ 0x5eed_0000 ^ set.name.bytes().fold(7, |h, b| h * 131 + u64::from(b));
+        let seed = self.recipe.seed
+            ^ 0x5eed_0000
+            ^ set.name.bytes().fold(7, |h: u64, b| h.wrapping_mul(131).wrapping_add(u64::from(b)));
         feed::open(set.scenes.as_ref(), &set.lists, (&self.base, &self.art), seed, set.count)
     }
 }

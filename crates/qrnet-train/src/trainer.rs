@@ -26,7 +26,7 @@ use crate::metrics::Summary;
 use crate::objective::{Losses, Objective};
 use crate::optim::{AdamW, average};
 pub use crate::start::Setup;
-use crate::start::{Data, smooth_positions};
+use crate::start::{Data, own_positions, smooth_positions};
 
 /// How far a run is, for whoever watches.
 #[derive(Debug, Clone)]
@@ -99,8 +99,9 @@ impl Trainer {
     /// # Errors
     /// The data or a file that the start names cannot be used, or the device cannot hold the model.
     pub fn new(setup: Setup, device: &Device) -> Result<(Self, Report)> {
-        let data = Arc::new(Data::open(&setup)?);
         let (recipe, config) = (&setup.recipe, &setup.config);
+        own_positions(config)?;
+        let data = Arc::new(Data::open(&setup)?);
         let from = |path: &Option<PathBuf>| path.as_ref().map(|path| setup.base.join(path));
         let start = &recipe.init;
         let (backbone, text) = (from(&start.backbone), from(&start.text));
@@ -240,6 +241,7 @@ impl Trainer {
             self.meter = Meter::new(self.meter.sums);
             while self.step < last {
                 let mut store: Option<GradStore> = None;
+                let mut last_batch = None;
                 for part in 0..accumulate {
                     let (batch, waited) = ahead.next()?;
                     let losses = self.losses(&batch, part)?;
@@ -248,15 +250,21 @@ impl Trainer {
                         return Err(self.not_finite(out, &batch, loss));
                     }
                     let grads = (losses.total / accumulate as f64)?.backward()?;
+
                     store = Some(match store.take() {
                         None => grads,
                         Some(sum) => self.add(sum, &grads)?,
                     });
                     self.meter.add(loss, &losses.terms, batch.len(), waited);
+                    last_batch = Some(batch);
                 }
                 let factor = recipe.schedule().factor(self.step);
                 if let Some(grads) = store {
                     let stepped = self.optimiser.step(&grads, factor)?;
+                    if let (false, Some(batch)) = (stepped.applied, &last_batch) {
+                        // The loss may hide it: a ReLU turns a NaN into a number.
+                        return Err(self.not_finite(out, batch, stepped.norm));
+                    }
                     self.meter.stepped(stepped.norm, stepped.applied);
                 }
                 self.step += 1;
@@ -300,7 +308,7 @@ impl Trainer {
                     return Ok(End::Interrupted);
                 }
             }
-            Ok(End::Finished)
+            Ok(if self.step < recipe.steps { End::Interrupted } else { End::Finished })
         })
     }
 

@@ -13,6 +13,8 @@ pub fn publish(staged: tempfile::NamedTempFile, path: &Path) -> std::io::Result<
         // Temporary files are private; results are not.
         std::fs::set_permissions(staged.path(), std::fs::Permissions::from_mode(0o644))?;
     }
+    // A name must not appear before its content: a power cut would leave an empty file under it.
+    staged.as_file().sync_all()?;
     staged.persist(path).map_err(|e| e.error)?;
     Ok(())
 }

@@ -4,6 +4,7 @@ mod sheet;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use qrnet::plan::CanvasPlan;
@@ -14,6 +15,7 @@ use qrnet_train::data::{DataSet, Example};
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
 use qrnet_train::metrics::Summary;
 use qrnet_train::recipe::{EvalSet, Recipe};
+use qrnet_train::start::own_positions;
 use qrnet_train::trainer::Setup;
 
 use super::use_threads;
@@ -44,17 +46,37 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let setup = Setup::with_tokenizer(recipe, config, tokenizer, files::parent(&args.recipe))?;
     let device = device(&args.device)?;
     let model = Model::load(&dir, args.compiled, &device)?;
+    // What cannot be written is said before hours of measuring.
+    let json = args.json.as_deref().map(|path| JsonFile::new(path)).transpose()?;
+    if let Some(folder) = &args.draw {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
     let mut all = BTreeMap::new();
     for set in &setup.recipe.eval {
         let data = setup.eval_set(set)?;
         let summary = measure(&model, &setup, set, data.as_ref(), args)?;
         all.insert(set.name.clone(), summary);
     }
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&all).map_err(|e| Error::io("write", path)(e.into()))?;
-        std::fs::write(path, text + "\n").map_err(Error::io("write", path))?;
+    json.map_or(Ok(()), |json| json.write(&all))
+}
+
+/// A file that appears when it is whole.
+struct JsonFile {
+    path: PathBuf,
+    staged: tempfile::NamedTempFile,
+}
+
+impl JsonFile {
+    fn new(path: &Path) -> Result<Self> {
+        let staged = tempfile::NamedTempFile::new_in(files::parent(path)).map_err(Error::io("create", path))?;
+        Ok(Self { path: path.to_path_buf(), staged })
     }
-    Ok(())
+
+    fn write(mut self, all: &BTreeMap<String, Summary>) -> Result<()> {
+        let fail = |e: std::io::Error| Error::io("write", &self.path)(e);
+        serde_json::to_writer_pretty(&mut self.staged, all).map_err(|e| fail(e.into()))?;
+        files::publish(self.staged, &self.path).map_err(Error::io("write", &self.path))
+    }
 }
 
 /// A model on one of its two paths.
@@ -66,6 +88,7 @@ enum Model {
 impl Model {
     fn load(dir: &ModelDir, compiled: bool, device: &Device) -> Result<Self> {
         let config = dir.config();
+        own_positions(config)?;
         let plan = CanvasPlan::new(config, config.canvas, device).map_err(qrnet::Error::from)?;
         if compiled {
             return Ok(Self::Compiled { grounder: Grounder::load(dir.path(), device)?, plan });

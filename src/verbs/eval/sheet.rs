@@ -119,7 +119,11 @@ fn outline(rgb: &mut [u8], (width, height): (usize, usize), rect: &Rect) {
     let clamp = |v: f64, limit: usize| (v.max(0.0) as usize).min(limit.saturating_sub(2));
     let (x0, x1) = (clamp(rect.x0, width), clamp(rect.x1, width));
     let (y0, y1) = (clamp(rect.y0, height), clamp(rect.y1, height));
-    let mut paint = |x: usize, y: usize| rgb[3 * (y * width + x)..][..3].copy_from_slice(&[40, 220, 90]);
+    let mut paint = |x: usize, y: usize| {
+        if x < width && y < height {
+            rgb[3 * (y * width + x)..][..3].copy_from_slice(&[40, 220, 90]);
+        }
+    };
     for d in 0..2 {
         (x0..x1 + 2).for_each(|x| [y0 + d, y1 + d].into_iter().for_each(|y| paint(x, y)));
         (y0..y1 + 2).for_each(|y| [x0 + d, x1 + d].into_iter().for_each(|x| paint(x, y)));

@@ -105,7 +105,8 @@ impl Cast {
     fn fill(&self, drafts: &mut Vec<Draft>, count: usize, nouns: &[Noun], rng: &mut ChaCha8Rng) {
         while drafts.len() < count {
             let draft = self.any(rng);
-            if !nouns.iter().any(|noun| noun.matches(&draft.thing())) {
+            let thing = draft.thing();
+            if !nouns.iter().any(|noun| noun.matches(&thing) || noun.doubtful(&thing)) {
                 drafts.push(draft);
             }
         }

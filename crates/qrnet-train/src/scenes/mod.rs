@@ -93,6 +93,12 @@ impl Art {
     }
 }
 
+/// What scenes without art are called in reports.
+const PLAIN: &str = "shapes";
+
+/// Attempts at one scene before its settings are blamed.
+const ATTEMPTS: usize = 5000;
+
 /// Scenes of one kind, counted from 0 under a seed.
 pub struct Scenes {
     settings: SceneSettings,
@@ -111,7 +117,7 @@ pub struct Scene {
     pub boxes: Vec<qrnet::preprocess::Rect>,
     /// Phrase, kind of expression, and the object meant.
     pub queries: Vec<(String, &'static str, Option<usize>)>,
-    /// Art style, or `shapes`.
+    /// Art style, or `shapes`. An example whose object is a plain shape counts as `shapes` in any scene.
     pub style: Arc<str>,
 }
 
@@ -128,15 +134,21 @@ impl Scenes {
     }
 
     /// Scene `index`.
-    pub fn scene(&self, index: usize) -> Scene {
+    ///
+    /// # Errors
+    /// The settings leave no room: too many objects, or too large ones.
+    pub fn scene(&self, index: usize) -> Result<Scene> {
         let mut rng = init::stream(self.seed, &format!("scene.{index}"));
         let rng = &mut rng;
         let (width, height) = self.frame(rng);
-        loop {
-            if let Some(scene) = self.attempt(width, height, rng) {
-                return scene;
-            }
-        }
+        (0..ATTEMPTS).find_map(|_| self.attempt(width, height, rng)).ok_or_else(|| self.crowded())
+    }
+
+    fn crowded(&self) -> crate::Error {
+        let SceneSettings { objects, sizes, .. } = &self.settings;
+        crate::Error::Unsupported(format!(
+            "{ATTEMPTS} attempts at a scene found no room: `objects` {objects:?} of `sizes` {sizes:?}, expected fewer or smaller ones"
+        ))
     }
 
     fn frame(&self, rng: &mut ChaCha8Rng) -> (usize, usize) {
@@ -193,7 +205,7 @@ impl Scenes {
             labels: Arc::new(Labels { instance, objects }),
             boxes,
             queries,
-            style: style.map_or("shapes", |style| &style.name).into(),
+            style: style.map_or(PLAIN, |style| &style.name).into(),
         })
     }
 
@@ -291,21 +303,23 @@ impl DataSet for Scenes {
 
     fn example(&self, index: usize) -> Result<Example> {
         let queries = self.settings.queries.max(1);
-        let scene = self.scene(index / queries);
-        Ok(scene.example(index % queries))
+        Ok(self.scene(index / queries)?.example(index % queries))
     }
 
     fn examples(&self, range: std::ops::Range<usize>) -> Result<Vec<Example>> {
         let queries = self.settings.queries.max(1);
         let mut last: Option<(usize, Scene)> = None;
-        let examples = range.map(|index| {
-            let (scene, query) = (index / queries, index % queries);
-            if last.as_ref().is_none_or(|(drawn, _)| *drawn != scene) {
-                last = Some((scene, self.scene(scene)));
-            }
-            last.as_ref().map(|(_, scene)| scene.example(query))
-        });
-        Ok(examples.flatten().collect())
+        let mut examples = Vec::with_capacity(range.len());
+        for index in range {
+            let (number, query) = (index / queries, index % queries);
+            let scene = match last.take() {
+                Some((drawn, scene)) if drawn == number => scene,
+                _ => self.scene(number)?,
+            };
+            examples.push(scene.example(query));
+            last = Some((number, scene));
+        }
+        Ok(examples)
     }
 }
 
@@ -317,7 +331,10 @@ impl Scene {
             picture: Arc::clone(&self.picture),
             phrase: phrase.clone(),
             target: target.map(|index| self.boxes[index]),
-            source: Arc::clone(&self.style),
+            source: match target {
+                Some(index) if self.labels.objects[*index].colour > 0 => Arc::from(PLAIN),
+                _ => Arc::clone(&self.style),
+            },
             kind: Arc::from(*kind),
             labels: Some(Arc::clone(&self.labels)),
         }

@@ -67,13 +67,12 @@ impl Path {
 
 impl Film {
     /// Film `index` of the kind that `scenes` describes; its query is a name or a colour and a name.
-    pub fn new(scenes: &Scenes, index: usize) -> Self {
+    ///
+    /// # Errors
+    /// As [`Scenes::scene`].
+    pub fn new(scenes: &Scenes, index: usize) -> Result<Self> {
         let mut rng = init::stream(scenes.seed, &format!("film.{index}"));
-        loop {
-            if let Some(film) = Self::attempt(scenes, &mut rng) {
-                return film;
-            }
-        }
+        (0..super::ATTEMPTS).find_map(|_| Self::attempt(scenes, &mut rng)).ok_or_else(|| scenes.crowded())
     }
 
     fn attempt(scenes: &Scenes, rng: &mut ChaCha8Rng) -> Option<Self> {
@@ -83,7 +82,11 @@ impl Film {
         let cast = scenes.cast(style);
         let count = rng.random_range(scenes.settings.objects[0]..=scenes.settings.objects[1]);
         let compose::Plan { drafts, query, .. } = cast.plan(count, false, rng);
-        if !matches!(query, Query::Plain(_)) {
+        let only_the_visitor = drafts.iter().enumerate().all(|(i, draft)| {
+            let (noun, thing) = (query.noun(), draft.thing());
+            noun.matches(&thing) == (i == 0) && !noun.doubtful(&thing)
+        });
+        if !(matches!(query, Query::Plain(_)) && only_the_visitor) {
             return None;
         }
         let patches: Vec<Patch> =
@@ -108,7 +111,7 @@ impl Film {
             })
             .collect();
         let background = Background::new(width, height, &patches, rng);
-        let style = style.map_or("shapes", |style| &style.name).into();
+        let style = style.filter(|_| drafts[0].colour == 0).map_or(super::PLAIN, |style| &style.name).into();
         Some(Self { background, patches, drafts, paths, query, phrase: query.phrase(rng), style })
     }
 
@@ -181,20 +184,22 @@ impl DataSet for Films {
     }
 
     fn example(&self, index: usize) -> Result<Example> {
-        let film = Film::new(&self.scenes, index / FRAMES);
-        Ok(film.example(index % FRAMES))
+        Ok(Film::new(&self.scenes, index / FRAMES)?.example(index % FRAMES))
     }
 
     fn examples(&self, range: std::ops::Range<usize>) -> Result<Vec<Example>> {
         let mut last: Option<(usize, Film)> = None;
-        let examples = range.map(|index| {
+        let mut examples = Vec::with_capacity(range.len());
+        for index in range {
             let number = index / FRAMES;
-            if last.as_ref().is_none_or(|(made, _)| *made != number) {
-                last = Some((number, Film::new(&self.scenes, number)));
-            }
-            last.as_ref().map(|(_, film)| film.example(index % FRAMES))
-        });
-        Ok(examples.flatten().collect())
+            let film = match last.take() {
+                Some((made, film)) if made == number => film,
+                _ => Film::new(&self.scenes, number)?,
+            };
+            examples.push(film.example(index % FRAMES));
+            last = Some((number, film));
+        }
+        Ok(examples)
     }
 }
 

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::names::{COLOURS, EMOJI, NONSENSE, SHAPES, colour_name};
+use super::names::{COLOURS, EMOJI, NONSENSE, SHAPES, class_name, colour_name};
 
 /// What a query needs to know of an object. Lengths are shares of the picture's scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,7 +86,35 @@ impl Noun {
     }
 }
 
+/// Names that take in others: whoever asks for a bird may mean the owl.
+const UMBRELLAS: [(&str, &[&str]); 2] = [("bird", &["duck", "owl", "penguin"]), ("bear", &["panda", "koala"])];
+
+impl Noun {
+    /// Whether somebody might say this of `thing`, though it is not what is meant: a colour, of an emoji that has some of
+    /// it; a bird, of an owl. A query with such a thing in sight is no fair question.
+    pub(super) fn doubtful(self, thing: &Thing) -> bool {
+        match self {
+            Self::Colour(_) => thing.colour == 0,
+            Self::Class(class) => {
+                let own = class_name(class);
+                let other = class_name(thing.class);
+                UMBRELLAS.iter().any(|(umbrella, under)| own == *umbrella && under.contains(&other))
+            }
+            Self::Coloured(..) | Self::Unknown(_) => false,
+        }
+    }
+}
+
 impl Query {
+    /// Its nouns: the subject, and what it is compared with.
+    fn nouns(self) -> impl Iterator<Item = Noun> {
+        let anchor = match self {
+            Self::Relation(_, _, anchor) => Some(anchor),
+            _ => None,
+        };
+        std::iter::once(self.noun()).chain(anchor)
+    }
+
     pub(super) fn noun(self) -> Noun {
         match self {
             Self::Plain(noun)
@@ -111,6 +139,9 @@ impl Query {
 
     /// Which of `things` is meant.
     pub(super) fn resolve(self, things: &[Thing]) -> Meaning {
+        if self.nouns().any(|noun| things.iter().any(|thing| noun.doubtful(thing))) {
+            return Meaning::Ambiguous;
+        }
         let mut matching: Vec<usize> = (0..things.len()).filter(|&i| self.noun().matches(&things[i])).collect();
         if matching.is_empty() {
             return Meaning::None;
