@@ -57,8 +57,6 @@ fn accuracy_is_what_grounding_each_picture_gives() {
             overlap(&ran.lines()[0]["box"], *truth)
         })
         .collect();
-    // Any threshold is crossed by something, so that all four shares are put to the test.
-    println!("overlaps by hand: {overlaps:?}");
     for compiled in [false, true] {
         let json = scratch.file("out.json");
         for (split, range) in SPLITS {
@@ -78,6 +76,41 @@ fn accuracy_is_what_grounding_each_picture_gives() {
             let mean = overlaps.iter().sum::<f64>() / overlaps.len() as f64;
             let found = figures["mean_iou"]["value"].as_f64().expect("a mean");
             assert!((found - mean).abs() < 1e-3, "{split}, compiled {compiled}: mean overlap {found}, by hand {mean}");
+        }
+    }
+}
+
+/// Four boxes whose overlap with `found` is known: moved aside by `s`, a box of width `w` overlaps `(w - s) / (w + s)`;
+/// one of half its sides, inside it, a quarter.
+fn around(found: &serde_json::Value) -> [(f64, [f64; 4]); 4] {
+    let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| found[key].as_f64().expect("a number"));
+    let aside = |overlap: f64| (overlap, [x + w * (1.0 - overlap) / (1.0 + overlap), y, w, h]);
+    [aside(0.95), aside(0.6), aside(0.4), (0.25, [x + 0.25 * w, y + 0.25 * h, 0.5 * w, 0.5 * h])]
+}
+
+#[test]
+fn shares_are_those_of_boxes_with_known_overlaps() {
+    let scratch = Scratch::new();
+    let (recipe, model) = (recipe(&scratch), model());
+    let picture = fixtures().join("pictures/one.png");
+    let picture = picture.to_str().expect("UTF-8");
+    let ran = spotter(&["ground", picture, "--query", "red box", "--model", &model]).expect_success();
+    let mut lines = format!("{{\"image\": {picture:?}, \"phrase\": \"red box\", \"box\": null}}\n");
+    for (_, [x, y, w, h]) in around(&ran.lines()[0]["box"]) {
+        let target = serde_json::json!({ "x": x, "y": y, "w": w, "h": h });
+        lines += &format!("{{\"image\": {picture:?}, \"phrase\": \"red box\", \"box\": {target}}}\n");
+    }
+    scratch.write("known.jsonl", lines.as_bytes());
+    let text = scratch.read("eval.toml")
+        + "[[eval]]\nname = \"known\"\n[[eval.lists]]\nformat = \"jsonl\"\nfile = \"known.jsonl\"\n";
+    scratch.write("eval.toml", text.as_bytes());
+    for extra in [&[][..], &["--compiled"]] {
+        let mut args = vec!["eval", &recipe, "--model", &model, "--split", "known"];
+        args.extend(extra);
+        let stdout = spotter(&args).expect_success().stdout;
+        assert!(stdout.starts_with("known: 5 examples"), "{stdout}");
+        for line in ["Acc@0.5 0.5000 ± 0.2500", "Acc@0.3 0.7500", "Acc@0.7 0.2500", "Acc@0.9 0.2500"] {
+            assert!(stdout.contains(line), "{line} in {stdout}");
         }
     }
 }
