@@ -260,17 +260,14 @@ fn bad_recipes() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_named_and_the_older_one_still_does() {
+fn a_damaged_checkpoint_is_named_and_the_older_one_is_used() {
     let (_scratch, recipe, out) = prepared(8);
     spotter(&["train", &recipe, "--out", &out, "--stop-after", "2"]);
     spotter(&["train", &recipe, "--out", &out, "--resume", "--stop-after", "2"]);
     let newest = format!("{out}/checkpoint-00000004.safetensors");
     let bytes = std::fs::read(&newest).expect("read");
     std::fs::write(&newest, &bytes[..bytes.len() / 2]).expect("written");
-    let ran = spotter(&["train", &recipe, "--out", &out, "--resume"]);
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("checkpoint-00000004.safetensors: is neither whole safetensors"), "{}", ran.stderr);
-    std::fs::remove_file(&newest).expect("removed");
     let ran = spotter(&["train", &recipe, "--out", &out, "--resume"]).expect_success();
+    assert!(ran.stderr.contains("checkpoint-00000004.safetensors: is neither whole safetensors"), "{}", ran.stderr);
     assert!(ran.stderr.contains("going on at step 2"), "{}", ran.stderr);
 }

@@ -199,7 +199,7 @@ impl Ahead {
     ///
     /// # Errors
     /// An example cannot be read, or all batches were taken.
-    pub fn next(&mut self) -> Result<(Prepared, Duration)> {
+    pub fn take(&mut self) -> Result<(Prepared, Duration)> {
         let start = Instant::now();
         let channel = &self.channels[(self.next % self.channels.len() as u64) as usize];
         let batch = channel.recv().map_err(|_| Error::Unsupported("the thread that prepares data ended".into()))??;

@@ -25,7 +25,7 @@ use crate::scenes;
 pub struct Weights {
     /// L1 distance of the box.
     pub l1: f64,
-    /// 1 − GIoU of the box.
+    /// 1 − `GIoU` of the box.
     pub giou: f64,
     /// Binary cross-entropy of the presence logit.
     pub presence: f64,
@@ -192,15 +192,15 @@ impl Objective {
         let last = plan.level_count() - 1;
         let tokens = output.visual_tokens.as_ref();
         if let Some(tokens) = tokens.filter(|_| w.token_heat > 0.0 || w.token_box > 0.0) {
-            let coverage = self.token_coverage(plan, batch, last);
+            let coverage = Self::token_coverage(plan, batch, last);
             if w.token_heat > 0.0 {
                 let logits = self.linear(TOKEN_HEAT, tokens)?;
                 sum.add(3, w.token_heat, &binary_cross_entropy(&logits, coverage.clone(), true)?)?;
             }
-            if w.token_box > 0.0 {
-                if let Some(loss) = token_boxes(model, tokens, batch, &coverage)? {
-                    sum.add(5, w.token_box, &loss)?;
-                }
+            if w.token_box > 0.0
+                && let Some(loss) = token_boxes(model, tokens, batch, &coverage)?
+            {
+                sum.add(5, w.token_box, &loss)?;
             }
         }
         if w.neck_heat > 0.0 {
@@ -222,7 +222,7 @@ impl Objective {
             let front = 1 + self.text_length;
             let visual = weights.dim(3)? - front;
             let reg = weights.narrow(2, 0, 1)?.narrow(3, front, visual)?.mean(1)?.squeeze(1)?;
-            let wanted = self.token_coverage(plan, batch, last).into_iter().map(|c| f32::from(u8::from(c > 0.0)));
+            let wanted = Self::token_coverage(plan, batch, last).into_iter().map(|c| f32::from(u8::from(c > 0.0)));
             sum.add(6, w.attention, &attention_mass(&reg, wanted.collect())?)?;
         }
         if w.class > 0.0 || w.colour > 0.0 {
@@ -261,7 +261,7 @@ impl Objective {
     }
 
     /// Coverage of the fusion encoder's visual tokens, `[B, N]`: the two coarsest levels side by side.
-    fn token_coverage(&self, plan: &CanvasPlan, batch: &Prepared, last: usize) -> Vec<f32> {
+    fn token_coverage(plan: &CanvasPlan, batch: &Prepared, last: usize) -> Vec<f32> {
         let levels = [last - 1, last].map(|level| (batch.coverage(plan, level), plan.level(level).len()));
         (0..batch.len())
             .flat_map(|i| levels.iter().flat_map(move |(shares, n)| shares[i * n..(i + 1) * n].iter().copied()))

@@ -103,7 +103,9 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: Vec<(u16, f32)>) -> Result
             let target = usize::from(*class);
             value += weight * f64::from(sum.ln() + largest - row[target]);
             let share = (weight / f64::from(sum)) as f32;
-            out.iter_mut().for_each(|out| *out *= share);
+            for value in out.iter_mut() {
+                *value *= share;
+            }
             out[target] -= weight as f32;
         }
         Loss { value, gradient }

@@ -242,7 +242,7 @@ impl Trainer {
                 let mut store: Option<GradStore> = None;
                 let mut last_batch = None;
                 for part in 0..accumulate {
-                    let (batch, waited) = ahead.next()?;
+                    let (batch, waited) = ahead.take()?;
                     let losses = self.losses(&batch, part)?;
                     let loss = f64::from(losses.total.to_scalar::<f32>()?);
                     if !loss.is_finite() {

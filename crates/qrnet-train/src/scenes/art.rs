@@ -38,7 +38,8 @@ pub(super) struct Style {
 /// Iconify's `icons.json`, as far as it is read.
 #[derive(Deserialize)]
 struct Icons {
-    icons: std::collections::HashMap<String, Icon>,
+    #[serde(rename = "icons")]
+    drawn: std::collections::HashMap<String, Icon>,
     #[serde(default)]
     aliases: std::collections::HashMap<String, Alias>,
     #[serde(default)]
@@ -83,7 +84,7 @@ impl Style {
             .par_iter()
             .map(|names| {
                 let alias = icons.aliases.get(names[0]).map_or(names[0], |alias| alias.parent.as_str());
-                let Some(icon) = icons.icons.get(names[0]).or_else(|| icons.icons.get(alias)) else {
+                let Some(icon) = icons.drawn.get(names[0]).or_else(|| icons.drawn.get(alias)) else {
                     return Ok(None);
                 };
                 let (w, h) = (icon.width.unwrap_or(size.0), icon.height.unwrap_or(size.1));

@@ -19,7 +19,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// As a thing without a place, for nouns.
-    pub(super) fn thing(&self) -> Thing {
+    pub(super) fn thing(self) -> Thing {
         Thing { class: self.class, colour: self.colour, cx: 0.0, cy: 0.0, size: self.size }
     }
 }

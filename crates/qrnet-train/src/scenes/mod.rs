@@ -187,7 +187,7 @@ impl Scenes {
         let plan = cast.plan(count, rng.random_bool(settings.absent), rng);
         let scale = ((width * height) as f32).sqrt();
         let patches: Vec<Patch> =
-            plan.drafts.iter().map(|draft| self.patch(draft, style, scale, rng)).collect::<Option<_>>()?;
+            plan.drafts.iter().map(|draft| self.patch(*draft, style, scale, rng)).collect::<Option<_>>()?;
         let (corners, things) = place_fairly(&plan, &patches, (width, height), rng)?;
         let background = Background::new(width, height, &patches, rng);
         let placed: Vec<(&Patch, Corner)> = patches.iter().zip(corners.iter().copied()).collect();
@@ -209,7 +209,7 @@ impl Scenes {
         })
     }
 
-    fn patch(&self, draft: &Draft, style: Option<&Style>, scale: f32, rng: &mut ChaCha8Rng) -> Option<Patch> {
+    fn patch(&self, draft: Draft, style: Option<&Style>, scale: f32, rng: &mut ChaCha8Rng) -> Option<Patch> {
         const TURN: f32 = 0.2;
         let class = usize::from(draft.class) - 1;
         let angle = TURN * (2.0 * rng.random::<f32>() - 1.0);

@@ -90,7 +90,7 @@ impl Film {
             return None;
         }
         let patches: Vec<Patch> =
-            drafts.iter().map(|draft| scenes.patch(draft, style, scale, rng)).collect::<Option<_>>()?;
+            drafts.iter().map(|draft| scenes.patch(*draft, style, scale, rng)).collect::<Option<_>>()?;
         if patches.iter().any(|patch| patch.width >= width || patch.height >= height) {
             return None;
         }

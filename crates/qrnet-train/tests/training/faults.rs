@@ -83,7 +83,8 @@ fn damaged_and_foreign_files_are_named() {
     let whole = std::fs::read(&last).expect("read");
     let message = |bytes: &[u8]| {
         std::fs::write(&last, bytes).expect("written");
-        let error = newest(out.path()).err().expect("is refused");
+        let error = Checkpoint::load(&last, &Device::Cpu).err().expect("is refused");
+        assert_eq!(newest(out.path()).expect("reads").expect("the one before").step, 1);
         assert!(error.to_string().starts_with(last.to_str().expect("UTF-8")), "{error}");
         error.to_string()
     };
@@ -96,12 +97,16 @@ fn damaged_and_foreign_files_are_named() {
     // Weights are tensors too, but nothing to go on from.
     let tensors: Vec<(String, Tensor)> = trainer(&recipe, &config).weights().into_iter().collect();
     weights::save(&tensors, None, &last).expect("saved");
-    let text = newest(out.path()).err().expect("is refused").to_string();
+    let text = Checkpoint::load(&last, &Device::Cpu).err().expect("is refused").to_string();
     assert!(text.contains("is no checkpoint of a training run"), "{text}");
-    // The older one still does.
-    std::fs::remove_file(&last).expect("removed");
-    assert_eq!(newest(out.path()).expect("reads").expect("a checkpoint").step, 1);
+    // A run goes on from the older one, and writes the damaged one anew.
     run(&recipe, &config, out.path(), None).expect("goes on");
+    assert_eq!(Checkpoint::load(&last, &Device::Cpu).expect("whole").step, 2);
+    // Where none is whole there is nothing to go on from in silence.
+    for (_, path) in checkpoint::list(out.path()).expect("a list") {
+        std::fs::write(path, b"").expect("written");
+    }
+    assert!(newest(out.path()).err().expect("is refused").to_string().contains("is empty"));
 }
 
 #[test]
