@@ -35,10 +35,10 @@ fn recipe(scratch: &Scratch) -> String {
          [[phase]]\n[phase.scenes]\nshapes = 0.0\nstyles = [\"nowhere\"]\n",
     );
     for (split, _) in SPLITS {
-        text += &format!(
+        text.extend([format!(
             "[[eval]]\nname = \"{split}\"\n[[eval.lists]]\nformat = \"refer\"\nname = \"fixture\"\n\
              folder = \"{folder}/refer\"\npictures = \"{folder}/pictures\"\nrefs = \"unc\"\nsplit = \"{split}\"\n"
-        );
+        )]);
     }
     text += "[[eval]]\nname = \"drawn\"\ncount = 12\n[eval.scenes]\nside = 64\nsizes = [0.3, 0.5]\nobjects = [2, 3]\n";
     scratch.write("eval.toml", text.as_bytes())
@@ -98,7 +98,7 @@ fn shares_are_those_of_boxes_with_known_overlaps() {
     let mut lines = format!("{{\"image\": {picture:?}, \"phrase\": \"red box\", \"box\": null}}\n");
     for (_, [x, y, w, h]) in around(&ran.lines()[0]["box"]) {
         let target = serde_json::json!({ "x": x, "y": y, "w": w, "h": h });
-        lines += &format!("{{\"image\": {picture:?}, \"phrase\": \"red box\", \"box\": {target}}}\n");
+        lines.extend([format!("{{\"image\": {picture:?}, \"phrase\": \"red box\", \"box\": {target}}}\n")]);
     }
     scratch.write("known.jsonl", lines.as_bytes());
     let text = scratch.read("eval.toml")

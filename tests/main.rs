@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod convert;
+mod default_model;
 mod eval;
 mod ground;
 mod house;

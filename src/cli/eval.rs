@@ -11,7 +11,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct EvalArgs {
-    /// The recipe (TOML) whose [[eval]] sets are measured on.
+    /// The recipe (TOML) whose `eval` sets are measured on.
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
     /// The model directory.

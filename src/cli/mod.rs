@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod doctor;
 mod eval;
 mod ground;
 mod run;
@@ -9,6 +10,7 @@ mod train;
 
 pub use check::CheckArgs;
 pub use convert::{ConvertArgs, Precision};
+pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use ground::GroundArgs;
 pub use run::{OutArg, RunArgs};
@@ -44,4 +46,5 @@ pub enum Verb {
     Train(TrainArgs),
     Eval(EvalArgs),
     Check(CheckArgs),
+    Doctor(DoctorArgs),
 }

@@ -31,7 +31,7 @@ pub(super) fn write(setup: &Setup, out: &Path, seconds: f64, number: usize) -> R
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let (video, labels) = (out.join("film.mp4"), out.join("film.jsonl"));
     let mut lines = Vec::new();
-    let (sender, reports) = std::sync::mpsc::channel();
+    let (sender, reports) = crossbeam_channel::bounded(1);
     let mut output: Option<(Output, gst_video::VideoInfo)> = None;
     for frame in 0..(seconds * f64::from(RATE)) as u32 {
         let (picture, truth) = film.frame(frame as f32 / RATE as f32);
@@ -46,8 +46,8 @@ pub(super) fn write(setup: &Setup, out: &Path, seconds: f64, number: usize) -> R
             let info = info(&picture, &video)?;
             let sender = sender.clone();
             let started = Output::start(std::slice::from_ref(&video), &info, move |report| {
-                // Whoever listened is gone only after an error of its own.
-                drop(sender.send(report));
+                // The first report says how it ended; nobody waits for another.
+                drop(sender.try_send(report));
             })?;
             output = Some((started, info));
         }

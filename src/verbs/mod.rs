@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod doctor;
 mod eval;
 mod film;
 mod ground;
@@ -29,6 +30,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Train(args) => train::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Doctor(_) => doctor::run(),
     }
 }
 

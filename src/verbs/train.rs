@@ -51,11 +51,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         tracing::info!("{}", report.to_string().trim_end());
     }
     std::fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
-    if args.resume {
-        if let Some(checkpoint) = Checkpoint::newest(&out, &device)? {
-            trainer.restore(&checkpoint)?;
-            tracing::info!("{}: going on at step {}", out.display(), checkpoint.step);
-        }
+    if args.resume
+        && let Some(checkpoint) = Checkpoint::newest(&out, &device)?
+    {
+        trainer.restore(&checkpoint)?;
+        tracing::info!("{}: going on at step {}", out.display(), checkpoint.step);
     }
     keep_recipe(&args.recipe, &out.join("recipe.toml"), trainer.step())?;
     train(&mut trainer, args, &out)
@@ -104,7 +104,7 @@ fn train(trainer: &mut Trainer, args: &TrainArgs, out: &Path) -> Result<()> {
         bar.set_position(p.step);
         bar.set_message(message.clone());
         // Without a terminal, a line now and then.
-        if plain && lines % 25 == 0 {
+        if plain && lines.is_multiple_of(25) {
             tracing::info!("step {} of {}: {message}", p.step, p.steps);
         }
         lines += 1;

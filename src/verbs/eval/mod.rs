@@ -47,7 +47,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let device = device(&args.device)?;
     let model = Model::load(&dir, args.compiled, &device)?;
     // What cannot be written is said before hours of measuring.
-    let json = args.json.as_deref().map(|path| JsonFile::new(path)).transpose()?;
+    let json = args.json.as_deref().map(JsonFile::new).transpose()?;
     if let Some(folder) = &args.draw {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
@@ -81,8 +81,8 @@ impl JsonFile {
 
 /// A model on one of its two paths.
 enum Model {
-    Plain { model: QrNet, plan: CanvasPlan, device: Device },
-    Compiled { grounder: Grounder, plan: CanvasPlan },
+    Plain { model: Box<QrNet>, plan: CanvasPlan, device: Device },
+    Compiled { grounder: Box<Grounder>, plan: CanvasPlan },
 }
 
 impl Model {
@@ -91,11 +91,11 @@ impl Model {
         own_positions(config)?;
         let plan = CanvasPlan::new(config, config.canvas, device).map_err(qrnet::Error::from)?;
         if compiled {
-            return Ok(Self::Compiled { grounder: Grounder::load(dir.path(), device)?, plan });
+            return Ok(Self::Compiled { grounder: Box::new(Grounder::load(dir.path(), device)?), plan });
         }
         let (tensors, _) = weights::load(&dir.weights(), config, device)?;
         let model = QrNet::new(config, &weights::builder(&tensors, device)).map_err(qrnet::Error::from)?;
-        Ok(Self::Plain { model, plan, device: device.clone() })
+        Ok(Self::Plain { model: Box::new(model), plan, device: device.clone() })
     }
 
     fn plan(&self) -> &CanvasPlan {
@@ -135,7 +135,7 @@ fn measure(model: &Model, setup: &Setup, set: &EvalSet, data: &dyn DataSet, args
                     y1: (cy + 0.5 * bh) * h,
                 };
                 let rect = transform.from_canvas(&rect);
-                sheets.add(Shown { example, rect, overlap, presence: *presence });
+                sheets.add(&Shown { example, rect, overlap, presence: *presence });
             }
         }
         Ok(())
@@ -159,9 +159,8 @@ fn print(set: &EvalSet, summary: &Summary, guess: &Guess, compiled: bool) -> Res
         let path = if compiled { ", compiled" } else { "" };
         let mut text = format!("{}: {} examples{path}\n", set.name, summary.all.examples);
         text.extend(accuracy);
-        if let Some(share) = guess.share() {
-            text.push_str(&format!("a random object's true box would be right for {share:.4}\n"));
-        }
+        let share = guess.share().map(|share| format!("a random object's true box would be right for {share:.4}\n"));
+        text.extend(share);
         text + &format!("{summary}\n")
     };
     let out = std::path::Path::new("-");

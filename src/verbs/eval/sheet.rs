@@ -48,11 +48,11 @@ impl Sheets {
         Self { folder: folder.to_path_buf(), set: set.to_owned(), hits: Vec::new(), misses: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, shown: Shown) {
+    pub(super) fn add(&mut self, shown: &Shown) {
         let cells = if shown.right() { &mut self.hits } else { &mut self.misses };
         if cells.len() < GRID.0 * GRID.1 {
             // A drawing that fails leaves its cell out.
-            cells.extend(cell(&shown).ok());
+            cells.extend(cell(shown).ok());
         }
     }
 

@@ -125,7 +125,9 @@ proptest! {
         let json = serde_json::to_string(&summary).expect("serialises");
         let back: Summary = serde_json::from_str(&json).expect("deserialises");
         prop_assert_eq!(back.all.examples, summary.all.examples);
-        prop_assert_eq!(format!("{back}"), format!("{summary}"));
+        // JSON numbers are read back to the last digit but one.
+        let values = |summary: &Summary| summary.all.scalars().into_iter().map(|(_, v)| v).collect::<Vec<_>>();
+        prop_assert!(values(&back).iter().zip(values(&summary)).all(|(a, b)| near(*a, b)));
     }
 }
 

@@ -83,7 +83,7 @@ fn damaged_and_foreign_files_are_named() {
     let whole = std::fs::read(&last).expect("read");
     let message = |bytes: &[u8]| {
         std::fs::write(&last, bytes).expect("written");
-        let error = Checkpoint::load(&last, &Device::Cpu).err().expect("is refused");
+        let error = Checkpoint::load(&last, &Device::Cpu).expect_err("is refused");
         assert_eq!(newest(out.path()).expect("reads").expect("the one before").step, 1);
         assert!(error.to_string().starts_with(last.to_str().expect("UTF-8")), "{error}");
         error.to_string()
@@ -97,7 +97,7 @@ fn damaged_and_foreign_files_are_named() {
     // Weights are tensors too, but nothing to go on from.
     let tensors: Vec<(String, Tensor)> = trainer(&recipe, &config).weights().into_iter().collect();
     weights::save(&tensors, None, &last).expect("saved");
-    let text = Checkpoint::load(&last, &Device::Cpu).err().expect("is refused").to_string();
+    let text = Checkpoint::load(&last, &Device::Cpu).expect_err("is refused").to_string();
     assert!(text.contains("is no checkpoint of a training run"), "{text}");
     // A run goes on from the older one, and writes the damaged one anew.
     run(&recipe, &config, out.path(), None).expect("goes on");
@@ -106,7 +106,7 @@ fn damaged_and_foreign_files_are_named() {
     for (_, path) in checkpoint::list(out.path()).expect("a list") {
         std::fs::write(path, b"").expect("written");
     }
-    assert!(newest(out.path()).err().expect("is refused").to_string().contains("is empty"));
+    assert!(newest(out.path()).expect_err("is refused").to_string().contains("is empty"));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_full_disk_costs_no_older_checkpoint() {
     (recipe.steps, recipe.every) = (3, every_step(1));
     let start = trainer(&recipe, &config).checkpoint();
     let probe = tempfile::tempdir().expect("a folder");
-    let size = start.save(probe.path(), 1).and_then(|path| Ok(std::fs::metadata(path).expect("there").len()));
+    let size = start.save(probe.path(), 1).map(|path| std::fs::metadata(path).expect("there").len());
     let Some(small) = Small::mount(size.expect("saved") as usize * 3 / 2) else {
         println!(
             "SKIPPED: a full disk needs the right to mount a tmpfs; tests/train.rs of the program limits files instead"
