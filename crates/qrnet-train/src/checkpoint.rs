@@ -18,8 +18,6 @@ use crate::meter::Sums;
 pub struct Checkpoint {
     /// Steps made.
     pub step: u64,
-    /// Steps that changed the weights: a step whose gradient is not finite is left out.
-    pub updates: u64,
     /// Tensors by prefixed name.
     pub tensors: BTreeMap<String, Tensor>,
     /// The best value of the watched set, and its step.
@@ -32,7 +30,6 @@ pub struct Checkpoint {
 /// run to run.
 const RUN: &str = "run";
 const STEP: &str = "step";
-const UPDATES: &str = "updates";
 const BEST: &str = "best";
 const BEST_STEP: &str = "best_step";
 const SUMS: &str = "sums";
@@ -74,11 +71,7 @@ impl Checkpoint {
     pub fn save(&self, folder: &Path, keep: usize) -> Result<PathBuf> {
         let path = folder.join(name(self.step));
         // Numbers as text: Rust's own is read back to the bit, and takes what is not finite.
-        let mut state = BTreeMap::from([
-            (STEP, self.step.to_string()),
-            (UPDATES, self.updates.to_string()),
-            (SUMS, self.sums.to_string()),
-        ]);
+        let mut state = BTreeMap::from([(STEP, self.step.to_string()), (SUMS, self.sums.to_string())]);
         if let Some((best, step)) = self.best {
             state.insert(BEST, best.to_string());
             state.insert(BEST_STEP, step.to_string());
@@ -108,13 +101,12 @@ impl Checkpoint {
         let count = |key: &str| header.get(key).and_then(|text| text.parse::<u64>().ok());
         let step = count(STEP)
             .ok_or_else(|| Error::file(path, "is no checkpoint of a training run: its header holds no `step`"))?;
-        // Older checkpoints have their keys in the header itself, and lack the next two.
-        let updates = count(UPDATES).unwrap_or(step);
+        // Older checkpoints have their keys in the header itself, and lack the next one.
         let sums = header.get(SUMS).and_then(|text| Sums::parse(text)).unwrap_or_default();
         let best = number(BEST).zip(number(BEST_STEP)).map(|(best, step)| (best, step as u64));
         let tensors =
             file.names().into_iter().map(|n| Ok((n.clone(), file.load(&n, device)?))).collect::<Result<_>>()?;
-        Ok(Self { step, updates, tensors, best, sums })
+        Ok(Self { step, tensors, best, sums })
     }
 
     /// The newest checkpoint in `folder` that is whole.

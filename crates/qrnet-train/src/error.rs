@@ -45,13 +45,15 @@ pub enum Error {
         /// What a valid value looks like.
         expected: String,
     },
-    /// The loss is no number.
-    #[error("step {step}: the loss is {loss}; the batch was saved as {batch}")]
+    /// The loss or its gradient is no number.
+    #[error("step {step}: the {what} is {value}; the batch was saved as {batch}")]
     NotFinite {
         /// Counted from 0.
         step: u64,
-        /// What the loss was.
-        loss: f64,
+        /// What is no number.
+        what: &'static str,
+        /// What it is instead.
+        value: f64,
         /// Where the batch lies.
         batch: PathBuf,
     },

@@ -32,13 +32,11 @@ pub struct Sums {
     pub norm: f64,
     /// Steps.
     pub steps: u64,
-    /// Steps that were left out because their gradient was not finite.
-    pub skipped: u64,
 }
 
 impl std::fmt::Display for Sums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} {} {} {}", self.loss, self.passes, self.norm, self.steps, self.skipped)?;
+        write!(f, "{} {} {} {}", self.loss, self.passes, self.norm, self.steps)?;
         self.terms.iter().try_for_each(|(sum, count)| write!(f, " {sum} {count}"))
     }
 }
@@ -47,13 +45,12 @@ impl Sums {
     /// Reads what [`Display`](std::fmt::Display) wrote, to the bit.
     pub fn parse(text: &str) -> Option<Self> {
         let words: Vec<&str> = text.split(' ').collect();
-        let [loss, passes, norm, steps, skipped, terms @ ..] = words.as_slice() else { return None };
+        let [loss, passes, norm, steps, terms @ ..] = words.as_slice() else { return None };
         let mut sums = Self {
             loss: loss.parse().ok()?,
             passes: passes.parse().ok()?,
             norm: norm.parse().ok()?,
             steps: steps.parse().ok()?,
-            skipped: skipped.parse().ok()?,
             ..Self::default()
         };
         let (pairs, []) = terms.as_chunks::<2>() else { return None };
@@ -100,10 +97,9 @@ impl Meter {
         self.waited += waited;
     }
 
-    pub(crate) fn stepped(&mut self, norm: f64, applied: bool) {
+    pub(crate) fn stepped(&mut self, norm: f64) {
         self.sums.norm += norm;
         self.sums.steps += 1;
-        self.sums.skipped += u64::from(!applied);
         self.steps += 1;
     }
 
@@ -117,7 +113,6 @@ impl Meter {
         scalars.extend(NAMES.into_iter().zip(sums.terms).filter(|(_, t)| t.1 > 0).map(|(n, t)| (n, t.0 / t.1 as f64)));
         scalars.push(("rate", rate));
         scalars.push(("gradient_norm", sums.norm / sums.steps.max(1) as f64));
-        scalars.push(("skipped_steps", sums.skipped as f64));
         scalars.push(("step_seconds", (seconds - waited) / self.steps.max(1) as f64));
         scalars.push(("data_seconds", waited / self.steps.max(1) as f64));
         let report = Progress {
@@ -139,8 +134,7 @@ mod tests {
 
     #[test]
     fn sums_survive_as_text_to_the_bit() {
-        let mut sums =
-            Sums { loss: 0.1 + 0.2, passes: 3, norm: f64::INFINITY, steps: 2, skipped: 1, ..Sums::default() };
+        let mut sums = Sums { loss: 0.1 + 0.2, passes: 3, norm: f64::INFINITY, steps: 2, ..Sums::default() };
         sums.terms[8] = (1.0 / 3.0, 7);
         sums.terms[0] = (f64::MIN_POSITIVE, 1);
         assert_eq!(Sums::parse(&sums.to_string()), Some(sums));

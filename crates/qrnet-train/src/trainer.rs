@@ -174,8 +174,7 @@ impl Trainer {
             let vars = averaged.vars.iter();
             tensors.extend(vars.map(|(name, var)| (format!("ema.{name}"), var.as_tensor().clone())));
         }
-        let (updates, sums) = (self.optimiser.steps(), self.meter.sums);
-        Checkpoint { step: self.step, updates, tensors, best: self.best, sums }
+        Checkpoint { step: self.step, tensors, best: self.best, sums: self.meter.sums }
     }
 
     /// Goes on from `checkpoint`.
@@ -202,7 +201,7 @@ impl Trainer {
         if let Some(averaged) = &self.averaged {
             take("ema.", &averaged.vars)?;
         }
-        self.optimiser.restore(&checkpoint.tensors, checkpoint.updates)?;
+        self.optimiser.restore(&checkpoint.tensors, checkpoint.step)?;
         self.meter = Meter::new(checkpoint.sums);
         self.step = checkpoint.step;
         self.best = checkpoint.best;
@@ -247,7 +246,7 @@ impl Trainer {
                     let losses = self.losses(&batch, part)?;
                     let loss = f64::from(losses.total.to_scalar::<f32>()?);
                     if !loss.is_finite() {
-                        return Err(self.not_finite(out, &batch, loss));
+                        return Err(self.not_finite(out, &batch, "loss", loss));
                     }
                     let grads = (losses.total / accumulate as f64)?.backward()?;
 
@@ -263,9 +262,9 @@ impl Trainer {
                     let stepped = self.optimiser.step(&grads, factor)?;
                     if let (false, Some(batch)) = (stepped.applied, &last_batch) {
                         // The loss may hide it: a ReLU turns a NaN into a number.
-                        return Err(self.not_finite(out, batch, stepped.norm));
+                        return Err(self.not_finite(out, batch, "norm of the gradient", stepped.norm));
                     }
-                    self.meter.stepped(stepped.norm, stepped.applied);
+                    self.meter.stepped(stepped.norm);
                 }
                 self.step += 1;
                 self.average(recipe.ema)?;
@@ -377,7 +376,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn not_finite(&self, out: &Path, batch: &Prepared, loss: f64) -> Error {
+    fn not_finite(&self, out: &Path, batch: &Prepared, what: &'static str, value: f64) -> Error {
         let path = out.join(format!("not-finite-{:08}.safetensors", self.step));
         let saved = batch.inputs(&Device::Cpu).and_then(|inputs| {
             let tensors = [
@@ -390,7 +389,7 @@ impl Trainer {
             Ok(weights::save(&tensors, Some(phrases), &path)?)
         });
         match saved {
-            Ok(()) => Error::NotFinite { step: self.step, loss, batch: path },
+            Ok(()) => Error::NotFinite { step: self.step, what, value, batch: path },
             Err(error) => error,
         }
     }

@@ -140,7 +140,7 @@ fn every_phrase_means_its_target_and_absent_ones_mean_nothing() {
     let data = scenes(&settings(), 11, COUNT);
     let mut kinds: BTreeMap<(&str, bool), usize> = BTreeMap::new();
     for index in 0..COUNT {
-        let scene = data.scene(index);
+        let scene = data.scene(index).expect("a scene");
         let objects = shown(&scene);
         for (phrase, kind, target) in &scene.queries {
             assert_eq!(meant(phrase, &objects), *target, "scene {index}: {phrase:?} ({kind})");
@@ -158,7 +158,7 @@ fn every_phrase_means_its_target_and_absent_ones_mean_nothing() {
 fn boxes_lie_where_the_labelled_pixels_are() {
     let data = scenes(&settings(), 12, 600);
     for index in 0..300 {
-        let scene = data.scene(index);
+        let scene = data.scene(index).expect("a scene");
         let (width, height) = (scene.picture.width, scene.picture.height);
         assert_eq!((scene.labels.instance.len(), scene.picture.rgb.len()), (width * height, 3 * width * height));
         for (object, rect) in scene.boxes.iter().enumerate() {
