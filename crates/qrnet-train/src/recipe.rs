@@ -365,8 +365,8 @@ impl Recipe {
         }
         let mut names: Vec<&str> = self.eval.iter().map(|set| set.name.as_str()).collect();
         names.sort_unstable();
-        if let Some([name, ..]) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return wrong("eval.name", name, "a name for each set, once");
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return wrong("eval.name", &pair[0], "a name for each set, once");
         }
         if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(['/', '\\'])) {
             return wrong("eval.name", name, "a name that a file can have");
