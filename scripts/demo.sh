@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 spotter=${CARGO_TARGET_DIR:-target}/release/spotter
 mkdir -p out
 
-"$spotter" --quiet train configs/train/shapes.toml --film 10 --film-number 7 --out out/film
+"$spotter" --quiet train configs/train/shapes.toml --film 10 --film-number 9 --out out/film
 query=$(python3 -c 'import json; print(json.loads(open("out/film/film.jsonl").readline())["phrase"])')
 "$spotter" run --source out/film/film.mp4 --query "$query" --out jsonl:out/demo.jsonl --out mp4:out/demo.mp4
 
