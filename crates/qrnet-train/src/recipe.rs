@@ -436,6 +436,14 @@ fn check_scenes(scenes: &SceneSettings, key: &str, wrong: &Wrong) -> Result<()> 
     if !(1..=64).contains(&scenes.queries) {
         return wrong(&name("queries"), &scenes.queries, "1 to 64");
     }
+    let k = &scenes.kinds;
+    let weights = [k.name, k.attribute, k.position, k.ordinal, k.size, k.relation];
+    if !weights.iter().all(|w| w.is_finite() && *w >= 0.0) || weights.iter().sum::<f64>() <= 0.0 {
+        return wrong(&name("kinds"), &weights, "weights from 0, one of them above");
+    }
+    if !(1.0..=3.0).contains(&scenes.apart) {
+        return wrong(&name("apart"), &scenes.apart, "1 to 3");
+    }
     if !(0.0..=1.0).contains(&scenes.print) {
         return wrong(&name("print"), &scenes.print, "0 to 1");
     }

@@ -4,6 +4,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::Kinds;
 use super::names::{COLOURS, EMOJI, SHAPES};
 use super::query::{Meaning, Noun, Query, Side, Thing, other_colour};
 
@@ -30,6 +31,8 @@ pub(super) struct Cast {
     pub(super) emoji: Vec<u16>,
     /// Smallest and largest size.
     pub(super) sizes: (f32, f32),
+    /// How often each kind of expression is planned.
+    pub(super) kinds: Kinds,
 }
 
 /// Objects, and a query that means one of them or none.
@@ -39,16 +42,6 @@ pub(super) struct Plan {
     /// What the query should mean once the objects have their places.
     pub(super) present: bool,
 }
-
-/// Kinds of expressions and how often each is planned.
-const KINDS: [(Kind, f64); 6] = [
-    (Kind::Name, 0.26),
-    (Kind::Attribute, 0.12),
-    (Kind::Position, 0.15),
-    (Kind::Ordinal, 0.16),
-    (Kind::Size, 0.14),
-    (Kind::Relation, 0.17),
-];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -60,15 +53,24 @@ enum Kind {
     Relation,
 }
 
-fn kind(rng: &mut ChaCha8Rng) -> Kind {
-    KINDS.choose_weighted(rng, |(_, weight)| *weight).map_or(Kind::Name, |(kind, _)| *kind)
-}
-
 fn side(rng: &mut ChaCha8Rng) -> Side {
     Side::ALL[rng.random_range(0..4)]
 }
 
 impl Cast {
+    fn kind(&self, rng: &mut ChaCha8Rng) -> Kind {
+        let Kinds { name, attribute, position, ordinal, size, relation } = self.kinds;
+        let weights = [
+            (Kind::Name, name),
+            (Kind::Attribute, attribute),
+            (Kind::Position, position),
+            (Kind::Ordinal, ordinal),
+            (Kind::Size, size),
+            (Kind::Relation, relation),
+        ];
+        weights.choose_weighted(rng, |(_, weight)| *weight).map_or(Kind::Name, |(kind, _)| *kind)
+    }
+
     fn size(&self, rng: &mut ChaCha8Rng) -> f32 {
         self.sizes.0 + (self.sizes.1 - self.sizes.0) * rng.random::<f32>()
     }
@@ -118,7 +120,7 @@ impl Cast {
     }
 
     fn present(&self, count: usize, rng: &mut ChaCha8Rng) -> Plan {
-        let kind = kind(rng);
+        let kind = self.kind(rng);
         let subject = if kind == Kind::Attribute { self.shape(rng) } else { self.any(rng) };
         let mut drafts = vec![subject];
         let noun = match kind {
@@ -221,7 +223,7 @@ impl Cast {
 
     /// An expression with more than a noun.
     fn dress(&self, noun: Noun, rng: &mut ChaCha8Rng) -> Query {
-        match kind(rng) {
+        match self.kind(rng) {
             Kind::Name | Kind::Attribute => Query::Plain(noun),
             Kind::Position => Query::Side(noun, side(rng)),
             Kind::Ordinal => Query::Ordinal(noun, rng.random_range(1..=3), side(rng)),

@@ -29,6 +29,30 @@ use names::{COLOURS, SHAPES};
 use paint::{Background, Corner, Patch, Pose, Tint};
 use query::{Meaning, Query, Thing};
 
+/// How often each kind of expression is planned, as weights. Queries about things that are absent take all kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kinds {
+    /// "the dog".
+    pub name: f64,
+    /// "the red one", "the red circle".
+    pub attribute: f64,
+    /// "the left dog".
+    pub position: f64,
+    /// "the second dog from the left".
+    pub ordinal: f64,
+    /// "the big dog".
+    pub size: f64,
+    /// "the dog above the circle".
+    pub relation: f64,
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self { name: 0.26, attribute: 0.12, position: 0.15, ordinal: 0.16, size: 0.14, relation: 0.17 }
+    }
+}
+
 /// What scenes look like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,6 +69,10 @@ pub struct SceneSettings {
     pub shapes: f64,
     /// Emoji art sets, by the name of their folder; one a scene.
     pub styles: Vec<String>,
+    /// Kinds of expressions.
+    pub kinds: Kinds,
+    /// Least distance that places must differ by where a query compares them, as a multiple of what is fair at all.
+    pub apart: f32,
     /// Share of queries whose object is not there.
     pub absent: f64,
     /// Queries about each scene.
@@ -64,6 +92,8 @@ impl Default for SceneSettings {
             sizes: [0.22, 0.40],
             shapes: 1.0,
             styles: Vec::new(),
+            kinds: Kinds::default(),
+            apart: 1.0,
             absent: 0.22,
             queries: 1,
             print: 0.0,
@@ -175,7 +205,7 @@ impl Scenes {
         let emoji = style.map_or_else(Vec::new, |style| {
             (0..style.sprites.len()).filter(|&i| style.sprites[i].is_some()).map(compose::emoji_class).collect()
         });
-        Cast { emoji, sizes: (self.settings.sizes[0], self.settings.sizes[1]) }
+        Cast { emoji, sizes: (self.settings.sizes[0], self.settings.sizes[1]), kinds: self.settings.kinds }
     }
 
     /// Plans, places and draws a scene; none where the objects found no place that makes the query fair.
@@ -188,7 +218,7 @@ impl Scenes {
         let scale = ((width * height) as f32).sqrt();
         let patches: Vec<Patch> =
             plan.drafts.iter().map(|draft| self.patch(*draft, style, scale, rng)).collect::<Option<_>>()?;
-        let (corners, things) = place_fairly(&plan, &patches, (width, height), rng)?;
+        let (corners, things) = place_fairly(&plan, &patches, (width, height), settings.apart, rng)?;
         let background = Background::new(width, height, &patches, rng);
         let placed: Vec<(&Patch, Corner)> = patches.iter().zip(corners.iter().copied()).collect();
         let (picture, instance) = paint::draw(&background, &placed);
@@ -238,6 +268,7 @@ fn place_fairly(
     plan: &compose::Plan,
     patches: &[Patch],
     (width, height): (usize, usize),
+    apart: f32,
     rng: &mut ChaCha8Rng,
 ) -> Option<(Vec<Corner>, Vec<Thing>)> {
     const TRIES: usize = 12;
@@ -256,7 +287,7 @@ fn place_fairly(
                 size: draft.size,
             })
             .collect();
-        let fair = match plan.query.resolve(&things) {
+        let fair = match plan.query.resolve_apart(&things, apart) {
             Meaning::One(_) => plan.present,
             Meaning::None => !plan.present,
             Meaning::Ambiguous => false,

@@ -139,6 +139,12 @@ impl Query {
 
     /// Which of `things` is meant.
     pub(super) fn resolve(self, things: &[Thing]) -> Meaning {
+        self.resolve_apart(things, 1.0)
+    }
+
+    /// As [`Query::resolve`], where places must differ by `margin` times what is fair at all.
+    pub(super) fn resolve_apart(self, things: &[Thing], margin: f32) -> Meaning {
+        let (apart, beside_least) = (margin * APART, margin * BESIDE);
         if self.nouns().any(|noun| things.iter().any(|thing| noun.doubtful(thing))) {
             return Meaning::Ambiguous;
         }
@@ -155,14 +161,14 @@ impl Query {
                 let rank = |i: usize| side.rank(&things[i]);
                 matching.sort_by(|&a, &b| rank(a).total_cmp(&rank(b)));
                 match matching.as_slice() {
-                    [first, second, ..] if rank(*second) - rank(*first) >= APART => Meaning::One(*first),
+                    [first, second, ..] if rank(*second) - rank(*first) >= apart => Meaning::One(*first),
                     _ => Meaning::Ambiguous,
                 }
             }
             Self::Ordinal(_, n, side) => {
                 let rank = |i: usize| side.rank(&things[i]);
                 matching.sort_by(|&a, &b| rank(a).total_cmp(&rank(b)));
-                let clear = matching.windows(2).all(|pair| rank(pair[1]) - rank(pair[0]) >= APART);
+                let clear = matching.windows(2).all(|pair| rank(pair[1]) - rank(pair[0]) >= apart);
                 match matching.get(n - 1) {
                     _ if !clear => Meaning::Ambiguous,
                     Some(found) => Meaning::One(*found),
@@ -184,7 +190,7 @@ impl Query {
                 };
                 let beside = |i: usize| side.rank(&things[*anchor]) - side.rank(&things[i]);
                 matching.retain(|i| i != anchor);
-                if matching.iter().any(|&i| beside(i).abs() < BESIDE) {
+                if matching.iter().any(|&i| beside(i).abs() < beside_least) {
                     return Meaning::Ambiguous;
                 }
                 let found: Vec<usize> = matching.into_iter().filter(|&i| beside(i) > 0.0).collect();
