@@ -30,7 +30,7 @@ fn measure(settings: SceneSettings) -> Summary {
     let plan = CanvasPlan::new(dir.config(), dir.config().canvas, &Device::Cpu).expect("a plan");
     let tokenizer = dir.load_tokenizer().expect("its words");
     let mut collator = Collator::new(&plan, &tokenizer);
-    evaluate(&Compiled(&grounder), data.as_ref(), &mut collator, EXAMPLES, |_, _| Ok(())).expect("measured").summary()
+    evaluate(&Compiled(&grounder), data.as_ref(), &mut collator, EXAMPLES, |_| ()).expect("measured").summary()
 }
 
 fn accuracy(summary: &Summary) -> f64 {

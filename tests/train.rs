@@ -7,34 +7,7 @@ use std::process::{Command, Stdio};
 use crate::support::{Scratch, command, json_lines, repository, spotter};
 
 /// Sizes that train in seconds.
-const MODEL: &str = "
-max_query_len = 14
-presence = true
-canvas = { width = 64, height = 64 }
-[swin]
-embed_dim = 8
-depths = [1, 1, 1, 1]
-num_heads = [1, 2, 2, 4]
-window_size = 4
-drop_path_rate = 0.1
-[qdatt]
-k = 4
-reduction_ratio = 4
-[neck]
-out_channels = 32
-[bert]
-vocab_size = 256
-hidden_size = 32
-num_hidden_layers = 1
-num_attention_heads = 2
-intermediate_size = 64
-max_position_embeddings = 16
-[vl]
-hidden_dim = 32
-nheads = 4
-dim_feedforward = 64
-enc_layers = 1
-";
+const MODEL: &str = include_str!("../crates/qrnet-train/tests/fixtures/smallest.toml");
 
 /// Coloured shapes. The model's file is named relative to the recipe.
 fn recipe(steps: u64) -> String {

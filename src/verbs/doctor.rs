@@ -1,7 +1,6 @@
 //! `spotter doctor`: what this machine has, and what brings the rest.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
 
 use gstreamer as gst;
@@ -58,16 +57,15 @@ const NEEDS: [Need; 19] = [
 /// GStreamer does not start, or an element that every run needs is missing.
 pub(super) fn run() -> Result<()> {
     gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
-    let mut text = format!("spotter    {}\nGStreamer  {}\n", env!("CARGO_PKG_VERSION"), gst::version_string());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut line = |key: &str, value: &str| writeln!(text, "{key:<10} {value}").map_err(|_| full());
-    line("cores", &threads.to_string())?;
-    let cuda = match device("cuda") {
-        Ok(_) => "there".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    line("CUDA", &cuda)?;
-    text.push('\n');
+    let cuda = device("cuda").map_or_else(|error| error.to_string(), |_| "there".to_owned());
+    let mut lines = vec![
+        format!("spotter    {}", env!("CARGO_PKG_VERSION")),
+        format!("GStreamer  {}", gst::version_string()),
+        format!("cores      {threads}"),
+        format!("CUDA       {cuda}"),
+        String::new(),
+    ];
     let mut missing = Vec::new();
     for need in &NEEDS {
         let there = gst::ElementFactory::find(need.element).is_some();
@@ -79,16 +77,13 @@ pub(super) fn run() -> Result<()> {
         if !there && need.always {
             missing.push(need.element);
         }
-        writeln!(text, "{:<20} {:<32} {state}", need.element, need.purpose).map_err(|_| full())?;
+        lines.push(format!("{:<20} {:<32} {state}", need.element, need.purpose));
     }
+    let text = lines.join("\n") + "\n";
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", Path::new("-")))?;
     if missing.is_empty() {
         return Ok(());
     }
     let reason = format!("GStreamer lacks elements that every run needs: {}", missing.join(", "));
     Err(Error::Pipeline { name: "doctor".into(), reason })
-}
-
-fn full() -> Error {
-    Error::Worker("a line could not be written into memory".into())
 }

@@ -53,7 +53,7 @@ pub(super) fn write(setup: &Setup, out: &Path, seconds: f64, number: usize) -> R
         }
         let Some((output, info)) = &output else { continue };
         let time = Some(gst::ClockTime::from_nseconds(1_000_000_000 * u64::from(frame) / u64::from(RATE)));
-        output.push(buffer(&picture, info, &video)?, info, time)?;
+        output.push(buffer(&picture, info), info, time)?;
     }
     let Some((output, _)) = output else {
         return Err(Error::Usage(format!("--film {seconds}: expected at least one frame, at {RATE} a second")));
@@ -77,13 +77,10 @@ fn info(picture: &Picture, file: &Path) -> Result<gst_video::VideoInfo> {
 }
 
 /// A picture's rows at the stride that GStreamer wants.
-fn buffer(picture: &Picture, info: &gst_video::VideoInfo, file: &Path) -> Result<gst::Buffer> {
-    let fail = |reason: String| Error::Output { name: file.display().to_string(), reason };
-    let stride = info.stride()[0] as usize;
+fn buffer(picture: &Picture, info: &gst_video::VideoInfo) -> gst::Buffer {
     let mut bytes = vec![0; info.size()];
-    for (row, pixels) in bytes.chunks_mut(stride).zip(picture.rgb.chunks(3 * picture.width)) {
-        let (pixels_there, _) = row.split_at_mut_checked(pixels.len()).ok_or_else(|| fail("a row is cut".into()))?;
-        pixels_there.copy_from_slice(pixels);
+    for (row, pixels) in bytes.chunks_mut(info.stride()[0] as usize).zip(picture.rgb.chunks(3 * picture.width)) {
+        row[..pixels.len()].copy_from_slice(pixels);
     }
-    Ok(gst::Buffer::from_slice(bytes))
+    gst::Buffer::from_slice(bytes)
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use qrnet::preprocess::Picture;
+use image::RgbImage;
+use image::imageops::{self, FilterType};
+use qrnet::preprocess::{Picture, Rect};
 use qrnet_train::feed::Feed;
 use qrnet_train::trainer::Setup;
 
@@ -23,39 +25,37 @@ pub(super) fn draw(setup: &Setup, out: &Path, count: usize) -> Result<()> {
     for i in 0..count {
         let position = i as u64 * total / count.max(1) as u64;
         let example = feed.example(position)?;
-        let factor = READABLE.div_ceil(example.picture.width.max(example.picture.height)).max(1);
-        let (picture, rect) = enlarge(&example.picture, example.target, factor);
+        let scale = READABLE.div_ceil(example.picture.width.max(example.picture.height)).max(1);
+        let (mut picture, rect) = scaled(&example.picture, example.target, scale as f64)?;
         let annotation = Annotation {
             rect,
             query: format!("{} ({}, {})", example.phrase, example.kind, example.source),
             presence: None,
             trained: true,
         };
-        let Picture { width, height, mut rgb } = picture;
-        blend_rgb(&mut rgb, width, &annotation.tiles(width, height)?);
-        let path = out.join(format!("preview-{i:04}.png"));
-        image::save_buffer(&path, &rgb, width as u32, height as u32, image::ExtendedColorType::Rgb8)
-            .map_err(|e| Error::Output { name: path.display().to_string(), reason: e.to_string() })?;
+        let tiles = annotation.tiles(picture.width, picture.height)?;
+        blend_rgb(&mut picture.rgb, picture.width, &tiles);
+        save(&out.join(format!("preview-{i:04}.png")), &picture)?;
     }
     tracing::info!("{}: {count} pictures", out.display());
     Ok(())
 }
 
-type Target = Option<qrnet::preprocess::Rect>;
+/// A picture `scale` times as large, and a box on it. Pixels stay visible where it grows.
+pub(super) fn scaled(picture: &Picture, target: Option<Rect>, scale: f64) -> Result<(Picture, Option<Rect>)> {
+    let side = |length: usize| ((length as f64 * scale).round() as u32).max(1);
+    let (width, height) = (side(picture.width), side(picture.height));
+    let whole = RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.rgb.clone())
+        .ok_or_else(|| Error::Worker("a picture whose pixels do not fill it".into()))?;
+    let filter = if scale < 1.0 { FilterType::Triangle } else { FilterType::Nearest };
+    let rgb = imageops::resize(&whole, width, height, filter).into_raw();
+    let target = target.map(|r| Rect { x0: r.x0 * scale, y0: r.y0 * scale, x1: r.x1 * scale, y1: r.y1 * scale });
+    Ok((Picture { width: width as usize, height: height as usize, rgb }, target))
+}
 
-pub(super) fn enlarge(picture: &Picture, target: Target, factor: usize) -> (Picture, Target) {
-    let (width, height) = (picture.width * factor, picture.height * factor);
-    let pixel = |x: usize, y: usize| {
-        let at = 3 * ((y / factor) * picture.width + x / factor);
-        [picture.rgb[at], picture.rgb[at + 1], picture.rgb[at + 2]]
-    };
-    let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect();
-    let scale = factor as f64;
-    let target = target.map(|r| qrnet::preprocess::Rect {
-        x0: r.x0 * scale,
-        y0: r.y0 * scale,
-        x1: r.x1 * scale,
-        y1: r.y1 * scale,
-    });
-    (Picture { width, height, rgb }, target)
+/// Writes RGB rows as a PNG.
+pub(super) fn save(path: &Path, picture: &Picture) -> Result<()> {
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    image::save_buffer(path, &picture.rgb, width, height, image::ExtendedColorType::Rgb8)
+        .map_err(|e| Error::Output { name: path.display().to_string(), reason: e.to_string() })
 }

@@ -29,12 +29,8 @@ pub struct Prepared {
     pub classes: [Vec<u16>; 3],
     /// Its colour; 0 where it has none.
     pub colours: [Vec<u16>; 3],
-    /// The examples' phrases, sources and kinds, for reports.
+    /// The phrases as they were encoded.
     pub phrases: Vec<String>,
-    /// As [`Example::source`].
-    pub sources: Vec<std::sync::Arc<str>>,
-    /// As [`Example::kind`].
-    pub kinds: Vec<std::sync::Arc<str>>,
 }
 
 /// Levels of the neck whose cells carry labels: strides 8, 16 and 32.
@@ -62,7 +58,7 @@ impl<'a> Collator<'a> {
         for example in examples {
             let picture = self.letterboxer.letterbox(&example.picture.view()?, self.plan.canvas())?;
             let target = example.target.map(|rect| picture.transform.to_target(&rect));
-            self.add(&mut batch, &example.phrase, target, example.labels.as_deref(), picture, example)?;
+            self.add(&mut batch, &example.phrase, target, example.labels.as_deref(), picture)?;
         }
         Ok(batch)
     }
@@ -82,7 +78,7 @@ impl<'a> Collator<'a> {
             let changed = augment.apply(example, self.plan.canvas(), &mut rng(i), &mut self.letterboxer)?;
             let picture = changed.letterbox(&mut self.letterboxer, Vec::new())?;
             let sample = &changed.sample;
-            self.add(&mut batch, &sample.phrase, changed.target(), sample.labels.as_deref(), picture, example)?;
+            self.add(&mut batch, &sample.phrase, changed.target(), sample.labels.as_deref(), picture)?;
         }
         Ok(batch)
     }
@@ -94,7 +90,6 @@ impl<'a> Collator<'a> {
         target: Option<[f64; 4]>,
         labels: Option<&Labels>,
         picture: Letterboxed,
-        example: &Example,
     ) -> Result<()> {
         let encoded = self.tokenizer.encode(phrase)?;
         let (ids, ignore) = self.tokenizer.pad_to_length(&encoded.ids);
@@ -104,8 +99,6 @@ impl<'a> Collator<'a> {
         self.label(labels, &picture, batch);
         batch.pictures.push(picture);
         batch.phrases.push(phrase.to_owned());
-        batch.sources.push(example.source.clone());
-        batch.kinds.push(example.kind.clone());
         Ok(())
     }
 

@@ -123,9 +123,4 @@ impl Checkpoint {
         }
         all.first().map(|(_, path)| Self::load(path, device)).transpose()
     }
-
-    /// The tensors under `prefix`, without it.
-    pub fn part<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
-        self.tensors.iter().filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
-    }
 }

@@ -5,24 +5,6 @@ use std::path::{Path, PathBuf};
 /// What can end a training run or an evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or folder could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
-    Io {
-        /// What was tried: "read", "write", "create".
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
-    /// A file that is not what it should be.
-    #[error("{path}: {reason}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong and what was expected.
-        reason: String,
-    },
     /// One entry of a data set.
     #[error("{path}, {entry}: {reason}")]
     Entry {
@@ -60,7 +42,7 @@ pub enum Error {
     /// Something was asked that these parts cannot do.
     #[error("{0}")]
     Unsupported(String),
-    /// The model, a picture or a tokenizer.
+    /// The model, a picture, a tokenizer, or a file of any kind.
     #[error(transparent)]
     Model(#[from] qrnet::Error),
     /// A tensor operation failed: a device error, or a bug in this crate.
@@ -73,12 +55,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        let from = qrnet::Error::io(action, path);
+        move |source| from(source).into()
     }
 
     pub(crate) fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
-        Self::File { path: path.to_path_buf(), reason: reason.to_string() }
+        qrnet::Error::file(path, reason).into()
     }
 
     pub(crate) fn entry(path: &Path, entry: impl std::fmt::Display, reason: impl std::fmt::Display) -> Self {

@@ -8,7 +8,7 @@ use qrnet::{Grounder, QrNet};
 
 use crate::batch::{Collator, Prepared};
 use crate::boxes::{CxCyWh, iou};
-use crate::data::DataSet;
+use crate::data::{DataSet, Example};
 use crate::error::Result;
 use crate::metrics::{Outcome, Tally};
 
@@ -71,7 +71,21 @@ impl Answers for Compiled<'_> {
     }
 }
 
-/// Measures `model` on the first `count` examples of `data`; `seen` gets every batch with its answers.
+/// An example, what was answered, and how far the two agree.
+pub struct Seen<'a> {
+    /// The example.
+    pub example: &'a Example,
+    /// Its picture on the canvas.
+    pub picture: &'a Letterboxed,
+    /// The answered box.
+    pub answer: CxCyWh,
+    /// The answered probability that the object is there.
+    pub presence: Option<f32>,
+    /// Overlap with the true box; none where the object is not there.
+    pub overlap: Option<f32>,
+}
+
+/// Measures `model` on the first `count` examples of `data`; `seen` gets every one of them.
 ///
 /// # Errors
 /// An example cannot be read, or the model fails.
@@ -80,7 +94,7 @@ pub fn evaluate(
     data: &dyn DataSet,
     collator: &mut Collator,
     count: usize,
-    mut seen: impl FnMut(&[crate::data::Example], &[Answer]) -> Result<()>,
+    mut seen: impl FnMut(&Seen),
 ) -> Result<Tally> {
     const BATCH: usize = 32;
     let count = count.min(data.len());
@@ -89,17 +103,17 @@ pub fn evaluate(
         let examples = data.examples(first..(first + BATCH).min(count))?;
         let batch = collator.collate(&examples)?;
         let answers = model.answers(&batch)?;
-        for (i, (answer, presence)) in answers.iter().enumerate() {
-            let target = batch.targets[i];
+        for (i, (example, (answer, presence))) in examples.iter().zip(answers).enumerate() {
+            let overlap = batch.targets[i].map(|target| iou(answer, target));
             tally.push(Outcome {
-                source: batch.sources[i].clone(),
-                kind: batch.kinds[i].clone(),
-                present: target.is_some(),
-                iou: target.map(|target| iou(*answer, target)),
-                presence: *presence,
+                source: example.source.clone(),
+                kind: example.kind.clone(),
+                present: overlap.is_some(),
+                iou: overlap,
+                presence,
             });
+            seen(&Seen { example, picture: &batch.pictures[i], answer, presence, overlap });
         }
-        seen(&examples, &answers)?;
     }
     Ok(tally)
 }

@@ -106,19 +106,25 @@ impl Feed {
 
     /// The examples of batch `number`, which come from one phase: that of the first of them.
     fn examples(&self, number: u64) -> Result<Vec<Example>> {
+        let part = self.part(number)?;
         let first = number * self.batch as u64;
-        let part = self.parts.iter().find(|part| first < part.end).or(self.parts.last());
-        let part = part.ok_or_else(|| Error::Unsupported("a recipe without phases".into()))?;
-        let Some(length) = part.epoch else {
+        if part.epoch.is_none() {
             let first = first as usize;
             return part.data.examples(first..first + self.batch);
-        };
-        (first..first + self.batch as u64)
-            .map(|position| {
-                let order = self.order(part, position / length, length);
-                part.data.example(order[(position % length) as usize] as usize)
-            })
-            .collect()
+        }
+        (first..first + self.batch as u64).map(|position| self.of(part, position)).collect()
+    }
+
+    fn part(&self, number: u64) -> Result<&Part> {
+        let first = number * self.batch as u64;
+        let part = self.parts.iter().find(|part| first < part.end).or(self.parts.last());
+        part.ok_or_else(|| Error::Unsupported("a recipe without phases".into()))
+    }
+
+    fn of(&self, part: &Part, position: u64) -> Result<Example> {
+        let Some(length) = part.epoch else { return part.data.example(position as usize) };
+        let order = self.order(part, position / length, length);
+        part.data.example(order[(position % length) as usize] as usize)
     }
 
     fn order(&self, part: &Part, epoch: u64, length: u64) -> Arc<Vec<u32>> {
@@ -136,9 +142,8 @@ impl Feed {
     /// # Errors
     /// It cannot be read.
     pub fn example(&self, position: u64) -> Result<Example> {
-        let number = position / self.batch as u64;
-        let mut examples = self.examples(number)?;
-        Ok(examples.swap_remove((position % self.batch as u64) as usize))
+        let part = self.part(position / self.batch as u64)?;
+        self.of(part, position)
     }
 
     /// Batch `number`, ready for the model.

@@ -3,21 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::objective::TERMS;
+use crate::objective::{TERMS, Term};
 use crate::trainer::Progress;
-
-/// Names of the terms in the log, in the order of [`TERMS`].
-const NAMES: [&str; TERMS.len()] = [
-    "loss_l1",
-    "loss_giou",
-    "loss_presence",
-    "loss_token_heat",
-    "loss_neck_heat",
-    "loss_token_box",
-    "loss_attention",
-    "loss_class",
-    "loss_colour",
-];
 
 /// What a line of the log is the mean of.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -27,7 +14,7 @@ pub struct Sums {
     /// Forward passes.
     pub passes: u64,
     /// Sum of each term before its weight, and how many passes had it.
-    pub terms: [(f64, u64); TERMS.len()],
+    pub terms: [(f64, u64); TERMS],
     /// Sum of the gradients' norms.
     pub norm: f64,
     /// Steps.
@@ -87,7 +74,7 @@ impl Meter {
         self.paused += time;
     }
 
-    pub(crate) fn add(&mut self, loss: f64, terms: &[f64; TERMS.len()], examples: usize, waited: Duration) {
+    pub(crate) fn add(&mut self, loss: f64, terms: &[f64; TERMS], examples: usize, waited: Duration) {
         self.sums.loss += loss;
         self.sums.passes += 1;
         for (sum, term) in self.sums.terms.iter_mut().zip(terms).filter(|(_, term)| term.is_finite()) {
@@ -110,7 +97,9 @@ impl Meter {
         let waited = self.waited.as_secs_f64();
         let loss = sums.loss / sums.passes.max(1) as f64;
         let mut scalars = vec![("loss", loss)];
-        scalars.extend(NAMES.into_iter().zip(sums.terms).filter(|(_, t)| t.1 > 0).map(|(n, t)| (n, t.0 / t.1 as f64)));
+        scalars.extend(
+            Term::ALL.into_iter().zip(sums.terms).filter(|(_, t)| t.1 > 0).map(|(n, t)| (n.name(), t.0 / t.1 as f64)),
+        );
         scalars.push(("rate", rate));
         scalars.push(("gradient_norm", sums.norm / sums.steps.max(1) as f64));
         scalars.push(("step_seconds", (seconds - waited) / self.steps.max(1) as f64));

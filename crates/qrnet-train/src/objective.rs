@@ -5,6 +5,7 @@
 //! name early. None of their heads is part of a model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 use qrnet::pass::Pass;
@@ -20,7 +21,7 @@ use crate::scalar::{attention_mass, binary_cross_entropy, cross_entropy};
 use crate::scenes;
 
 /// Weights of the losses; 0 leaves one out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Weights {
     /// L1 distance of the box.
@@ -46,17 +47,7 @@ pub struct Weights {
 impl Default for Weights {
     /// The reference's loss alone.
     fn default() -> Self {
-        Self {
-            l1: 1.0,
-            giou: 1.0,
-            presence: 0.0,
-            token_heat: 0.0,
-            neck_heat: 0.0,
-            token_box: 0.0,
-            attention: 0.0,
-            class: 0.0,
-            colour: 0.0,
-        }
+        Self { l1: 1.0, giou: 1.0, ..Self::NONE }
     }
 }
 
@@ -65,15 +56,94 @@ const BACKGROUND: f32 = 0.15;
 /// Start of the neck heat's bias: most cells are not the object.
 const HEAT_BIAS: f32 = -2.0;
 
-/// Names of the values that [`Objective::loss`] reports, in order.
-pub const TERMS: [&str; 9] =
-    ["l1", "giou", "presence", "token_heat", "neck_heat", "token_box", "attention", "class", "colour"];
+/// The terms of the loss, as [`Weights`] names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "documented at the weights")]
+pub enum Term {
+    L1,
+    Giou,
+    Presence,
+    TokenHeat,
+    NeckHeat,
+    TokenBox,
+    Attention,
+    Class,
+    Colour,
+}
+
+/// How many terms there are.
+pub const TERMS: usize = Term::ALL.len();
+
+impl Term {
+    /// All of them, in the order in which they are reported.
+    pub const ALL: [Self; 9] = [
+        Self::L1,
+        Self::Giou,
+        Self::Presence,
+        Self::TokenHeat,
+        Self::NeckHeat,
+        Self::TokenBox,
+        Self::Attention,
+        Self::Class,
+        Self::Colour,
+    ];
+
+    /// What the log calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "loss_l1",
+            Self::Giou => "loss_giou",
+            Self::Presence => "loss_presence",
+            Self::TokenHeat => "loss_token_heat",
+            Self::NeckHeat => "loss_neck_heat",
+            Self::TokenBox => "loss_token_box",
+            Self::Attention => "loss_attention",
+            Self::Class => "loss_class",
+            Self::Colour => "loss_colour",
+        }
+    }
+}
+
+impl Weights {
+    /// No term at all.
+    pub const NONE: Self = Self {
+        l1: 0.0,
+        giou: 0.0,
+        presence: 0.0,
+        token_heat: 0.0,
+        neck_heat: 0.0,
+        token_box: 0.0,
+        attention: 0.0,
+        class: 0.0,
+        colour: 0.0,
+    };
+
+    /// The weight of one term.
+    pub fn of(mut self, term: Term) -> f64 {
+        *self.of_mut(term)
+    }
+
+    /// The weight of one term, to change.
+    pub fn of_mut(&mut self, term: Term) -> &mut f64 {
+        match term {
+            Term::L1 => &mut self.l1,
+            Term::Giou => &mut self.giou,
+            Term::Presence => &mut self.presence,
+            Term::TokenHeat => &mut self.token_heat,
+            Term::NeckHeat => &mut self.neck_heat,
+            Term::TokenBox => &mut self.token_box,
+            Term::Attention => &mut self.attention,
+            Term::Class => &mut self.class,
+            Term::Colour => &mut self.colour,
+        }
+    }
+}
 
 /// The losses and the heads that only they use.
 pub struct Objective {
     weights: Weights,
     heads: BTreeMap<String, Var>,
-    taps: &'static [&'static str],
+    taps: Arc<[String]>,
     attention_tap: String,
     text_length: usize,
 }
@@ -82,8 +152,8 @@ pub struct Objective {
 pub struct Losses {
     /// What is minimised.
     pub total: Tensor,
-    /// By [`TERMS`]; NaN where a term is off.
-    pub terms: [f64; 9],
+    /// In the order of [`Term::ALL`]; NaN where a term is off.
+    pub terms: [f64; TERMS],
 }
 
 impl Objective {
@@ -120,18 +190,18 @@ impl Objective {
         heads.insert(NECK_BIAS.to_owned(), Var::from_tensor(&bias)?);
         heads.retain(|name, _| weights.uses(name));
         let attention_tap = format!("vl.layer{}.weights", config.vl.enc_layers - 1);
-        let mut taps: Vec<&'static str> = Vec::new();
+        let mut taps = Vec::new();
         if weights.neck_heat > 0.0 {
-            taps.extend(["text_features", "neck.level1", "neck.level2", "neck.level3"]);
+            taps.push(TEXT_TAP.to_owned());
+            taps.extend(NECK_TAPS.map(String::from));
         }
         if weights.class > 0.0 || weights.colour > 0.0 {
-            taps.extend(["neck.topdown1", "neck.topdown2", "neck.topdown3"]);
+            taps.extend(CLASS_TAPS.map(String::from));
         }
         if weights.attention > 0.0 {
-            // Names of taps live as long as the program: a model is trained once.
-            taps.push(Box::leak(attention_tap.clone().into_boxed_str()));
+            taps.push(attention_tap.clone());
         }
-        Ok(Self { weights, heads, taps: taps.leak(), attention_tap, text_length: config.max_query_len })
+        Ok(Self { weights, heads, taps: taps.into(), attention_tap, text_length: config.max_query_len })
     }
 
     /// The variables of the training-only heads.
@@ -141,7 +211,7 @@ impl Objective {
 
     /// A pass that records what the losses read.
     pub fn pass(&self, rng: rand_chacha::ChaCha8Rng) -> Pass {
-        Pass::train(rng).with_taps_of(self.taps)
+        Pass::train(rng).with_taps_of(Arc::clone(&self.taps))
     }
 
     fn head(&self, name: &str) -> Result<(Tensor, Tensor)> {
@@ -174,7 +244,7 @@ impl Objective {
             Ok(taps.get(name).ok_or_else(|| candle_core::Error::msg(format!("the pass recorded no {name}")))?)
         };
         let w = &self.weights;
-        let mut sum = Sum { total: None, terms: [f64::NAN; 9] };
+        let mut sum = Sum { weights: self.weights, total: None, terms: [f64::NAN; TERMS] };
         let present: Vec<u32> = (0..batch.len() as u32).filter(|&i| batch.targets[i as usize].is_some()).collect();
         let device = output.boxes.device();
         if !present.is_empty() {
@@ -182,12 +252,12 @@ impl Objective {
             let rows = Tensor::from_slice(&present, present.len(), device)?;
             let terms = box_terms(&output.boxes.index_select(&rows, 0)?, &targets)?;
             let mean = (terms.sum(0)? / targets.len() as f64)?;
-            sum.add(0, w.l1, &mean.get(0)?)?;
-            sum.add(1, w.giou, &mean.get(1)?)?;
+            sum.add(Term::L1, &mean.get(0)?)?;
+            sum.add(Term::Giou, &mean.get(1)?)?;
         }
         if let (true, Some(logits)) = (w.presence > 0.0, &output.presence) {
             let targets = batch.targets.iter().map(|t| f32::from(u8::from(t.is_some()))).collect();
-            sum.add(2, w.presence, &binary_cross_entropy(logits, targets, false)?)?;
+            sum.add(Term::Presence, &binary_cross_entropy(logits, targets, false)?)?;
         }
         let last = plan.level_count() - 1;
         let tokens = output.visual_tokens.as_ref();
@@ -195,16 +265,16 @@ impl Objective {
             let coverage = Self::token_coverage(plan, batch, last);
             if w.token_heat > 0.0 {
                 let logits = self.linear(TOKEN_HEAT, tokens)?;
-                sum.add(3, w.token_heat, &binary_cross_entropy(&logits, coverage.clone(), true)?)?;
+                sum.add(Term::TokenHeat, &binary_cross_entropy(&logits, coverage.clone(), true)?)?;
             }
             if w.token_box > 0.0
                 && let Some(loss) = token_boxes(model, tokens, batch, &coverage)?
             {
-                sum.add(5, w.token_box, &loss)?;
+                sum.add(Term::TokenBox, &loss)?;
             }
         }
         if w.neck_heat > 0.0 {
-            let text_cls = tap("text_features")?.narrow(1, 0, 1)?;
+            let text_cls = tap(TEXT_TAP)?.narrow(1, 0, 1)?;
             let query = self.linear(NECK_TEXT, &text_cls)?;
             let scale = 1.0 / (query.dim(2)? as f64).sqrt();
             let query = (query.transpose(1, 2)? * scale)?;
@@ -215,7 +285,7 @@ impl Objective {
                 let logits = features.matmul(&query)?.broadcast_add(&bias)?;
                 losses.push(binary_cross_entropy(&logits, batch.coverage(plan, level), true)?);
             }
-            sum.add(4, w.neck_heat, &Tensor::stack(&losses, 0)?.sum_all()?)?;
+            sum.add(Term::NeckHeat, &Tensor::stack(&losses, 0)?.sum_all()?)?;
         }
         if w.attention > 0.0 {
             let weights = tap(&self.attention_tap)?;
@@ -223,7 +293,7 @@ impl Objective {
             let visual = weights.dim(3)? - front;
             let reg = weights.narrow(2, 0, 1)?.narrow(3, front, visual)?.mean(1)?.squeeze(1)?;
             let wanted = Self::token_coverage(plan, batch, last).into_iter().map(|c| f32::from(u8::from(c > 0.0)));
-            sum.add(6, w.attention, &attention_mass(&reg, wanted.collect())?)?;
+            sum.add(Term::Attention, &attention_mass(&reg, wanted.collect())?)?;
         }
         if w.class > 0.0 || w.colour > 0.0 {
             let (mut classes, mut colours) = (Vec::new(), Vec::new());
@@ -246,10 +316,10 @@ impl Objective {
                 }
             }
             if !classes.is_empty() {
-                sum.add(7, w.class, &Tensor::stack(&classes, 0)?.mean_all()?)?;
+                sum.add(Term::Class, &Tensor::stack(&classes, 0)?.mean_all()?)?;
             }
             if !colours.is_empty() {
-                sum.add(8, w.colour, &Tensor::stack(&colours, 0)?.mean_all()?)?;
+                sum.add(Term::Colour, &Tensor::stack(&colours, 0)?.mean_all()?)?;
             }
         }
         let total = match sum.total {
@@ -269,6 +339,7 @@ impl Objective {
     }
 }
 
+const TEXT_TAP: &str = "text_features";
 const TOKEN_HEAT: &str = "auxiliary.token_heat";
 const NECK_TEXT: &str = "auxiliary.neck_text";
 const NECK_BIAS: &str = "auxiliary.neck_bias";
@@ -306,13 +377,15 @@ fn token_boxes(model: &QrNet, tokens: &Tensor, batch: &Prepared, coverage: &[f32
 }
 
 struct Sum {
+    weights: Weights,
     total: Option<Tensor>,
-    terms: [f64; 9],
+    terms: [f64; TERMS],
 }
 
 impl Sum {
-    fn add(&mut self, term: usize, weight: f64, loss: &Tensor) -> Result<()> {
-        self.terms[term] = f64::from(loss.to_scalar::<f32>()?);
+    fn add(&mut self, term: Term, loss: &Tensor) -> Result<()> {
+        self.terms[term as usize] = f64::from(loss.to_scalar::<f32>()?);
+        let weight = self.weights.of(term);
         if weight > 0.0 {
             let weighted = (loss * weight)?;
             self.total = Some(match self.total.take() {

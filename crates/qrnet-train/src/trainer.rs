@@ -73,7 +73,7 @@ pub struct Trainer {
     setup: Setup,
     data: Arc<Data>,
     device: Device,
-    plan: CanvasPlan,
+    plan: Arc<CanvasPlan>,
     vars: BTreeMap<String, Var>,
     /// Everything the model reads, trained or not.
     tensors: Tensors,
@@ -122,10 +122,10 @@ impl Trainer {
                 Ok(Averaged { vars, model: QrNet::new(config, &vb)? })
             })
             .transpose()?;
-        let objective = Objective::new(config, recipe.loss.clone(), recipe.seed, device)?;
+        let objective = Objective::new(config, recipe.loss, recipe.seed, device)?;
         vars.extend(objective.heads().iter().map(|(name, var)| (name.clone(), var.clone())));
         let optimiser = AdamW::new(&vars, recipe.optimiser())?;
-        let plan = CanvasPlan::new(config, config.canvas, device)?;
+        let plan = Arc::new(CanvasPlan::new(config, config.canvas, device)?);
         let features = config.bert.frozen.then(Features::default);
         let trainer = Self {
             device: device.clone(),
@@ -231,7 +231,7 @@ impl Trainer {
         let mut log = RunLog::open(out, Some(self.step + 1))?;
         let last = stop_after.map_or(recipe.steps, |count| recipe.steps.min(self.step + count));
         // The threads that prepare data borrow what they read; the loop below borrows the trainer.
-        let plan = CanvasPlan::new(&self.setup.config, self.setup.config.canvas, &self.device)?;
+        let plan = Arc::clone(&self.plan);
         let tokenizer = self.setup.tokenizer.clone();
         let accumulate = recipe.accumulate as u64;
         thread::scope(|scope| {
@@ -362,7 +362,7 @@ impl Trainer {
         let model = self.averaged.as_ref().map_or(&self.model, |averaged| &averaged.model);
         let plain = Plain { model, plan: &self.plan, device: &self.device };
         let mut collator = Collator::new(&self.plan, &self.setup.tokenizer);
-        Ok(evaluate(&plain, data, &mut collator, count, |_, _| Ok(()))?.summary())
+        Ok(evaluate(&plain, data, &mut collator, count, |_| ())?.summary())
     }
 
     /// Keeps the weights of the best measurement so far as `best.safetensors`.

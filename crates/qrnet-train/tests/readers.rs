@@ -332,7 +332,7 @@ fn read_all(bytes: &[u8]) {
     std::fs::copy(fixture("refer/instances.json"), folder.path().join("instances.json")).expect("copied");
     let quiet = |result: Result<Vec<Entry>>| match result {
         Ok(entries) => drop(Listed::new("any", entries)),
-        Err(Error::File { .. } | Error::Entry { .. }) => {}
+        Err(Error::Model(qrnet::Error::File { .. }) | Error::Entry { .. }) => {}
         Err(other) => panic!("{other}"),
     };
     quiet(refer::read(folder.path(), &pictures(), "unc", "train"));

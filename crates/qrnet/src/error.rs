@@ -108,12 +108,14 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// For `map_err` on what the operating system refused: `action` is "read", "write" or "create".
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
     }
 
-    pub(crate) fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
+    /// A file that cannot be used.
+    pub fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::File { path: path.to_path_buf(), reason: reason.to_string() }
     }
 

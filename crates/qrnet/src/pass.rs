@@ -1,6 +1,7 @@
 //! What accompanies one forward pass: randomness in training, and a tap on intermediate tensors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 use rand::RngExt;
@@ -15,7 +16,7 @@ pub struct Pass {
     rng: Option<ChaCha8Rng>,
     taps: Option<BTreeMap<String, Tensor>>,
     /// The only names recorded; none for all.
-    wanted: Option<&'static [&'static str]>,
+    wanted: Option<Arc<[String]>>,
 }
 
 impl Pass {
@@ -38,7 +39,7 @@ impl Pass {
 
     /// Records the named tensors alone, with their gradients: what training-only losses read.
     #[must_use]
-    pub fn with_taps_of(mut self, names: &'static [&'static str]) -> Self {
+    pub fn with_taps_of(mut self, names: Arc<[String]>) -> Self {
         self.taps = Some(BTreeMap::new());
         self.wanted = Some(names);
         self
@@ -49,14 +50,9 @@ impl Pass {
         self.taps.unwrap_or_default()
     }
 
-    /// The generator, to carry on with after this pass.
-    pub fn into_rng(self) -> Option<ChaCha8Rng> {
-        self.rng
-    }
-
     /// Whether somebody listens for `name`.
     pub(crate) fn listens(&self, name: &str) -> bool {
-        self.taps.is_some() && self.wanted.is_none_or(|wanted| wanted.contains(&name))
+        self.taps.is_some() && self.wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|wanted| wanted == name))
     }
 
     fn record(&mut self, name: String, tensor: impl FnOnce() -> Result<Tensor>) -> Result<()> {

@@ -10,7 +10,6 @@ use candle_core::Device;
 use qrnet::plan::CanvasPlan;
 use qrnet::{Grounder, ModelDir, QrNet, files, weights};
 use qrnet_train::batch::Collator;
-use qrnet_train::boxes::iou;
 use qrnet_train::data::{DataSet, Example};
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
 use qrnet_train::metrics::Summary;
@@ -22,7 +21,7 @@ use super::use_threads;
 use crate::cli::EvalArgs;
 use crate::config::device;
 use crate::error::{Error, Result};
-use sheet::{Sheets, Shown};
+use sheet::Sheets;
 
 /// # Errors
 /// The recipe, its data or the model is unusable, or an output cannot be written.
@@ -116,29 +115,12 @@ fn measure(model: &Model, setup: &Setup, set: &EvalSet, data: &dyn DataSet, args
     let mut collator = Collator::new(model.plan(), &setup.tokenizer);
     let mut sheets = args.draw.as_deref().map(|folder| Sheets::new(folder, &set.name));
     let mut guess = Guess::default();
-    let canvas = model.plan().canvas();
     let count = args.count.unwrap_or(usize::MAX);
-    let tally = evaluate(model.answers().as_ref(), data, &mut collator, count, |examples, answers| {
-        for (example, (answer, presence)) in examples.iter().zip(answers) {
-            guess.add(example);
-            if let Some(sheets) = &mut sheets {
-                let picture = &example.picture;
-                let transform = qrnet::preprocess::Transform::letterbox(picture.width, picture.height, canvas);
-                let target = example.target.map(|rect| transform.to_target(&rect).map(|v| v as f32));
-                let overlap = target.map(|target| iou(*answer, target));
-                let (w, h) = (canvas.width as f64, canvas.height as f64);
-                let [cx, cy, bw, bh] = answer.map(f64::from);
-                let rect = qrnet::preprocess::Rect {
-                    x0: (cx - 0.5 * bw) * w,
-                    y0: (cy - 0.5 * bh) * h,
-                    x1: (cx + 0.5 * bw) * w,
-                    y1: (cy + 0.5 * bh) * h,
-                };
-                let rect = transform.from_canvas(&rect);
-                sheets.add(&Shown { example, rect, overlap, presence: *presence });
-            }
+    let tally = evaluate(model.answers().as_ref(), data, &mut collator, count, |seen| {
+        guess.add(seen.example);
+        if let Some(sheets) = &mut sheets {
+            sheets.add(seen);
         }
-        Ok(())
     })?;
     let summary = tally.summary();
     print(set, &summary, &guess, args.compiled)?;

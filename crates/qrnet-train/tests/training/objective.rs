@@ -6,39 +6,15 @@ use std::path::Path;
 use candle_core::{DType, Device};
 use qrnet::weights::TensorFile;
 use qrnet::{Config, ModelDir, NewModel, params};
-use qrnet_train::objective::{TERMS, Weights};
+use qrnet_train::objective::{Term, Weights};
 use qrnet_train::recipe::Recipe;
 
 use crate::support::{batch, config, recipe, run, trainer, values};
 
-const NONE: Weights = Weights {
-    l1: 0.0,
-    giou: 0.0,
-    presence: 0.0,
-    token_heat: 0.0,
-    neck_heat: 0.0,
-    token_box: 0.0,
-    attention: 0.0,
-    class: 0.0,
-    colour: 0.0,
-};
-
 /// The weights with one term alone.
-fn only(term: &str) -> Weights {
-    let mut weights = NONE;
-    let slot = match term {
-        "l1" => &mut weights.l1,
-        "giou" => &mut weights.giou,
-        "presence" => &mut weights.presence,
-        "token_heat" => &mut weights.token_heat,
-        "neck_heat" => &mut weights.neck_heat,
-        "token_box" => &mut weights.token_box,
-        "attention" => &mut weights.attention,
-        "class" => &mut weights.class,
-        "colour" => &mut weights.colour,
-        other => panic!("no term {other}"),
-    };
-    *slot = 1.0;
+fn only(term: Term) -> Weights {
+    let mut weights = Weights::NONE;
+    *weights.of_mut(term) = 1.0;
     weights
 }
 
@@ -73,7 +49,7 @@ fn part(name: &str) -> &'static str {
 
 /// The parts in which a term alone moves something. One step of everything comes first: fresh generators pass on
 /// nothing, since their factors V start at 0.
-fn reached(term: &str, recipe: &Recipe, config: &Config) -> BTreeSet<&'static str> {
+fn reached(term: Term, recipe: &Recipe, config: &Config) -> BTreeSet<&'static str> {
     let out = tempfile::tempdir().expect("a folder");
     let (warm, _) = run(recipe, config, out.path(), Some(1)).expect("runs");
     let mut recipe = recipe.clone();
@@ -83,12 +59,15 @@ fn reached(term: &str, recipe: &Recipe, config: &Config) -> BTreeSet<&'static st
         var.set(warm.variables()[name].as_tensor()).expect("set");
     }
     let losses = alone.losses(&batch(&recipe, config, 8), 0).expect("a loss");
-    let number = TERMS.iter().position(|name| *name == term).expect("a term");
     let total: f32 = losses.total.to_scalar().expect("a number");
-    assert!(total > 0.0 && (f64::from(total) - losses.terms[number]).abs() < 1e-5, "{term}: {:?}", losses.terms);
-    for (name, value) in TERMS.iter().zip(losses.terms) {
-        let reported = *name == term || matches!(*name, "l1" | "giou");
-        assert_eq!(value.is_nan(), !reported, "{name} while {term} is on: {value}");
+    assert!(
+        total > 0.0 && (f64::from(total) - losses.terms[term as usize]).abs() < 1e-5,
+        "{term:?}: {:?}",
+        losses.terms
+    );
+    for (other, value) in Term::ALL.into_iter().zip(losses.terms) {
+        let reported = other == term || matches!(other, Term::L1 | Term::Giou);
+        assert_eq!(value.is_nan(), !reported, "{other:?} while {term:?} is on: {value}");
     }
     let grads = losses.total.backward().expect("backward");
     let moved = alone
@@ -109,17 +88,17 @@ fn every_term_reaches_its_parts_and_no_other() {
         &gated | &names(&["text projection", "visual projection", "reg token", "positions", "scales", "encoder"]);
     let boxed = &fused | &names(&["box head"]);
     for (term, expected) in [
-        ("l1", boxed.clone()),
-        ("giou", boxed.clone()),
-        ("token_box", boxed),
-        ("presence", &fused | &names(&["presence head"])),
-        ("token_heat", &fused | &names(&["token heat head"])),
-        ("attention", fused),
-        ("neck_heat", &gated | &names(&["neck heat head"])),
-        ("class", &sight | &names(&["class heads"])),
-        ("colour", &sight | &names(&["colour heads"])),
+        (Term::L1, boxed.clone()),
+        (Term::Giou, boxed.clone()),
+        (Term::TokenBox, boxed),
+        (Term::Presence, &fused | &names(&["presence head"])),
+        (Term::TokenHeat, &fused | &names(&["token heat head"])),
+        (Term::Attention, fused),
+        (Term::NeckHeat, &gated | &names(&["neck heat head"])),
+        (Term::Class, &sight | &names(&["class heads"])),
+        (Term::Colour, &sight | &names(&["colour heads"])),
     ] {
-        assert_eq!(reached(term, &recipe, &config), expected, "{term}");
+        assert_eq!(reached(term, &recipe, &config), expected, "{term:?}");
     }
 }
 
@@ -133,7 +112,7 @@ fn absent_objects_teach_presence_and_heat_but_no_box() {
     let is_there: Vec<bool> = losses.terms.iter().map(|term| term.is_finite()).collect();
     // l1, giou, presence, token_heat, neck_heat, token_box, attention, class, colour
     assert_eq!(is_there, [false, false, true, true, true, false, true, true, true]);
-    assert!(losses.terms[6].abs() < 1e-12, "no attention is wanted anywhere");
+    assert!(losses.terms[Term::Attention as usize].abs() < 1e-12, "no attention is wanted anywhere");
     // With the reference's loss alone there is nothing to learn, and still a step that can be made.
     recipe.loss = Weights::default();
     config.presence = false;

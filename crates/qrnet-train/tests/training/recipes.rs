@@ -49,7 +49,7 @@ fn published_data_sets_are_trained_on_as_the_reference_does() {
         assert_eq!(recipe.schedule().course, Course::Steps { every: drop * epoch, factor: 0.1 }, "{name}");
         assert_eq!(recipe.schedule().warm_up, 0, "{name}");
         assert_eq!(recipe.optimiser(), Settings::reference(), "{name}");
-        assert_eq!((recipe.loss.clone(), recipe.ema), (Weights::default(), 0.0), "{name}");
+        assert_eq!((recipe.loss, recipe.ema), (Weights::default(), 0.0), "{name}");
         let augment = recipe.augment.expect("augmentation");
         assert!(augment.crop && augment.scales && augment.translate && augment.flip && augment.jitter, "{name}");
         assert!(!augment.blur && !augment.reference_quirks, "{name}");

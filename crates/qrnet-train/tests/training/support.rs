@@ -17,36 +17,7 @@ use qrnet_train::{Result, checkpoint};
 
 /// Sizes of the model; five visual tokens.
 pub(crate) fn config() -> Config {
-    let text = r"
-        max_query_len = 14
-        presence = true
-        canvas = { width = 64, height = 64 }
-        [swin]
-        embed_dim = 8
-        depths = [1, 1, 1, 1]
-        num_heads = [1, 2, 2, 4]
-        window_size = 4
-        drop_path_rate = 0.0
-        [qdatt]
-        k = 4
-        reduction_ratio = 4
-        [neck]
-        out_channels = 32
-        [bert]
-        vocab_size = 256
-        hidden_size = 32
-        num_hidden_layers = 1
-        num_attention_heads = 2
-        intermediate_size = 64
-        max_position_embeddings = 16
-        dropout = 0.0
-        [vl]
-        hidden_dim = 32
-        nheads = 4
-        dim_feedforward = 64
-        enc_layers = 2
-        dropout = 0.0
-    ";
+    let text = include_str!("../fixtures/smallest.toml");
     Config::from_toml(text, "the tests' model").expect("sizes")
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -
     normed.broadcast_mul(weight)?.broadcast_add(bias)
 }
 
-/// The gradient of `max` would go to all equal tokens; that of a gather goes to the one that was picked.
+/// Mean and maximum over the tokens of a map, `[B, N, C]` → `[B, 2, C]`. The gradient of `max` would go to all equal tokens; that of a gather goes to the one that was picked.
 pub(crate) fn pool_tokens(x: &Tensor) -> Result<Tensor> {
     let largest = x.contiguous()?.gather(&x.argmax_keepdim(1)?, 1)?;
     Tensor::cat(&[x.mean_keepdim(1)?, largest], 1)
@@ -106,7 +106,7 @@ pub(crate) fn dynamic_linear(x: &Tensor, matrix: &Tensor) -> Result<Tensor> {
 
 /// The channel gate's MLP over both pools, `[B, 2, C]`.
 pub(crate) fn channel_logits(x: &Tensor, fc1: &Tensor, fc2: &Tensor) -> Result<Tensor> {
-    dynamic_linear(&dynamic_linear(&super::pool_tokens(x)?, fc1)?.relu()?, fc2)
+    dynamic_linear(&dynamic_linear(&pool_tokens(x)?, fc1)?.relu()?, fc2)
 }
 
 /// Tokens behind the channel gate, and the spatial gate's logits `[B, N, 1]`.

@@ -216,14 +216,6 @@ pub fn linear_onto_upsampled(
     linear(x, weight, Some(bias))? + composed::upsample2(coarse, columns / 2)?
 }
 
-/// Mean and maximum over the tokens of a map; the maximum's gradient goes to one token only.
-///
-/// # Shapes
-/// `x [B, N, C]` → `[B, 2, C]`.
-pub fn pool_tokens(x: &Tensor) -> Result<Tensor> {
-    if kernel::fits(&[x]) { kernel::pool_tokens(x) } else { composed::pool_tokens(x) }
-}
-
 /// An additive attention mask `[B, 1, 1, S]` from a key mask `[B, S]`, u8, 1 = ignore. The value is finite: a masked
 /// key's weight underflows to exactly 0 in f32 as with `-inf`, and no gradient can become NaN.
 pub fn additive_mask(ignore: &Tensor, dtype: DType) -> Result<Tensor> {

@@ -199,6 +199,17 @@ impl Transform {
         [f64::midpoint(c.x0, c.x1) / w, f64::midpoint(c.y0, c.y1) / h, c.width() / w, c.height() / h]
     }
 
+    /// `(cx, cy, w, h)` in 0..1 of the canvas → grounded pixels, not clipped.
+    pub fn from_target(&self, [cx, cy, w, h]: [f64; 4]) -> Rect {
+        let (width, height) = (self.canvas.width as f64, self.canvas.height as f64);
+        self.from_canvas(&Rect {
+            x0: (cx - 0.5 * w) * width,
+            y0: (cy - 0.5 * h) * height,
+            x1: (cx + 0.5 * w) * width,
+            y1: (cy + 0.5 * h) * height,
+        })
+    }
+
     /// Whether the pixel of the canvas at column `x`, row `y` shows the picture.
     pub fn shows(&self, x: usize, y: usize) -> bool {
         (self.left..self.left + self.resized.0).contains(&x) && (self.top..self.top + self.resized.1).contains(&y)

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::elementwise::exp;
 use super::fused::{Fused, apply};
 use super::linear::total;
-use super::{dispatch, madd, rows_per_task};
+use super::{dispatch, half_row, madd, rows_per_task};
 
 const LANES: usize = 16;
 
@@ -306,19 +306,13 @@ fn gate_body<const FUSED: bool>(x: &[f32], gate: &Spatial, columns: usize, y: &m
                 *y = x * c * open;
             }
         } else {
-            let place = half_place(token, columns);
+            let place = half_row(token, columns);
             let y = &mut y[place * width..][..width];
             for ((y, &x), &c) in y.iter_mut().zip(x).zip(channel) {
                 *y = madd::<FUSED>(x * c, 0.25 * open, *y);
             }
         }
     }
-}
-
-/// Where a token of a map of `columns` columns lies in the map of half the size.
-#[inline(always)]
-fn half_place(token: usize, columns: usize) -> usize {
-    token / (2 * columns) * (columns / 2) + token % columns / 2
 }
 
 #[inline(always)]
@@ -336,7 +330,7 @@ fn gradient_body<const FUSED: bool>(
     let (by_gate, bias) = rest.split_at_mut(width);
     let share = if columns == 0 { 1.0 } else { 0.25 };
     for (token, (x, dx)) in x.chunks_exact(width).zip(dx.chunks_exact_mut(width)).enumerate() {
-        let place = if columns == 0 { token } else { half_place(token, columns) };
+        let place = if columns == 0 { token } else { half_row(token, columns) };
         let g = &gradient[place * width..][..width];
         let (logit, opened) = dots::<FUSED>(x, scaled, channel, g);
         let open = sigmoid::<FUSED>(logit + gate.bias);

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::fused::{Fused, apply};
 use super::gemm::{Matrix, Onto, Tasks, add, add_columns, fill_rows, gemm};
+use super::half_row;
 
 /// # Shapes
 /// `x [.., I]`, `weight [O, I]`, `bias [O]` → `[.., O]`.
@@ -52,11 +53,6 @@ struct Linear {
     output: usize,
     /// Columns of the map that the upsampled one is added to, if one is.
     columns: Option<usize>,
-}
-
-/// The row of a map of half the size, for row `row` of a batch of maps of `columns` columns and an even number of rows.
-fn half_row(row: usize, columns: usize) -> usize {
-    row / (2 * columns) * (columns / 2) + row % columns / 2
 }
 
 impl Fused for Linear {

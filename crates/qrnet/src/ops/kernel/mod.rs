@@ -19,7 +19,6 @@ mod linear;
 mod matmul;
 mod mlp;
 mod norm;
-mod pool;
 
 pub(crate) use attention::window_attention;
 pub(crate) use elementwise::gelu;
@@ -29,7 +28,6 @@ pub(crate) use heads::attention;
 pub(crate) use linear::{linear, linear_onto_upsampled};
 pub(crate) use mlp::mlp;
 pub(crate) use norm::{layer_norm, softmax};
-pub(crate) use pool::pool_tokens;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
 
@@ -84,6 +82,13 @@ macro_rules! dispatch {
     };
 }
 use dispatch;
+
+/// The token of a map of half the size that token `row` belongs to, in a batch of maps of `columns` columns and an even
+/// number of rows.
+#[inline(always)]
+fn half_row(row: usize, columns: usize) -> usize {
+    row / (2 * columns) * (columns / 2) + row % columns / 2
+}
 
 /// Rows per task where rows are short: enough work to be worth handing over.
 fn rows_per_task(width: usize) -> usize {

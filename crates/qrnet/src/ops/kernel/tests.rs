@@ -279,26 +279,22 @@ fn window_attention() {
     }
 }
 
+/// Equal tokens, as padding makes them: one of them takes the maximum's gradient, all share the mean's.
 #[test]
-fn pooled_tokens() {
-    let (kernel, reference): (Operation, Operation) = (&|t| ops::pool_tokens(&t[0]), &|t| composed::pool_tokens(&t[0]));
-    for shape in [[1, 1, 3], [2, 50, 7], [3, 64, 16]] {
-        both("pool", kernel, reference, &[values("x", &shape, 2.0)]);
-    }
-    // Equal tokens, as padding makes them: one of them takes the maximum's gradient, all share the mean's.
+fn the_maximum_of_equal_tokens_has_one_gradient() {
     let x = Tensor::ones((1, 5, 2), DType::F32, &Device::Cpu).expect("a tensor");
-    for operation in [kernel, reference] {
-        let var = Var::from_tensor(&x).expect("a variable");
-        let largest = operation(&[var.as_tensor().clone()]).and_then(|t| t.narrow(1, 1, 1)).expect("runs");
-        let grads = largest.sum_all().and_then(|t| t.backward()).expect("runs back");
-        let gradient: Vec<f32> =
-            grads.get(&var).expect("a gradient").flatten_all().and_then(|t| t.to_vec1()).expect("values");
-        assert_eq!(
-            (gradient.iter().sum::<f32>(), gradient.iter().filter(|g| **g > 0.0).count()),
-            (2.0, 2),
-            "{gradient:?}"
-        );
-    }
+    let var = Var::from_tensor(&x).expect("a variable");
+    let largest = composed::pool_tokens(&var).and_then(|t| t.narrow(1, 1, 1)).expect("runs");
+    let grads = largest.sum_all().and_then(|t| t.backward()).expect("runs back");
+    let gradient: Vec<f32> =
+        grads.get(&var).expect("a gradient").flatten_all().and_then(|t| t.to_vec1()).expect("values");
+    assert_eq!((gradient.iter().sum::<f32>(), gradient.iter().filter(|g| **g > 0.0).count()), (2.0, 2), "{gradient:?}");
+    // The fused gates pick the same token.
+    let matrices = [("fc1", [1, 3, 2]), ("fc2", [1, 3, 2]), ("spatial", [1, 3, 1])].map(|(n, s)| values(n, &s, 1.0));
+    let [fc1, fc2, spatial] = matrices;
+    let (kernel, reference): (Operation, Operation) =
+        (&|t| ops::gates(&t[0], [&t[1], &t[2], &t[3]]), &|t| composed::gates(&t[0], [&t[1], &t[2], &t[3]]));
+    both("gates of equal tokens", kernel, reference, &[x, fc1, fc2, spatial]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A training recipe: everything that decides what a run computes, as TOML.
 
+mod check;
+
 use std::path::{Path, PathBuf};
 
 use qrnet::strict::{self, Strict};
@@ -283,97 +285,6 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn check(&self, file: &str) -> Result<()> {
-        let wrong = |key: &str, value: &dyn std::fmt::Debug, expected: &str| {
-            Err(Error::Recipe {
-                recipe: file.to_owned(),
-                key: key.to_owned(),
-                value: format!("{value:?}"),
-                expected: expected.to_owned(),
-            })
-        };
-        if self.steps == 0 {
-            return wrong("steps", &self.steps, "at least 1");
-        }
-        if self.batch == 0 || self.accumulate == 0 {
-            return wrong("batch", &(self.batch, self.accumulate), "at least 1, as `accumulate`");
-        }
-        if !(0.0..1.0).contains(&self.ema) {
-            return wrong("ema", &self.ema, "0 to below 1");
-        }
-        if !(self.optimiser.rate > 0.0 && self.optimiser.rate < 1.0) {
-            return wrong("optimiser.rate", &self.optimiser.rate, "between 0 and 1");
-        }
-        self.check_numbers(&wrong)?;
-        if self.phase.is_empty() {
-            return wrong("phase", &"missing", "at least one [[phase]]");
-        }
-        if self.phase.windows(2).any(|pair| pair[0].until >= pair[1].until) {
-            let ends: Vec<f64> = self.phase.iter().map(|phase| phase.until).collect();
-            return wrong("phase.until", &ends, "rising shares of the run");
-        }
-        if self.phase.iter().any(|phase| phase.examples == Some(0)) {
-            return wrong("phase.examples", &0, "at least 1, or none for all");
-        }
-        if self.every.log == 0 || self.every.checkpoint == 0 || self.every.eval == 0 || self.every.keep == 0 {
-            return wrong("every", &self.every, "at least 1 each");
-        }
-        let phases = self.phase.iter().map(|phase| ("phase", &phase.scenes, &phase.lists));
-        let sets = self.eval.iter().map(|set| ("eval", &set.scenes, &set.lists));
-        for (key, scenes, lists) in phases.chain(sets) {
-            match (scenes, lists.is_empty()) {
-                (Some(scenes), true) => check_scenes(scenes, key, &wrong)?,
-                (None, false) => {}
-                _ => return wrong(key, &"both or neither", "either `scenes` or `lists`"),
-            }
-        }
-        Ok(())
-    }
-
-    fn check_numbers(&self, wrong: &Wrong) -> Result<()> {
-        let (o, s, l) = (&self.optimiser, &self.schedule, &self.loss);
-        if self.batch > 65_536 || self.accumulate > 65_536 || self.steps > 1 << 40 {
-            let given = (self.batch, self.accumulate, self.steps);
-            return wrong("batch, accumulate, steps", &given, "up to 65536, 65536 and 2^40");
-        }
-        let rates = [o.backbone, o.backbone_query, o.neck, o.neck_query, o.text];
-        if let Some(rate) = rates.into_iter().flatten().find(|rate| !(0.0..1.0).contains(rate)) {
-            return wrong("optimiser", &rate, "rates from 0 to below 1");
-        }
-        if !(0.0..1.0).contains(&o.weight_decay) {
-            return wrong("optimiser.weight_decay", &o.weight_decay, "0 to below 1");
-        }
-        if ![o.betas.0, o.betas.1].iter().all(|beta| (0.0..1.0).contains(beta)) {
-            return wrong("optimiser.betas", &o.betas, "two numbers from 0 to below 1");
-        }
-        if !(o.eps > 0.0 && o.eps < 1.0) {
-            return wrong("optimiser.eps", &o.eps, "above 0, below 1");
-        }
-        if o.clip.is_some_and(|clip| !(clip > 0.0 && clip.is_finite())) {
-            return wrong("optimiser.clip", &o.clip, "above 0; leave it out for no clipping");
-        }
-        if !(0.0..=1.0).contains(&s.last) || !(0.0..=1.0).contains(&s.factor) || s.every == 0 {
-            let given = (s.last, s.factor, s.every);
-            return wrong("schedule.last, factor, every", &given, "0 to 1, 0 to 1, at least 1");
-        }
-        let losses = [l.l1, l.giou, l.presence, l.token_heat, l.neck_heat, l.token_box, l.attention, l.class, l.colour];
-        if let Some(weight) = losses.into_iter().find(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-            return wrong("loss", &weight, "weights from 0");
-        }
-        if let Some(phase) = self.phase.iter().find(|phase| !(phase.until > 0.0 && phase.until <= 1.0)) {
-            return wrong("phase.until", &phase.until, "above 0, up to 1");
-        }
-        let mut names: Vec<&str> = self.eval.iter().map(|set| set.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
-            return wrong("eval.name", name, "a name for each set, once");
-        }
-        if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains(['/', '\\'])) {
-            return wrong("eval.name", name, "a name that a file can have");
-        }
-        Ok(())
-    }
-
     /// Examples in one optimiser step.
     pub fn step_examples(&self) -> usize {
         self.batch * self.accumulate
@@ -412,43 +323,4 @@ impl Recipe {
         styles.dedup();
         styles
     }
-}
-
-/// Reports a key, its value and what was expected.
-type Wrong<'a> = dyn Fn(&str, &dyn std::fmt::Debug, &str) -> Result<()> + 'a;
-
-fn check_scenes(scenes: &SceneSettings, key: &str, wrong: &Wrong) -> Result<()> {
-    let name = |field: &str| format!("{key}.scenes.{field}");
-    let share = |value: f64| (0.0..=1.0).contains(&value);
-    if !(32..=4096).contains(&scenes.side) {
-        return wrong(&name("side"), &scenes.side, "32 to 4096 pixels");
-    }
-    if !(share(scenes.square) && share(scenes.shapes) && share(scenes.absent)) {
-        let shares = (scenes.square, scenes.shapes, scenes.absent);
-        return wrong(&name("square, shapes, absent"), &shares, "0 to 1 each");
-    }
-    if !(2 <= scenes.objects[0] && scenes.objects[0] <= scenes.objects[1] && scenes.objects[1] <= 8) {
-        return wrong(&name("objects"), &scenes.objects, "fewest and most, 2 to 8");
-    }
-    if !(0.05 <= scenes.sizes[0] && scenes.sizes[0] < scenes.sizes[1] && scenes.sizes[1] <= 0.6) {
-        return wrong(&name("sizes"), &scenes.sizes, "smallest and largest, 0.05 to 0.6");
-    }
-    if !(1..=64).contains(&scenes.queries) {
-        return wrong(&name("queries"), &scenes.queries, "1 to 64");
-    }
-    let k = &scenes.kinds;
-    let weights = [k.name, k.attribute, k.position, k.ordinal, k.size, k.relation];
-    if !weights.iter().all(|w| w.is_finite() && *w >= 0.0) || weights.iter().sum::<f64>() <= 0.0 {
-        return wrong(&name("kinds"), &weights, "weights from 0, one of them above");
-    }
-    if !(1.0..=3.0).contains(&scenes.apart) {
-        return wrong(&name("apart"), &scenes.apart, "1 to 3");
-    }
-    if !(0.0..=1.0).contains(&scenes.print) {
-        return wrong(&name("print"), &scenes.print, "0 to 1");
-    }
-    if scenes.styles.is_empty() && scenes.shapes < 1.0 {
-        return wrong(&name("styles"), &scenes.styles, "art styles, where `shapes` leaves room for emoji");
-    }
-    Ok(())
 }
