@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 
 use crate::augment::Augment;
 use crate::batch::{Collator, Prepared};
-use crate::data::{DataSet, Example, Source};
+use crate::data::{DataSet, Example, Legibility, Source};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::scenes::motion::Films;
@@ -25,6 +25,13 @@ struct Joined(Vec<Box<dyn DataSet>>);
 impl DataSet for Joined {
     fn len(&self) -> usize {
         self.0.iter().map(|set| set.len()).sum()
+    }
+
+    fn legibility(&self, tokenizer: &QueryTokenizer) -> Result<Legibility> {
+        self.0.iter().try_fold(Legibility::default(), |sum, set| {
+            let Legibility { cut, unknown } = set.legibility(tokenizer)?;
+            Ok(Legibility { cut: sum.cut + cut, unknown: sum.unknown + unknown })
+        })
     }
 
     fn example(&self, mut index: usize) -> Result<Example> {
@@ -59,6 +66,21 @@ pub fn open(
         return Err(Error::Unsupported(format!("the data sets {names:?} hold no examples")));
     }
     Ok(Box::new(joined))
+}
+
+/// Reads every phrase of `data` once, and says how many the vocabulary cannot take whole.
+///
+/// # Errors
+/// As [`DataSet::legibility`].
+pub(crate) fn check_phrases(name: &str, data: &dyn DataSet, tokenizer: &QueryTokenizer) -> Result<()> {
+    let Legibility { cut, unknown } = data.legibility(tokenizer)?;
+    if cut + unknown > 0 {
+        let all = data.len();
+        tracing::warn!(
+            "{name}: of {all} phrases, {cut} are longer than the model reads and {unknown} hold words that its vocabulary lacks"
+        );
+    }
+    Ok(())
 }
 
 /// A part of the run.
@@ -102,6 +124,14 @@ impl Feed {
             })
             .collect::<Result<_>>()?;
         Ok(Self { parts, seed: recipe.seed, augment: recipe.augment, batch: recipe.batch })
+    }
+
+    /// Reads every phrase once.
+    ///
+    /// # Errors
+    /// As [`DataSet::legibility`].
+    pub fn check_phrases(&self, tokenizer: &QueryTokenizer) -> Result<()> {
+        self.parts.iter().try_for_each(|part| check_phrases("training", part.data.as_ref(), tokenizer))
     }
 
     /// The examples of batch `number`, which come from one phase: that of the first of them.

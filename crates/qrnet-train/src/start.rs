@@ -90,7 +90,9 @@ impl Setup {
         let seed = self.recipe.seed
             ^ 0x5eed_0000
             ^ set.name.bytes().fold(7, |h: u64, b| h.wrapping_mul(131).wrapping_add(u64::from(b)));
-        feed::open(set.scenes.as_ref(), &set.lists, (&self.base, &self.art), seed, set.count)
+        let data = feed::open(set.scenes.as_ref(), &set.lists, (&self.base, &self.art), seed, set.count)?;
+        feed::check_phrases(&set.name, data.as_ref(), &self.tokenizer)?;
+        Ok(data)
     }
 }
 
@@ -103,10 +105,9 @@ pub(crate) struct Data {
 impl Data {
     pub(crate) fn open(setup: &Setup) -> Result<Self> {
         let watched = setup.recipe.eval.iter().filter(|set| set.watch);
-        Ok(Self {
-            feed: Feed::new(&setup.recipe, &setup.base, &setup.art)?,
-            watched: watched.map(|set| Ok((set.clone(), setup.eval_set(set)?))).collect::<Result<_>>()?,
-        })
+        let feed = Feed::new(&setup.recipe, &setup.base, &setup.art)?;
+        feed.check_phrases(&setup.tokenizer)?;
+        Ok(Self { feed, watched: watched.map(|set| Ok((set.clone(), setup.eval_set(set)?))).collect::<Result<_>>()? })
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use qrnet::preprocess::Rect;
-use qrnet_train::data::{DataSet, Entry, Layout, Listed, Source, index, jsonl, mdetr, refer};
+use qrnet_train::data::{DataSet, Entry, Layout, Legibility, Listed, Source, index, jsonl, mdetr, refer};
 use qrnet_train::{Error, Result};
 
 fn fixture(name: &str) -> PathBuf {
@@ -385,4 +385,20 @@ proptest! {
         }
         read_all(&bytes);
     }
+}
+
+#[test]
+fn phrases_are_read_before_a_run_and_bad_ones_are_named() {
+    use qrnet::text::tokenizer::QueryTokenizer;
+    let words = ["the", "red", "box", "blue"];
+    let tokenizer = QueryTokenizer::words(words.into_iter(), 5, 8).expect("words");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("list.jsonl");
+    let line = |phrase: &str| format!("{{\"image\": \"one.png\", \"phrase\": \"{phrase}\", \"box\": null}}\n");
+    std::fs::write(&file, line("the red box") + &line("the blue red box") + &line("the green box")).expect("written");
+    let open = || Listed::new("list", jsonl::read(&file).expect("entries")).expect("a list");
+    assert_eq!(open().legibility(&tokenizer).expect("readable"), Legibility { cut: 1, unknown: 1 });
+    std::fs::write(&file, line("the red box") + &line("猫")).expect("written");
+    let message = open().legibility(&tokenizer).expect_err("unreadable").to_string();
+    assert!(message.contains("list.jsonl, line 2: query \"猫\""), "{message}");
 }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use qrnet::preprocess::{Picture, Rect};
+use qrnet::text::tokenizer::QueryTokenizer;
 
-use super::{DataSet, Example};
+use super::{DataSet, Example, Legibility};
 use crate::error::{Error, Result};
 
 /// What [`Entry::kind`] is where a data set says nothing about its phrases.
@@ -101,6 +102,16 @@ impl Listed {
 impl DataSet for Listed {
     fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    fn legibility(&self, tokenizer: &QueryTokenizer) -> Result<Legibility> {
+        let mut found = Legibility::default();
+        for entry in &self.entries {
+            let encoded = tokenizer.encode(&entry.phrase).map_err(|e| entry.fail(e))?;
+            found.cut += usize::from(encoded.cut.is_some());
+            found.unknown += usize::from(!encoded.unknown.is_empty());
+        }
+        Ok(found)
     }
 
     fn example(&self, index: usize) -> Result<Example> {

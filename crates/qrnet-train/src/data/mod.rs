@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qrnet::preprocess::{Picture, Rect};
+use qrnet::text::tokenizer::QueryTokenizer;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
@@ -55,6 +56,15 @@ pub struct ObjectLabel {
     pub colour: u16,
 }
 
+/// What a vocabulary makes of a data set's phrases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Legibility {
+    /// Phrases that are longer than the model reads; their ends are cut off.
+    pub cut: usize,
+    /// Phrases with words or characters that the vocabulary lacks.
+    pub unknown: usize,
+}
+
 /// A data set of a known length, readable in any order and from several threads.
 pub trait DataSet: Send + Sync {
     /// Examples.
@@ -70,6 +80,14 @@ pub trait DataSet: Send + Sync {
     /// # Errors
     /// Its picture cannot be read, or its box is not in the picture.
     fn example(&self, index: usize) -> Result<Example>;
+
+    /// Reads every phrase once, so that a run does not end over one of them on its second day.
+    ///
+    /// # Errors
+    /// A phrase holds nothing that the vocabulary knows; its entry is named.
+    fn legibility(&self, _tokenizer: &QueryTokenizer) -> Result<Legibility> {
+        Ok(Legibility::default())
+    }
 
     /// Neighbouring examples; faster than one by one where they share a picture.
     ///

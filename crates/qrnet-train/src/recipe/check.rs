@@ -59,12 +59,12 @@ impl Recipe {
             let given = (self.batch, self.accumulate, self.steps);
             return wrong("batch, accumulate, steps", &given, "up to 65536, 65536 and 2^40");
         }
-        let rates = [o.backbone, o.backbone_query, o.neck, o.neck_query, o.text];
-        if let Some(rate) = rates.into_iter().flatten().find(|rate| !(0.0..1.0).contains(rate)) {
+        let settings = self.optimiser();
+        if let Some(rate) = settings.rates.into_iter().find(|rate| !(0.0..1.0).contains(rate)) {
             return wrong("optimiser", &rate, "rates from 0 to below 1");
         }
-        if !(0.0..1.0).contains(&o.weight_decay) {
-            return wrong("optimiser.weight_decay", &o.weight_decay, "0 to below 1");
+        if let Some(decay) = settings.decay.into_iter().find(|decay| !(0.0..1.0).contains(decay)) {
+            return wrong("optimiser.weight_decay, decay", &decay, "0 to below 1");
         }
         if ![o.betas.0, o.betas.1].iter().all(|beta| (0.0..1.0).contains(beta)) {
             return wrong("optimiser.betas", &o.betas, "two numbers from 0 to below 1");

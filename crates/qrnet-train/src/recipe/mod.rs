@@ -86,23 +86,14 @@ pub struct Start {
 pub struct Optimiser {
     /// Fusion encoder, projections, embeddings, heads; and every group that has no rate of its own.
     pub rate: f64,
-    /// Backbone without its generators.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backbone: Option<f64>,
-    /// Weight generators of the backbone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backbone_query: Option<f64>,
-    /// Lateral convolutions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub neck: Option<f64>,
-    /// Weight generators of the neck.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub neck_query: Option<f64>,
-    /// Text tower.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<f64>,
-    /// Decoupled weight decay, on every tensor.
+    /// Rates of single groups.
+    #[serde(flatten)]
+    pub groups: Groups,
+    /// Decoupled weight decay, on every tensor whose group has none of its own.
     pub weight_decay: f64,
+    /// Decay of single groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay: Option<Groups>,
     /// Decay of the moments.
     #[serde(default = "betas")]
     pub betas: (f64, f64),
@@ -112,6 +103,35 @@ pub struct Optimiser {
     /// Largest norm of all gradients together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
+}
+
+/// One number for each of the reference's groups but the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Groups {
+    /// Backbone without its generators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<f64>,
+    /// Weight generators of the backbone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone_query: Option<f64>,
+    /// Lateral convolutions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neck: Option<f64>,
+    /// Weight generators of the neck.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neck_query: Option<f64>,
+    /// Text tower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<f64>,
+}
+
+impl Groups {
+    /// In the order of [`optim::Group::ALL`]; `otherwise` where there is none.
+    fn values(self, otherwise: f64) -> [f64; 6] {
+        let own = [None, self.backbone, self.backbone_query, self.neck, self.neck_query, self.text];
+        own.map(|value| value.unwrap_or(otherwise))
+    }
 }
 
 /// The rate over time.
@@ -232,6 +252,8 @@ impl Strict for Recipe {
         let path = || Some(PathBuf::from("path"));
         let scenes = || Some(SceneSettings { styles: vec!["style".into()], ..SceneSettings::default() });
         let lists = Source::examples;
+        let some = Some(1e-4);
+        let groups = Groups { backbone: some, backbone_query: some, neck: some, neck_query: some, text: some };
         Self {
             name: "name".into(),
             seed: 1,
@@ -243,12 +265,9 @@ impl Strict for Recipe {
             init: Start { backbone: path(), text: path(), model: path(), smooth_positions: true },
             optimiser: Optimiser {
                 rate: 1e-4,
-                backbone: Some(1e-5),
-                backbone_query: Some(1e-4),
-                neck: Some(1e-5),
-                neck_query: Some(1e-4),
-                text: Some(1e-5),
+                groups,
                 weight_decay: 1e-4,
+                decay: Some(groups),
                 betas: betas(),
                 eps: eps(),
                 clip: Some(1.0),
@@ -293,10 +312,9 @@ impl Recipe {
     /// The optimiser's settings.
     pub fn optimiser(&self) -> optim::Settings {
         let o = &self.optimiser;
-        let rates = [None, o.backbone, o.backbone_query, o.neck, o.neck_query, o.text];
         optim::Settings {
-            rates: rates.map(|rate| rate.unwrap_or(o.rate)),
-            decay: [o.weight_decay; 6],
+            rates: o.groups.values(o.rate),
+            decay: o.decay.unwrap_or_default().values(o.weight_decay),
             betas: o.betas,
             eps: o.eps,
             clip: o.clip,

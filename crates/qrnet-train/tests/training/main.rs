@@ -1,5 +1,6 @@
 //! Training as a whole: it learns, stops and goes on, and fails as it should.
 
+mod batch;
 mod faults;
 mod frozen;
 mod objective;
