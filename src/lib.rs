@@ -1,7 +1,7 @@
 //! Spotter finds what a sentence describes in a moving picture.
 //!
 //! The program's library: a GStreamer source hands decoded frames to the grounding [`stage`], which runs QRNet against a
-//! query compiled once; verdicts leave as metadata on the frames' own buffers ([`sink`]), as JSON Lines ([`record`]) and
+//! query compiled once; [`track`] makes claims of its measurements over time; they leave as metadata on the frames' own buffers ([`sink`]), as JSON Lines ([`record`]) and
 //! drawn on the picture ([`overlay`]). ARCHITECTURE.md follows one frame from source to sink.
 
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod stage;
+pub mod track;
 pub mod verbs;
 
 pub use error::{Error, Result};

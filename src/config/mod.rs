@@ -2,7 +2,9 @@
 
 mod model;
 mod run;
+mod run_file;
 
 pub use model::{device, load_model, model_variant, threshold};
 pub use run::RunSettings;
 pub(crate) use run::place;
+pub use run_file::RunFile;

@@ -1,59 +1,184 @@
 //! Settings of `spotter run`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::cli::{OutArg, RunArgs};
+use gstreamer as gst;
+
+use super::RunFile;
+use crate::cli::{ModeArg, OutArg, PaceArg, RunArgs};
 use crate::error::{Error, Result};
-use crate::source::Address;
+use crate::pipeline::PipelineFile;
+use crate::sink::{OutputSettings, Target};
+use crate::source::{Address, Kind, SourceSettings};
+use crate::stage::{Mode, Sampling};
+use crate::track::Smoothing;
 
 /// What `run` does, checked as far as possible before any work.
 #[derive(Debug, Clone)]
 pub struct RunSettings {
     /// The video.
     pub address: Address,
+    /// How it is played.
+    pub source: SourceSettings,
     /// The sentence.
     pub query: String,
     /// The model directory; none for the built-in model.
     pub model: Option<PathBuf>,
     /// Record files; `-` is stdout.
     pub json_lines: Vec<PathBuf>,
-    /// Annotated videos.
-    pub mp4: Vec<PathBuf>,
+    /// Where annotated frames go.
+    pub output: OutputSettings,
+    /// What happens to frames that come too fast.
+    pub mode: Mode,
+    /// Which frames are measured.
+    pub sampling: Sampling,
     /// As typed; what it means depends on the model.
     pub threshold: Option<f32>,
+    /// How far presence may fall below the threshold.
+    pub hysteresis: f32,
+    /// Of the boxes.
+    pub smoothing: Smoothing,
+    /// How long a box is carried.
+    pub hold: Duration,
     /// As typed.
     pub device: String,
+    /// Threads that compute.
+    pub threads: Option<usize>,
+    /// Whether records are without times and run id.
+    pub reproducible: bool,
 }
 
+/// Hysteresis of streams.
+const HYSTERESIS: f32 = 0.1;
+
 impl RunSettings {
-    /// Checks the source and that outputs can be written where they are wanted.
+    /// Reads the configuration file, checks the source and that outputs can be written where they are wanted.
     ///
     /// # Errors
-    /// The source is unusable, an output's folder is missing, or two outputs are one file.
+    /// A setting is missing or out of range, the source is unusable, an output's folder is missing, or two outputs are
+    /// one file.
     pub fn resolve(args: RunArgs) -> Result<Self> {
-        let address = Address::resolve(&args.source)?;
-        let (mut json_lines, mut mp4) = (Vec::new(), Vec::new());
-        for out in args.out {
-            let (kind, list, path) = match out {
-                OutArg::JsonLines(path) => ("jsonl", &mut json_lines, path),
-                OutArg::Mp4(path) => ("mp4", &mut mp4, path),
-            };
-            if !(kind == "jsonl" && path.as_os_str() == "-") {
-                check_output(kind, &path, &address.path)?;
-            }
-            list.push(path);
+        let args = match args.config.clone() {
+            Some(path) => RunFile::read(&path)?.under(args, &path.display().to_string())?,
+            None => args,
+        };
+        let missing =
+            |flag: &str, example: &str| Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"));
+        let address = Address::resolve(&args.source.ok_or_else(|| missing("source", "clip.mp4"))?)?;
+        let query = args.query.ok_or_else(|| missing("query", "\"the red square\""))?;
+        let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
+        let sinks = pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
+        if args.out.is_empty() && sinks.is_empty() {
+            return Err(missing("out", "jsonl:-"));
         }
-        let all: Vec<&PathBuf> = json_lines.iter().chain(&mp4).collect();
-        let places: Vec<PathBuf> = all.iter().map(|path| place(path)).collect();
-        if let Some(twice) = (0..all.len()).find(|&i| places[..i].contains(&places[i])) {
-            return Err(Error::Usage(format!("--out {}: is named twice", all[twice].display())));
+        let (json_lines, targets) = outputs(args.out, address.files())?;
+        let shows = targets.contains(&Target::Display);
+        let realtime = match args.pace.unwrap_or_default() {
+            PaceArg::Auto => shows && !address.is_live(),
+            PaceArg::Fast => false,
+            PaceArg::Realtime => !address.is_live(),
+        };
+        let mode = match args.mode.unwrap_or_default() {
+            ModeArg::Auto if address.is_live() || (realtime && shows) => Mode::Freshest,
+            ModeArg::Auto | ModeArg::EveryFrame => Mode::EveryFrame,
+            ModeArg::Freshest => Mode::Freshest,
+        };
+        let stride = args.stride.unwrap_or(1);
+        if stride == 0 {
+            return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
         }
-        let RunArgs { query, model, threshold, device, .. } = args;
-        Ok(Self { address, query, model, json_lines, mp4, threshold, device })
+        let is_rate = |rate: &f64| rate.is_finite() && *rate > 0.0;
+        if let Some(rate) = args.max_fps.filter(|rate| !is_rate(rate)) {
+            return Err(Error::Usage(format!("--max-fps {rate}: expected a number above 0")));
+        }
+        let rate = args.picture_rate.unwrap_or(1.0);
+        let picture_rate =
+            gst::Fraction::approximate_f64(rate).filter(|fraction| is_rate(&rate) && fraction.numer() > 0);
+        let picture_rate =
+            picture_rate.ok_or_else(|| Error::Usage(format!("--picture-rate {rate}: expected a number above 0")))?;
+        let pictures = matches!(address.kind, Kind::Pictures(_));
+        let hysteresis = args.hysteresis.unwrap_or(if pictures { 0.0 } else { HYSTERESIS });
+        if !(0.0..=1.0).contains(&hysteresis) {
+            return Err(Error::Usage(format!("--hysteresis {hysteresis}: expected a probability from 0 to 1")));
+        }
+        let hold = args.hold.as_deref().map_or(Ok(Duration::ZERO), time)?;
+        Ok(Self {
+            source: SourceSettings { realtime, reproducible: args.reproducible, picture_rate, pipeline },
+            output: OutputSettings { targets, sinks, reproducible: args.reproducible },
+            address,
+            query,
+            model: args.model,
+            json_lines,
+            mode,
+            sampling: Sampling { stride, max_fps: args.max_fps },
+            threshold: args.threshold,
+            hysteresis,
+            smoothing: args.smooth.unwrap_or_default(),
+            hold,
+            device: args.device.unwrap_or_else(|| "cpu".into()),
+            threads: args.threads,
+            reproducible: args.reproducible,
+        })
     }
 }
 
-fn check_output(kind: &str, path: &Path, source: &Path) -> Result<()> {
+fn read_pipeline(path: &Path) -> Result<PipelineFile> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    PipelineFile::parse(&text, &path.display().to_string())
+}
+
+fn time(text: &str) -> Result<Duration> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text)
+        .map_err(|e| Error::Usage(format!("--hold {text}: {e}; expected a time such as 500ms or 2s")))
+}
+
+/// Record files and frame targets, each checked, none twice and none over a file of the source.
+fn outputs(outs: Vec<OutArg>, sources: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Target>)> {
+    let (mut json_lines, mut targets, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for out in outs {
+        let target = match &out {
+            OutArg::JsonLines(path) if path.as_os_str() == "-" => {
+                places.push((path.clone(), path.clone()));
+                json_lines.push(path.clone());
+                continue;
+            }
+            OutArg::JsonLines(path) => {
+                check_file("jsonl", path, sources)?;
+                places.push((path.clone(), place(path)));
+                json_lines.push(path.clone());
+                continue;
+            }
+            OutArg::Mp4(path) => {
+                check_file("mp4", path, sources)?;
+                Target::Mp4(path.clone())
+            }
+            OutArg::Mkv(path) => {
+                check_file("mkv", path, sources)?;
+                Target::Mkv(path.clone())
+            }
+            OutArg::Frames(folder) => {
+                check_folder(folder)?;
+                Target::Frames(folder.clone())
+            }
+            OutArg::Display => Target::Display,
+        };
+        if let OutArg::Mp4(path) | OutArg::Mkv(path) | OutArg::Frames(path) = &out {
+            places.push((path.clone(), place(path)));
+        }
+        targets.push(target);
+    }
+    let twice = (0..places.len()).find(|&i| places[..i].iter().any(|(_, place)| *place == places[i].1));
+    if let Some(twice) = twice {
+        return Err(Error::Usage(format!("--out {}: is named twice", places[twice].0.display())));
+    }
+    Ok((json_lines, targets))
+}
+
+fn check_file(kind: &str, path: &Path, sources: &[PathBuf]) -> Result<()> {
     let fail = |reason: &str| Err(Error::Usage(format!("--out {kind}:{}: {reason}", path.display())));
     let parent = qrnet::files::parent(path);
     if !parent.is_dir() {
@@ -62,11 +187,23 @@ fn check_output(kind: &str, path: &Path, source: &Path) -> Result<()> {
     if path.is_dir() {
         return fail("is a folder, expected a file");
     }
-    let same = place(path) == place(source);
-    if same {
+    let here = place(path);
+    if sources.iter().any(|source| place(source) == here) {
         return fail("is the source itself");
     }
     Ok(())
+}
+
+/// The folder is made where its parent is there; frames of an earlier run are not mixed with those of this one.
+fn check_folder(folder: &Path) -> Result<()> {
+    let fail = |reason: &str| Err(Error::Usage(format!("--out frames:{}: {reason}", folder.display())));
+    match std::fs::read_dir(folder).map(Iterator::count) {
+        Ok(0) => Ok(()),
+        Ok(_) => fail("is not empty"),
+        Err(_) if folder.exists() => fail("is no folder"),
+        Err(_) if !qrnet::files::parent(folder).is_dir() => fail("its folder does not exist"),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Where a path leads, links and `..` resolved, also if there is nothing yet: equal places are one file.

@@ -1,7 +1,8 @@
 //! Drawing: a box and a caption as small pictures to blend over a frame.
 //!
 //! Each [`Tile`] is a rectangle of premultiplied BGRA that lies inside the frame, so that only the pixels under the
-//! drawing are touched. Colours: measured boxes are yellow on black, a missing object is said in grey.
+//! drawing are touched. Measured boxes are yellow between black rims, carried ones dashed and
+//! pale blue, a missing object is said in grey.
 
 mod composition;
 mod tile;
@@ -9,7 +10,7 @@ mod tile;
 use qrnet::preprocess::Rect;
 
 pub use composition::{attach_tiles, blend_rgb};
-pub use tile::{Tile, caption_tile, frame_tiles};
+pub use tile::{Line, Tile, caption_tile, frame_tiles};
 
 use crate::error::Result;
 
@@ -18,6 +19,8 @@ use crate::error::Result;
 pub struct Annotation {
     /// The box, in pixels of the frame; none for "not here".
     pub rect: Option<Rect>,
+    /// True where the box stands in from an earlier frame.
+    pub carried: bool,
     /// The sentence.
     pub query: String,
     /// Probability that the object is there.
@@ -31,8 +34,17 @@ impl Annotation {
     pub fn caption(&self) -> String {
         let presence = self.presence.map(|p| format!(" {:.0} %", 100.0 * p)).unwrap_or_default();
         let prefix = if self.rect.is_some() { "" } else { "not here: " };
+        let carried = if self.carried && self.rect.is_some() { " (carried)" } else { "" };
         let suffix = if self.trained { "" } else { " (untrained)" };
-        format!("{prefix}{}{presence}{suffix}", self.query)
+        format!("{prefix}{}{presence}{carried}{suffix}", self.query)
+    }
+
+    fn line(&self) -> Line {
+        match (&self.rect, self.carried) {
+            (None, _) => Line::Missing,
+            (Some(_), true) => Line::Carried,
+            (Some(_), false) => Line::Measured,
+        }
     }
 
     /// The tiles of this annotation on a frame of `width` x `height` pixels.
@@ -40,8 +52,8 @@ impl Annotation {
     /// # Errors
     /// The drawing library fails, out of memory for one.
     pub fn tiles(&self, width: usize, height: usize) -> Result<Vec<Tile>> {
-        let caption = caption_tile(&self.caption(), self.rect.as_ref(), width, height)?;
-        let mut tiles = self.rect.as_ref().map_or_else(Vec::new, |rect| frame_tiles(rect, width, height));
+        let caption = caption_tile(&self.caption(), self.rect.as_ref(), self.line(), width, height)?;
+        let mut tiles = self.rect.as_ref().map_or_else(Vec::new, |rect| frame_tiles(rect, self.line(), width, height));
         tiles.push(caption);
         Ok(tiles)
     }

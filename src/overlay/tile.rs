@@ -19,7 +19,31 @@ pub struct Tile {
     pub bgra: Vec<u8>,
 }
 
-const YELLOW: [u8; 4] = [0, 220, 255, 255];
+/// What a drawing says of its box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Measured on this frame: yellow.
+    Measured,
+    /// Stands in from an earlier frame: pale blue, dashed.
+    Carried,
+    /// No box: grey.
+    Missing,
+}
+
+impl Line {
+    /// Blue, green, red, opaque.
+    fn bgra(self) -> [u8; 4] {
+        match self {
+            Self::Measured => [0, 220, 255, 255],
+            Self::Carried => [255, 210, 120, 255],
+            Self::Missing => [204, 204, 204, 255],
+        }
+    }
+}
+
+/// Lengths of a dash and of the gap behind it, in line widths.
+const DASH: (usize, usize) = (4, 4);
+const CLEAR: [u8; 4] = [0; 4];
 const BLACK: [u8; 4] = [0, 0, 0, 255];
 /// Caption background: black, mostly opaque.
 const BACKDROP: f64 = 0.72;
@@ -27,8 +51,8 @@ const BACKDROP: f64 = 0.72;
 const ROWS_PER_LETTER: f64 = 26.0;
 const LETTER_RANGE: (f64, f64) = (9.0, 44.0);
 
-/// The bars of `rect`, each yellow between black edges, cut to the frame. Empty where the box has no area.
-pub fn frame_tiles(rect: &Rect, width: usize, height: usize) -> Vec<Tile> {
+/// The bars of `rect`, each in its colour between black edges, cut to the frame. Empty where the box has no area.
+pub fn frame_tiles(rect: &Rect, style: Line, width: usize, height: usize) -> Vec<Tile> {
     if width == 0 || height == 0 || rect.width() <= 0.0 || rect.height() <= 0.0 {
         return Vec::new();
     }
@@ -54,7 +78,16 @@ pub fn frame_tiles(rect: &Rect, width: usize, height: usize) -> Vec<Tile> {
                 depth >= rim && depth < bar - rim
             };
             let pixels = (y..y + h).flat_map(|py| (x..x + w).map(move |px| (px, py)));
-            let bgra = pixels.flat_map(|(px, py)| if bar < 3 || inside(px, py) { YELLOW } else { BLACK }).collect();
+            let gap = |px: usize, py: usize| {
+                let along = if w >= h { px - x0 } else { py - y0 };
+                style == Line::Carried && along % ((DASH.0 + DASH.1) * line) >= DASH.0 * line
+            };
+            let color = |(px, py): (usize, usize)| match (gap(px, py), bar < 3 || inside(px, py)) {
+                (true, _) => CLEAR,
+                (false, true) => style.bgra(),
+                (false, false) => BLACK,
+            };
+            let bgra = pixels.flat_map(color).collect();
             Tile { x, y, width: w, height: h, bgra }
         })
         .collect()
@@ -64,7 +97,7 @@ pub fn frame_tiles(rect: &Rect, width: usize, height: usize) -> Vec<Tile> {
 ///
 /// # Errors
 /// The drawing library fails.
-pub fn caption_tile(text: &str, rect: Option<&Rect>, width: usize, height: usize) -> Result<Tile> {
+pub fn caption_tile(text: &str, rect: Option<&Rect>, style: Line, width: usize, height: usize) -> Result<Tile> {
     let letter = (height as f64 / ROWS_PER_LETTER).clamp(LETTER_RANGE.0, LETTER_RANGE.1);
     let margin = (letter / 3.0).round() as usize;
     let room = width.saturating_sub(2 * margin).max(1);
@@ -93,7 +126,8 @@ pub fn caption_tile(text: &str, rect: Option<&Rect>, width: usize, height: usize
         Ok((data.chunks(stride).take(h).flat_map(|row| &row[..4 * w]).copied().collect(), size))
     };
     let fail = |e: String| Error::Output { name: "overlay".into(), reason: e };
-    let color = if rect.is_some() { (1.0, 0.86, 0.0) } else { (0.8, 0.8, 0.8) };
+    let [b, g, r, _] = style.bgra().map(|value| f64::from(value) / 255.0);
+    let color = (r, g, b);
     let (_, (text_width, text_height)) = draw(1, 1, color).map_err(fail)?;
     let w = (text_width.max(1) as usize + 2 * margin).min(width);
     let h = (text_height.max(1) as usize + margin).min(height);
@@ -131,9 +165,10 @@ mod tests {
                 rect(0.3 * fw, 0.2 * fh, 0.5 * fw, 0.9 * fh),
             ];
             for b in boxes {
-                let mut tiles = frame_tiles(&b, w, h);
+                let mut tiles = frame_tiles(&b, Line::Measured, w, h);
                 tiles.push(
-                    caption_tile("a long caption that will not fit a small frame", Some(&b), w, h).expect("drawn"),
+                    caption_tile("a long caption that will not fit a small frame", Some(&b), Line::Measured, w, h)
+                        .expect("drawn"),
                 );
                 for tile in tiles {
                     assert!(tile.x + tile.width <= w && tile.y + tile.height <= h, "{b:?} on {w}x{h}");
@@ -141,12 +176,12 @@ mod tests {
                 }
             }
         }
-        assert!(frame_tiles(&rect(5.0, 5.0, 5.0, 9.0), 20, 20).is_empty(), "no area, no bars");
+        assert!(frame_tiles(&rect(5.0, 5.0, 5.0, 9.0), Line::Measured, 20, 20).is_empty(), "no area, no bars");
     }
 
     #[test]
     fn the_bars_lie_on_the_edges_of_the_box() {
-        let tiles = frame_tiles(&rect(10.0, 20.0, 90.0, 60.0), 200, 100);
+        let tiles = frame_tiles(&rect(10.0, 20.0, 90.0, 60.0), Line::Measured, 200, 100);
         let mut covered = vec![false; 200 * 100];
         for tile in &tiles {
             for y in tile.y..tile.y + tile.height {
@@ -162,7 +197,7 @@ mod tests {
 
     #[test]
     fn caption_moves_out_of_the_way() {
-        let place = |b: &Rect| caption_tile("cat", Some(b), 320, 240).expect("drawn");
+        let place = |b: &Rect| caption_tile("cat", Some(b), Line::Measured, 320, 240).expect("drawn");
         let above = place(&rect(50.0, 100.0, 100.0, 150.0));
         assert_eq!((above.x, above.y + above.height), (50, 100));
         assert_eq!(place(&rect(50.0, 2.0, 100.0, 150.0)).y, 150, "below, where there is no room above");

@@ -37,8 +37,17 @@ impl qrnet::strict::Strict for PipelineFile {
 }
 
 /// The pipelines that ship with the program, by name.
-pub const BUILT_IN: [(&str, &str); 2] =
-    [("file", include_str!("../../pipelines/file.toml")), ("mp4", include_str!("../../pipelines/mp4.toml"))];
+pub const BUILT_IN: [(&str, &str); 9] = [
+    ("camera", include_str!("../../pipelines/camera.toml")),
+    ("display", include_str!("../../pipelines/display.toml")),
+    ("file", include_str!("../../pipelines/file.toml")),
+    ("frames", include_str!("../../pipelines/frames.toml")),
+    ("http", include_str!("../../pipelines/http.toml")),
+    ("mkv", include_str!("../../pipelines/mkv.toml")),
+    ("mp4", include_str!("../../pipelines/mp4.toml")),
+    ("pictures", include_str!("../../pipelines/pictures.toml")),
+    ("test", include_str!("../../pipelines/test.toml")),
+];
 
 impl PipelineFile {
     /// Reads a description; `name` is named in errors.
@@ -67,6 +76,15 @@ impl PipelineFile {
         Self::parse(text, name)
     }
 
+    /// The launch text of the first sink part.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn only_sink(&self, name: &str) -> Result<String> {
+        let part = self.sink.first().map(|part| part.launch.clone());
+        part.ok_or_else(|| Error::Pipeline { name: name.into(), reason: "has no [[sink]]".into() })
+    }
+
     /// Builds the source part.
     ///
     /// # Errors
@@ -83,13 +101,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_built_in_builds_with_its_holes() {
+    fn every_file_is_built_in_and_builds_with_its_holes() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines")).expect("a folder");
+        let mut files: Vec<String> = files
+            .map(|f| f.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        assert_eq!(files, BUILT_IN.map(|(name, _)| name));
         gst::init().expect("GStreamer starts");
         let holes = [
             Hole::new("uri", "file:///nowhere.mp4"),
             Hole::new("location", "/nowhere/out.mp4"),
             Hole::new("pad_right", "0"),
             Hole::new("pad_bottom", "-1"),
+            Hole::new("device", "/dev/video7"),
+            Hole::new("pattern", "ball"),
+            Hole::new("frames", "-1"),
+            Hole::new("live", "true"),
+            Hole::new("caps", "video/x-raw,width=64,height=48"),
         ];
         for (name, _) in BUILT_IN {
             let file = PipelineFile::built_in(name).expect("parses");

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Status;
+use crate::track::Seen;
 
 /// Counts per source and connection. Carried boxes are counted apart from the statuses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -26,8 +27,9 @@ pub struct Books {
 
 impl Books {
     /// Enters what became of one frame.
-    pub fn enter(&mut self, status: Status) {
-        match status {
+    pub fn enter(&mut self, seen: &Seen) {
+        self.carried += u64::from(seen.carried());
+        match seen.status {
             Status::Box => self.boxed += 1,
             Status::Absent => self.absent += 1,
             Status::Skipped => self.skipped += 1,

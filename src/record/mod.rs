@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use qrnet::preprocess::Rect;
 
-use crate::stage::Outcome;
+use crate::track::Seen;
 
 pub use books::Books;
 pub use writer::JsonLines;
@@ -31,6 +31,19 @@ pub enum Status {
     Dropped,
     /// Could not be measured.
     Error,
+}
+
+impl Status {
+    /// As it stands in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Box => "box",
+            Self::Absent => "absent",
+            Self::Skipped => "skipped",
+            Self::Dropped => "dropped",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Size of the picture as grounded.
@@ -121,6 +134,9 @@ pub struct FrameRecord<'a> {
     pub seq: u64,
     /// Index in the file, from 0; null for pictures.
     pub frame_index: Option<u64>,
+    /// The picture file; only where the source is pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<std::borrow::Cow<'a, str>>,
     /// Stream time in nanoseconds; null where the source does not say.
     pub pts_ns: Option<u64>,
     /// Wall-clock capture time; null for files.
@@ -140,11 +156,11 @@ pub struct FrameRecord<'a> {
     pub measured: bool,
     /// Why it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<&'a str>,
-    /// After smoothing; null without a box.
+    pub cause: Option<&'static str>,
+    /// After smoothing, or carried from an earlier frame; null without a box.
     #[serde(rename = "box")]
     pub boxed: Option<PixelBox>,
-    /// Before smoothing; null without a box.
+    /// As measured on this frame; null where it was not.
     pub box_raw: Option<PixelBox>,
     /// `boxed` over the picture's size; null without a box.
     pub box_norm: Option<NormBox>,
@@ -171,27 +187,28 @@ pub struct Asked<'a> {
 
 impl<'a> FrameRecord<'a> {
     /// The record of frame `seq` of a file; times and index are still open.
-    pub fn new(asked: Asked<'a>, seq: u64, outcome: &'a Outcome, resolution: Option<Resolution>) -> Self {
-        let (status, rect) = (Status::from(outcome), outcome.rect());
+    pub fn new(asked: Asked<'a>, seq: u64, seen: &Seen, resolution: Option<Resolution>) -> Self {
+        let rect = seen.rect.as_ref();
         Self {
             schema: FRAME_SCHEMA,
             run_id: asked.run_id,
             source: asked.source,
             seq,
             frame_index: None,
+            file: None,
             pts_ns: None,
             capture_unix_ns: None,
             clock: "file",
             resolution,
             query: asked.query,
             query_rev: asked.query_rev,
-            status,
-            measured: matches!(status, Status::Box | Status::Absent),
-            cause: outcome.cause(),
+            status: seen.status,
+            measured: seen.measured,
+            cause: seen.cause,
             boxed: rect.map(|rect| (*rect).into()),
-            box_raw: rect.map(|rect| (*rect).into()),
+            box_raw: seen.raw.map(PixelBox::from),
             box_norm: rect.zip(resolution.as_ref()).map(|(rect, resolution)| NormBox::new(rect, resolution)),
-            presence: outcome.presence(),
+            presence: seen.presence,
             latency_ms: None,
         }
     }
@@ -219,6 +236,20 @@ pub enum EventKind<'a> {
     SourceUp {
         /// Its picture.
         resolution: Resolution,
+    },
+    /// The picture has another size, rotation or pixel shape from frame `seq` on.
+    Resolution {
+        /// The first such frame.
+        seq: u64,
+        /// Its picture.
+        resolution: Resolution,
+    },
+    /// The decoder could not restore whole pictures.
+    DecodeError {
+        /// The first such frame, or the one that follows what is missing.
+        seq: u64,
+        /// How many such frames there were so far.
+        count: u64,
     },
     /// The run is over.
     End {

@@ -10,7 +10,9 @@ use qrnet::preprocess::Rect;
 
 use crate::overlay::Annotation;
 use crate::record::NormBox;
-use crate::stage::{Frame, Outcome};
+use crate::record::Status;
+use crate::stage::Frame;
+use crate::track::Seen;
 
 /// `roi_type` of our regions.
 pub const ROI_TYPE: &str = "spotter";
@@ -30,29 +32,23 @@ pub struct Query<'a> {
 }
 
 /// A shallow copy of the frame's buffer with the verdict on it.
-pub fn annotate(frame: &Frame, outcome: &Outcome, query: &Query) -> gst::Buffer {
+pub fn annotate(frame: &Frame, seen: &Seen, query: &Query) -> gst::Buffer {
     register();
     let mut buffer = frame.buffer.copy();
     let writable = buffer.make_mut();
-    let (status, presence) = match outcome {
-        Outcome::Box { presence, .. } => ("box", *presence),
-        Outcome::Absent { presence } => ("absent", Some(*presence)),
-        Outcome::Dropped { .. } => ("dropped", None),
-        Outcome::Error { .. } => ("error", None),
-    };
     if let Ok(mut meta) = gst::meta::CustomMeta::add(writable, FRAME_META) {
         let structure = meta.mut_structure();
-        structure.set("status", status);
+        structure.set("status", seen.status.as_str());
         structure.set("seq", frame.seq);
         structure.set("query", query.text);
         structure.set("query-rev", query.rev);
         structure.set("trained", query.trained);
-        structure.set("measured", matches!(outcome, Outcome::Box { .. } | Outcome::Absent { .. }));
-        if let Some(presence) = presence {
+        structure.set("measured", seen.measured);
+        if let Some(presence) = seen.presence {
             structure.set("presence", f64::from(presence));
         }
     }
-    if let Outcome::Box { rect, presence } = outcome {
+    if let Some(rect) = &seen.rect {
         // Edges are rounded, then subtracted: neighbouring boxes stay neighbours.
         let edge = |value: f64| value.round().max(0.0) as u32;
         let (x, y) = (edge(rect.x0), edge(rect.y0));
@@ -61,37 +57,36 @@ pub fn annotate(frame: &Frame, outcome: &Outcome, query: &Query) -> gst::Buffer 
         let norm = NormBox::new(rect, &frame.resolution());
         let mut detection = gst::Structure::builder(DETECTION)
             .field("query", query.text)
+            .field("measured", seen.measured)
             .field("x_min", norm.x)
             .field("y_min", norm.y)
             .field("x_max", norm.x + norm.w)
             .field("y_max", norm.y + norm.h)
             .build();
-        if let Some(presence) = presence {
-            detection.set("presence", f64::from(*presence));
+        if let Some(presence) = seen.presence {
+            detection.set("presence", f64::from(presence));
         }
         meta.add_param(detection);
     }
     buffer
 }
 
-/// Reads back from a buffer what is to be drawn on it. `None` for a frame without a measured verdict.
+/// Reads back from a buffer what is to be drawn on it. `None` for a frame of which nothing is claimed.
 pub fn annotation(buffer: &gst::BufferRef) -> Option<Annotation> {
     let frame = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
     let structure = frame.structure();
     let query = structure.get::<String>("query").ok()?;
     let presence = structure.get::<f64>("presence").ok().map(|p| p as f32);
     let trained = structure.get::<bool>("trained").unwrap_or(true);
-    match structure.get::<&str>("status").ok()? {
-        "absent" => Some(Annotation { rect: None, query, presence, trained }),
-        "box" => {
-            let mut regions = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
-            let (x, y, w, h) = regions.find(|region| region.roi_type() == ROI_TYPE)?.rect();
-            let (x, y) = (f64::from(x), f64::from(y));
-            let rect = Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) };
-            Some(Annotation { rect: Some(rect), query, presence, trained })
-        }
-        _ => None,
-    }
+    let measured = structure.get::<bool>("measured").unwrap_or(true);
+    let region = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>().find(|r| r.roi_type() == ROI_TYPE);
+    let rect = region.map(|region| {
+        let (x, y, w, h) = region.rect();
+        let (x, y) = (f64::from(x), f64::from(y));
+        Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) }
+    });
+    let claimed = rect.is_some() || structure.get::<&str>("status") == Ok(Status::Absent.as_str());
+    claimed.then_some(Annotation { rect, carried: !measured, query, presence, trained })
 }
 
 fn register() {
@@ -102,9 +97,20 @@ fn register() {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::stage::Outcome;
+    use crate::track::{Track, Tracking};
+
+    fn rect() -> Rect {
+        Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 }
+    }
+
+    fn seen(rect: Rect, presence: f32) -> Seen {
+        let measured = Outcome::Measured { rect, presence: Some(presence) };
+        Track::new(Tracking::plain(Some(0.5))).see(&measured, Duration::ZERO, 400.0)
+    }
 
     fn query(text: &str) -> Query<'_> {
         Query { text, rev: 1, trained: true }
@@ -119,6 +125,8 @@ mod tests {
             buffer,
             info: Arc::new(info),
             rotation: 0,
+            captured: None,
+            corrupt: false,
             stream_time: None,
             running_time: None,
             arrived: Instant::now(),
@@ -128,9 +136,7 @@ mod tests {
     #[test]
     fn the_box_rides_the_same_memory() {
         let frame = frame();
-        let rect = Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 };
-        let outcome = Outcome::Box { rect, presence: Some(0.75) };
-        let annotated = annotate(&frame, &outcome, &query("the red car"));
+        let annotated = annotate(&frame, &seen(rect(), 0.75), &query("the red car"));
         let address = |buffer: &gst::BufferRef| buffer.peek_memory(0).as_ptr();
         assert_eq!(address(&annotated), address(&frame.buffer), "no pixel was copied");
         assert!(
@@ -152,14 +158,28 @@ mod tests {
 
     #[test]
     fn absence_has_no_region_but_is_said() {
-        let annotated = annotate(&frame(), &Outcome::Absent { presence: 0.1 }, &query("a dog"));
+        let absent = seen(rect(), 0.1);
+        let annotated = annotate(&frame(), &absent, &query("a dog"));
         assert!(annotated.meta::<gst_video::VideoRegionOfInterestMeta>().is_none());
         assert_eq!(annotation(&annotated).expect("an annotation").caption(), "not here: a dog 10 %");
         let failed = Outcome::Error { cause: "picture", message: String::new() };
+        let failed = Track::new(Tracking::plain(None)).see(&failed, Duration::ZERO, 400.0);
         assert_eq!(
             annotation(&annotate(&frame(), &failed, &query("a dog"))),
             None,
             "nothing is claimed of an unmeasured frame"
         );
+    }
+
+    #[test]
+    fn a_carried_box_says_so() {
+        let mut track = Track::new(Tracking::plain(Some(0.5)));
+        track.see(&Outcome::Measured { rect: rect(), presence: Some(0.9) }, Duration::ZERO, 400.0);
+        let skipped = track.see(&Outcome::Skipped { cause: "stride" }, Duration::ZERO, 400.0);
+        let annotated = annotate(&frame(), &skipped, &query("a dog"));
+        let region = annotated.meta::<gst_video::VideoRegionOfInterestMeta>().expect("a region");
+        assert_eq!(region.param("detection").expect("a detection").get::<bool>("measured"), Ok(false));
+        let read = annotation(&annotated).expect("an annotation");
+        assert!(read.carried && read.rect.is_some());
     }
 }

@@ -1,7 +1,9 @@
 //! Where annotated frames go: metadata on the frame's own buffer, and the output pipeline behind it.
 
+mod frames;
 mod meta;
+mod numbered;
 mod pipeline;
 
 pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
-pub use pipeline::Output;
+pub use pipeline::{Output, OutputSettings, Target};

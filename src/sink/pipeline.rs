@@ -1,21 +1,78 @@
 //! The output pipeline: `appsrc ! overlaycomposition ! sinks`. Built once the first frame is there, since encoders want
-//! to know its size; never rebuilt.
+//! to know its size. A picture of another size or format needs another pipeline, and other files.
 
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
+use super::frames;
+use super::numbered::{Unfinished, numbered};
 use crate::error::{Error, Result};
 use crate::overlay;
-use crate::pipeline::{self, Hole, PipelineFile};
+use crate::pipeline::{self, Hole, Part, PipelineFile};
 use crate::sink::meta;
-use crate::source::{Report, forward_bus};
+use crate::source::{Report, Timing, forward_bus};
 use crate::stage::QUEUE;
+
+/// One place where annotated frames go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An MP4 file; appears when it is whole.
+    Mp4(PathBuf),
+    /// A Matroska file; grows while it is written.
+    Mkv(PathBuf),
+    /// A folder of PNG files.
+    Frames(PathBuf),
+    /// A window.
+    Display,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mp4(path) => write!(f, "mp4:{}", path.display()),
+            Self::Mkv(path) => write!(f, "mkv:{}", path.display()),
+            Self::Frames(path) => write!(f, "frames:{}", path.display()),
+            Self::Display => write!(f, "display:"),
+        }
+    }
+}
+
+impl Target {
+    fn is_video(&self) -> bool {
+        matches!(self, Self::Mp4(_) | Self::Mkv(_))
+    }
+}
+
+/// What all output pipelines of a run have in common.
+#[derive(Debug, Clone, Default)]
+pub struct OutputSettings {
+    /// Where frames go.
+    pub targets: Vec<Target>,
+    /// Sinks of the user's own pipeline description.
+    pub sinks: Vec<Part>,
+    /// Whether encoders use one thread.
+    pub reproducible: bool,
+}
+
+impl OutputSettings {
+    /// True where nothing wants frames.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.sinks.is_empty()
+    }
+
+    /// All targets, for messages.
+    pub fn name(&self) -> String {
+        let targets = self.targets.iter().map(ToString::to_string);
+        targets.chain(self.sinks.iter().map(|_| "--pipeline".to_owned())).collect::<Vec<_>>().join(", ")
+    }
+}
 
 /// A running output pipeline.
 pub struct Output {
@@ -24,16 +81,21 @@ pub struct Output {
     info: gst_video::VideoInfo,
     name: String,
     files: Vec<Unfinished>,
-    taken: AtomicU64,
+    taken: u64,
     /// When the last frame starts, and when it ends.
-    times: Mutex<(Option<gst::ClockTime>, gst::ClockTime)>,
+    times: (Option<gst::ClockTime>, gst::ClockTime),
+    ended: Receiver<()>,
+    live: Option<Live>,
 }
 
-/// A file that is being written beside the place where it will appear.
-struct Unfinished {
-    written: PathBuf,
-    wanted: PathBuf,
+/// What a live output promises to those behind it.
+struct Live {
+    upstream: gst::ClockTime,
+    budget: Duration,
 }
+
+/// Time that the stage may take from the first frame on; grows where it takes longer.
+const STAGE_BUDGET: Duration = Duration::from_millis(100);
 
 /// x264 takes no smaller pictures.
 const LEAST_SIDE: u32 = 16;
@@ -41,22 +103,26 @@ const LEAST_SIDE: u32 = 16;
 const FRAME_TIME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 impl Output {
-    /// Builds and starts the pipeline for frames like `info`, one branch for every MP4 file.
+    /// Builds and starts the pipeline for frames like `info`. `part` counts the pipelines of a run from 1: later ones
+    /// write into files with that number. A failure goes to `failed`. With the `timing` of a live source, both
+    /// pipelines share clock and base time.
     ///
     /// # Errors
     /// An element is missing or refuses to start.
     pub fn start(
-        files: &[PathBuf],
+        settings: &OutputSettings,
         info: &gst_video::VideoInfo,
-        reports: impl Fn(Report) + Send + Sync + 'static,
+        part: usize,
+        timing: Option<&Timing>,
+        failed: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let name = files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ");
+        let name = settings.name();
         let fail = |reason: String| Error::Output { name: name.clone(), reason };
-        if info.width() < LEAST_SIDE || info.height() < LEAST_SIDE {
+        let wants_video = settings.targets.iter().any(Target::is_video);
+        if wants_video && (info.width() < LEAST_SIDE || info.height() < LEAST_SIDE) {
             let size = format!("{}x{}", info.width(), info.height());
             return Err(fail(format!("the picture is {size}, H.264 video needs at least {LEAST_SIDE}x{LEAST_SIDE}")));
         }
-        let files: Vec<Unfinished> = files.iter().map(|file| Unfinished::new(file)).collect();
         let mut caps = info.to_caps().map_err(|e| fail(e.to_string()))?;
         if info.fps().numer() == 0 {
             // Times stay as they are; but without any rate the last frame would last no time, and players would not
@@ -64,10 +130,12 @@ impl Output {
             let rate = gst::Fraction::new((gst::ClockTime::SECOND.nseconds() / FRAME_TIME.nseconds()) as i32, 1);
             caps.make_mut().set("framerate", rate);
         }
+        let upstream = timing.and_then(Timing::latency);
         let appsrc = gst_app::AppSrc::builder()
             .name("frames")
             .caps(&caps)
             .format(gst::Format::Time)
+            .is_live(upstream.is_some())
             .max_buffers(QUEUE as u64)
             .block(true)
             .build();
@@ -82,60 +150,90 @@ impl Output {
         let built = |result: std::result::Result<(), gst::glib::BoolError>| result.map_err(|e| fail(e.to_string()));
         built(pipeline.add_many([appsrc.upcast_ref(), &overlay, &tee]))?;
         built(gst::Element::link_many([appsrc.upcast_ref(), &overlay, &tee]))?;
-        for file in &files {
-            let queue = make("queue")?;
-            let sink = mp4_sink(&file.written, info)?;
-            built(pipeline.add_many([&queue, sink.upcast_ref()]))?;
-            built(gst::Element::link_many([&tee, &queue, sink.upcast_ref()]))?;
+        let mut files = Vec::new();
+        let targets = settings.targets.iter().map(|target| target_bin(target, info, part, &mut files));
+        let own = settings
+            .sinks
+            .iter()
+            .map(|sink| pipeline::build("--pipeline", &sink.launch, &pads(info), gst::PadDirection::Sink));
+        for branch in targets.collect::<Vec<_>>().into_iter().chain(own) {
+            let (queue, branch) = (make("queue")?, branch?);
+            if settings.reproducible {
+                one_encoder_thread(&branch);
+            }
+            built(pipeline.add_many([&queue, branch.upcast_ref()]))?;
+            built(gst::Element::link_many([&tee, &queue, branch.upcast_ref()]))?;
         }
-        forward_bus(&pipeline, reports);
-        if pipeline.set_state(gst::State::Playing).is_err() {
-            // The reason stands on the bus and reaches `reports`.
+        if let Some((clock, base_time)) = timing.filter(|_| upstream.is_some()).and_then(Timing::clock) {
+            pipeline.use_clock(Some(&clock));
+            pipeline.set_start_time(gst::ClockTime::NONE);
+            pipeline.set_base_time(base_time);
+        }
+        let ended = report_end(&pipeline, failed);
+        let output = Self {
+            pipeline,
+            appsrc,
+            info: info.clone(),
+            name,
+            files,
+            taken: 0,
+            times: (None, gst::ClockTime::ZERO),
+            ended,
+            live: upstream.map(|upstream| Live { upstream, budget: STAGE_BUDGET }),
+        };
+        output.promise_latency();
+        if output.pipeline.set_state(gst::State::Playing).is_err() {
+            // The reason stands on the bus and reaches `failed`.
             tracing::debug!("the output pipeline refused to start");
         }
-        let times = Mutex::new((None, gst::ClockTime::ZERO));
-        Ok(Self { pipeline, appsrc, info: info.clone(), name, files, taken: AtomicU64::new(0), times })
+        Ok(output)
     }
 
-    /// Hands a frame to the pipeline.
+    /// Whether a frame like `info` can go on in this pipeline.
+    pub fn fits(&self, info: &gst_video::VideoInfo) -> bool {
+        let like = |info: &gst_video::VideoInfo| (info.width(), info.height(), info.format(), info.par());
+        like(info) == like(&self.info)
+    }
+
+    /// Hands a frame to the pipeline; `spent` is the time since it left the decoder.
     ///
     /// # Blocking
     /// While the pipeline has enough frames waiting.
     ///
     /// # Errors
-    /// The size changed, or the pipeline was stopped.
+    /// The pipeline was stopped.
     pub fn push(
-        &self,
+        &mut self,
         mut buffer: gst::Buffer,
-        info: &gst_video::VideoInfo,
         running_time: Option<gst::ClockTime>,
+        spent: Duration,
     ) -> Result<()> {
-        let fail = |reason: String| Error::Output { name: self.name.clone(), reason };
-        if (info.width(), info.height(), info.format()) != (self.info.width(), self.info.height(), self.info.format()) {
-            return Err(fail(format!(
-                "the picture changed from {}x{} {:?} to {}x{} {:?} in mid-stream, which one MP4 file cannot hold",
-                self.info.width(),
-                self.info.height(),
-                self.info.format(),
-                info.width(),
-                info.height(),
-                info.format()
-            )));
+        if let Some(live) = self.live.as_mut().filter(|live| spent > live.budget) {
+            live.budget = spent.mul_f64(LATENCY_MARGIN);
+            self.promise_latency();
         }
         let writable = buffer.make_mut();
-        let mut times = self.times.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // A muxer wants rising times on all frames; one that has none, or one in the past, follows the frame before it.
-        let (last, next) = *times;
+        let (last, next) = self.times;
         let time = running_time.filter(|time| last.is_none_or(|last| *time > last)).unwrap_or(next);
         let duration = writable.duration().or_else(|| self.frame_time()).unwrap_or(FRAME_TIME);
-        *times = (Some(time), time + duration);
-        drop(times);
+        self.times = (Some(time), time + duration);
         writable.set_pts(time);
         writable.set_duration(duration);
         writable.set_dts(None);
-        self.appsrc.push_buffer(buffer).map_err(|e| fail(format!("takes no more frames: {e}")))?;
-        self.taken.fetch_add(1, Ordering::AcqRel);
+        self.appsrc
+            .push_buffer(buffer)
+            .map_err(|e| Error::Output { name: self.name.clone(), reason: format!("takes no more frames: {e}") })?;
+        self.taken += 1;
         Ok(())
+    }
+
+    /// Tells the sinks how late frames arrive here, so that they do not take them for late.
+    fn promise_latency(&self) {
+        if let Some(live) = &self.live {
+            let budget = gst::ClockTime::try_from(live.budget).unwrap_or(gst::ClockTime::ZERO);
+            self.appsrc.set_latency(live.upstream + budget, gst::ClockTime::NONE);
+        }
     }
 
     fn frame_time(&self) -> Option<gst::ClockTime> {
@@ -144,30 +242,32 @@ impl Output {
         (fps.numer() > 0).then(|| gst::ClockTime::from_nseconds(second * fps.denom() as u64 / fps.numer() as u64))
     }
 
-    /// Whether there is anything to finish: an encoder that saw no frame has no file to give.
-    pub fn has_frames(&self) -> bool {
-        self.taken.load(Ordering::Acquire) > 0
-    }
-
-    /// Puts the finished files where they were wanted.
+    /// Says that no more frames come, waits until the files are whole, and puts them where they were wanted. Without a
+    /// frame there is no file to finish.
     ///
     /// # Errors
-    /// The operating system refuses.
-    pub fn publish(self) -> Result<()> {
-        if self.pipeline.set_state(gst::State::Null).is_err() {
-            tracing::warn!("the output pipeline did not stop cleanly");
+    /// The files are not finished in time or cannot be put there. A failure of the pipeline itself was reported already,
+    /// to `failed`.
+    pub fn finish(self, limit: Duration) -> Result<()> {
+        if self.taken == 0 {
+            return Ok(());
         }
-        for file in self.files.iter().filter(|file| file.written != file.wanted) {
-            std::fs::rename(&file.written, &file.wanted).map_err(Error::io("write", &file.wanted))?;
-        }
-        Ok(())
-    }
-
-    /// Says that no more frames come; the pipeline reports [`Report::End`] when its files are whole.
-    pub fn finish(&self) {
         if let Err(error) = self.appsrc.end_of_stream() {
             tracing::debug!("output {}: end of stream refused: {error}", self.name);
         }
+        match self.ended.recv_timeout(limit) {
+            Ok(()) => {}
+            // It failed, and that was said.
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                let reason = format!("was not finished within {} s", limit.as_secs());
+                return Err(Error::Output { name: self.name.clone(), reason });
+            }
+        }
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::warn!("the output pipeline did not stop cleanly");
+        }
+        self.files.iter().try_for_each(Unfinished::publish)
     }
 
     /// A handle that stops the pipeline at once and lets go whoever is blocked in [`Output::push`].
@@ -181,44 +281,81 @@ impl Output {
     }
 }
 
+/// How much more than the longest time so far is promised, so that it is not promised anew with every frame.
+const LATENCY_MARGIN: f64 = 1.25;
+
 impl Drop for Output {
     fn drop(&mut self) {
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!("the output pipeline did not stop cleanly");
         }
-        // What was not published is no video.
-        for file in self.files.iter().filter(|file| file.written != file.wanted) {
-            drop(std::fs::remove_file(&file.written));
+        self.files.iter().for_each(Unfinished::discard);
+    }
+}
+
+/// A channel that says when the pipeline came to its end; without a word where it failed, which `failed` hears.
+fn report_end(pipeline: &gst::Pipeline, failed: impl Fn(String) + Send + Sync + 'static) -> Receiver<()> {
+    let (end, ended) = bounded(1);
+    let end = Arc::new(Mutex::new(Some(end)));
+    forward_bus(pipeline, move |report| {
+        let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        match report {
+            Report::End => {
+                if let Some(end) = end {
+                    let _ = end.try_send(());
+                }
+            }
+            Report::Failed(reason) => {
+                failed(reason);
+                drop(end);
+            }
+        }
+    });
+    ended
+}
+
+/// `videobox` adds pixels for negative numbers.
+fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
+    let pad = |length: u32| if length % 2 == 1 { "-1" } else { "0" };
+    vec![Hole::new("pad_right", pad(info.width())), Hole::new("pad_bottom", pad(info.height()))]
+}
+
+fn target_bin(
+    target: &Target,
+    info: &gst_video::VideoInfo,
+    part: usize,
+    files: &mut Vec<Unfinished>,
+) -> Result<gst::Bin> {
+    let mut file = |name: &'static str, path: &PathBuf| {
+        let path = numbered(path, part);
+        let file = if name == "mkv" { Unfinished::in_place(&path) } else { Unfinished::new(&path) };
+        let location = file.written.to_str().map(str::to_owned);
+        let location = location.ok_or_else(|| Error::Usage(format!("--out {target}: is no UTF-8 path")))?;
+        let mut holes = pads(info);
+        holes.push(Hole::new("location", location));
+        files.push(file);
+        pipeline::build(name, &PipelineFile::built_in(name)?.only_sink(name)?, &holes, gst::PadDirection::Sink)
+    };
+    match target {
+        Target::Mp4(path) => file("mp4", path),
+        Target::Mkv(path) => file("mkv", path),
+        Target::Frames(folder) => frames::branch(folder),
+        Target::Display => {
+            let launch = PipelineFile::built_in("display")?.only_sink("display")?;
+            pipeline::build("display", &launch, &[], gst::PadDirection::Sink)
         }
     }
 }
 
-impl Unfinished {
-    fn new(wanted: &Path) -> Self {
-        // A device or pipe cannot be replaced by renaming.
-        let special = std::fs::metadata(wanted).is_ok_and(|metadata| !metadata.is_file());
-        let name = wanted.file_name().unwrap_or_default().to_string_lossy();
-        let written = if special { wanted.to_path_buf() } else { wanted.with_file_name(format!(".{name}.part")) };
-        Self { written, wanted: wanted.to_path_buf() }
+/// What an encoder makes of a frame may depend on how many threads share it.
+fn one_encoder_thread(bin: &gst::Bin) {
+    for element in bin.iterate_recurse().into_iter().flatten() {
+        if let Some(property) = element.find_property("threads")
+            && let Ok(one) = gst::glib::Value::deserialize_with_pspec("1", &property)
+        {
+            element.set_property_from_value("threads", &one);
+        }
     }
-}
-
-fn mp4_sink(file: &Path, info: &gst_video::VideoInfo) -> Result<gst::Bin> {
-    let location =
-        file.to_str().ok_or_else(|| Error::Usage(format!("--out mp4:{}: is no UTF-8 path", file.display())))?;
-    // `videobox` adds pixels for negative numbers.
-    let pad = |length: u32| if length % 2 == 1 { "-1" } else { "0" };
-    let holes = [
-        Hole::new("location", location),
-        Hole::new("pad_right", pad(info.width())),
-        Hole::new("pad_bottom", pad(info.height())),
-    ];
-    let description = PipelineFile::built_in("mp4")?;
-    let part = description
-        .sink
-        .first()
-        .ok_or_else(|| Error::Pipeline { name: "mp4".into(), reason: "has no [[sink]]".into() })?;
-    pipeline::build("mp4", &part.launch, &holes, gst::PadDirection::Sink)
 }
 
 /// Lets the overlay draw what stands in the metadata of the buffer at hand.

@@ -3,14 +3,17 @@
 //! Formats: whatever GStreamer decodes and `GstVideoConverter` reads; a format that the overlay cannot draw on is
 //! converted before the stage. Frames without a timestamp are forwarded without one.
 
+mod address;
 mod container;
+mod pictures;
+mod test_pattern;
+mod tune;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
@@ -18,72 +21,11 @@ use gstreamer_video as gst_video;
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Hole, PipelineFile};
-use crate::stage::{Frame, QUEUE};
+use crate::stage::{Frame, Intake, QUEUE};
 
-/// A source as the user named it, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// How it is called in records and messages.
-    pub name: String,
-    /// What the pipeline opens.
-    pub uri: String,
-    /// The file itself.
-    pub path: PathBuf,
-}
-
-impl Address {
-    /// Resolves a file path or `file://` address.
-    ///
-    /// # Errors
-    /// Another scheme, no such file, an empty one, or one that may not be read.
-    pub fn resolve(source: &str) -> Result<Self> {
-        let scheme = source.split_once("://").map(|(scheme, _)| scheme);
-        let path = match scheme {
-            None => PathBuf::from(source),
-            Some("file") => {
-                let (path, _) = gst::glib::filename_from_uri(source)
-                    .map_err(|e| Error::Usage(format!("--source {source}: is no valid file address: {e}")))?;
-                path
-            }
-            Some(other) => {
-                let message =
-                    format!("--source {source}: the scheme {other}:// is not supported, expected a file or file://");
-                return Err(Error::Usage(message));
-            }
-        };
-        check_file(&path)?;
-        let absolute = std::path::absolute(&path).map_err(Error::io("read", &path))?;
-        let uri = gst::glib::filename_to_uri(&absolute, None)
-            .map_err(|e| Error::Usage(format!("--source {source}: cannot be written as an address: {e}")))?;
-        Ok(Self { name: source.to_owned(), uri: uri.to_string(), path: absolute })
-    }
-}
-
-impl Address {
-    /// What is missing from the end of the file, if its container tells: decoders read what is there and end cleanly.
-    pub fn truncation(&self) -> Option<String> {
-        container::truncation(&self.path).unwrap_or_else(|error| {
-            tracing::debug!("{}: {error}", self.name);
-            None
-        })
-    }
-}
-
-fn check_file(path: &Path) -> Result<()> {
-    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(Error::Usage(format!("--source {}: is no file, expected a video file", path.display())));
-    }
-    std::fs::File::open(path).map_err(Error::io("read", path))?;
-    if metadata.len() == 0 {
-        return Err(Error::Source {
-            code: "SOURCE_EMPTY",
-            name: path.display().to_string(),
-            reason: "is empty (0 bytes), expected a video file".into(),
-        });
-    }
-    Ok(())
-}
+pub use address::{Address, Kind};
+pub(crate) use pictures::rgb_frame;
+pub use test_pattern::TestPattern;
 
 /// What a pipeline reports to whoever runs it.
 #[derive(Debug)]
@@ -94,12 +36,32 @@ pub enum Report {
     Failed(String),
 }
 
+/// How a source is played.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// Whether frames of a file come at their time instead of as fast as they are taken.
+    pub realtime: bool,
+    /// Whether decoders use one thread, so that damaged input decodes the same way every time.
+    pub reproducible: bool,
+    /// Pictures a second, for pictures.
+    pub picture_rate: gst::Fraction,
+    /// Pipeline description in place of the built-in one.
+    pub pipeline: Option<PipelineFile>,
+}
+
+impl Default for SourceSettings {
+    fn default() -> Self {
+        Self { realtime: false, reproducible: false, picture_rate: gst::Fraction::new(1, 1), pipeline: None }
+    }
+}
+
 /// A running source pipeline.
 pub struct Source {
     pipeline: gst::Pipeline,
     decoded: Arc<AtomicU64>,
     handing_over: Arc<AtomicBool>,
     stop: Option<Sender<()>>,
+    feeder: Option<std::thread::JoinHandle<()>>,
 }
 
 /// Formats that the overlay draws on without leaving them. Everything that decoders usually produce is among them.
@@ -128,41 +90,98 @@ const FORMATS: [gst_video::VideoFormat; 22] = [
     gst_video::VideoFormat::Y44410le,
 ];
 
+impl Address {
+    /// The built-in description, and the values of its holes.
+    fn pipeline(&self) -> Result<(&'static str, Vec<Hole>)> {
+        Ok(match &self.kind {
+            Kind::File(path) => {
+                let uri = gst::glib::filename_to_uri(path, None);
+                let uri = uri.map_err(|e| {
+                    Error::Usage(format!("--source {}: cannot be written as an address: {e}", self.name))
+                })?;
+                ("file", vec![Hole::new("uri", uri)])
+            }
+            Kind::Http(uri) => ("http", vec![Hole::new("uri", uri)]),
+            Kind::Pictures(_) => ("pictures", Vec::new()),
+            Kind::Test(test) => {
+                let frames = test.frames.map_or("-1".to_owned(), |frames| frames.to_string());
+                let holes = vec![
+                    Hole::new("pattern", &test.pattern),
+                    Hole::new("frames", frames),
+                    Hole::new("live", test.live.to_string()),
+                    Hole::new("caps", test.caps()),
+                ];
+                ("test", holes)
+            }
+            Kind::Camera(device) => {
+                let device = device.to_str().ok_or_else(|| Error::Usage(format!("{}: is no UTF-8 path", self.name)))?;
+                ("camera", vec![Hole::new("device", device)])
+            }
+        })
+    }
+}
+
 impl Source {
-    /// Builds and starts the pipeline. Frames go into `frames`, which blocks the decoder while it is full; how it ends
-    /// goes into `reports`.
+    /// Builds and starts the pipeline. Frames go into `frames`, which may block the decoder; how it ends goes into
+    /// `reports`.
     ///
     /// # Errors
     /// The pipeline cannot be built or started.
     pub fn start(
         address: &Address,
-        frames: Sender<Frame>,
+        settings: &SourceSettings,
+        frames: Intake,
         reports: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let bin = PipelineFile::built_in("file")?.build_source("file", &[Hole::new("uri", &address.uri)])?;
+        let (name, holes) = address.pipeline()?;
+        let bin = match &settings.pipeline {
+            Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes)?,
+            _ => PipelineFile::built_in(name)?.build_source(name, &holes)?,
+        };
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
         watch_rotation(&bin, &rotation);
+        tune::decoders(&bin, settings.reproducible);
+        tune::refuse_playlists(&bin);
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let decoded = Arc::new(AtomicU64::new(0));
         let handing_over = Arc::new(AtomicBool::new(false));
-        let sink = appsink(Delivery {
-            frames,
-            stopped,
-            decoded: Arc::clone(&decoded),
-            handing_over: Arc::clone(&handing_over),
-            rotation,
-            info: None,
-        });
+        let sink = appsink(
+            settings.realtime,
+            Delivery {
+                frames,
+                stopped,
+                decoded: Arc::clone(&decoded),
+                handing_over: Arc::clone(&handing_over),
+                rotation,
+                info: None,
+            },
+        );
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
         bin.link(&sink).map_err(|e| fail(e.to_string()))?;
         forward_bus(&pipeline, reports);
+        let feeder = match (&address.kind, bin.by_name(pictures::APPSRC)) {
+            (Kind::Pictures(paths), Some(appsrc)) => {
+                let appsrc = appsrc.downcast::<gst_app::AppSrc>();
+                let appsrc = appsrc.map_err(|_| fail("the element `pictures` is no appsrc".into()))?;
+                let (paths, rate) = (Arc::clone(paths), settings.picture_rate);
+                let thread = std::thread::Builder::new().name("pictures".into());
+                Some(thread.spawn(move || pictures::feed(&appsrc, &paths, rate)).map_err(|e| fail(e.to_string()))?)
+            }
+            (Kind::Pictures(_), None) => return Err(fail("the pipeline has no appsrc named `pictures`".into())),
+            _ => None,
+        };
         if pipeline.set_state(gst::State::Playing).is_err() {
             // The reason stands on the bus and reaches `reports`.
             tracing::debug!("the source pipeline refused to start");
         }
-        Ok(Self { pipeline, decoded, handing_over, stop: Some(stop) })
+        Ok(Self { pipeline, decoded, handing_over, stop: Some(stop), feeder })
+    }
+
+    /// The pipeline's clock, base time and latency, for an output that has to keep time with it.
+    pub fn timing(&self) -> Timing {
+        Timing { pipeline: self.pipeline.downgrade() }
     }
 
     /// Frames that came out of the decoder so far.
@@ -182,6 +201,9 @@ impl Source {
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!("the source pipeline did not stop cleanly");
         }
+        if let Some(feeder) = self.feeder.take() {
+            drop(feeder.join());
+        }
     }
 }
 
@@ -191,9 +213,34 @@ impl Drop for Source {
     }
 }
 
+/// What an output needs to know of its source's time.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// Weak: the pipeline ends with its source.
+    pipeline: gst::glib::WeakRef<gst::Pipeline>,
+}
+
+impl Timing {
+    /// Clock and base time, once the pipeline plays.
+    pub fn clock(&self) -> Option<(gst::Clock, gst::ClockTime)> {
+        let pipeline = self.pipeline.upgrade()?;
+        pipeline.clock().zip(pipeline.base_time())
+    }
+
+    /// How long a frame takes from the camera to the stage at least; none for sources that are not live.
+    pub fn latency(&self) -> Option<gst::ClockTime> {
+        let mut query = gst::query::Latency::new();
+        if !self.pipeline.upgrade()?.query(&mut query) {
+            return None;
+        }
+        let (live, least, _) = query.result();
+        live.then_some(least)
+    }
+}
+
 /// What the appsink's thread needs to hand a frame over.
 struct Delivery {
-    frames: Sender<Frame>,
+    frames: Intake,
     stopped: Receiver<()>,
     decoded: Arc<AtomicU64>,
     handing_over: Arc<AtomicBool>,
@@ -222,33 +269,33 @@ impl Delivery {
             running_time: at(gst::FormattedSegment::to_running_time),
             info: Arc::clone(info),
             rotation: self.rotation.load(Ordering::Acquire),
+            captured: since_1970(),
+            corrupt: buffer.flags().contains(gst::BufferFlags::CORRUPTED),
             buffer,
             arrived: Instant::now(),
         };
         self.handing_over.store(true, Ordering::Release);
-        let handed = select! {
-            send(self.frames, frame) -> sent => match sent {
-                Ok(()) => {
-                    self.decoded.fetch_add(1, Ordering::AcqRel);
-                    Ok(gst::FlowSuccess::Ok)
-                }
-                Err(_) => Err(gst::FlowError::Flushing),
-            },
-            recv(self.stopped) -> _ => Err(gst::FlowError::Flushing),
-        };
+        let handed = self.frames.offer(frame, &self.stopped);
         self.handing_over.store(false, Ordering::Release);
-        handed
+        handed.map_err(|_| gst::FlowError::Flushing)?;
+        self.decoded.fetch_add(1, Ordering::AcqRel);
+        Ok(gst::FlowSuccess::Ok)
     }
 }
 
-fn appsink(mut delivery: Delivery) -> gst_app::AppSink {
+fn since_1970() -> Option<u64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
+}
+
+fn appsink(realtime: bool, mut delivery: Delivery) -> gst_app::AppSink {
     let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         delivery.deliver(&sample)
     };
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build();
-    let sink = gst_app::AppSink::builder().caps(&caps).sync(false).enable_last_sample(false).max_buffers(1).build();
+    let sink = gst_app::AppSink::builder().caps(&caps).sync(realtime).enable_last_sample(false).max_buffers(1).build();
     sink.set_callbacks(callbacks);
     if let Some(pad) = sink.static_pad("sink") {
         pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
@@ -295,6 +342,7 @@ fn watch_rotation(bin: &gst::Bin, rotation: &Arc<AtomicU32>) {
 /// was posted before an end of stream arrives before it.
 pub(crate) fn forward_bus(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send + Sync + 'static) {
     let Some(bus) = pipeline.bus() else { return };
+    let weak = pipeline.downgrade();
     bus.set_sync_handler(move |_, message| {
         match message.view() {
             gst::MessageView::Eos(_) => reports(Report::End),
@@ -315,6 +363,12 @@ pub(crate) fn forward_bus(pipeline: &gst::Pipeline, reports: impl Fn(Report) + S
                     warning.src().map(|s| s.name().to_string()).unwrap_or_default(),
                     warning.error()
                 );
+            }
+            gst::MessageView::Latency(_) => {
+                // Not on this thread: it may hold what the query needs.
+                if let Some(pipeline) = weak.upgrade() {
+                    pipeline.call_async(|pipeline| drop(pipeline.recalculate_latency()));
+                }
             }
             _ => {}
         }

@@ -23,11 +23,21 @@ pub struct Frame {
     pub stream_time: Option<gst::ClockTime>,
     /// `segment.to_running_time(pts)`: what the output pipeline's clock counts.
     pub running_time: Option<gst::ClockTime>,
+    /// Wall-clock time of capture, nanoseconds since 1970; the source's where it says, else that of arrival.
+    pub captured: Option<u64>,
+    /// True where the decoder says that part of the picture is missing or guessed.
+    pub corrupt: bool,
     /// When it left the decoder.
     pub arrived: Instant,
 }
 
 impl Frame {
+    /// The same without its pixels: what is left of a dropped frame, so that its memory returns to the decoder.
+    #[must_use]
+    pub fn without_picture(self) -> Self {
+        Self { buffer: gst::Buffer::new(), ..self }
+    }
+
     /// Size of the picture as grounded.
     pub fn resolution(&self) -> Resolution {
         let par = self.info.par();

@@ -1,51 +1,53 @@
 //! The grounding stage: bounded queues between the decoder, the model and the output.
 //!
 //! ```text
-//! appsink ─ frames ─► prepare ─ prepared ─► worker ─ grounded ─► output
-//!           (blocks)   letterbox  (1)        model    (blocks)    records, appsrc
+//! appsink ─ intake ─► prepare ─ prepared ─► worker ─ grounded ─► output
+//!           (mode)     letterbox  (1)        model    (blocks)    records, appsrc
 //! ```
 //!
 //! All channels are bounded. In `every-frame` mode a full queue blocks its sender, back to the decoder, so nothing is
-//! lost. The letterbox of the next frame overlaps with the grounding of this one. Every frame that enters leaves as a
-//! [`Grounded`], also when the run is stopped: then the rest leaves unmeasured, with the cause `shutdown`, so that the
+//! lost; in `freshest` mode the newest frame takes the place of the one that waits ([`Intake`]). The letterbox of the next
+//! frame overlaps with the grounding of this one. Every frame that enters leaves as a [`Grounded`], in order, also when
+//! it was overtaken and when the run is stopped: then the rest leaves unmeasured, with the cause `shutdown`, so that the
 //! books close. The stage ends when its input does.
 
 mod frame;
+mod intake;
 mod prepare;
+mod sampling;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use qrnet::preprocess::Rect;
-use qrnet::{CompiledQuery, Grounder};
-
-use crate::record::Status;
+use crossbeam_channel::{Receiver, bounded};
+use qrnet::preprocess::{Letterboxed, Rect};
+use qrnet::{Canvas, CompiledQuery, Grounder};
 
 pub use frame::Frame;
-pub(crate) use worker::verdict;
+pub use intake::{Closed, Intake, Mode};
+pub use sampling::Sampling;
 
 /// Frames that may wait between two steps.
 pub const QUEUE: usize = 4;
 
-/// What the stage found on a frame.
+/// What the stage found on a frame. What is claimed of it in the end, [`crate::track::Track`] decides.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The object, in pixels of the picture as grounded.
-    Box {
-        /// Clipped to the picture.
+    /// The model looked at it.
+    Measured {
+        /// Where the object is if it is there, in pixels of the picture as grounded, clipped to it.
         rect: Rect,
-        /// Only with a presence head.
+        /// Probability that it is; only with a presence head.
         presence: Option<f32>,
     },
-    /// The object is not in the picture.
-    Absent {
-        /// The probability that it is.
-        presence: f32,
+    /// The frame was not looked at, and is forwarded.
+    Skipped {
+        /// Why.
+        cause: &'static str,
     },
-    /// The frame was not looked at and is not forwarded.
+    /// The frame was not looked at, and is not forwarded.
     Dropped {
         /// Why.
         cause: &'static str,
@@ -59,50 +61,47 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
-    /// The box, where there is one.
-    pub fn rect(&self) -> Option<&Rect> {
-        match self {
-            Self::Box { rect, .. } => Some(rect),
-            _ => None,
-        }
+/// A model and its query, as the stage sees them.
+pub trait Ground: Send {
+    /// The size of picture that it wants.
+    fn canvas(&self) -> Canvas;
+
+    /// The box on one letterboxed picture, in pixels of the picture that was letterboxed, and the probability that the
+    /// object is there, from models that can tell.
+    ///
+    /// # Errors
+    /// The device failed. The run ends.
+    fn ground(&mut self, picture: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)>;
+}
+
+/// QRNet with a compiled query.
+pub struct Model {
+    /// The model.
+    pub grounder: Grounder,
+    /// The query, compiled for it.
+    pub query: CompiledQuery,
+}
+
+impl Ground for Model {
+    fn canvas(&self) -> Canvas {
+        self.grounder.canvas()
     }
 
-    /// Probability that the object is in the picture, where it was measured.
-    pub fn presence(&self) -> Option<f32> {
-        match self {
-            Self::Box { presence, .. } => *presence,
-            Self::Absent { presence } => Some(*presence),
-            _ => None,
-        }
-    }
-
-    /// Why the frame was not measured.
-    pub fn cause(&self) -> Option<&'static str> {
-        match self {
-            Self::Dropped { cause } | Self::Error { cause, .. } => Some(cause),
-            _ => None,
-        }
+    fn ground(&mut self, picture: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
+        let answers = self.grounder.ground(&[picture], &self.query)?;
+        let answer = answers.first().ok_or_else(|| qrnet::Error::Unsupported("the model gave no answer".into()))?;
+        Ok((answer.rect, answer.presence))
     }
 }
 
-impl From<&Outcome> for Status {
-    fn from(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Box { .. } => Self::Box,
-            Outcome::Absent { .. } => Self::Absent,
-            Outcome::Dropped { .. } => Self::Dropped,
-            Outcome::Error { .. } => Self::Error,
-        }
-    }
-}
-
-/// A frame with its verdict.
+/// A frame with what was found.
 pub struct Grounded {
-    /// The frame, its buffer untouched.
+    /// The frame, its buffer untouched; without one where it was dropped.
     pub frame: Frame,
-    /// The verdict.
+    /// What was found.
     pub outcome: Outcome,
+    /// True where the picture shows another scene than the one before.
+    pub cut: bool,
     /// Time spent waiting in queues.
     pub queued: Duration,
     /// Time spent on letterbox and model.
@@ -112,27 +111,29 @@ pub struct Grounded {
 /// A frame on its way to the worker.
 struct Prepared {
     frame: Frame,
-    /// The picture, or why there is none.
-    picture: Result<qrnet::preprocess::Letterboxed, String>,
+    /// The picture, or what became of the frame without one.
+    picture: Result<Letterboxed, Outcome>,
+    cut: bool,
     spent: Duration,
     ready: Instant,
     queued: Duration,
 }
 
-/// What the stage works with.
-pub struct Grounding {
-    /// The model.
-    pub grounder: Arc<Grounder>,
-    /// The query, compiled for it.
-    pub query: CompiledQuery,
-    /// Presence below this is "not here"; `None` without a presence head.
-    pub threshold: Option<f32>,
+/// How the stage treats its frames.
+#[derive(Debug, Clone, Copy)]
+pub struct StageSettings {
+    /// What happens to frames that come faster than they are grounded.
+    pub mode: Mode,
+    /// Which frames are measured.
+    pub sampling: Sampling,
+    /// Whether to look for scene cuts.
+    pub watch_cuts: bool,
 }
 
 /// A running stage.
 pub struct Stage {
     /// Frames go in here.
-    pub input: Sender<Frame>,
+    pub input: Intake,
     /// Verdicts come out here, in order; the channel ends with the stage.
     pub output: Receiver<Grounded>,
     stop: Arc<AtomicBool>,
@@ -145,21 +146,25 @@ impl Stage {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn start(grounding: Grounding, failed: impl FnOnce(String) + Send + 'static) -> std::io::Result<Self> {
-        let (input, frames) = bounded(QUEUE);
+    pub fn start(
+        model: Box<dyn Ground>,
+        settings: StageSettings,
+        failed: impl FnOnce(String) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (input, arrivals) = Intake::new(settings.mode);
         let (to_worker, prepared) = bounded(1);
         let (to_output, output) = bounded(QUEUE);
         let (to_recycle, recycled) = bounded(2);
         let stop = Arc::new(AtomicBool::new(false));
-        let canvas = grounding.grounder.canvas();
+        let canvas = model.canvas();
         let stopping = Arc::clone(&stop);
         let prepare = std::thread::Builder::new()
             .name("prepare".into())
-            .spawn(move || prepare::run(&frames, &to_worker, &recycled, canvas, &stopping))?;
+            .spawn(move || prepare::run(&arrivals, &to_worker, &recycled, canvas, settings, &stopping))?;
         let stopping = Arc::clone(&stop);
         let worker = std::thread::Builder::new()
             .name("worker".into())
-            .spawn(move || worker::run(&grounding, &prepared, &to_output, &to_recycle, &stopping, failed))?;
+            .spawn(move || worker::run(model, &prepared, &to_output, &to_recycle, &stopping, failed))?;
         Ok(Self { input, output, stop, threads: vec![prepare, worker] })
     }
 

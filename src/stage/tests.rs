@@ -10,6 +10,9 @@ use qrnet::{Config, Grounder, init};
 
 use super::*;
 
+const EVERY_FRAME: StageSettings =
+    StageSettings { mode: Mode::EveryFrame, sampling: Sampling { stride: 1, max_fps: None }, watch_cuts: false };
+
 fn grounder(digest: &str) -> Grounder {
     let config = Config::from_toml(include_str!("../../configs/model/tiny.toml"), "tiny").expect("valid");
     let tensors = init::parameters(&config, 1, &Device::Cpu).expect("drawn");
@@ -17,7 +20,7 @@ fn grounder(digest: &str) -> Grounder {
     Grounder::from_tensors(&config, &tensors, tokenizer, digest.into(), &Device::Cpu).expect("builds")
 }
 
-fn frame(seq: u64) -> Frame {
+pub(super) fn frame(seq: u64) -> Frame {
     gst::init().expect("GStreamer starts");
     let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, 64, 48).build().expect("a format");
     Frame {
@@ -25,6 +28,8 @@ fn frame(seq: u64) -> Frame {
         buffer: gst::Buffer::from_slice(vec![100; info.size()]),
         info: Arc::new(info),
         rotation: 0,
+        captured: None,
+        corrupt: false,
         stream_time: None,
         running_time: None,
         arrived: Instant::now(),
@@ -34,7 +39,10 @@ fn frame(seq: u64) -> Frame {
 /// Feeds `count` frames and collects the verdicts in order.
 fn feed(stage: Stage, count: u64) -> Vec<Grounded> {
     let (input, output) = (stage.input.clone(), stage.output.clone());
-    let feeder = std::thread::spawn(move || (0..count).for_each(|seq| input.send(frame(seq)).expect("taken")));
+    let feeder = std::thread::spawn(move || {
+        let (_running, stopped) = bounded(0);
+        (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+    });
     let threads = stage.into_threads();
     let verdicts: Vec<Grounded> = output.iter().collect();
     feeder.join().expect("fed");
@@ -48,11 +56,11 @@ fn feed(stage: Stage, count: u64) -> Vec<Grounded> {
 fn every_frame_leaves_once_and_in_order() {
     let model = grounder("a");
     let query = model.compile("cat").expect("compiles");
-    let grounding = Grounding { grounder: Arc::new(model), query, threshold: None };
-    let stage = Stage::start(grounding, |reason| panic!("no failure: {reason}")).expect("starts");
+    let model = Box::new(Model { grounder: model, query });
+    let stage = Stage::start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}")).expect("starts");
     let verdicts = feed(stage, 40);
     assert_eq!(verdicts.iter().map(|v| v.frame.seq).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
-    assert!(verdicts.iter().all(|v| matches!(v.outcome, Outcome::Box { .. })));
+    assert!(verdicts.iter().all(|v| matches!(v.outcome, Outcome::Measured { .. })));
     assert!(verdicts.iter().all(|v| v.grounding > Duration::ZERO));
 }
 
@@ -60,9 +68,9 @@ fn every_frame_leaves_once_and_in_order() {
 fn a_failing_model_is_reported_once_and_loses_no_frame() {
     let query = grounder("a").compile("cat").expect("compiles");
     // A query of another model is what makes this one fail on every frame.
-    let grounding = Grounding { grounder: Arc::new(grounder("b")), query, threshold: None };
+    let model = Box::new(Model { grounder: grounder("b"), query });
     let (report, reports) = bounded(10);
-    let stage = Stage::start(grounding, move |reason| report.send(reason).expect("taken")).expect("starts");
+    let stage = Stage::start(model, EVERY_FRAME, move |reason| report.send(reason).expect("taken")).expect("starts");
     let verdicts = feed(stage, 20);
     assert_eq!(verdicts.len(), 20);
     assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "model", .. }));
@@ -79,8 +87,8 @@ fn a_failing_model_is_reported_once_and_loses_no_frame() {
 fn a_stopped_stage_lets_the_rest_through_unmeasured() {
     let model = grounder("a");
     let query = model.compile("cat").expect("compiles");
-    let grounding = Grounding { grounder: Arc::new(model), query, threshold: None };
-    let stage = Stage::start(grounding, |reason| panic!("no failure: {reason}")).expect("starts");
+    let model = Box::new(Model { grounder: model, query });
+    let stage = Stage::start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}")).expect("starts");
     stage.stopper()();
     let verdicts = feed(stage, 30);
     assert_eq!(verdicts.len(), 30);
@@ -91,19 +99,88 @@ fn a_stopped_stage_lets_the_rest_through_unmeasured() {
 fn a_frame_that_cannot_be_read_is_an_error_of_its_own() {
     let model = grounder("a");
     let query = model.compile("cat").expect("compiles");
-    let grounding = Grounding { grounder: Arc::new(model), query, threshold: None };
-    let stage = Stage::start(grounding, |reason| panic!("no failure of the model: {reason}")).expect("starts");
+    let model = Box::new(Model { grounder: model, query });
+    let stage = Stage::start(model, EVERY_FRAME, |reason| panic!("no failure of the model: {reason}")).expect("starts");
     let (input, output) = (stage.input.clone(), stage.output.clone());
     let threads = stage.into_threads();
+    let (_running, stopped) = bounded(0);
     let mut short = frame(0);
     short.buffer = gst::Buffer::from_slice(vec![0; 10]);
-    input.send(short).expect("taken");
-    input.send(frame(1)).expect("taken");
+    input.offer(short, &stopped).expect("taken");
+    input.offer(frame(1), &stopped).expect("taken");
     drop(input);
     let verdicts: Vec<Grounded> = output.iter().collect();
     assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "picture", message } if message.contains("mapped")));
-    assert!(matches!(&verdicts[1].outcome, Outcome::Box { .. }), "the next frame is grounded");
+    assert!(matches!(&verdicts[1].outcome, Outcome::Measured { .. }), "the next frame is grounded");
     for thread in threads {
         thread.join().expect("no panic");
     }
+}
+
+/// A model that says when it has begun and waits until it is allowed to go on.
+struct Gated {
+    begun: crossbeam_channel::Sender<()>,
+    go: Receiver<()>,
+}
+
+impl Ground for Gated {
+    fn canvas(&self) -> qrnet::Canvas {
+        qrnet::Canvas { width: 64, height: 64 }
+    }
+
+    fn ground(&mut self, _: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
+        self.begun.send(()).expect("heard");
+        self.go.recv().expect("allowed");
+        Ok((Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, None))
+    }
+}
+
+#[test]
+fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
+    let (begun, has_begun) = bounded(0);
+    let (allow, go) = bounded(0);
+    let settings = StageSettings { mode: Mode::Freshest, ..EVERY_FRAME };
+    let stage = Stage::start(Box::new(Gated { begun, go }), settings, |e| panic!("no failure: {e}")).expect("starts");
+    let (input, output) = (stage.input.clone(), stage.output.clone());
+    let threads = stage.into_threads();
+    let (_running, stopped) = bounded(0);
+    input.offer(frame(0), &stopped).expect("taken");
+    has_begun.recv().expect("frame 0 is with the model");
+    // Nobody takes from here on but the preparing thread, which holds at most two frames; offering never blocks.
+    (1..100).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+    drop(input);
+    let collected = std::thread::spawn(move || output.iter().collect::<Vec<Grounded>>());
+    allow.send(()).expect("waits");
+    while has_begun.recv().is_ok() {
+        allow.send(()).expect("waits");
+    }
+    let verdicts = collected.join().expect("collected");
+    assert_eq!(
+        verdicts.iter().map(|v| v.frame.seq).collect::<Vec<_>>(),
+        (0..100).collect::<Vec<_>>(),
+        "the books close"
+    );
+    let measured: Vec<u64> =
+        verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq).collect();
+    assert!((2..=5).contains(&measured.len()), "{measured:?}");
+    assert_eq!((measured[0], measured.last()), (0, Some(&99)), "the newest is looked at");
+    let dropped = verdicts.iter().filter(|v| v.outcome == Outcome::Dropped { cause: "overload" });
+    assert!(dropped.clone().all(|v| v.frame.buffer.size() == 0), "their memory is free");
+    assert_eq!(dropped.count() + measured.len(), 100);
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_stride_forwards_what_it_does_not_measure() {
+    let model = grounder("a");
+    let query = model.compile("cat").expect("compiles");
+    let settings = StageSettings { sampling: Sampling { stride: 3, max_fps: None }, ..EVERY_FRAME };
+    let model = Box::new(Model { grounder: model, query });
+    let stage = Stage::start(model, settings, |reason| panic!("no failure: {reason}")).expect("starts");
+    let verdicts = feed(stage, 7);
+    let skipped = |v: &Grounded| v.outcome == Outcome::Skipped { cause: "stride" };
+    assert_eq!(verdicts.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
+    assert!(verdicts.iter().all(|v| v.frame.buffer.size() > 0));
 }

@@ -1,7 +1,7 @@
 //! `spotter ground`: pictures in, records and drawings out.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qrnet::preprocess::{Letterboxer, Picture};
 use qrnet::{CompiledQuery, Grounder};
@@ -11,7 +11,8 @@ use crate::config::{load_model, place, threshold};
 use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
 use crate::record::{Asked, FrameRecord, JsonLines, Latency, Resolution, run_id};
-use crate::stage::{Outcome, verdict};
+use crate::stage::Outcome;
+use crate::track::{Seen, Track, Tracking};
 
 /// Grounds pictures, one after the other. A picture that cannot be read is reported and does not stop the others.
 ///
@@ -36,13 +37,13 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
     for (seq, path) in args.pictures.iter().enumerate() {
         let start = Instant::now();
         match job.ground(path, &mut letterboxer) {
-            Ok((outcome, resolution)) => records.write(&job.record(seq, path, &outcome, Some(resolution), start))?,
+            Ok((seen, resolution)) => records.write(&job.record(seq, path, &seen, Some(resolution), start))?,
             Err(error @ Error::Model(qrnet::Error::Picture { .. } | qrnet::Error::Io { .. })) => {
                 failed += 1;
                 tracing::error!("{error}");
                 let cause = if matches!(error, Error::Model(qrnet::Error::Io { .. })) { "read" } else { "decode" };
-                let outcome = Outcome::Error { cause, message: error.to_string() };
-                records.write(&job.record(seq, path, &outcome, None, start))?;
+                let seen = job.see(&Outcome::Error { cause, message: error.to_string() });
+                records.write(&job.record(seq, path, &seen, None, start))?;
             }
             Err(error) => return Err(error),
         }
@@ -62,16 +63,17 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn ground(&self, path: &Path, letterboxer: &mut Letterboxer) -> Result<(Outcome, Resolution)> {
+    fn ground(&self, path: &Path, letterboxer: &mut Letterboxer) -> Result<(Seen, Resolution)> {
         let mut picture = Picture::open(path)?;
         let letterboxed = letterboxer.letterbox(&picture.view()?, self.grounder.canvas())?;
         let answers = self.grounder.ground(&[&letterboxed], self.query)?;
-        let outcome = verdict(&answers[0], self.threshold);
+        let seen = self.see(&Outcome::Measured { rect: answers[0].rect, presence: answers[0].presence });
         if let Some(target) = &self.target {
             let annotation = Annotation {
-                rect: outcome.rect().copied(),
+                rect: seen.rect,
+                carried: false,
                 query: self.query.text().to_owned(),
-                presence: outcome.presence(),
+                presence: seen.presence,
                 trained: self.grounder.trained(),
             };
             let tiles = annotation.tiles(picture.width, picture.height)?;
@@ -79,14 +81,19 @@ impl Job<'_> {
             write_png(&target.file(path), &picture)?;
         }
         let resolution = Resolution { width: picture.width, height: picture.height, rotation: 0, par: 1.0 };
-        Ok((outcome, resolution))
+        Ok((seen, resolution))
+    }
+
+    /// Pictures have no history.
+    fn see(&self, outcome: &Outcome) -> Seen {
+        Track::new(Tracking::plain(self.threshold)).see(outcome, Duration::ZERO, 1.0)
     }
 
     fn record<'b>(
         &'b self,
         seq: usize,
         path: &'b Path,
-        outcome: &'b Outcome,
+        seen: &Seen,
         resolution: Option<Resolution>,
         start: Instant,
     ) -> FrameRecord<'b> {
@@ -94,7 +101,7 @@ impl Job<'_> {
         let asked = Asked { run_id: &self.run_id, source, query: self.query.text(), query_rev: 1 };
         let spent = 1e3 * start.elapsed().as_secs_f64();
         let latency_ms = Some(Latency { queue: 0.0, ground: spent, total: spent });
-        FrameRecord { latency_ms, ..FrameRecord::new(asked, seq as u64, outcome, resolution) }
+        FrameRecord { latency_ms, ..FrameRecord::new(asked, seq as u64, seen, resolution) }
     }
 }
 

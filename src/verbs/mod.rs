@@ -10,6 +10,8 @@ mod preview;
 mod run;
 mod train;
 
+pub use run::stream;
+
 use crate::cli::{Cli, Verb};
 use crate::config::RunSettings;
 use crate::error::Result;

@@ -28,6 +28,7 @@ pub(super) fn draw(setup: &Setup, out: &Path, count: usize) -> Result<()> {
         let scale = READABLE.div_ceil(example.picture.width.max(example.picture.height)).max(1);
         let (mut picture, rect) = scaled(&example.picture, example.target, scale as f64)?;
         let annotation = Annotation {
+            carried: false,
             rect,
             query: format!("{} ({}, {})", example.phrase, example.kind, example.source),
             presence: None,

@@ -82,6 +82,7 @@ fn cell(seen: &Seen) -> Result<Picture> {
     let answer = seen.picture.transform.from_target(seen.answer.map(f64::from));
     let answer = Rect { x0: answer.x0 * scale, y0: answer.y0 * scale, x1: answer.x1 * scale, y1: answer.y1 * scale };
     let annotation = Annotation {
+        carried: false,
         rect: says_here(seen).then(|| answer.clipped(picture.width as f64, picture.height as f64)),
         query: seen.example.phrase.clone(),
         presence: seen.presence,

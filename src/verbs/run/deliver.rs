@@ -1,124 +1,199 @@
-//! The end of a frame's way: a record for every frame, and the frame itself with its verdict to the output pipeline.
+//! The end of a frame's way: what is claimed of it, its record, and the frame itself to the output pipeline.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::{Message, OutputStopper, post};
 use crate::config::RunSettings;
 use crate::error::{Error, Result};
-use crate::record::{Asked, Books, EVENT_SCHEMA, Event, EventKind, FrameRecord, JsonLines, Latency, Status};
-use crate::sink::{Output, Query, annotate};
+use crate::record::{
+    Asked, Books, EVENT_SCHEMA, Event, EventKind, FrameRecord, JsonLines, Latency, Resolution, Status, run_id,
+};
+use crate::sink::{Output, OutputSettings, Query, Target, annotate};
+use crate::source::{Address, Timing};
 use crate::stage::{Grounded, Outcome};
+use crate::track::{Seen, Track, Tracking};
 
 /// What records of this run are called by.
-pub(super) struct Names {
-    pub(super) run_id: String,
-    pub(super) source: String,
-    pub(super) query: String,
-    pub(super) trained: bool,
+struct Names {
+    run_id: String,
+    address: Address,
+    query: String,
+    trained: bool,
+    reproducible: bool,
 }
 
 impl Names {
-    fn record<'a>(&'a self, verdict: &'a Grounded) -> FrameRecord<'a> {
-        let Grounded { frame, outcome, queued, grounding } = verdict;
-        let asked = Asked { run_id: &self.run_id, source: &self.source, query: &self.query, query_rev: QUERY_REV };
-        let milliseconds = |duration: std::time::Duration| 1e3 * duration.as_secs_f64();
+    fn record<'a>(&'a self, grounded: &Grounded, seen: &Seen) -> FrameRecord<'a> {
+        let Grounded { frame, queued, grounding, .. } = grounded;
+        let asked =
+            Asked { run_id: &self.run_id, source: &self.address.name, query: &self.query, query_rev: QUERY_REV };
+        let milliseconds = |duration: Duration| 1e3 * duration.as_secs_f64();
+        let live = self.address.is_live();
         FrameRecord {
-            frame_index: Some(frame.seq),
+            frame_index: (!live).then_some(frame.seq),
+            file: self.address.picture(frame.seq).map(|path| path.to_string_lossy()),
             pts_ns: frame.stream_time.map(gstreamer::ClockTime::nseconds),
-            latency_ms: Some(Latency {
+            capture_unix_ns: frame.captured.filter(|_| live && !self.reproducible),
+            clock: if live { "arrival" } else { "file" },
+            latency_ms: (!self.reproducible).then(|| Latency {
                 queue: milliseconds(*queued),
                 ground: milliseconds(*grounding),
                 total: milliseconds(frame.arrived.elapsed()),
             }),
-            ..FrameRecord::new(asked, frame.seq, outcome, Some(frame.resolution()))
+            ..FrameRecord::new(asked, frame.seq, seen, Some(frame.resolution()))
         }
     }
 }
 
 /// The first query of a run.
 const QUERY_REV: u32 = 1;
+/// The run id of reproducible runs, which must not differ.
+const REPRODUCIBLE: &str = "reproducible";
+/// How long an output pipeline may take to finish its files.
+const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
+/// How far apart frames are taken to be that have no time.
+const FRAME_TIME: Duration = Duration::from_millis(40);
 
 /// Writes records and feeds the output pipeline. Outputs are opened with the first frame, so that a run that fails
 /// before it leaves nothing behind.
 pub(super) struct Delivery {
     names: Names,
+    track: Track,
     record_paths: Vec<PathBuf>,
-    video_paths: Vec<PathBuf>,
     records: Vec<JsonLines>,
+    settings: OutputSettings,
     output: Option<Output>,
-    opened: bool,
+    /// Output pipelines so far.
+    parts: usize,
+    resolution: Option<Resolution>,
     broken: bool,
     books: Books,
+    damaged: u64,
+    was_damaged: bool,
+    timing: Timing,
     messages: Sender<Message>,
     stopper: OutputStopper,
 }
 
 impl Delivery {
-    pub(super) fn new(names: Names, settings: &RunSettings, messages: Sender<Message>, stopper: OutputStopper) -> Self {
+    pub(super) fn new(
+        settings: &RunSettings,
+        tracking: Tracking,
+        trained: bool,
+        timing: Timing,
+        messages: Sender<Message>,
+        stopper: OutputStopper,
+    ) -> Self {
+        let reproducible = settings.reproducible;
+        let names = Names {
+            run_id: if reproducible { REPRODUCIBLE.into() } else { run_id() },
+            address: settings.address.clone(),
+            query: settings.query.clone(),
+            trained,
+            reproducible,
+        };
         Self {
             names,
+            track: Track::new(tracking),
             record_paths: settings.json_lines.clone(),
-            video_paths: settings.mp4.clone(),
             records: Vec::new(),
+            settings: settings.output.clone(),
             output: None,
-            opened: false,
+            parts: 0,
+            resolution: None,
             broken: false,
             books: Books::default(),
+            damaged: 0,
+            was_damaged: false,
+            timing,
             messages,
             stopper,
         }
     }
 
-    /// Delivers verdicts until there are none. After a failure the rest is only counted.
+    /// Delivers verdicts until there are none, and finishes the files. After a failure the rest is only counted.
     pub(super) fn run(mut self, verdicts: &Receiver<Grounded>) -> Self {
-        for verdict in verdicts {
-            let status = Status::from(&verdict.outcome);
-            self.books.enter(status);
+        for grounded in verdicts {
+            if grounded.cut {
+                self.track.reset();
+            }
+            let resolution = grounded.frame.resolution();
+            let time = grounded
+                .frame
+                .stream_time
+                .map_or_else(|| FRAME_TIME * u32::try_from(grounded.frame.seq).unwrap_or(u32::MAX), Duration::from);
+            let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
+            let seen = self.track.see(&grounded.outcome, time, diagonal);
+            self.books.enter(&seen);
             if self.broken {
                 continue;
             }
-            if let Err(error) = self.deliver(&verdict, status) {
+            if let Err(error) = self.deliver(&grounded, &seen, resolution) {
                 self.broken = true;
                 drop(self.messages.send(Message::Sink(error)));
             }
         }
-        if let Some(output) = &self.output {
-            output.finish();
+        if let Err(error) = self.finish_output() {
+            drop(self.messages.send(Message::Sink(error)));
         }
         self
     }
 
-    fn deliver(&mut self, verdict: &Grounded, status: Status) -> Result<()> {
-        if !self.opened {
-            self.open(verdict)?;
+    fn deliver(&mut self, grounded: &Grounded, seen: &Seen, resolution: Resolution) -> Result<()> {
+        let frame = &grounded.frame;
+        match self.resolution.replace(resolution) {
+            None => self.open(resolution)?,
+            Some(before) if before != resolution => {
+                self.track.reset();
+                self.event(EventKind::Resolution { seq: frame.seq, resolution })?;
+            }
+            Some(_) => {}
         }
-        let record = self.names.record(verdict);
+        self.note_error(grounded)?;
+        let record = self.names.record(grounded, seen);
         let written = self.records.iter_mut().try_for_each(|file| file.write(&record));
         self.forgive_reader(written)?;
-        if let Outcome::Error { message, .. } = &verdict.outcome {
-            // One is said, all are in the records: a format that cannot be read fails on every frame.
-            if self.books.error == 1 {
-                tracing::warn!("frame {}: {message}", verdict.frame.seq);
-            } else {
-                tracing::debug!("frame {}: {message}", verdict.frame.seq);
-            }
-        }
-        let Some(output) = &self.output else { return Ok(()) };
-        if status == Status::Dropped {
+        if self.settings.is_empty() || seen.status == Status::Dropped {
             return Ok(());
         }
-        let frame = &verdict.frame;
+        if self.output.as_ref().is_some_and(|output| !output.fits(&frame.info)) {
+            self.finish_output()?;
+        }
+        if self.output.is_none() {
+            self.start_output(&frame.info)?;
+        }
+        let Some(output) = &mut self.output else { return Ok(()) };
         let query = Query { text: &self.names.query, rev: QUERY_REV, trained: self.names.trained };
-        let buffer = annotate(frame, &verdict.outcome, &query);
-        output.push(buffer, &frame.info, frame.running_time)
+        output.push(annotate(frame, seen, &query), frame.running_time, frame.arrived.elapsed())
+    }
+
+    /// Says the first failure of a frame aloud, and every stretch of damaged ones in the records.
+    fn note_error(&mut self, grounded: &Grounded) -> Result<()> {
+        let seq = grounded.frame.seq;
+        if let Outcome::Error { message, .. } = &grounded.outcome {
+            // One is said, all are in the records: a format that cannot be read fails on every frame.
+            if self.books.error == 1 {
+                tracing::warn!("frame {seq}: {message}");
+            } else {
+                tracing::debug!("frame {seq}: {message}");
+            }
+        }
+        let began = grounded.frame.corrupt && !self.was_damaged;
+        self.was_damaged = grounded.frame.corrupt;
+        if began {
+            self.damaged += 1;
+            self.event(EventKind::DecodeError { seq, count: self.damaged })?;
+        }
+        Ok(())
     }
 
     /// A reader of stdout that left takes no more records; that is a failure only where nobody else wants any.
     fn forgive_reader(&mut self, written: Result<()>) -> Result<()> {
         match written {
-            Err(error) if error.is_broken_pipe() && (self.records.len() > 1 || !self.video_paths.is_empty()) => {
+            Err(error) if error.is_broken_pipe() && (self.records.len() > 1 || !self.settings.is_empty()) => {
                 tracing::warn!("the reader of standard output is gone; the other outputs go on");
                 self.records.retain(|file| !file.is_stdout());
                 Ok(())
@@ -127,27 +202,36 @@ impl Delivery {
         }
     }
 
-    fn open(&mut self, first: &Grounded) -> Result<()> {
-        self.opened = true;
+    fn open(&mut self, resolution: Resolution) -> Result<()> {
         self.records = self.record_paths.iter().map(|path| JsonLines::create(path)).collect::<Result<_>>()?;
-        self.event(EventKind::SourceUp { resolution: first.frame.resolution() })?;
-        if !self.video_paths.is_empty() {
-            let output = Output::start(&self.video_paths, &first.frame.info, post(&self.messages, Message::Output))?;
-            *self.stopper.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Box::new(output.stopper()));
-            self.output = Some(output);
+        for target in &self.settings.targets {
+            if let Target::Frames(folder) = target
+                && !folder.is_dir()
+            {
+                std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
+            }
         }
+        self.event(EventKind::SourceUp { resolution })
+    }
+
+    fn start_output(&mut self, info: &gstreamer_video::VideoInfo) -> Result<()> {
+        self.parts += 1;
+        let failed = post(&self.messages, Message::Output);
+        let output = Output::start(&self.settings, info, self.parts, Some(&self.timing), failed)?;
+        *self.stopper.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Box::new(output.stopper()));
+        self.output = Some(output);
         Ok(())
     }
 
-    fn event(&mut self, kind: EventKind) -> Result<()> {
-        let event = Event { schema: EVENT_SCHEMA, run_id: &self.names.run_id, source: &self.names.source, kind };
-        let written = self.records.iter_mut().try_for_each(|file| file.write(&event));
-        self.forgive_reader(written)
+    fn finish_output(&mut self) -> Result<()> {
+        self.output.take().map_or(Ok(()), |output| output.finish(FINISH_TIMEOUT))
     }
 
-    /// The output pipeline, to wait for, where there is one.
-    pub(super) fn take_output(&mut self) -> Option<Output> {
-        self.output.take()
+    fn event(&mut self, kind: EventKind) -> Result<()> {
+        let (run_id, source) = (self.names.run_id.as_str(), self.names.address.name.as_str());
+        let event = Event { schema: EVENT_SCHEMA, run_id, source, kind };
+        let written = self.records.iter_mut().try_for_each(|file| file.write(&event));
+        self.forgive_reader(written)
     }
 
     /// Writes the last event and what is buffered. `error` is how the run ended, if not by itself.

@@ -12,15 +12,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
-use crate::sink::Output;
+use crate::record::Books;
 use crate::source::{Report, Source};
-use crate::stage::{Grounding, Stage};
-use deliver::{Delivery, Names};
+use crate::stage::{Ground, Model, Stage, StageSettings};
+use crate::track::Tracking;
+use deliver::Delivery;
 
 /// What happens to a run.
 enum Message {
     Source(Report),
-    Output(Report),
+    /// An output pipeline failed.
+    Output(String),
     /// The model failed or panicked.
     Worker(String),
     /// Records or frames could not be written.
@@ -39,9 +41,6 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CUT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// How long the output may take to finish its files.
-const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
-
 /// Stops the output pipeline at once, once there is one.
 type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 
@@ -50,27 +49,37 @@ type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// # Errors
 /// The model, the source, an output or the worker failed, or the user interrupted. What was written until then is whole.
 pub(super) fn run(settings: &RunSettings) -> Result<()> {
+    super::use_threads(settings.threads)?;
     let mut grounder = load_model(settings.model.as_deref(), &settings.device, false)?;
     let threshold = threshold(settings.threshold, &grounder)?;
     let query = grounder.compile(&settings.query)?;
     grounder.drop_text();
     let trained = grounder.trained();
+    stream(settings, Box::new(Model { grounder, query }), threshold, trained).map(drop)
+}
 
+/// Grounds a video with any model, `trained` or not; `threshold` is none for one that has no presence to compare with it.
+/// Returns the books.
+///
+/// # Errors
+/// The source, an output or the model failed, or the user interrupted. What was written until then is whole.
+pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<f32>, trained: bool) -> Result<Books> {
+    let RunSettings { hysteresis, smoothing, hold, .. } = *settings;
+    let tracking = Tracking { threshold, hysteresis, smoothing, hold };
     let (messages, inbox) = bounded(MESSAGES);
     let signals = Signals::watch(messages.clone())?;
     let failed = post(&messages, Message::Worker);
-    let grounding = Grounding { grounder: Arc::new(grounder), query, threshold };
-    let stage = Stage::start(grounding, failed).map_err(|e| Error::Worker(e.to_string()))?;
-    let source = Source::start(&settings.address, stage.input.clone(), post(&messages, Message::Source))?;
-    let names = Names {
-        run_id: crate::record::run_id(),
-        source: settings.address.name.clone(),
-        query: settings.query.clone(),
-        trained,
+    let stage_settings = StageSettings {
+        mode: settings.mode,
+        sampling: settings.sampling,
+        watch_cuts: tracking.remembers() || settings.sampling.skips(),
     };
+    let stage = Stage::start(model, stage_settings, failed).map_err(|e| Error::Worker(e.to_string()))?;
+    let Stage { input, output: verdicts, .. } = &stage;
+    let (input, verdicts) = (input.clone(), verdicts.clone());
+    let source = Source::start(&settings.address, &settings.source, input, post(&messages, Message::Source))?;
     let stopper = OutputStopper::default();
-    let delivery = Delivery::new(names, settings, messages.clone(), Arc::clone(&stopper));
-    let verdicts = stage.output.clone();
+    let delivery = Delivery::new(settings, tracking, trained, source.timing(), messages.clone(), Arc::clone(&stopper));
     let drained = post(&messages, |()| Message::Drained);
     let deliverer = std::thread::Builder::new()
         .name("deliver".into())
@@ -87,22 +96,19 @@ pub(super) fn run(settings: &RunSettings) -> Result<()> {
         stage_stop: Box::new(stage.stopper()),
         output_stop: stopper,
         verdict: Ok(()),
-        output: OutputState::Running,
-        output_name: settings.mp4.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "),
+        output_name: settings.output.name(),
     };
     let decoded = supervisor.until_source_ends(source, settings);
     let threads = stage.into_threads();
-    // Messages are heard until the last frame is delivered, or nobody could free an output that is stuck.
+    // Messages are heard until the last frame is delivered and the files are whole, or nobody could free an output
+    // that is stuck.
     supervisor.until_drained();
     for thread in threads {
         supervisor.joined(thread.join());
     }
-    let Some(mut delivery) = supervisor.joined(deliverer.join()) else { return supervisor.verdict };
-    if let Some(output) = delivery.take_output().filter(Output::has_frames)
-        && supervisor.until_output_ends()
-    {
-        supervisor.check(output.publish());
-    }
+    let Some(delivery) = supervisor.joined(deliverer.join()) else {
+        return supervisor.verdict.map(|()| Books::default());
+    };
     drop(signals);
     let verdict = supervisor.verdict;
     let books = delivery.close(decoded, verdict.as_ref().err())?;
@@ -114,7 +120,7 @@ pub(super) fn run(settings: &RunSettings) -> Result<()> {
         tracing::error!("the books do not close: {} decoded, {} accounted for", books.decoded, books.entered());
     }
     match books.error {
-        0 => verdict,
+        0 => verdict.map(|()| books),
         failed => verdict.and(Err(Error::Partial { failed: failed as usize, total: decoded as usize, what: "frames" })),
     }
 }
@@ -133,16 +139,7 @@ struct Supervisor {
     stage_stop: Box<dyn Fn() + Send>,
     output_stop: OutputStopper,
     verdict: Result<()>,
-    output: OutputState,
     output_name: String,
-}
-
-/// How far the output pipeline is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OutputState {
-    Running,
-    Ended,
-    Failed,
 }
 
 impl Supervisor {
@@ -203,36 +200,11 @@ impl Supervisor {
         }
     }
 
-    /// True once the output's files are whole.
-    fn until_output_ends(&mut self) -> bool {
-        let deadline = Instant::now() + FINISH_TIMEOUT;
-        while self.output == OutputState::Running {
-            let Ok(message) = self.inbox.recv_deadline(deadline) else {
-                let reason = format!("was not finished within {} s", FINISH_TIMEOUT.as_secs());
-                self.fail(Error::Output { name: self.output_name.clone(), reason });
-                return false;
-            };
-            self.handle(message);
-        }
-        self.output == OutputState::Ended
-    }
-
-    /// Takes note of a failure that does not change the course.
-    fn check(&mut self, result: Result<()>) {
-        if let Err(error) = result {
-            self.fail(error);
-        }
-    }
-
     /// Takes note of a message; true where the run has to end.
     fn handle(&mut self, message: Message) -> bool {
         match message {
             Message::Source(_) | Message::Drained => false,
-            Message::Output(Report::End) => {
-                self.output = OutputState::Ended;
-                false
-            }
-            Message::Output(Report::Failed(reason)) => {
+            Message::Output(reason) => {
                 let name = self.output_name.clone();
                 self.abandon_output(Error::Output { name, reason })
             }
@@ -256,7 +228,6 @@ impl Supervisor {
     /// The video cannot be written any more: the rest of the frames need not be looked at.
     fn abandon_output(&mut self, error: Error) -> bool {
         (self.stage_stop)();
-        self.output = OutputState::Failed;
         self.fail(error);
         let stop = self.output_stop.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(stop) = stop.as_ref() {

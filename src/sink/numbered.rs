@@ -1,0 +1,63 @@
+//! Files that are written beside the place where they will appear, and the names of a video's later parts.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A file on its way.
+pub(super) struct Unfinished {
+    pub(super) written: PathBuf,
+    wanted: PathBuf,
+}
+
+impl Unfinished {
+    pub(super) fn new(wanted: &Path) -> Self {
+        // A device or pipe cannot be replaced by renaming.
+        let special = std::fs::metadata(wanted).is_ok_and(|metadata| !metadata.is_file());
+        let name = wanted.file_name().unwrap_or_default().to_string_lossy();
+        let written = if special { wanted.to_path_buf() } else { wanted.with_file_name(format!(".{name}.part")) };
+        Self { written, wanted: wanted.to_path_buf() }
+    }
+
+    /// A file that is of use while it grows: it is written where it is wanted.
+    pub(super) fn in_place(wanted: &Path) -> Self {
+        Self { written: wanted.to_path_buf(), wanted: wanted.to_path_buf() }
+    }
+
+    /// Puts the finished file where it was wanted.
+    pub(super) fn publish(&self) -> Result<()> {
+        if self.written == self.wanted {
+            return Ok(());
+        }
+        std::fs::rename(&self.written, &self.wanted).map_err(Error::io("write", &self.wanted))
+    }
+
+    /// Removes what was not published: it is no video.
+    pub(super) fn discard(&self) {
+        if self.written != self.wanted {
+            drop(std::fs::remove_file(&self.written));
+        }
+    }
+}
+
+/// `clip.mp4` for the first part, `clip-0002.mp4` for the second.
+pub(super) fn numbered(path: &Path, part: usize) -> PathBuf {
+    if part <= 1 {
+        return path.to_path_buf();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{part:04}{ending}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_parts_have_numbers() {
+        assert_eq!(numbered(Path::new("a/clip.mp4"), 1), Path::new("a/clip.mp4"));
+        assert_eq!(numbered(Path::new("a/clip.mp4"), 2), Path::new("a/clip-0002.mp4"));
+        assert_eq!(numbered(Path::new("clip"), 12), Path::new("clip-0012"));
+    }
+}

@@ -1,0 +1,189 @@
+//! What `--source` names: a video file, an HTTP address, pictures, a test picture or a camera.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gstreamer as gst;
+
+use super::container;
+use super::test_pattern::TestPattern;
+use crate::error::{Error, Result};
+
+/// A source as the user named it, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// How it is called in records and messages; no credentials.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What kind of source it is, with what opens it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A video file, by absolute path.
+    File(PathBuf),
+    /// A file on a web server, by its whole address.
+    Http(String),
+    /// Picture files, in the order in which they are shown.
+    Pictures(Arc<[PathBuf]>),
+    /// GStreamer's test picture.
+    Test(TestPattern),
+    /// A Video4Linux2 device.
+    Camera(PathBuf),
+}
+
+/// Picture files that a folder is searched for.
+const PICTURE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+const EXPECTED: &str = "expected a video file, file://, http:// or https:// address, a folder or pattern of pictures, \
+                        /dev/videoN or test:";
+
+impl Address {
+    /// Resolves what was typed.
+    ///
+    /// # Errors
+    /// An unknown scheme, no such file, an empty one, one that may not be read, or no pictures where some were meant.
+    pub fn resolve(source: &str) -> Result<Self> {
+        let usage = |reason: String| Error::Usage(format!("--source {}: {reason}", redacted(source)));
+        let kind = match source.split_once(':') {
+            Some(("test", rest)) if !rest.starts_with("//") => Kind::Test(rest.parse().map_err(usage)?),
+            Some(("v4l2", device)) => Kind::Camera(camera(Path::new(device.trim_start_matches("//"))).map_err(usage)?),
+            Some(("http" | "https", rest)) if rest.starts_with("//") => Kind::Http(source.to_owned()),
+            Some(("file", rest)) if rest.starts_with("//") => {
+                let path = gst::glib::filename_from_uri(source);
+                local(&path.map_err(|e| usage(format!("is no valid file address: {e}")))?.0)?
+            }
+            Some((scheme, rest)) if rest.starts_with("//") => {
+                return Err(usage(format!("the scheme {scheme}:// is not supported, {EXPECTED}")));
+            }
+            _ if source.starts_with("/dev/video") => Kind::Camera(camera(Path::new(source)).map_err(usage)?),
+            _ if source.contains(['*', '?', '[']) && !Path::new(source).exists() => {
+                let found = glob::glob(source).map_err(|e| usage(format!("is no valid pattern: {e}")))?;
+                pictures(found.filter_map(std::result::Result::ok).filter(|path| path.is_file()), source)?
+            }
+            _ => local(Path::new(source))?,
+        };
+        Ok(Self { name: redacted(source), kind })
+    }
+
+    /// True where frames come when they come and nobody waits for us.
+    pub fn is_live(&self) -> bool {
+        match &self.kind {
+            Kind::Camera(_) => true,
+            Kind::Test(pattern) => pattern.live,
+            Kind::File(_) | Kind::Http(_) | Kind::Pictures(_) => false,
+        }
+    }
+
+    /// The files that it reads, which no output may overwrite.
+    pub fn files(&self) -> &[PathBuf] {
+        match &self.kind {
+            Kind::File(path) => std::slice::from_ref(path),
+            Kind::Pictures(paths) => paths,
+            _ => &[],
+        }
+    }
+
+    /// The name of frame `seq` of its own, for pictures.
+    pub fn picture(&self, seq: u64) -> Option<&Path> {
+        match &self.kind {
+            Kind::Pictures(paths) => paths.get(usize::try_from(seq).ok()?).map(PathBuf::as_path),
+            _ => None,
+        }
+    }
+
+    /// What is missing from the end of the file, if its container tells: decoders read what is there and end cleanly.
+    pub fn truncation(&self) -> Option<String> {
+        let Kind::File(path) = &self.kind else { return None };
+        container::truncation(path).unwrap_or_else(|error| {
+            tracing::debug!("{}: {error}", self.name);
+            None
+        })
+    }
+}
+
+/// A file or a folder of pictures.
+fn local(path: &Path) -> Result<Kind> {
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if metadata.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
+        return pictures(entries.filter_map(|entry| Some(entry.ok()?.path())), &path.display().to_string());
+    }
+    if !metadata.is_file() {
+        return Err(Error::Usage(format!("--source {}: is no file, {EXPECTED}", path.display())));
+    }
+    std::fs::File::open(path).map_err(Error::io("read", path))?;
+    if metadata.len() == 0 {
+        return Err(Error::Source {
+            code: "SOURCE_EMPTY",
+            name: path.display().to_string(),
+            reason: "is empty (0 bytes), expected a video file".into(),
+        });
+    }
+    let absolute = std::path::absolute(path).map_err(Error::io("read", path))?;
+    Ok(if is_picture(path) { Kind::Pictures([absolute].into()) } else { Kind::File(absolute) })
+}
+
+fn pictures(paths: impl Iterator<Item = PathBuf>, name: &str) -> Result<Kind> {
+    let mut paths: Vec<PathBuf> = paths.filter(|path| is_picture(path)).collect();
+    if paths.is_empty() {
+        let endings = PICTURE_ENDINGS.join(", ");
+        return Err(Error::Usage(format!("--source {name}: holds no pictures, expected files ending in {endings}")));
+    }
+    paths.sort();
+    let absolute = paths.iter().map(|path| std::path::absolute(path).map_err(Error::io("read", path)));
+    Ok(Kind::Pictures(absolute.collect::<Result<Vec<_>>>()?.into()))
+}
+
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    ending.is_some_and(|ending| PICTURE_ENDINGS.contains(&ending.as_str()))
+}
+
+fn camera(path: &Path) -> std::result::Result<PathBuf, String> {
+    use std::os::unix::fs::FileTypeExt;
+    let metadata = std::fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    if !metadata.file_type().is_char_device() {
+        return Err(format!("{} is no device, expected a Video4Linux2 camera", path.display()));
+    }
+    Ok(path.to_path_buf())
+}
+
+/// An address without user name and password.
+pub(crate) fn redacted(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}{path}"),
+        None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_not_part_of_the_name() {
+        assert_eq!(redacted("http://user:p@ss@host:80/clip.mp4?a=b@c"), "http://***@host:80/clip.mp4?a=b@c");
+        assert_eq!(redacted("https://host/user@place"), "https://host/user@place");
+        assert_eq!(redacted("a:b@c.mp4"), "a:b@c.mp4");
+    }
+
+    #[test]
+    fn folders_and_patterns_of_pictures_are_sorted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["b.PNG", "a.jpg", "c.txt"] {
+            std::fs::write(folder.path().join(name), b"x").expect("written");
+        }
+        let text = folder.path().to_str().expect("UTF-8").to_owned();
+        let names = |source: &str| -> Vec<String> {
+            let files = Address::resolve(source).expect("resolves").files().to_vec();
+            files.iter().map(|f| f.file_name().expect("a name").to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(names(&text), ["a.jpg", "b.PNG"]);
+        assert_eq!(names(&format!("{text}/*.jpg")), ["a.jpg"]);
+        let error = Address::resolve(&format!("{text}/*.txt")).expect_err("no pictures").to_string();
+        assert!(error.ends_with("holds no pictures, expected files ending in png, jpg, jpeg, bmp, webp"), "{error}");
+    }
+}

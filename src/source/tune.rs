@@ -1,0 +1,57 @@
+//! Settings of elements that a decoder bin makes while it runs.
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// Lets decoders hand out damaged pictures, marked as such, instead of leaving them out without a word; with
+/// `one_thread`, limits them to one thread.
+pub(super) fn decoders(bin: &gst::Bin, one_thread: bool) {
+    let tune = move |element: &gst::Element| {
+        let is_decoder = element.factory().is_some_and(|f| f.has_type(gst::ElementFactoryType::DECODER));
+        if !is_decoder {
+            return;
+        }
+        if element.has_property_with_type("output-corrupt", bool::static_type()) {
+            element.set_property("output-corrupt", true);
+        }
+        if one_thread {
+            for name in ["max-threads", "threads"] {
+                if let Some(property) = element.find_property(name) {
+                    let value = gst::glib::Value::deserialize_with_pspec("1", &property);
+                    if let Ok(value) = value {
+                        element.set_property_from_value(name, &value);
+                    }
+                }
+            }
+        }
+    };
+    for element in bin.iterate_recurse().into_iter().flatten() {
+        tune(&element);
+    }
+    bin.connect_deep_element_added(move |_, _, element| tune(element));
+}
+
+/// Decoder bins follow playlists to whatever address stands in them, also to files of this machine: not here.
+pub(super) fn refuse_playlists(bin: &gst::Bin) {
+    const PLAYLISTS: [&str; 4] =
+        ["application/x-hls", "application/dash+xml", "application/vnd.ms-sstr+xml", "text/uri-list"];
+    for decoder in bin.iterate_recurse().into_iter().flatten() {
+        let factory = decoder.factory().map(|f| f.name().to_string()).unwrap_or_default();
+        if !matches!(factory.as_str(), "decodebin" | "uridecodebin") {
+            continue;
+        }
+        decoder.connect("autoplug-continue", false, move |arguments| {
+            let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+            let kind = caps.as_ref().and_then(|caps| Some(caps.structure(0)?.name().to_string())).unwrap_or_default();
+            let playlist = PLAYLISTS.contains(&kind.as_str());
+            if playlist && let Some(decoder) = arguments.first().and_then(|v| v.get::<gst::Element>().ok()) {
+                gst::element_error!(
+                    decoder,
+                    gst::StreamError::WrongType,
+                    ("is a playlist ({kind}), expected a video; name the video itself")
+                );
+            }
+            Some((!playlist).to_value())
+        });
+    }
+}
