@@ -369,7 +369,7 @@ fn a_reader_that_leaves_does_not_cost_the_video() {
 }
 
 #[test]
-fn a_picture_that_changes_its_size_ends_the_video_not_in_silence() {
+fn a_picture_that_changes_its_size_goes_on_in_a_second_file() {
     let scratch = Scratch::new();
     let part = |name: &str, size: &str| {
         clip(&scratch, name, size, 10, &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-f", "mpegts"])
@@ -378,10 +378,13 @@ fn a_picture_that_changes_its_size_ends_the_video_not_in_silence() {
     let both = [std::fs::read(a).expect("read"), std::fs::read(b).expect("read")].concat();
     let source = scratch.write("both.ts", &both);
     let mp4 = scratch.file("out.mp4");
-    let ran = run(&source, &[&format!("mp4:{mp4}")]);
-    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("changed from 160x120") && ran.stderr.contains("to 320x240"), "{}", ran.stderr);
-    assert_eq!(probe(&mp4), (160, 120, 10), "what came before the change is kept");
+    let ran = run(&source, &["jsonl:-", &format!("mp4:{mp4}")]).expect_success();
+    let lines = ran.lines();
+    let widths: Vec<_> = of_schema(&lines, FRAME).iter().map(|f| f["resolution"]["width"].as_u64()).collect();
+    assert_eq!(widths, [[Some(160); 10], [Some(320); 10]].concat());
+    assert_eq!(of_schema(&lines, EVENT).iter().filter(|e| e["event"] == "resolution").count(), 1);
+    assert_eq!(probe(&mp4), (160, 120, 10));
+    assert_eq!(probe(&scratch.file("out-0002.mp4")), (320, 240, 10));
 }
 
 #[test]
