@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Check a model directory: sizes, names and shapes of all tensors, tokenizer. Prints a summary.
+/// Check a model directory (sizes, names and shapes of all tensors, tokenizer) or a TOML file: a run's settings, a
+/// pipeline description, a training recipe, or a model's sizes. Prints a summary.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The model directory.
-    #[arg(value_name = "MODEL")]
-    pub model: PathBuf,
-    /// Also read every byte, verify the digest, and ground a plain picture.
+    /// The model directory or the file.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Of a model, also read every byte, verify the digest, and ground a plain picture.
     #[arg(long)]
     pub deep: bool,
 }

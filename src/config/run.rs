@@ -63,15 +63,10 @@ impl RunSettings {
             Some(path) => RunFile::read(&path)?.under(args, &path.display().to_string())?,
             None => args,
         };
-        let missing =
-            |flag: &str, example: &str| Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"));
         let address = Address::resolve(&args.source.ok_or_else(|| missing("source", "clip.mp4"))?)?;
         let query = args.query.ok_or_else(|| missing("query", "\"the red square\""))?;
         let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
         let sinks = pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
-        if args.out.is_empty() && sinks.is_empty() {
-            return Err(missing("out", "jsonl:-"));
-        }
         let (json_lines, targets) = outputs(args.out, address.files())?;
         let shows = targets.contains(&Target::Display);
         let realtime = match args.pace.unwrap_or_default() {
@@ -105,7 +100,7 @@ impl RunSettings {
         let hold = args.hold.as_deref().map_or(Ok(Duration::ZERO), time)?;
         Ok(Self {
             source: SourceSettings { realtime, reproducible: args.reproducible, picture_rate, pipeline },
-            output: OutputSettings { targets, sinks, reproducible: args.reproducible },
+            output: OutputSettings { targets, sinks, branches: Vec::new(), reproducible: args.reproducible },
             address,
             query,
             model: args.model,
@@ -121,6 +116,18 @@ impl RunSettings {
             reproducible: args.reproducible,
         })
     }
+
+    /// Refuses a run whose results nobody would see.
+    ///
+    /// # Errors
+    /// There is no output.
+    pub fn check_outputs(&self) -> Result<()> {
+        if self.json_lines.is_empty() && self.output.is_empty() { Err(missing("out", "jsonl:-")) } else { Ok(()) }
+    }
+}
+
+fn missing(flag: &str, example: &str) -> Error {
+    Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"))
 }
 
 fn read_pipeline(path: &Path) -> Result<PipelineFile> {

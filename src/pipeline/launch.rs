@@ -42,7 +42,7 @@ pub fn build(name: &str, launch: &str, holes: &[Hole], end: gst::PadDirection) -
             fail(format!("{e} in: {launch}"))
         } else {
             let names: Vec<&str> = missing.iter().map(AsRef::as_ref).collect();
-            fail(format!("needs the GStreamer element {}, which is not installed", names.join(", ")))
+            fail(super::missing(&names))
         }
     })?;
     // A single element is not wrapped by the parser.

@@ -4,18 +4,35 @@
 //! parses it and set on the parsed element, so that no value, however hostile, can become launch syntax.
 
 mod launch;
+mod packages;
 
 use gstreamer as gst;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 pub use launch::{Hole, build};
+pub(crate) use packages::missing;
+pub use packages::{NEEDS, Need};
 
-/// One part of a pipeline.
+/// How raw video comes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Part {
+pub struct SourcePart {
     /// gst-launch syntax with holes.
     pub launch: String,
+}
+
+/// One place where frames go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SinkPart {
+    /// gst-launch syntax with holes.
+    pub launch: String,
+    /// Whether box and caption are drawn in. The metadata is there either way.
+    #[serde(default = "yes")]
+    pub draw: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A file in `pipelines/`.
@@ -23,16 +40,16 @@ pub struct Part {
 pub struct PipelineFile {
     /// From the address to raw video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Part>,
+    pub source: Option<SourcePart>,
     /// From raw video to wherever it goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sink: Vec<Part>,
+    pub sink: Vec<SinkPart>,
 }
 
 impl qrnet::strict::Strict for PipelineFile {
     fn example() -> Self {
-        let part = Part { launch: String::new() };
-        Self { source: Some(part.clone()), sink: vec![part] }
+        let launch = String::new();
+        Self { source: Some(SourcePart { launch: launch.clone() }), sink: vec![SinkPart { launch, draw: true }] }
     }
 }
 

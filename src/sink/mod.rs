@@ -1,9 +1,11 @@
 //! Where annotated frames go: metadata on the frame's own buffer, and the output pipeline behind it.
 
+mod branches;
 mod frames;
 mod meta;
 mod numbered;
 mod pipeline;
 
+pub use branches::{Branch, Target};
 pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
-pub use pipeline::{Output, OutputSettings, Target};
+pub use pipeline::{Output, OutputSettings};

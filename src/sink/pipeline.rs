@@ -1,7 +1,6 @@
 //! The output pipeline: `appsrc ! overlaycomposition ! sinks`. Built once the first frame is there, since encoders want
 //! to know its size. A picture of another size or format needs another pipeline, and other files.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,44 +10,12 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::frames;
-use super::numbered::{Unfinished, numbered};
+use super::branches::{self, Branch, Target, Trunk};
+use super::numbered::Unfinished;
 use crate::error::{Error, Result};
-use crate::overlay;
-use crate::pipeline::{self, Hole, Part, PipelineFile};
-use crate::sink::meta;
+use crate::pipeline::SinkPart;
 use crate::source::{Report, Timing, forward_bus};
 use crate::stage::QUEUE;
-
-/// One place where annotated frames go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// An MP4 file; appears when it is whole.
-    Mp4(PathBuf),
-    /// A Matroska file; grows while it is written.
-    Mkv(PathBuf),
-    /// A folder of PNG files.
-    Frames(PathBuf),
-    /// A window.
-    Display,
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Mp4(path) => write!(f, "mp4:{}", path.display()),
-            Self::Mkv(path) => write!(f, "mkv:{}", path.display()),
-            Self::Frames(path) => write!(f, "frames:{}", path.display()),
-            Self::Display => write!(f, "display:"),
-        }
-    }
-}
-
-impl Target {
-    fn is_video(&self) -> bool {
-        matches!(self, Self::Mp4(_) | Self::Mkv(_))
-    }
-}
 
 /// What all output pipelines of a run have in common.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +23,9 @@ pub struct OutputSettings {
     /// Where frames go.
     pub targets: Vec<Target>,
     /// Sinks of the user's own pipeline description.
-    pub sinks: Vec<Part>,
+    pub sinks: Vec<SinkPart>,
+    /// Elements of a program that embeds this one.
+    pub branches: Vec<Branch>,
     /// Whether encoders use one thread.
     pub reproducible: bool,
 }
@@ -64,7 +33,7 @@ pub struct OutputSettings {
 impl OutputSettings {
     /// True where nothing wants frames.
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.sinks.is_empty()
+        self.targets.is_empty() && self.sinks.is_empty() && self.branches.is_empty()
     }
 
     /// All targets, for messages.
@@ -139,31 +108,10 @@ impl Output {
             .max_buffers(QUEUE as u64)
             .block(true)
             .build();
-        let make = |factory: &str| {
-            gst::ElementFactory::make(factory)
-                .build()
-                .map_err(|_| fail(format!("needs the GStreamer element {factory}, which is not installed")))
-        };
-        let (overlay, tee) = (make("overlaycomposition")?, make("tee")?);
-        draw_from_meta(&overlay);
         let pipeline = gst::Pipeline::new();
-        let built = |result: std::result::Result<(), gst::glib::BoolError>| result.map_err(|e| fail(e.to_string()));
-        built(pipeline.add_many([appsrc.upcast_ref(), &overlay, &tee]))?;
-        built(gst::Element::link_many([appsrc.upcast_ref(), &overlay, &tee]))?;
+        pipeline.add(&appsrc).map_err(|e| fail(e.to_string()))?;
         let mut files = Vec::new();
-        let targets = settings.targets.iter().map(|target| target_bin(target, info, part, &mut files));
-        let own = settings
-            .sinks
-            .iter()
-            .map(|sink| pipeline::build("--pipeline", &sink.launch, &pads(info), gst::PadDirection::Sink));
-        for branch in targets.collect::<Vec<_>>().into_iter().chain(own) {
-            let (queue, branch) = (make("queue")?, branch?);
-            if settings.reproducible {
-                one_encoder_thread(&branch);
-            }
-            built(pipeline.add_many([&queue, branch.upcast_ref()]))?;
-            built(gst::Element::link_many([&tee, &queue, branch.upcast_ref()]))?;
-        }
+        branches::connect(settings, info, part, &mut files, &Trunk::new(&pipeline, appsrc.upcast_ref(), &name))?;
         if let Some((clock, base_time)) = timing.filter(|_| upstream.is_some()).and_then(Timing::clock) {
             pipeline.use_clock(Some(&clock));
             pipeline.set_start_time(gst::ClockTime::NONE);
@@ -312,71 +260,4 @@ fn report_end(pipeline: &gst::Pipeline, failed: impl Fn(String) + Send + Sync + 
         }
     });
     ended
-}
-
-/// `videobox` adds pixels for negative numbers.
-fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
-    let pad = |length: u32| if length % 2 == 1 { "-1" } else { "0" };
-    vec![Hole::new("pad_right", pad(info.width())), Hole::new("pad_bottom", pad(info.height()))]
-}
-
-fn target_bin(
-    target: &Target,
-    info: &gst_video::VideoInfo,
-    part: usize,
-    files: &mut Vec<Unfinished>,
-) -> Result<gst::Bin> {
-    let mut file = |name: &'static str, path: &PathBuf| {
-        let path = numbered(path, part);
-        let file = if name == "mkv" { Unfinished::in_place(&path) } else { Unfinished::new(&path) };
-        let location = file.written.to_str().map(str::to_owned);
-        let location = location.ok_or_else(|| Error::Usage(format!("--out {target}: is no UTF-8 path")))?;
-        let mut holes = pads(info);
-        holes.push(Hole::new("location", location));
-        files.push(file);
-        pipeline::build(name, &PipelineFile::built_in(name)?.only_sink(name)?, &holes, gst::PadDirection::Sink)
-    };
-    match target {
-        Target::Mp4(path) => file("mp4", path),
-        Target::Mkv(path) => file("mkv", path),
-        Target::Frames(folder) => frames::branch(folder),
-        Target::Display => {
-            let launch = PipelineFile::built_in("display")?.only_sink("display")?;
-            pipeline::build("display", &launch, &[], gst::PadDirection::Sink)
-        }
-    }
-}
-
-/// What an encoder makes of a frame may depend on how many threads share it.
-fn one_encoder_thread(bin: &gst::Bin) {
-    for element in bin.iterate_recurse().into_iter().flatten() {
-        if let Some(property) = element.find_property("threads")
-            && let Ok(one) = gst::glib::Value::deserialize_with_pspec("1", &property)
-        {
-            element.set_property_from_value("threads", &one);
-        }
-    }
-}
-
-/// Lets the overlay draw what stands in the metadata of the buffer at hand.
-fn draw_from_meta(overlay: &gst::Element) {
-    let size = Mutex::new((0, 0));
-    overlay.connect("draw", false, move |arguments| {
-        let none = || Some(None::<gst_video::VideoOverlayComposition>.to_value());
-        let Some(sample) = arguments.get(1).and_then(|value| value.get::<gst::Sample>().ok()) else { return none() };
-        let mut size = size.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *size == (0, 0)
-            && let Some(info) = sample.caps().and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
-        {
-            *size = (info.width() as usize, info.height() as usize);
-        }
-        let Some(annotation) = sample.buffer().and_then(meta::annotation) else { return none() };
-        match annotation.tiles(size.0, size.1) {
-            Ok(tiles) => Some(overlay::attach_tiles(tiles).to_value()),
-            Err(error) => {
-                tracing::warn!("{error}");
-                none()
-            }
-        }
-    });
 }

@@ -7,51 +7,7 @@ use gstreamer as gst;
 
 use crate::config::device;
 use crate::error::{Error, Result};
-
-/// An element, what it is for, and the Debian package that brings it.
-struct Need {
-    element: &'static str,
-    purpose: &'static str,
-    package: &'static str,
-    /// Whether every run needs it.
-    always: bool,
-}
-
-const fn need(element: &'static str, purpose: &'static str, package: &'static str) -> Need {
-    Need { element, purpose, package, always: true }
-}
-
-const fn may(element: &'static str, purpose: &'static str, package: &'static str) -> Need {
-    Need { element, purpose, package, always: false }
-}
-
-const BASE: &str = "gstreamer1.0-plugins-base";
-const GOOD: &str = "gstreamer1.0-plugins-good";
-const BAD: &str = "gstreamer1.0-plugins-bad";
-const UGLY: &str = "gstreamer1.0-plugins-ugly";
-const LIBAV: &str = "gstreamer1.0-libav";
-
-const NEEDS: [Need; 19] = [
-    need("appsrc", "frames into a pipeline", BASE),
-    need("appsink", "frames out of a pipeline", BASE),
-    need("uridecodebin", "any source by its address", BASE),
-    need("videoconvert", "colour formats", BASE),
-    need("videoflip", "rotation that a camera noted", GOOD),
-    need("overlaycomposition", "box and caption", BASE),
-    may("qtdemux", "MP4 and MOV in", GOOD),
-    may("matroskademux", "MKV and WebM in", GOOD),
-    may("tsdemux", "MPEG-TS in", BAD),
-    may("avdec_h264", "H.264 in", LIBAV),
-    may("avdec_h265", "H.265 in", LIBAV),
-    may("vp9dec", "VP9 in", GOOD),
-    may("jpegdec", "motion JPEG and pictures in", GOOD),
-    may("v4l2src", "cameras on this machine", GOOD),
-    may("rtspsrc", "RTSP cameras", GOOD),
-    may("x264enc", "H.264 out", UGLY),
-    may("openh264enc", "H.264 out, instead of x264enc", BAD),
-    may("mp4mux", "MP4 out", GOOD),
-    may("videobox", "odd sizes out", GOOD),
-];
+use crate::pipeline::NEEDS;
 
 /// # Errors
 /// GStreamer does not start, or an element that every run needs is missing.

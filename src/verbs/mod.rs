@@ -10,7 +10,7 @@ mod preview;
 mod run;
 mod train;
 
-pub use run::stream;
+pub use run::{run, stream};
 
 use crate::cli::{Cli, Verb};
 use crate::config::RunSettings;
@@ -25,7 +25,9 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Run(args) => {
             gstreamer::init()
                 .map_err(|e| crate::Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
-            run::run(&RunSettings::resolve(args)?)
+            let settings = RunSettings::resolve(args)?;
+            settings.check_outputs()?;
+            run(&settings)
         }
         Verb::Ground(args) => ground::run(&args),
         Verb::Convert(args) => convert::run(&args),

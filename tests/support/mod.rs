@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
+use clap::Parser;
+use spotter::cli::{Cli, Verb};
+use spotter::config::RunSettings;
+
 /// One finished run of a program.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -177,4 +181,13 @@ pub(crate) fn frame_of(scratch: &Scratch, video: &str, index: u32, name: &str) -
     let select = format!("select=eq(n\\,{index})");
     tool("ffmpeg", &["-v", "error", "-y", "-i", video, "-vf", &select, "-frames:v", "1", &file]);
     file
+}
+
+/// Settings of `spotter run` with these flags, for runs inside this process.
+pub(crate) fn run_settings(flags: &[&str]) -> RunSettings {
+    gstreamer::init().expect("GStreamer starts");
+    match Cli::parse_from(["spotter", "run"].iter().chain(flags)).verb {
+        Verb::Run(args) => RunSettings::resolve(args).expect("valid"),
+        _ => unreachable!("run was typed"),
+    }
 }

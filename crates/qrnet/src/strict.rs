@@ -19,11 +19,7 @@ pub trait Strict: Serialize + DeserializeOwned {
 /// Not TOML, a key that `T` does not have, or a missing or ill-typed one.
 pub fn toml<T: Strict>(text: &str, file: &str) -> Result<T> {
     let fail = |reason: String| Error::ConfigSyntax { file: file.to_owned(), reason };
-    let syntax = |e: &toml::de::Error| {
-        let line = e.span().map_or(String::new(), |span| format!("line {}: ", line_of(text, span.start)));
-        fail(format!("{line}{}", e.message()))
-    };
-    let given: toml::Table = toml::from_str(text).map_err(|e| syntax(&e))?;
+    let given = table(text, file)?;
     let example = toml::Table::try_from(T::example()).map_err(|e| fail(e.to_string()))?;
     let (mut known, mut found) = (BTreeSet::new(), Vec::new());
     keys(&example, "", &mut |path| {
@@ -33,7 +29,20 @@ pub fn toml<T: Strict>(text: &str, file: &str) -> Result<T> {
     if let Some(path) = found.into_iter().find(|path| !known.contains(path)) {
         return Err(fail(unknown_key(text, &path, &known)));
     }
-    toml::from_str(text).map_err(|e| syntax(&e))
+    toml::from_str(text).map_err(|e| syntax(text, file, &e))
+}
+
+/// Reads `text` whatever its keys are; `file` is named in errors.
+///
+/// # Errors
+/// Not TOML.
+pub fn table(text: &str, file: &str) -> Result<toml::Table> {
+    toml::from_str(text).map_err(|e| syntax(text, file, &e))
+}
+
+fn syntax(text: &str, file: &str, error: &toml::de::Error) -> Error {
+    let line = error.span().map_or(String::new(), |span| format!("line {}: ", line_of(text, span.start)));
+    Error::ConfigSyntax { file: file.to_owned(), reason: format!("{line}{}", error.message()) }
 }
 
 /// Calls `visit` with the dotted path of every key, outer ones first.

@@ -44,11 +44,11 @@ const TICK: Duration = Duration::from_millis(500);
 /// Stops the output pipeline at once, once there is one.
 type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 
-/// Grounds a video.
+/// Grounds a video with the model that the settings name.
 ///
 /// # Errors
 /// The model, the source, an output or the worker failed, or the user interrupted. What was written until then is whole.
-pub(super) fn run(settings: &RunSettings) -> Result<()> {
+pub fn run(settings: &RunSettings) -> Result<()> {
     super::use_threads(settings.threads)?;
     let mut grounder = load_model(settings.model.as_deref(), &settings.device, false)?;
     let threshold = threshold(settings.threshold, &grounder)?;

@@ -1,6 +1,5 @@
-//! `spotter check`: is a model directory whole?
+//! Is a model directory whole?
 
-use std::io::Write;
 use std::path::Path;
 
 use candle_core::Device;
@@ -9,13 +8,14 @@ use qrnet::preprocess::{Letterboxer, RgbView};
 use qrnet::weights::{self, TensorFile};
 use qrnet::{Grounder, ModelDir};
 
-use crate::cli::CheckArgs;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
+/// What a model directory holds, a line each; `deep` reads and runs it too.
+///
 /// # Errors
 /// Something is missing, damaged or contradicts something else.
-pub(super) fn run(args: &CheckArgs) -> Result<()> {
-    let dir = ModelDir::open(&args.model)?;
+pub(super) fn check(path: &Path, deep: bool) -> Result<Vec<String>> {
+    let dir = ModelDir::open(path)?;
     let config = dir.config();
     let file = TensorFile::open(&dir.weights())?;
     weights::check(&file, config, |_| true)?;
@@ -23,22 +23,21 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
     let count = |wanted: &dyn Fn(Part) -> bool| -> usize {
         parameters(config).filter(|spec| wanted(spec.part)).map(|spec| spec.shape.iter().product::<usize>()).sum()
     };
-    let digest = if args.deep { dir.verify_digest()? } else { dir.digest()? };
+    let digest = if deep { dir.verify_digest()? } else { dir.digest()? };
     let mut lines = vec![
-        format!("model       {}", args.model.display()),
+        format!("model       {}", path.display()),
         format!("parameters  {} ({} of them at frame time)", count(&|_| true), count(&|part| part == Part::Frame)),
         format!("canvas      {}", config.canvas),
         format!("query       up to {} pieces", config.max_query_len - 2),
         format!("presence    {}", if config.presence { "yes" } else { "no head" }),
         format!("weights     {}", if dir.trained() { "trained" } else { "untrained" }),
-        format!("digest      {digest}{}", if args.deep { ", verified" } else { "" }),
+        format!("digest      {digest}{}", if deep { ", verified" } else { "" }),
     ];
-    if args.deep {
-        let [cx, cy, w, h] = ground_grey(&args.model)?;
+    if deep {
+        let [cx, cy, w, h] = ground_grey(path)?;
         lines.push(format!("grounding   a grey picture gives {cx:.4} {cy:.4} {w:.4} {h:.4}"));
     }
-    let text = lines.join("\n") + "\n";
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", Path::new("-")))
+    Ok(lines)
 }
 
 /// Reads every weight and runs it.

@@ -1,0 +1,48 @@
+//! Boxes where frames go: a pad probe downstream reads the metadata of every buffer, as any GStreamer program could.
+//!
+//! `cargo run --release --example boxes_downstream -- clip.mp4 "the red circle"`
+
+use std::io::Write;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_video as gst_video;
+use spotter::cli::RunArgs;
+use spotter::config::RunSettings;
+use spotter::sink::{Branch, ROI_TYPE};
+
+/// A sink that swallows frames, with a probe on its pad.
+fn sink() -> spotter::Result<gst::Element> {
+    let fail = |reason: String| spotter::Error::Pipeline { name: "boxes_downstream".into(), reason };
+    let sink = gst::ElementFactory::make("fakesink").build().map_err(|e| fail(e.to_string()))?;
+    let pad = sink.static_pad("sink").ok_or_else(|| fail("fakesink has no pad".into()))?;
+    pad.add_probe(gst::PadProbeType::BUFFER, |_, info| {
+        if let Some(buffer) = info.buffer() {
+            let _ = writeln!(std::io::stdout(), "{}", line(buffer));
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(sink)
+}
+
+/// What stands on one buffer. The region is in pixels; its `detection` structure has the rest.
+fn line(buffer: &gst::BufferRef) -> String {
+    let time = buffer.pts().unwrap_or_default();
+    let region =
+        buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>().find(|region| region.roi_type() == ROI_TYPE);
+    let Some(region) = region else { return format!("{time}  not here") };
+    let (x, y, w, h) = region.rect();
+    let presence = region.param("detection").and_then(|detection| detection.get::<f64>("presence").ok());
+    format!("{time}  x {x} y {y} w {w} h {h}  presence {}", presence.map_or("unknown".into(), |p| format!("{p:.2}")))
+}
+
+fn main() -> spotter::Result<()> {
+    let usage = || spotter::Error::Usage("expected a video and a query".into());
+    let mut args = std::env::args().skip(1);
+    let (source, query) = (args.next().ok_or_else(usage)?, args.next().ok_or_else(usage)?);
+    gst::init().map_err(|e| spotter::Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    let typed = RunArgs { source: Some(source), query: Some(query), ..RunArgs::default() };
+    let mut settings = RunSettings::resolve(typed)?;
+    settings.output.branches.push(Branch::new(sink));
+    spotter::verbs::run(&settings)
+}

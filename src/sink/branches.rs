@@ -1,0 +1,209 @@
+//! The ways out of an output pipeline: with box and caption drawn in, or as the frames are.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_video as gst_video;
+
+use super::numbered::{Unfinished, numbered};
+use super::{OutputSettings, frames, meta};
+use crate::error::{Error, Result};
+use crate::overlay;
+use crate::pipeline::{self, Hole, PipelineFile};
+
+/// One place where annotated frames go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An MP4 file; appears when it is whole.
+    Mp4(PathBuf),
+    /// A Matroska file; grows while it is written.
+    Mkv(PathBuf),
+    /// A folder of PNG files.
+    Frames(PathBuf),
+    /// A window.
+    Display,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mp4(path) => write!(f, "mp4:{}", path.display()),
+            Self::Mkv(path) => write!(f, "mkv:{}", path.display()),
+            Self::Frames(path) => write!(f, "frames:{}", path.display()),
+            Self::Display => write!(f, "display:"),
+        }
+    }
+}
+
+impl Target {
+    pub(super) fn is_video(&self) -> bool {
+        matches!(self, Self::Mp4(_) | Self::Mkv(_))
+    }
+}
+
+/// Makes an element with one sink pad.
+type Make = dyn Fn() -> Result<gst::Element> + Send + Sync;
+
+/// A way out that a program brings along: frames with their metadata, nothing drawn in.
+#[derive(Clone)]
+pub struct Branch(Arc<Make>);
+
+impl Branch {
+    /// `make` is called for every output pipeline of a run: there is a second one where the picture changes its size.
+    pub fn new(make: impl Fn() -> Result<gst::Element> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl std::fmt::Debug for Branch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Branch")
+    }
+}
+
+/// Where branches begin.
+pub(super) struct Trunk<'a> {
+    pipeline: &'a gst::Pipeline,
+    frames: &'a gst::Element,
+    name: &'a str,
+}
+
+impl<'a> Trunk<'a> {
+    /// `frames` is in `pipeline` and not linked yet; `name` stands in errors.
+    pub(super) fn new(pipeline: &'a gst::Pipeline, frames: &'a gst::Element, name: &'a str) -> Self {
+        Self { pipeline, frames, name }
+    }
+
+    fn fail(&self, reason: String) -> Error {
+        Error::Output { name: self.name.to_owned(), reason }
+    }
+
+    /// A new element behind `before`.
+    fn grow(&self, before: &gst::Element, factory: &str) -> Result<gst::Element> {
+        let element = gst::ElementFactory::make(factory).build();
+        let element = element.map_err(|_| self.fail(pipeline::missing(&[factory])))?;
+        self.link(before, &element)?;
+        Ok(element)
+    }
+
+    fn link(&self, before: &gst::Element, element: &gst::Element) -> Result<()> {
+        let linked = self.pipeline.add(element).and_then(|()| before.link(element));
+        linked.map_err(|e| self.fail(e.to_string()))
+    }
+
+    /// A queue for each: none waits for another.
+    fn spread(&self, tee: &gst::Element, branches: &[gst::Element]) -> Result<()> {
+        branches.iter().try_for_each(|branch| self.link(&self.grow(tee, "queue")?, branch))
+    }
+}
+
+/// Builds what `settings` ask for behind `trunk`; files that it writes are added to `files`.
+///
+/// # Errors
+/// An element is missing, or GStreamer cannot link it.
+pub(super) fn connect(
+    settings: &OutputSettings,
+    info: &gst_video::VideoInfo,
+    part: usize,
+    files: &mut Vec<Unfinished>,
+    trunk: &Trunk,
+) -> Result<()> {
+    let (mut drawn, mut plain) = (Vec::new(), Vec::new());
+    for target in &settings.targets {
+        drawn.push(target_bin(target, info, part, files)?.upcast());
+    }
+    for sink in &settings.sinks {
+        let bin = pipeline::build("--pipeline", &sink.launch, &pads(info), gst::PadDirection::Sink)?;
+        if sink.draw { &mut drawn } else { &mut plain }.push(bin.upcast());
+    }
+    for branch in &settings.branches {
+        plain.push((branch.0)()?);
+    }
+    if settings.reproducible {
+        drawn.iter().chain(&plain).for_each(one_encoder_thread);
+    }
+    let mut head = trunk.frames.clone();
+    if !plain.is_empty() {
+        head = trunk.grow(&head, "tee")?;
+        trunk.spread(&head, &plain)?;
+        if !drawn.is_empty() {
+            head = trunk.grow(&head, "queue")?;
+        }
+    }
+    if !drawn.is_empty() {
+        let overlay = trunk.grow(&head, "overlaycomposition")?;
+        draw_from_meta(&overlay);
+        trunk.spread(&trunk.grow(&overlay, "tee")?, &drawn)?;
+    }
+    Ok(())
+}
+
+/// `videobox` adds pixels for negative numbers.
+fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
+    let pad = |length: u32| if length % 2 == 1 { "-1" } else { "0" };
+    vec![Hole::new("pad_right", pad(info.width())), Hole::new("pad_bottom", pad(info.height()))]
+}
+
+fn target_bin(
+    target: &Target,
+    info: &gst_video::VideoInfo,
+    part: usize,
+    files: &mut Vec<Unfinished>,
+) -> Result<gst::Bin> {
+    let mut file = |name: &'static str, path: &PathBuf| {
+        let path = numbered(path, part);
+        let file = if name == "mkv" { Unfinished::in_place(&path) } else { Unfinished::new(&path) };
+        let location = file.written.to_str().map(str::to_owned);
+        let location = location.ok_or_else(|| Error::Usage(format!("--out {target}: is no UTF-8 path")))?;
+        let mut holes = pads(info);
+        holes.push(Hole::new("location", location));
+        files.push(file);
+        pipeline::build(name, &PipelineFile::built_in(name)?.only_sink(name)?, &holes, gst::PadDirection::Sink)
+    };
+    match target {
+        Target::Mp4(path) => file("mp4", path),
+        Target::Mkv(path) => file("mkv", path),
+        Target::Frames(folder) => frames::branch(folder),
+        Target::Display => {
+            let launch = PipelineFile::built_in("display")?.only_sink("display")?;
+            pipeline::build("display", &launch, &[], gst::PadDirection::Sink)
+        }
+    }
+}
+
+/// What an encoder makes of a frame may depend on how many threads share it.
+fn one_encoder_thread(element: &gst::Element) {
+    let Some(bin) = element.downcast_ref::<gst::Bin>() else { return };
+    for element in bin.iterate_recurse().into_iter().flatten() {
+        if let Some(property) = element.find_property("threads")
+            && let Ok(one) = gst::glib::Value::deserialize_with_pspec("1", &property)
+        {
+            element.set_property_from_value("threads", &one);
+        }
+    }
+}
+
+/// Lets the overlay draw what stands in the metadata of the buffer at hand.
+fn draw_from_meta(overlay: &gst::Element) {
+    let size = Mutex::new((0, 0));
+    overlay.connect("draw", false, move |arguments| {
+        let none = || Some(None::<gst_video::VideoOverlayComposition>.to_value());
+        let Some(sample) = arguments.get(1).and_then(|value| value.get::<gst::Sample>().ok()) else { return none() };
+        let mut size = size.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *size == (0, 0)
+            && let Some(info) = sample.caps().and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok())
+        {
+            *size = (info.width() as usize, info.height() as usize);
+        }
+        let Some(annotation) = sample.buffer().and_then(meta::annotation) else { return none() };
+        match annotation.tiles(size.0, size.1) {
+            Ok(tiles) => Some(overlay::attach_tiles(tiles).to_value()),
+            Err(error) => {
+                tracing::warn!("{error}");
+                none()
+            }
+        }
+    });
+}

@@ -1,0 +1,132 @@
+//! Would a verb take this file?
+
+use std::path::Path;
+
+use gstreamer as gst;
+use qrnet::Config;
+use qrnet_train::recipe::Recipe;
+
+use crate::cli::RunArgs;
+use crate::config::{RunFile, RunSettings, model_variant};
+use crate::error::{Error, Result};
+use crate::pipeline::{Hole, PipelineFile, build};
+use crate::stage::Mode;
+
+/// What a file is, by keys that only one kind has.
+enum Kind {
+    Pipeline,
+    Recipe,
+    Sizes,
+    Run,
+}
+
+impl Kind {
+    fn of(text: &str, name: &str) -> Result<Self> {
+        let table: toml::Table = qrnet::strict::table(text, name)?;
+        let has = |keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
+        let source_is_table = table.get("source").is_some_and(toml::Value::is_table);
+        Ok(if source_is_table || has(&["sink"]) {
+            Self::Pipeline
+        } else if has(&["swin", "vl", "qdatt"]) {
+            Self::Sizes
+        } else if has(&["steps", "optimiser", "phase"]) {
+            Self::Recipe
+        } else {
+            Self::Run
+        })
+    }
+}
+
+/// What the file says, a line each.
+///
+/// # Errors
+/// It cannot be read, has unknown keys, or says what cannot be done.
+pub(super) fn check(path: &Path) -> Result<Vec<String>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    match Kind::of(&text, &name)? {
+        Kind::Pipeline => pipeline(&text, &name),
+        Kind::Recipe => recipe(&text, path, &name),
+        Kind::Sizes => Ok(vec![format!("model       {}", describe(&Config::from_toml(&text, &name)?))]),
+        Kind::Run => run(path, &name),
+    }
+}
+
+fn describe(config: &Config) -> String {
+    let parameters: usize = qrnet::params::parameters(config).map(|spec| spec.shape.iter().product::<usize>()).sum();
+    format!("{parameters} parameters, canvas {}", config.canvas)
+}
+
+/// Builds every part, with values in its holes that any machine has.
+fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
+    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    let file = PipelineFile::parse(text, name)?;
+    let holes = [
+        Hole::new("uri", "file:///clip.mp4"),
+        Hole::new("location", "/tmp/clip.mp4"),
+        Hole::new("device", "/dev/video0"),
+        Hole::new("pattern", "ball"),
+        Hole::new("frames", "1"),
+        Hole::new("live", "false"),
+        Hole::new("caps", "video/x-raw"),
+        Hole::new("pad_right", "0"),
+        Hole::new("pad_bottom", "0"),
+    ];
+    let mut lines = Vec::new();
+    if let Some(source) = &file.source {
+        file.build_source(name, &holes)?;
+        lines.push(format!("source      {}", source.launch));
+    }
+    for sink in &file.sink {
+        build(name, &sink.launch, &holes, gst::PadDirection::Sink)?;
+        let plain = if sink.draw { "" } else { " (nothing drawn in)" };
+        lines.push(format!("sink        {}{plain}", sink.launch));
+    }
+    Ok(lines)
+}
+
+fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
+    let recipe = Recipe::from_toml(text, name)?;
+    let config = model_variant(&format!("{name}: `model`"), &recipe.model, qrnet::files::parent(path))?;
+    Ok(vec![
+        format!("recipe      {}", recipe.name),
+        format!("model       {}", describe(&config)),
+        format!("training    {} steps of {} examples", recipe.steps, recipe.batch),
+    ])
+}
+
+/// Everything but what flags would have to add.
+fn run(path: &Path, name: &str) -> Result<Vec<String>> {
+    let written = RunFile::read(path)?;
+    let mut args = written.under(RunArgs::default(), name)?;
+    let address = args.source.clone();
+    let shown = |text: Option<&str>| text.unwrap_or("(a flag has to say)").to_owned();
+    let query = shown(args.query.as_deref());
+    // Stands in for what flags will say, so that the rest can be looked at.
+    args.source.get_or_insert_with(|| "test:".into());
+    args.query.get_or_insert_with(|| "anything".into());
+    let settings = RunSettings::resolve(args)?;
+    if let Some(model) = &settings.model {
+        qrnet::ModelDir::open(model)?;
+    }
+    let mut lines = vec![
+        format!("source      {}", shown(address.is_some().then_some(settings.address.name.as_str()))),
+        format!("query       {query}"),
+        format!("model       {}", settings.model.as_ref().map_or("built in".into(), |dir| dir.display().to_string())),
+        format!(
+            "mode        {}",
+            match settings.mode {
+                Mode::EveryFrame => "every-frame",
+                Mode::Freshest => "freshest",
+            }
+        ),
+    ];
+    if settings.check_outputs().is_err() {
+        lines.push(format!("out         {}", shown(None)));
+    } else {
+        lines.extend(settings.json_lines.iter().map(|file| format!("out         jsonl:{}", file.display())));
+        lines.extend(settings.output.targets.iter().map(|target| format!("out         {target}")));
+        lines.extend(settings.output.sinks.iter().map(|sink| format!("out         {}", sink.launch)));
+    }
+    Ok(lines)
+}

@@ -1,0 +1,25 @@
+//! `spotter check`: is a model directory whole, and is a file one that a verb would take?
+
+mod file;
+mod model;
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::cli::CheckArgs;
+use crate::error::{Error, Result};
+
+/// # Errors
+/// Something is missing, damaged, unknown or contradicts something else.
+pub(super) fn run(args: &CheckArgs) -> Result<()> {
+    let lines = if args.path.is_file() {
+        if args.deep {
+            return Err(Error::Usage("--deep: is for model directories".into()));
+        }
+        file::check(&args.path)?
+    } else {
+        model::check(&args.path, args.deep)?
+    };
+    let text = lines.join("\n") + "\n";
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", Path::new("-")))
+}

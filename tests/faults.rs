@@ -1,0 +1,185 @@
+//! What goes wrong with real files, disks and installations ends in one clear message, or goes on and says so.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, probe, spotter, tool};
+
+const FRAME: &str = "spotter.frame/1";
+const EVENT: &str = "spotter.event/1";
+
+fn run(source: &str, extra: &[&str]) -> Ran {
+    let model = model();
+    let args = ["run", "--source", source, "--query", "a", "--model", &model];
+    spotter(&[&args, extra].concat())
+}
+
+/// A clip whose middle is noise.
+fn damaged(scratch: &Scratch, name: &str, options: &[&str]) -> String {
+    let whole = clip(scratch, &format!("whole-{name}"), "320x240", 100, options);
+    let mut bytes = std::fs::read(whole).expect("read");
+    let middle = bytes.len() / 2;
+    for (at, byte) in bytes[middle..middle + 1500].iter_mut().enumerate() {
+        *byte ^= (at * 37 % 251) as u8;
+    }
+    scratch.write(name, &bytes)
+}
+
+#[test]
+fn a_corrupt_stretch_is_counted_and_the_run_goes_on() {
+    let scratch = Scratch::new();
+    let h264 = ["-c:v", "libx264", "-g", "20", "-pix_fmt", "yuv420p", "-movflags", "+faststart"];
+    for name in ["bad.mp4", "bad.mkv"] {
+        let source = damaged(&scratch, name, &h264);
+        let mp4 = scratch.file("out.mp4");
+        let ran = run(&source, &["--out", "jsonl:-", "--out", &format!("mp4:{mp4}")]);
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        let lines = ran.lines();
+        let (frames, events) = (of_schema(&lines, FRAME), of_schema(&lines, EVENT));
+        let failed = frames.iter().filter(|frame| frame["status"] == "error").count();
+        assert!(failed > 0 && failed < 60, "{name}: {failed} of {}", frames.len());
+        assert!(frames.iter().all(|frame| frame["status"] != "error" || frame["cause"] == "decode"), "{name}");
+        assert!(events.iter().any(|event| event["event"] == "decode_error"), "{name}: {events:?}");
+        assert_eq!(frames.last().expect("frames")["status"], "box", "{name}: the run went on to the end");
+        assert!(frames.len() > 90, "{name}: {}", frames.len());
+        assert_eq!(probe(&mp4).2 as usize, frames.len(), "{name}");
+        assert_eq!(ran.code, Some(1), "{name}: frames without an answer are a failure: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn reproducible_runs_are_equal_byte_for_byte_whatever_the_threads() {
+    let scratch = Scratch::new();
+    let h264 = ["-c:v", "libx264", "-g", "20", "-bf", "2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"];
+    let sources = [clip(&scratch, "good.mp4", "320x240", 60, &h264), damaged(&scratch, "bad.mp4", &h264)];
+    for source in sources {
+        let outputs: Vec<(Vec<u8>, Vec<u8>)> = ["1", "1", "2"]
+            .iter()
+            .map(|threads| {
+                let (jsonl, mkv) = (scratch.file("out.jsonl"), scratch.file("out.mkv"));
+                let outs = [format!("jsonl:{jsonl}"), format!("mkv:{mkv}")];
+                run(&source, &["--reproducible", "--threads", threads, "--out", &outs[0], "--out", &outs[1]]);
+                let pixels = ["-v", "error", "-i", &mkv, "-f", "framemd5", "-"];
+                (std::fs::read(&jsonl).expect("read"), tool("ffmpeg", &pixels).into_bytes())
+            })
+            .collect();
+        assert!(!outputs[0].0.is_empty() && outputs[0].1.len() > 1000);
+        assert!(outputs.iter().all(|output| *output == outputs[0]), "{source}");
+    }
+}
+
+#[test]
+fn files_without_a_picture() {
+    let scratch = Scratch::new();
+    let none = scratch.file("none.mkv");
+    let nothing = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x64", "-t", "0", "-c:v", "libx264", &none];
+    tool("ffmpeg", &nothing);
+    let sound = scratch.file("sound.mp4");
+    tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", &sound]);
+    let text = scratch.write("text.mp4", "This is no video.\n".repeat(400).as_bytes());
+    for source in [none, sound, text] {
+        let out = scratch.file("out.jsonl");
+        let ran = run(&source, &["--out", &format!("jsonl:{out}")]);
+        assert_eq!(ran.code, Some(1), "{source}: {}", ran.stderr);
+        let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("error")).collect();
+        assert_eq!(errors.len(), 1, "one clear message: {}", ran.stderr);
+        assert!(errors[0].contains(&source) && errors[0].contains("video"), "{}", ran.stderr);
+        assert!(!Path::new(&out).exists(), "{source} left {out}");
+    }
+}
+
+#[test]
+fn chroma_depths_and_sizes_from_the_far_end() {
+    let scratch = Scratch::new();
+    let cases: [(&str, &str, &[&str]); 4] = [
+        ("422.mp4", "160x120", &["-c:v", "libx264", "-pix_fmt", "yuv422p"]),
+        ("422-10.mp4", "160x120", &["-c:v", "libx264", "-pix_fmt", "yuv422p10le"]),
+        ("interlaced.mp4", "160x120", &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-flags", "+ildct+ilme", "-x264opts", "tff=1"]),
+        ("8k.mp4", "7680x4320", &["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]),
+    ];
+    for (name, size, options) in cases {
+        let source = clip(&scratch, name, size, 3, options);
+        let ran = run(&source, &["--out", "jsonl:-"]).expect_success();
+        let lines = ran.lines();
+        let frames = of_schema(&lines, FRAME);
+        assert_eq!(frames.len(), 3, "{name}");
+        let (width, height, _) = probe(&source);
+        let told = &frames[2]["resolution"];
+        assert_eq!((told["width"].as_u64(), told["height"].as_u64()), (Some(width.into()), Some(height.into())), "{name}");
+    }
+}
+
+/// A folder of links to all installed plugins but one.
+fn plugins_without(scratch: &Scratch, plugin: &str) -> String {
+    let folder = tool("pkg-config", &["--variable=pluginsdir", "gstreamer-1.0"]);
+    let links = scratch.file("plugins");
+    std::fs::create_dir(&links).expect("made");
+    for entry in std::fs::read_dir(folder.trim()).expect("plugins") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_str().expect("UTF-8");
+        if path.is_file() && name != plugin {
+            std::os::unix::fs::symlink(&path, Path::new(&links).join(name)).expect("linked");
+        }
+    }
+    links
+}
+
+#[test]
+fn a_missing_encoder_is_named_with_its_package() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "clip.mkv", "160x120", 5, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let plugins = plugins_without(&scratch, "libgstx264.so");
+    let mp4 = scratch.file("out.mp4");
+    let (out, model) = (format!("mp4:{mp4}"), model());
+    let ran: Ran = command(&["run", "--source", &source, "--query", "a", "--model", &model, "--out", &out])
+        .env("GST_PLUGIN_SYSTEM_PATH_1_0", &plugins)
+        .env("GST_REGISTRY_1_0", scratch.file("registry.bin"))
+        .output()
+        .expect("starts")
+        .into();
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("x264enc") && ran.stderr.contains("gstreamer1.0-plugins-ugly"), "{}", ran.stderr);
+    assert!(!Path::new(&mp4).exists());
+}
+
+#[test]
+fn a_small_disk_fills_up() {
+    let scratch = Scratch::new();
+    let disk = scratch.file("disk");
+    std::fs::create_dir(&disk).expect("made");
+    let options = "size=200k,mode=0777";
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", &disk]).output().expect("mount");
+    if !mounted.status.success() {
+        let why = String::from_utf8_lossy(&mounted.stderr);
+        eprintln!("NOT TESTED: a full disk needs the right to mount a tmpfs: {why}");
+        return;
+    }
+    // Noise, which x264 cannot make small.
+    let noise = "nullsrc=size=320x240:rate=25,geq=random(1)*255:128:128";
+    let source = scratch.file("noise.mkv");
+    tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", noise, "-frames:v", "60", "-c:v", "ffv1", &source]);
+    let jsonl = scratch.file("out.jsonl");
+    for kind in ["mp4", "mkv"] {
+        let file = format!("{disk}/out.{kind}");
+        let ran = run(&source, &["--out", &format!("{kind}:{file}"), "--out", &format!("jsonl:{jsonl}")]);
+        let frames = json_lines(&scratch.read("out.jsonl"));
+        drop(std::fs::remove_file(&file));
+        assert_eq!(ran.code, Some(1), "{kind}: {}", ran.stderr);
+        assert!(ran.stderr.to_lowercase().contains("space"), "{kind}: {}", ran.stderr);
+        assert!(!of_schema(&frames, FRAME).is_empty(), "{kind}: records until then are whole");
+        assert!(of_schema(&frames, EVENT).last().is_some_and(|end| end["event"] == "end"), "{kind}");
+    }
+    tool("umount", &[&disk]);
+}
+
+#[test]
+fn a_camera_that_is_not_there() {
+    let scratch = Scratch::new();
+    let file = scratch.write("no-device", b"");
+    for device in ["/dev/video97".to_owned(), format!("v4l2://{file}")] {
+        let ran = run(&device, &["--out", "jsonl:-"]);
+        assert!(ran.code.is_some_and(|code| code == 1 || code == 2), "{device}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "");
+        assert!(ran.stderr.contains(&device) || ran.stderr.contains("no-device"), "{}", ran.stderr);
+    }
+}

@@ -1,0 +1,146 @@
+//! A box never sits on another frame: clips with a frame counter burnt in, grounded by a stub that reads it.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use qrnet::Canvas;
+use qrnet::preprocess::{Letterboxed, Rect};
+use spotter::record::Books;
+use spotter::stage::Ground;
+use spotter::verbs::stream;
+
+use crate::support::{Scratch, json_lines, of_schema, run_settings};
+
+const WIDTH: usize = 320;
+const HEIGHT: usize = 192;
+/// Side of the square that shows a bit; the counter's bits lie side by side at the top, the lowest first.
+const SQUARE: usize = 32;
+const BITS: usize = 8;
+const FRAMES: usize = 75;
+/// Boxes are drawn below the counter, with room for the caption above them.
+const BOX_TOP: f64 = 120.0;
+
+/// Puts the counter's bits on a grey plane.
+fn counted(frame: usize) -> Vec<u8> {
+    let mut plane = vec![128; WIDTH * HEIGHT];
+    for (at, pixel) in plane.iter_mut().enumerate() {
+        let (x, y) = (at % WIDTH, at / WIDTH);
+        if y < SQUARE && x / SQUARE < BITS {
+            *pixel = if frame >> (x / SQUARE) & 1 == 1 { 235 } else { 16 };
+        }
+    }
+    plane
+}
+
+/// Reads the counter from something that tells which points are bright.
+fn read_counter(bright: impl Fn(usize, usize) -> bool) -> usize {
+    (0..BITS).filter(|bit| bright(bit * SQUARE + SQUARE / 2, SQUARE / 2)).map(|bit| 1 << bit).sum()
+}
+
+fn counter_clip(scratch: &Scratch) -> String {
+    let file = scratch.file("counter.mp4");
+    let size = format!("{WIDTH}x{HEIGHT}");
+    let mut ffmpeg = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", &size, "-r", "50", "-i", "-"])
+        // Reordered frames: what is decoded first is not what is shown first.
+        .args(["-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p", "-color_range", "tv", &file])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is needed for this test (scripts/setup.sh installs it)");
+    let mut pipe = ffmpeg.stdin.take().expect("a pipe");
+    (0..FRAMES).for_each(|frame| pipe.write_all(&counted(frame)).expect("taken"));
+    drop(pipe);
+    assert!(ffmpeg.wait().expect("ends").success());
+    file
+}
+
+/// The counter on every frame of a video as it was encoded.
+fn counters(video: &str) -> Vec<usize> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", video, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"])
+        .output()
+        .expect("ffmpeg starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.chunks(WIDTH * HEIGHT).map(|plane| read_counter(|x, y| plane[y * WIDTH + x] > 128)).collect()
+}
+
+/// Says where the counter of the picture before it would be: its number is the box's left edge.
+struct Counter {
+    takes: Duration,
+}
+
+impl Ground for Counter {
+    fn canvas(&self) -> Canvas {
+        Canvas { width: WIDTH, height: HEIGHT }
+    }
+
+    fn ground(&mut self, picture: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
+        std::thread::sleep(self.takes);
+        let left = read_counter(|x, y| picture.pixels[y * WIDTH + x] > 0.0) as f64;
+        Ok((Rect { x0: left, y0: BOX_TOP, x1: left + 50.0, y1: BOX_TOP + 40.0 }, None))
+    }
+}
+
+/// Runs the clip through stage and encoder, and compares every record with the picture it came out with.
+fn follow(takes: Duration, flags: &[&str]) -> Books {
+    let scratch = Scratch::new();
+    let clip = counter_clip(&scratch);
+    let (jsonl, mp4) = (scratch.file("out.jsonl"), scratch.file("out.mp4"));
+    let outs = [format!("jsonl:{jsonl}"), format!("mp4:{mp4}")];
+    let common = ["--query", "the counter", "--source", &clip, "--out", &outs[0], "--out", &outs[1]];
+    let settings = run_settings(&[&common, flags].concat());
+    let books = stream(&settings, Box::new(Counter { takes }), None, true).expect("runs");
+    assert!(books.closed(), "{books}");
+    assert_eq!(books.decoded, FRAMES as u64);
+
+    let lines = json_lines(&scratch.read("out.jsonl"));
+    let records = of_schema(&lines, "spotter.frame/1");
+    let order: Vec<_> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
+    assert_eq!(order, (0..FRAMES as u64).collect::<Vec<_>>(), "one record a frame, in order");
+    let forwarded: Vec<_> = records.iter().filter(|record| record["status"] != "dropped").collect();
+    let shown = counters(&mp4);
+    assert_eq!(shown.len(), forwarded.len(), "{flags:?}");
+    for (record, counter) in forwarded.iter().zip(shown) {
+        assert_eq!(
+            record["frame_index"].as_u64(),
+            Some(counter as u64),
+            "{flags:?}: the picture that left with {record}"
+        );
+        if record["measured"] == true {
+            assert_eq!(record["box"]["x"].as_f64(), Some(counter as f64), "{flags:?}: measured elsewhere: {record}");
+        }
+    }
+    books
+}
+
+const FAST: Duration = Duration::ZERO;
+/// Longer than a frame of the clip lasts.
+const SLOW: Duration = Duration::from_millis(45);
+
+#[test]
+fn a_fast_model_measures_every_frame_it_is_given() {
+    for pace in ["fast", "realtime"] {
+        let books = follow(FAST, &["--pace", pace, "--mode", "every-frame"]);
+        assert_eq!(books.boxed, FRAMES as u64);
+        follow(FAST, &["--pace", pace, "--mode", "freshest"]);
+    }
+}
+
+#[test]
+fn a_slow_model_keeps_every_frame_waiting_or_lets_some_go() {
+    for pace in ["fast", "realtime"] {
+        let books = follow(SLOW, &["--pace", pace, "--mode", "every-frame"]);
+        assert_eq!(books.boxed, FRAMES as u64);
+        let books = follow(SLOW, &["--pace", pace, "--mode", "freshest"]);
+        assert!(books.dropped > 0 && books.boxed > 0, "{books}");
+    }
+}
+
+#[test]
+fn frames_between_measured_ones_keep_their_own_pictures() {
+    let books = follow(FAST, &["--stride", "3"]);
+    assert_eq!(books.boxed, FRAMES.div_ceil(3) as u64);
+    follow(FAST, &["--max-fps", "10"]);
+    follow(SLOW, &["--stride", "2", "--pace", "realtime", "--mode", "freshest"]);
+}
