@@ -29,21 +29,26 @@ fn damaged(scratch: &Scratch, name: &str, options: &[&str]) -> String {
 fn a_corrupt_stretch_is_counted_and_the_run_goes_on() {
     let scratch = Scratch::new();
     let h264 = ["-c:v", "libx264", "-g", "20", "-pix_fmt", "yuv420p", "-movflags", "+faststart"];
-    for name in ["bad.mp4", "bad.mkv"] {
+    for (name, least) in [("bad.mp4", 100), ("bad.mkv", 70)] {
         let source = damaged(&scratch, name, &h264);
         let mp4 = scratch.file("out.mp4");
         let ran = run(&source, &["--out", "jsonl:-", "--out", &format!("mp4:{mp4}")]);
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
         let lines = ran.lines();
         let (frames, events) = (of_schema(&lines, FRAME), of_schema(&lines, EVENT));
-        let failed = frames.iter().filter(|frame| frame["status"] == "error").count();
-        assert!(failed > 0 && failed < 60, "{name}: {failed} of {}", frames.len());
-        assert!(frames.iter().all(|frame| frame["status"] != "error" || frame["cause"] == "decode"), "{name}");
-        assert!(events.iter().any(|event| event["event"] == "decode_error"), "{name}: {events:?}");
+        let errors: Vec<u64> = events
+            .iter()
+            .filter(|e| e["event"] == "decode_error")
+            .map(|e| e["seq"].as_u64().expect("a frame"))
+            .collect();
+        assert!(!errors.is_empty(), "{name}: {events:?}");
+        assert!(errors.iter().all(|seq| (20..90).contains(seq)), "{name}: {errors:?}");
+        assert!(ran.stderr.contains("could not restore"), "{}", ran.stderr);
         assert_eq!(frames.last().expect("frames")["status"], "box", "{name}: the run went on to the end");
-        assert!(frames.len() > 90, "{name}: {}", frames.len());
+        // Matroska's demuxer skips to the next cluster.
+        assert!(frames.len() >= least, "{name}: {}", frames.len());
         assert_eq!(probe(&mp4).2 as usize, frames.len(), "{name}");
-        assert_eq!(ran.code, Some(1), "{name}: frames without an answer are a failure: {}", ran.stderr);
+        assert_eq!(ran.code, Some(0), "{name}: {}", ran.stderr);
     }
 }
 
@@ -76,14 +81,14 @@ fn files_without_a_picture() {
     tool("ffmpeg", &nothing);
     let sound = scratch.file("sound.mp4");
     tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", &sound]);
-    let text = scratch.write("text.mp4", "This is no video.\n".repeat(400).as_bytes());
-    for source in [none, sound, text] {
+    let text = scratch.write("text.mp4", "Nothing to be seen.\n".repeat(400).as_bytes());
+    for (source, reason) in [(none, "without a video frame"), (sound, "video"), (text, "a text file")] {
         let out = scratch.file("out.jsonl");
         let ran = run(&source, &["--out", &format!("jsonl:{out}")]);
         assert_eq!(ran.code, Some(1), "{source}: {}", ran.stderr);
-        let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("error")).collect();
+        let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("ERROR")).collect();
         assert_eq!(errors.len(), 1, "one clear message: {}", ran.stderr);
-        assert!(errors[0].contains(&source) && errors[0].contains("video"), "{}", ran.stderr);
+        assert!(errors[0].contains(&source) && errors[0].contains(reason), "{}", ran.stderr);
         assert!(!Path::new(&out).exists(), "{source} left {out}");
     }
 }
@@ -94,7 +99,11 @@ fn chroma_depths_and_sizes_from_the_far_end() {
     let cases: [(&str, &str, &[&str]); 4] = [
         ("422.mp4", "160x120", &["-c:v", "libx264", "-pix_fmt", "yuv422p"]),
         ("422-10.mp4", "160x120", &["-c:v", "libx264", "-pix_fmt", "yuv422p10le"]),
-        ("interlaced.mp4", "160x120", &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-flags", "+ildct+ilme", "-x264opts", "tff=1"]),
+        (
+            "interlaced.mp4",
+            "160x120",
+            &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-flags", "+ildct+ilme", "-x264opts", "tff=1"],
+        ),
         ("8k.mp4", "7680x4320", &["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]),
     ];
     for (name, size, options) in cases {
@@ -105,7 +114,11 @@ fn chroma_depths_and_sizes_from_the_far_end() {
         assert_eq!(frames.len(), 3, "{name}");
         let (width, height, _) = probe(&source);
         let told = &frames[2]["resolution"];
-        assert_eq!((told["width"].as_u64(), told["height"].as_u64()), (Some(width.into()), Some(height.into())), "{name}");
+        assert_eq!(
+            (told["width"].as_u64(), told["height"].as_u64()),
+            (Some(width.into()), Some(height.into())),
+            "{name}"
+        );
     }
 }
 
@@ -137,7 +150,7 @@ fn a_missing_encoder_is_named_with_its_package() {
         .output()
         .expect("starts")
         .into();
-    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
     assert!(ran.stderr.contains("x264enc") && ran.stderr.contains("gstreamer1.0-plugins-ugly"), "{}", ran.stderr);
     assert!(!Path::new(&mp4).exists());
 }

@@ -12,7 +12,7 @@ use spotter::sink::{Branch, FRAME_META, ROI_TYPE};
 use spotter::stage::Ground;
 use spotter::verbs::stream;
 
-use crate::support::{Scratch, clip, json_lines, of_schema, run_settings, tool};
+use crate::support::{Scratch, clip, json_lines, of_schema, run_settings, tool, turn};
 
 /// Another box on every picture, with broken numbers, now and then absent.
 struct Wanderer(u32);
@@ -109,9 +109,8 @@ const H264: [&str; 4] = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
 fn a_rotated_clip() {
     let scratch = Scratch::new();
     let flat = clip(&scratch, "flat.mp4", "320x192", 10, &H264);
-    let turned = scratch.file("turned.mp4");
-    tool("ffmpeg", &["-v", "error", "-display_rotation", "90", "-i", &flat, "-c", "copy", &turned]);
-    compare(&turned, (192, 320, 270, 1.0));
+    let turned = turn(&scratch, &flat, 192);
+    compare(&turned, (192, 320, 90, 1.0));
 }
 
 #[test]

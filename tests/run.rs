@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::support::{
     Ran, Scratch, bikes, clip, command, frame_of, json_lines, model, model_with_presence, of_schema, probe, spotter,
-    tool,
+    tool, turn,
 };
 
 const FRAME: &str = "spotter.frame/1";
@@ -147,13 +147,7 @@ fn formats_and_sizes_that_files_come_in() {
 fn a_rotated_clip_is_grounded_upright() {
     let scratch = Scratch::new();
     let flat = clip(&scratch, "flat.mp4", "160x96", 5, &["-c:v", "libx264", "-pix_fmt", "yuv420p"]);
-    // The track header's matrix says how to turn the picture: here 90 degrees clockwise, as phones note it.
-    let mut bytes = std::fs::read(&flat).expect("read");
-    let header = bytes.windows(4).position(|w| w == b"tkhd").expect("a track header") + 4;
-    let matrix: [u32; 9] = [0, 1 << 16, 0, (-1i32 << 16) as u32, 0, 0, 96 << 16, 0, 1 << 30];
-    let matrix: Vec<u8> = matrix.iter().flat_map(|value| value.to_be_bytes()).collect();
-    bytes[header + 40..header + 76].copy_from_slice(&matrix);
-    let turned = scratch.write("turned.mp4", &bytes);
+    let turned = turn(&scratch, &flat, 96);
     let ran = run(&turned, &["jsonl:-"]).expect_success();
     let lines = ran.lines();
     let resolution = &of_schema(&lines, FRAME)[0]["resolution"];

@@ -246,9 +246,9 @@ pub enum EventKind<'a> {
     },
     /// The decoder could not restore whole pictures.
     DecodeError {
-        /// The first such frame, or the one that follows what is missing.
+        /// The first such frame, or one that follows it closely: decoders work ahead.
         seq: u64,
-        /// How many such frames there were so far.
+        /// How many such stretches there were so far, this one included.
         count: u64,
     },
     /// The run is over.

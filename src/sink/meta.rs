@@ -127,6 +127,7 @@ mod tests {
             rotation: 0,
             captured: None,
             corrupt: false,
+            damaged: false,
             stream_time: None,
             running_time: None,
             arrived: Instant::now(),

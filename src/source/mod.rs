@@ -4,6 +4,7 @@
 //! converted before the stage. Frames without a timestamp are forwarded without one.
 
 mod address;
+mod complaints;
 mod container;
 mod pictures;
 mod test_pattern;
@@ -138,6 +139,7 @@ impl Source {
             Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes)?,
             _ => PipelineFile::built_in(name)?.build_source(name, &holes)?,
         };
+        complaints::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
         watch_rotation(&bin, &rotation);
@@ -154,6 +156,7 @@ impl Source {
                 decoded: Arc::clone(&decoded),
                 handing_over: Arc::clone(&handing_over),
                 rotation,
+                complaints: complaints::count(),
                 info: None,
             },
         );
@@ -245,6 +248,8 @@ struct Delivery {
     decoded: Arc<AtomicU64>,
     handing_over: Arc<AtomicBool>,
     rotation: Arc<AtomicU32>,
+    /// Of the decoder, until the frame before.
+    complaints: u64,
     info: Option<(gst::Caps, Arc<gst_video::VideoInfo>)>,
 }
 
@@ -263,14 +268,20 @@ impl Delivery {
         let at = |convert: fn(&gst::FormattedSegment<gst::ClockTime>, gst::ClockTime) -> Option<gst::ClockTime>| {
             segment.zip(buffer.pts()).and_then(|(segment, pts)| convert(segment, pts))
         };
+        let complaints = complaints::count();
+        let complained = std::mem::replace(&mut self.complaints, complaints) < complaints;
+        // A demuxer that lost its way goes on where it finds it again.
+        let skipped_data = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        let seq = self.decoded.load(Ordering::Acquire);
         let frame = Frame {
-            seq: self.decoded.load(Ordering::Acquire),
+            seq,
             stream_time: at(gst::FormattedSegment::to_stream_time),
             running_time: at(gst::FormattedSegment::to_running_time),
             info: Arc::clone(info),
             rotation: self.rotation.load(Ordering::Acquire),
             captured: since_1970(),
             corrupt: buffer.flags().contains(gst::BufferFlags::CORRUPTED),
+            damaged: complained || (skipped_data && seq > 0),
             buffer,
             arrived: Instant::now(),
         };

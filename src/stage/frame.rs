@@ -25,8 +25,11 @@ pub struct Frame {
     pub running_time: Option<gst::ClockTime>,
     /// Wall-clock time of capture, nanoseconds since 1970; the source's where it says, else that of arrival.
     pub captured: Option<u64>,
-    /// True where the decoder says that part of the picture is missing or guessed.
+    /// True where the decoder marked the picture as not to be used.
     pub corrupt: bool,
+    /// True where the decoder complained of its data since the frame before: this picture, or one close to it, is guessed
+    /// in part.
+    pub damaged: bool,
     /// When it left the decoder.
     pub arrived: Instant,
 }

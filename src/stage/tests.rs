@@ -30,6 +30,7 @@ pub(super) fn frame(seq: u64) -> Frame {
         rotation: 0,
         captured: None,
         corrupt: false,
+        damaged: false,
         stream_time: None,
         running_time: None,
         arrived: Instant::now(),

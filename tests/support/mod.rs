@@ -163,6 +163,17 @@ pub(crate) fn clip(scratch: &Scratch, name: &str, size: &str, frames: u32, optio
     file
 }
 
+/// A copy of an MP4 of this height that is to be shown turned by 90 degrees clockwise, as phones note it: in the track
+/// header's matrix.
+pub(crate) fn turn(scratch: &Scratch, mp4: &str, height: u32) -> String {
+    let mut bytes = std::fs::read(mp4).expect("read");
+    let header = bytes.windows(4).position(|w| w == b"tkhd").expect("a track header") + 4;
+    let matrix: [u32; 9] = [0, 1 << 16, 0, (-1i32 << 16) as u32, 0, 0, height << 16, 0, 1 << 30];
+    let matrix: Vec<u8> = matrix.iter().flat_map(|value| value.to_be_bytes()).collect();
+    bytes[header + 40..header + 76].copy_from_slice(&matrix);
+    scratch.write("turned.mp4", &bytes)
+}
+
 /// Width, height and number of frames that decode, by ffprobe.
 pub(crate) fn probe(file: &str) -> (u32, u32, u32) {
     let fields = "stream=width,height,nb_read_frames";

@@ -181,10 +181,16 @@ impl Delivery {
                 tracing::debug!("frame {seq}: {message}");
             }
         }
-        let began = grounded.frame.corrupt && !self.was_damaged;
-        self.was_damaged = grounded.frame.corrupt;
+        let damaged = grounded.frame.corrupt || grounded.frame.damaged;
+        let began = damaged && !self.was_damaged;
+        self.was_damaged = damaged;
         if began {
             self.damaged += 1;
+            if self.damaged == 1 {
+                tracing::warn!(
+                    "frame {seq}: the decoder could not restore the whole picture; events tell of the next ones"
+                );
+            }
             self.event(EventKind::DecodeError { seq, count: self.damaged })?;
         }
         Ok(())
