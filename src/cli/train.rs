@@ -37,6 +37,9 @@ pub struct TrainArgs {
     /// Which film; every number is another one.
     #[arg(long, value_name = "N", requires = "film", default_value_t = 0)]
     pub film_number: usize,
+    /// A video whose frames stand behind the film's objects.
+    #[arg(long, value_name = "CLIP", requires = "film")]
+    pub film_over: Option<PathBuf>,
     /// Where to compute: cpu, cuda, cuda:N or auto.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,

@@ -7,6 +7,7 @@ mod address;
 mod complaints;
 mod container;
 mod pictures;
+mod rgb_frames;
 mod test_pattern;
 mod tune;
 
@@ -26,6 +27,7 @@ use crate::stage::{Frame, Intake, QUEUE};
 
 pub use address::{Address, Kind};
 pub(crate) use pictures::rgb_frame;
+pub(crate) use rgb_frames::RgbFrames;
 pub use test_pattern::TestPattern;
 
 /// What a pipeline reports to whoever runs it.

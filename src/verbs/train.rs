@@ -30,7 +30,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         return preview::draw(&setup, &out, count);
     }
     if let Some(seconds) = args.film {
-        return film::write(&setup, &out, seconds, args.film_number);
+        let wanted = film::Wanted { seconds, number: args.film_number, over: args.film_over.as_deref() };
+        return film::write(&setup, &out, &wanted);
     }
     let newest = checkpoint::list(&out)?.last().map(|(step, _)| *step);
     match (newest, args.resume) {

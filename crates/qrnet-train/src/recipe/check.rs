@@ -128,6 +128,9 @@ fn check_scenes(scenes: &SceneSettings, key: &str, wrong: &Wrong) -> Result<()> 
     if !(1.0..=3.0).contains(&scenes.apart) {
         return wrong(&name("apart"), &scenes.apart, "1 to 3");
     }
+    if !(share(scenes.clutter) && share(scenes.crowd)) {
+        return wrong(&name("clutter, crowd"), &(scenes.clutter, scenes.crowd), "0 to 1 each");
+    }
     if !(0.0..=1.0).contains(&scenes.print) {
         return wrong(&name("print"), &scenes.print, "0 to 1");
     }

@@ -5,6 +5,7 @@
 //! for something that is not there.
 
 mod art;
+mod clutter;
 mod compose;
 pub mod motion;
 mod names;
@@ -79,6 +80,11 @@ pub struct SceneSettings {
     pub queries: usize,
     /// How much colours of the emoji art vary, 0..1.
     pub print: f32,
+    /// Share of backgrounds with the edges and colours of photographs; the others are plain or patterned.
+    pub clutter: f64,
+    /// Share of scenes as a moment of a film shows them: things cover each other and stand half out of the picture, the one
+    /// that is asked for in front. Where the query is a name or a colour; a crowd has no second from the left.
+    pub crowd: f64,
     /// Frames of films, in which one object comes and goes, instead of single scenes; for measuring.
     pub motion: bool,
 }
@@ -97,6 +103,8 @@ impl Default for SceneSettings {
             absent: 0.22,
             queries: 1,
             print: 0.0,
+            clutter: 0.0,
+            crowd: 0.0,
             motion: false,
         }
     }
@@ -214,12 +222,17 @@ impl Scenes {
         let style = self.style(rng);
         let cast = self.cast(style);
         let count = rng.random_range(settings.objects[0]..=settings.objects[1]);
-        let plan = cast.plan(count, rng.random_bool(settings.absent), rng);
+        let mut plan = cast.plan(count, rng.random_bool(settings.absent), rng);
+        let crowd = settings.crowd > 0.0 && matches!(plan.query, Query::Plain(_)) && rng.random_bool(settings.crowd);
+        if crowd {
+            // What is drawn last is in front.
+            plan.drafts.rotate_left(1);
+        }
         let scale = ((width * height) as f32).sqrt();
         let patches: Vec<Patch> =
             plan.drafts.iter().map(|draft| self.patch(*draft, style, scale, rng)).collect::<Option<_>>()?;
-        let (corners, things) = place_fairly(&plan, &patches, (width, height), settings.apart, rng)?;
-        let background = Background::new(width, height, &patches, rng);
+        let (corners, things) = place_fairly(&plan, &patches, (width, height), (settings.apart, crowd), rng)?;
+        let background = Background::drawn((width, height), &patches, settings.clutter, rng);
         let placed: Vec<(&Patch, Corner)> = patches.iter().zip(corners.iter().copied()).collect();
         let (picture, instance) = paint::draw(&background, &placed);
         let objects = plan.drafts.iter().map(|d| ObjectLabel { class: d.class, colour: d.colour }).collect();
@@ -227,7 +240,8 @@ impl Scenes {
         let mut asked = vec![plan.query];
         while asked.len() < settings.queries {
             let absent = rng.random_bool(settings.absent);
-            asked.push(cast.ask(&things, absent, rng).unwrap_or(plan.query));
+            let another = if crowd { None } else { cast.ask(&things, absent, rng) };
+            asked.push(another.unwrap_or(plan.query));
         }
         let queries = asked.into_iter().map(|query| say(query, &things, rng)).collect();
         Some(Scene {
@@ -268,13 +282,13 @@ fn place_fairly(
     plan: &compose::Plan,
     patches: &[Patch],
     (width, height): (usize, usize),
-    apart: f32,
+    (apart, crowd): (f32, bool),
     rng: &mut ChaCha8Rng,
 ) -> Option<(Vec<Corner>, Vec<Thing>)> {
     const TRIES: usize = 12;
     let scale = ((width * height) as f32).sqrt();
     (0..TRIES).find_map(|_| {
-        let corners = place(patches, width, height, rng)?;
+        let corners = if crowd { gather(patches, width, height, rng) } else { place(patches, width, height, rng)? };
         let things: Vec<Thing> = plan
             .drafts
             .iter()
@@ -294,6 +308,17 @@ fn place_fairly(
         };
         fair.then_some((corners, things))
     })
+}
+
+/// Random places, up to two fifths out of the picture, whatever else is there.
+fn gather(patches: &[Patch], width: usize, height: usize, rng: &mut ChaCha8Rng) -> Vec<Corner> {
+    const OUT: f32 = 0.4;
+    // Seldom over two edges at once, as few things in a film are: then more than three fifths would be gone.
+    let mut along = |length: usize, side: usize, out: f32| {
+        let (length, side) = (length as f32, side as f32);
+        (-out * side + rng.random::<f32>() * (length - side + 2.0 * out * side)).round() as i32
+    };
+    patches.iter().map(|patch| (along(width, patch.width, OUT), along(height, patch.height, 0.0))).collect()
 }
 
 /// Random places where patches hardly cover each other.

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::compose::Draft;
 use super::paint::{self, Background, Corner, Patch};
-use super::query::{Meaning, Query, Thing};
+use super::query::{Meaning, Noun, Query, Thing};
 use super::{Scenes, compose};
 use crate::data::{DataSet, Example};
 use crate::error::Result;
@@ -18,10 +18,12 @@ use crate::error::Result;
 pub struct Film {
     background: Background,
     patches: Vec<Patch>,
+    /// Pixels of each object, uncovered.
+    areas: Vec<usize>,
     drafts: Vec<Draft>,
     paths: Vec<Path>,
-    query: Query,
-    phrase: String,
+    /// What can be asked of it; the first is about the visitor.
+    queries: Vec<(Query, String)>,
     style: Arc<str>,
 }
 
@@ -110,40 +112,81 @@ impl Film {
                 }
             })
             .collect();
-        let background = Background::new(width, height, &patches, rng);
+        let background = Background::drawn((width, height), &patches, scenes.settings.clutter, rng);
         let style = style.filter(|_| drafts[0].colour == 0).map_or(super::PLAIN, |style| &style.name).into();
-        Some(Self { background, patches, drafts, paths, query, phrase: query.phrase(rng), style })
+        let mut queries = vec![(query, query.phrase(rng))];
+        queries.extend((1..drafts.len()).filter_map(|i| {
+            let noun = Noun::of(&drafts[i].thing(), true, rng);
+            let fits = drafts.iter().enumerate().all(|(j, draft)| {
+                let thing = draft.thing();
+                noun.matches(&thing) == (i == j) && !noun.doubtful(&thing)
+            });
+            let query = Query::Plain(noun);
+            fits.then(|| (query, query.phrase(rng)))
+        }));
+        let areas = patches.iter().map(Patch::visible).collect();
+        Some(Self { background, patches, areas, drafts, paths, queries, style })
     }
 
-    /// The sentence that describes the visitor.
-    pub fn phrase(&self) -> &str {
-        &self.phrase
+    /// Sentences that each describe one object: the first the visitor, the others what is there all the time.
+    pub fn phrases(&self) -> impl Iterator<Item = &str> {
+        self.queries.iter().map(|(_, phrase)| phrase.as_str())
     }
 
-    /// The picture at `seconds` from the start, and the truth about it. The visitor passes in front of the others.
-    pub fn frame(&self, seconds: f32) -> (Picture, Truth) {
-        let size = (self.background.width, self.background.height);
+    /// The picture at `seconds` from the start, and the truth about it for every phrase. The visitor passes in front of the
+    /// others.
+    pub fn frame(&self, seconds: f32) -> (Picture, Vec<Truth>) {
+        self.frame_on(&self.background, seconds)
+    }
+
+    /// The same in front of another picture, which has to be as large.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn frame_over(&self, behind: &Picture, seconds: f32) -> Result<(Picture, Vec<Truth>)> {
+        let (wanted, found) = (self.size(), (behind.width, behind.height));
+        if wanted != found {
+            return Err(crate::Error::Unsupported(format!("a picture of {found:?} behind a film of {wanted:?}")));
+        }
+        Ok(self.frame_on(&Background::of(behind), seconds))
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> (usize, usize) {
+        (self.background.width, self.background.height)
+    }
+
+    fn frame_on(&self, background: &Background, seconds: f32) -> (Picture, Vec<Truth>) {
+        let size = self.size();
         let corners: Vec<Corner> =
             self.paths.iter().zip(&self.patches).map(|(path, patch)| path.corner(seconds, patch, size)).collect();
         // Back to front: the first is drawn last.
         let placed: Vec<(&Patch, Corner)> = self.patches.iter().zip(corners.iter().copied()).rev().collect();
-        let (picture, _) = paint::draw(&self.background, &placed);
-        (picture, self.truth(&corners, size))
+        let (picture, instance) = paint::draw(background, &placed);
+        let count = placed.len();
+        let mut shown = vec![0; count];
+        for label in instance.into_iter().filter(|label| *label > 0) {
+            shown[count - usize::from(label)] += 1;
+        }
+        let truths = self.queries.iter().map(|(query, _)| self.truth(*query, &corners, &shown, size)).collect();
+        (picture, truths)
     }
 
-    fn truth(&self, corners: &[Corner], (width, height): (usize, usize)) -> Truth {
+    /// `shown` counts the pixels that are seen of every object.
+    fn truth(&self, query: Query, corners: &[Corner], shown: &[usize], (width, height): (usize, usize)) -> Truth {
         const MOSTLY: f64 = 0.6;
         const HARDLY: f64 = 0.05;
         let scale = ((width * height) as f32).sqrt();
         let mut things = Vec::new();
         let mut boxes = Vec::new();
-        for ((draft, patch), corner) in self.drafts.iter().zip(&self.patches).zip(corners) {
+        for (i, ((draft, patch), corner)) in self.drafts.iter().zip(&self.patches).zip(corners).enumerate() {
             let rect = paint::rect(patch, *corner, width, height);
             let seen = rect.width() * rect.height() / (patch.width * patch.height) as f64;
             if seen < HARDLY {
                 continue;
             }
-            if seen < MOSTLY && self.query.noun().matches(&draft.thing()) {
+            let covered = (shown[i] as f64) < MOSTLY * seen * self.areas[i] as f64;
+            if (seen < MOSTLY || covered) && query.noun().matches(&draft.thing()) {
                 return Truth::Unclear;
             }
             things.push(Thing {
@@ -153,7 +196,7 @@ impl Film {
             });
             boxes.push(rect);
         }
-        match self.query.resolve(&things) {
+        match query.resolve(&things) {
             Meaning::One(index) => Truth::Here(boxes[index]),
             Meaning::None => Truth::Absent,
             Meaning::Ambiguous => Truth::Unclear,
@@ -209,15 +252,16 @@ impl Film {
         const NEXT: f32 = 0.05;
         let mut seconds = number as f32 * STEP_SECONDS;
         let (picture, target) = loop {
-            match self.frame(seconds) {
-                (picture, Truth::Here(rect)) => break (picture, Some(rect)),
-                (picture, Truth::Absent) => break (picture, None),
-                (_, Truth::Unclear) => seconds += NEXT,
+            let (picture, truths) = self.frame(seconds);
+            match truths[0] {
+                Truth::Here(rect) => break (picture, Some(rect)),
+                Truth::Absent => break (picture, None),
+                Truth::Unclear => seconds += NEXT,
             }
         };
         Example {
             picture: Arc::new(picture),
-            phrase: self.phrase.clone(),
+            phrase: self.queries[0].1.clone(),
             target,
             source: Arc::clone(&self.style),
             kind: Arc::from(if target.is_some() { "in the picture" } else { "gone" }),

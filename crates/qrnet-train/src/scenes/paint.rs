@@ -5,6 +5,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::art::Sprite;
+use super::clutter::leaves;
 
 /// A sprite as it stands in one scene: premultiplied RGBA in 0..1, cropped to what is visible.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub(super) struct Pose {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tint([[f32; 3]; 3]);
 
+/// Opacity from which on a pixel counts as the sprite's.
+const SHOWN: f32 = 0.5;
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 impl Tint {
@@ -92,6 +95,11 @@ impl Patch {
         Self::cropped(width, &rgba)
     }
 
+    /// Pixels that show the sprite.
+    pub(super) fn visible(&self) -> usize {
+        self.rgba.iter().filter(|pixel| pixel[3] > SHOWN).count()
+    }
+
     fn cropped(width: usize, rgba: &[[f32; 4]]) -> Self {
         const VISIBLE: f32 = 0.25;
         let rows: Vec<&[[f32; 4]]> = rgba.chunks(width).collect();
@@ -121,17 +129,38 @@ fn colour(rng: &mut ChaCha8Rng) -> [f32; 3] {
     std::array::from_fn(|_| 0.05 + 0.9 * (grey * muted + (1.0 - muted) * rng.random::<f32>()))
 }
 
-fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
+pub(super) fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
 }
 
-fn blend(a: [f32; 3], b: [f32; 3], share: f32) -> [f32; 3] {
+pub(super) fn blend(a: [f32; 3], b: [f32; 3], share: f32) -> [f32; 3] {
     std::array::from_fn(|c| a[c] + (b[c] - a[c]) * share)
 }
 
 impl Background {
-    /// A background on which none of the patches is lost.
-    pub(super) fn new(width: usize, height: usize, patches: &[Patch], rng: &mut ChaCha8Rng) -> Self {
+    /// A background like a photograph's in `clutter` of all cases, else a plain or a patterned one on which none of the
+    /// patches is lost.
+    pub(super) fn drawn(
+        (width, height): (usize, usize),
+        patches: &[Patch],
+        clutter: f64,
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        // Recipes without clutter draw what they always drew.
+        if clutter > 0.0 && rng.random_bool(clutter) {
+            let means: Vec<[f32; 3]> = patches.iter().map(|patch| patch.mean).collect();
+            return Self { width, height, pixels: leaves(width, height, &means, rng) };
+        }
+        Self::plain(width, height, patches, rng)
+    }
+
+    /// A picture.
+    pub(super) fn of(picture: &Picture) -> Self {
+        let pixels = picture.rgb.as_chunks::<3>().0.iter().map(|rgb| rgb.map(|v| f32::from(v) / 255.0)).collect();
+        Self { width: picture.width, height: picture.height, pixels }
+    }
+
+    fn plain(width: usize, height: usize, patches: &[Patch], rng: &mut ChaCha8Rng) -> Self {
         const CLEAR: f32 = 0.3;
         let mut best = (f32::MIN, [[0.0; 3]; 2]);
         for _ in 0..16 {
@@ -228,7 +257,7 @@ pub(super) fn draw(background: &Background, patches: &[(&Patch, Corner)]) -> (Pi
                 let at = y as usize * width + x as usize;
                 let through = 1.0 - value[3];
                 pixels[at] = std::array::from_fn(|c| value[c] + pixels[at][c] * through);
-                if value[3] > 0.5 {
+                if value[3] > SHOWN {
                     instance[at] = index as u8 + 1;
                 }
             }

@@ -1,0 +1,108 @@
+//! The pictures of a video file one by one, for work that is no stream.
+
+use std::path::Path;
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+use gstreamer_video::prelude::VideoFrameExt;
+use qrnet::preprocess::{Picture, RgbView};
+
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Hole};
+
+/// Decodes a file, cut and scaled to one size. An iterator that ends with the file, or with the error that ended it.
+pub(crate) struct RgbFrames {
+    pipeline: gst::Pipeline,
+    sink: gst_app::AppSink,
+    name: String,
+    over: bool,
+}
+
+/// How long a frame may take.
+const LIMIT: gst::ClockTime = gst::ClockTime::from_seconds(30);
+
+impl RgbFrames {
+    /// # Errors
+    /// An element is missing, or the file cannot be named as an address.
+    pub(crate) fn open(path: &Path, (width, height): (usize, usize)) -> Result<Self> {
+        let name = path.display().to_string();
+        let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: name.clone(), reason };
+        let path = std::fs::canonicalize(path).map_err(Error::io("read", path))?;
+        let uri = gst::glib::filename_to_uri(path, None).map_err(|e| fail(e.to_string()))?;
+        let launch = format!(
+            "uridecodebin uri={{uri}} expose-all-streams=false caps=video/x-raw(ANY) ! videoconvert \
+             ! aspectratiocrop aspect-ratio={width}/{height} ! videoscale add-borders=false"
+        );
+        let bin = pipeline::build("clip", &launch, &[Hole::new("uri", uri)], gst::PadDirection::Src)?;
+        let caps = gst_video::VideoCapsBuilder::new()
+            .format(gst_video::VideoFormat::Rgb)
+            .width(width as i32)
+            .height(height as i32)
+            .pixel_aspect_ratio(gst::Fraction::new(1, 1))
+            .build();
+        let sink = gst_app::AppSink::builder().caps(&caps).sync(false).max_buffers(2).build();
+        let convert = gst::ElementFactory::make("videoconvert").build();
+        let convert = convert.map_err(|_| fail(pipeline::missing(&["videoconvert"])))?;
+        let pipeline = gst::Pipeline::new();
+        let linked = pipeline
+            .add_many([bin.upcast_ref(), &convert, sink.upcast_ref()])
+            .and_then(|()| gst::Element::link_many([bin.upcast_ref(), &convert, sink.upcast_ref()]));
+        linked.map_err(|e| fail(e.to_string()))?;
+        if pipeline.set_state(gst::State::Playing).is_err() {
+            tracing::debug!("{name}: the pipeline refused to start");
+        }
+        Ok(Self { pipeline, sink, name, over: false })
+    }
+
+    fn failure(&self) -> Option<Error> {
+        let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
+        let gst::MessageView::Error(error) = message.view() else { return None };
+        Some(self.error(error.error().to_string()))
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::Source { code: "SOURCE_FAILED", name: self.name.clone(), reason }
+    }
+
+    fn picture(&self, sample: &gst::Sample) -> Result<Picture> {
+        let fail = |reason: &str| self.error(reason.into());
+        let caps = sample.caps().ok_or_else(|| fail("a frame without a format"))?;
+        let info = gst_video::VideoInfo::from_caps(caps).map_err(|e| fail(&e.to_string()))?;
+        let buffer = sample.buffer().ok_or_else(|| fail("a frame without memory"))?;
+        let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info);
+        let frame = frame.map_err(|e| fail(&e.to_string()))?;
+        let (width, height) = (info.width() as usize, info.height() as usize);
+        let stride = usize::try_from(frame.plane_stride()[0]).unwrap_or(0);
+        let view = RgbView::new(width, height, stride, frame.plane_data(0).unwrap_or_default())?;
+        Ok(Picture { width, height, rgb: view.packed().into_owned() })
+    }
+}
+
+impl Iterator for RgbFrames {
+    type Item = Result<Picture>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        if let Some(sample) = self.sink.try_pull_sample(LIMIT) {
+            return Some(self.picture(&sample));
+        }
+        self.over = true;
+        match self.failure() {
+            Some(error) => Some(Err(error)),
+            None if self.sink.is_eos() => None,
+            None => Some(Err(self.error(format!("no frame for {LIMIT}")))),
+        }
+    }
+}
+
+impl Drop for RgbFrames {
+    fn drop(&mut self) {
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::debug!("{}: the pipeline did not stop cleanly", self.name);
+        }
+    }
+}
