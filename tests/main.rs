@@ -1,6 +1,8 @@
 //! Behaviour of the program, as its users meet it: the binary itself, real files, other people's tools.
 
 mod bad_input;
+mod check;
+mod clips;
 mod convert;
 mod default_model;
 mod eval;
@@ -12,3 +14,4 @@ mod one_frame;
 mod run;
 mod support;
 mod train;
+mod web;

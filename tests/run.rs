@@ -246,6 +246,34 @@ fn an_interrupted_run_closes_its_books_and_finishes_its_files() {
     assert_eq!(u64::from(probe(&mp4).2), count("box"), "the video plays, and holds what was grounded");
 }
 
+/// Shutdown races with whatever is going on, so it is tried at ten different places.
+#[test]
+fn an_interrupt_at_any_moment_leaves_a_video_that_plays_to_its_end() {
+    let scratch = Scratch::new();
+    let options = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
+    let source = clip(&scratch, "long.mp4", "320x240", 3000, &options);
+    let (mp4, model) = (scratch.file("cut.mp4"), model());
+    let out = format!("mp4:{mp4}");
+    for moment in 0..10 {
+        let args = ["run", "--source", &source, "--query", "a", "--model", &model, "--out", "jsonl:-", "--out", &out];
+        let child = command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut child = child.expect("starts");
+        let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+        let mut text = String::new();
+        // Later every time, and the run is not held up: it is somewhere else in its work whenever the signal comes.
+        for _ in 0..2 + 13 * moment {
+            reader.read_line(&mut text).expect("a line");
+        }
+        tool("kill", &["-INT", &child.id().to_string()]);
+        reader.read_to_string(&mut text).expect("the rest");
+        assert_eq!(child.wait().expect("ends").code(), Some(130), "moment {moment}");
+        let lines = json_lines(&text);
+        let kept = of_schema(&lines, FRAME).iter().filter(|frame| frame["status"] == "box").count();
+        assert_eq!(probe(&mp4).2 as usize, kept, "moment {moment}");
+        assert_eq!(scratch.names(), ["cut.mp4", "long.mp4"], "moment {moment}");
+    }
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
     let mut child = command(&["run", "--source", &bikes(), "--query", "a", "--model", &model(), "--out", "jsonl:-"])
@@ -389,45 +417,4 @@ fn frames_without_a_time_still_make_a_video() {
     let ran = run(&source, &["jsonl:-", &format!("mp4:{mp4}")]).expect_success();
     assert_eq!(of_schema(&ran.lines(), FRAME).len(), 12);
     assert_eq!(probe(&mp4).2, 12);
-}
-
-#[test]
-fn stream_times_follow_reordered_and_uneven_frames() {
-    let scratch = Scratch::new();
-    let reordered = clip(&scratch, "b.mp4", "160x120", 40, &["-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p"]);
-    let uneven = scratch.file("uneven.mp4");
-    let drop_some = "select='not(mod(n,3))+not(mod(n,7))'";
-    tool(
-        "ffmpeg",
-        &[
-            "-v",
-            "error",
-            "-i",
-            &reordered,
-            "-vf",
-            drop_some,
-            "-fps_mode",
-            "vfr",
-            "-c:v",
-            "libx264",
-            "-pix_fmt",
-            "yuv420p",
-            &uneven,
-        ],
-    );
-    for source in [reordered, uneven] {
-        let ran = run(&source, &["jsonl:-"]).expect_success();
-        let entries = "frame=best_effort_timestamp_time";
-        let text = tool(
-            "ffprobe",
-            &["-v", "error", "-select_streams", "v", "-show_entries", entries, "-of", "csv=p=0", &source],
-        );
-        let times: Vec<f64> = text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect();
-        let lines = ran.lines();
-        let found: Vec<f64> = of_schema(&lines, FRAME).iter().map(|frame| number(&frame["pts_ns"]) / 1e9).collect();
-        assert_eq!(found.len(), times.len());
-        for (a, b) in found.iter().zip(&times) {
-            assert!((a - b).abs() < 1e-4, "{source}: {found:?} against {times:?}");
-        }
-    }
 }

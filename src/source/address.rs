@@ -75,6 +75,17 @@ impl Address {
         }
     }
 
+    /// What GStreamer says of a failure, with what it leaves out.
+    pub fn explain(&self, reason: String) -> String {
+        match &self.kind {
+            // souphttpsrc keeps the reason of a failed handshake to itself.
+            Kind::Http(uri) if uri.starts_with("https:") && reason.contains("Internal data stream error") => {
+                format!("{reason}; the server's certificate may be one that nobody vouches for, or out of date")
+            }
+            _ => reason,
+        }
+    }
+
     /// The files that it reads, which no output may overwrite.
     pub fn files(&self) -> &[PathBuf] {
         match &self.kind {

@@ -105,7 +105,10 @@ fn run(path: &Path, name: &str) -> Result<Vec<String>> {
     // Stands in for what flags will say, so that the rest can be looked at.
     args.source.get_or_insert_with(|| "test:".into());
     args.query.get_or_insert_with(|| "anything".into());
-    let settings = RunSettings::resolve(args)?;
+    let settings = RunSettings::resolve(args).map_err(|error| match error {
+        Error::Usage(reason) => Error::Usage(format!("{name}: {reason}")),
+        other => other,
+    })?;
     if let Some(model) = &settings.model {
         qrnet::ModelDir::open(model)?;
     }

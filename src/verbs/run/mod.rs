@@ -166,7 +166,7 @@ impl Supervisor {
                 }
                 Ok(Message::Source(Report::Failed(reason))) => {
                     tracing::debug!("source: {reason}");
-                    self.fail(failed("SOURCE_FAILED", reason));
+                    self.fail(failed("SOURCE_FAILED", settings.address.explain(reason)));
                     break;
                 }
                 Ok(other) => {

@@ -1,0 +1,57 @@
+//! `spotter check`: would a verb take this file?
+
+use crate::support::{Scratch, model, repository, spotter};
+
+#[test]
+fn every_file_that_ships_is_taken() {
+    let mut files = Vec::new();
+    for folder in ["pipelines", "configs", "configs/model", "configs/train"] {
+        let entries = std::fs::read_dir(repository().join(folder)).expect("a folder");
+        files.extend(
+            entries.map(|e| e.expect("an entry").path()).filter(|path| path.extension().is_some_and(|e| e == "toml")),
+        );
+    }
+    assert!(files.len() > 15, "{files:?}");
+    for file in files {
+        let name = file.to_str().expect("UTF-8");
+        let ran = spotter(&["check", name]).expect_success();
+        assert!(!ran.stdout.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_runs_settings_are_read_back() {
+    let scratch = Scratch::new();
+    let model = model();
+    let text = format!(
+        "source = \"test:ball?frames=3\"\nquery = \"a\"\nmodel = \"{model}\"\nout = [\"jsonl:-\"]\nstride = 2\n"
+    );
+    let file = scratch.write("run.toml", text.as_bytes());
+    let checked = spotter(&["check", &file]).expect_success();
+    for line in ["source      test:ball", "query       a", "mode        every-frame", "out         jsonl:-"] {
+        assert!(checked.stdout.contains(line), "{line} in {}", checked.stdout);
+    }
+    let ran = spotter(&["run", "--config", &file]).expect_success();
+    assert_eq!(ran.lines().iter().filter(|line| line["status"] == "skipped").count(), 1);
+    let ran = spotter(&["run", "--config", &file, "--stride", "1"]).expect_success();
+    assert_eq!(ran.lines().iter().filter(|line| line["status"] == "skipped").count(), 0, "flags win");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_file_line_and_key() {
+    let scratch = Scratch::new();
+    let check = |name: &str, text: &str| {
+        let file = scratch.write(name, text.as_bytes());
+        let ran = spotter(&["check", &file]);
+        assert_ne!(ran.code, Some(0), "{name}");
+        assert_eq!(ran.stdout, "");
+        scratch.generic(&ran.stderr)
+    };
+    insta::assert_snapshot!("check_run_key", check("a.toml", "source = \"test:\"\nquerry = \"a\"\n"));
+    insta::assert_snapshot!("check_run_value", check("b.toml", "source = \"test:\"\nstride = 0\n"));
+    insta::assert_snapshot!("check_run_type", check("c.toml", "source = \"test:\"\nmode = \"fast\"\n"));
+    insta::assert_snapshot!("check_run_out", check("d.toml", "source = \"test:\"\nout = [\"avi:x\"]\n"));
+    insta::assert_snapshot!("check_pipeline_element", check("e.toml", "[[sink]]\nlaunch = \"nosuchthing\"\n"));
+    insta::assert_snapshot!("check_pipeline_hole", check("f.toml", "[source]\nlaunch = \"filesrc location={path}\"\n"));
+    insta::assert_snapshot!("check_no_toml", check("g.toml", "this is no toml"));
+}
