@@ -11,8 +11,11 @@
 //! it was overtaken and when the run is stopped: then the rest leaves unmeasured, with the cause `shutdown`, so that the
 //! books close. The stage ends when its input does.
 
+mod convert;
+mod cuts;
 mod frame;
 mod intake;
+mod planes;
 mod prepare;
 mod sampling;
 mod worker;

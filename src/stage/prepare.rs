@@ -1,20 +1,20 @@
 //! Decoded frame → letterboxed picture. Colour follows the caps' matrix and range (`GstVideoConverter`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use gst_video::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
+use qrnet::preprocess::{Letterboxed, Letterboxer, Transform};
 
+use super::convert::{Conversion, readable, view};
+use super::cuts::Cuts;
 use super::intake::Arrival;
+use super::planes::Planes;
 use super::sampling::Sampler;
 use super::{Frame, Outcome, Prepared, StageSettings};
-use crate::track::{CutDetector, THUMBNAIL};
 
 /// Prepares frames until there are none or nobody takes them.
 pub(super) fn run(
@@ -69,29 +69,6 @@ impl Prepared {
     }
 }
 
-/// Grey thumbnails of frames in any format, compared one by one.
-#[derive(Default)]
-struct Cuts {
-    detector: CutDetector,
-    grey: Option<Conversion>,
-    packed: Vec<u8>,
-}
-
-impl Cuts {
-    /// A frame that cannot be read is no cut; that it cannot be read is found out again where it matters.
-    fn is_cut(&mut self, frame: &Frame) -> bool {
-        let (w, h) = THUMBNAIL;
-        let size = (w as u32, h as u32);
-        let Ok(grey) = Conversion::of(&mut self.grey, frame, gst_video::VideoFormat::Gray8, size) else { return false };
-        self.packed.clear();
-        let (data, stride) = (grey.plane_data(0).unwrap_or_default(), grey.plane_stride()[0]);
-        for row in data.chunks(usize::try_from(stride).unwrap_or(w).max(1)).take(h) {
-            self.packed.extend_from_slice(&row[..w.min(row.len())]);
-        }
-        self.detector.is_cut(&self.packed)
-    }
-}
-
 /// Conversion to RGB and the letterbox, with the memory that both reuse.
 #[derive(Default)]
 struct Converter {
@@ -102,6 +79,11 @@ struct Converter {
 impl Converter {
     fn letterbox(&mut self, frame: &Frame, canvas: Canvas, memory: Vec<f32>) -> Result<Letterboxed, String> {
         let letterboxer = &mut self.letterboxer;
+        if let Some(planes) = Planes::of(&frame.info).filter(|_| shrinks(frame, canvas)) {
+            let frame = readable(&frame.buffer, &frame.info)?;
+            let view = planes.view(&frame).map_err(|e| e.to_string())?;
+            return letterboxer.letterbox_yuv(&view, canvas, memory).map_err(|e| e.to_string());
+        }
         let place = |rgb: &gst_video::VideoFrameRef<&gst::BufferRef>| {
             view(rgb).and_then(|v| letterboxer.letterbox_into(&v, canvas, memory)).map_err(|e| e.to_string())
         };
@@ -113,59 +95,8 @@ impl Converter {
     }
 }
 
-/// A conversion of format and size, kept while its frames stay alike.
-struct Conversion {
-    from: Arc<gst_video::VideoInfo>,
-    converter: gst_video::VideoConverter,
-    target: gst_video::VideoInfo,
-    buffer: gst::Buffer,
-}
-
-impl Conversion {
-    /// Converts `frame`, making `slot` fit first where it does not.
-    fn of<'a>(
-        slot: &'a mut Option<Self>,
-        frame: &Frame,
-        format: gst_video::VideoFormat,
-        size: (u32, u32),
-    ) -> Result<gst_video::VideoFrameRef<&'a gst::BufferRef>, String> {
-        let source = readable(&frame.buffer, &frame.info)?;
-        let conversion = match slot.take().filter(|known| known.from == frame.info) {
-            Some(known) => slot.insert(known),
-            None => slot.insert(Self::new(&frame.info, format, size)?),
-        };
-        let buffer = conversion.buffer.make_mut();
-        let mut target = gst_video::VideoFrameRef::from_buffer_ref_writable(buffer, &conversion.target)
-            .map_err(|e| e.to_string())?;
-        conversion.converter.frame_ref(&source, &mut target);
-        drop(target);
-        readable(&conversion.buffer, &conversion.target)
-    }
-
-    fn new(from: &Arc<gst_video::VideoInfo>, format: gst_video::VideoFormat, size: (u32, u32)) -> Result<Self, String> {
-        // The converter changes colour and size, never rate or interlacing.
-        let target = gst_video::VideoInfo::builder(format, size.0, size.1)
-            .fps(from.fps())
-            .interlace_mode(from.interlace_mode())
-            .build()
-            .map_err(|e| e.to_string())?;
-        let converter = gst_video::VideoConverter::new(from, &target, None)
-            .map_err(|e| format!("{:?} cannot be converted to {format:?}: {e}", from.format()))?;
-        let buffer = gst::Buffer::with_size(target.size()).map_err(|e| e.to_string())?;
-        Ok(Self { from: Arc::clone(from), converter, target, buffer })
-    }
-}
-
-fn readable<'a>(
-    buffer: &'a gst::Buffer,
-    info: &'a gst_video::VideoInfo,
-) -> Result<gst_video::VideoFrameRef<&'a gst::BufferRef>, String> {
-    gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, info)
-        .map_err(|e| format!("the frame's memory cannot be mapped: {e}"))
-}
-
-fn view<'a>(frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>) -> qrnet::Result<RgbView<'a>> {
-    let data = frame.plane_data(0).unwrap_or_default();
-    let stride = usize::try_from(frame.plane_stride()[0]).unwrap_or(0);
-    RgbView::new(frame.width() as usize, frame.height() as usize, stride, data)
+/// Whether a frame becomes so much smaller that planes may be scaled before they are converted.
+fn shrinks(frame: &Frame, canvas: Canvas) -> bool {
+    const HALF: f64 = 0.5;
+    Transform::letterbox(frame.info.width() as usize, frame.info.height() as usize, canvas).scale <= HALF
 }

@@ -5,6 +5,7 @@
 
 mod picture;
 mod transform;
+mod yuv;
 
 use candle_core::{Device, Tensor};
 use fast_image_resize as fir;
@@ -13,6 +14,8 @@ use crate::config::Canvas;
 use crate::error::{Error, Result};
 pub use picture::{Picture, RgbView};
 pub use transform::{Rect, Rotation, Transform};
+use yuv::Packed;
+pub use yuv::{Chroma, ColourMatrix, Plane, YuvView};
 
 /// Mean of ImageNet's RGB channels, on 0..1.
 pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -33,6 +36,8 @@ pub struct Letterboxed {
 pub struct Letterboxer {
     resizer: fir::Resizer,
     scaled: Vec<u8>,
+    /// Planes of pictures that are no RGB.
+    planes: [Vec<u8>; 3],
 }
 
 impl Letterboxer {
@@ -87,6 +92,38 @@ impl Letterboxer {
         Ok(Letterboxed { pixels, transform })
     }
 
+    /// As [`Letterboxer::letterbox_into`], of luma and chroma, for pictures that become half as large or less: the same to
+    /// within 2 of 255, but for edges between strong colours, see [`YuvView`].
+    ///
+    /// # Errors
+    /// As [`Letterboxer::letterbox`].
+    pub fn letterbox_yuv(&mut self, picture: &YuvView, canvas: Canvas, mut pixels: Vec<f32>) -> Result<Letterboxed> {
+        let transform = Transform::letterbox(picture.width, picture.height, canvas);
+        let (width, height) = transform.resized;
+        let planes = picture.planes();
+        for (plane, scaled) in planes.iter().zip(&mut self.planes) {
+            scaled.resize(plane.channels * width * height, 0);
+            resize(&mut self.resizer, plane, scaled, (width, height))?;
+        }
+        let (rgb, scaled) = (picture.rgb(), &self.planes);
+        // What of the second and third plane belongs to one pixel.
+        let (channels, cr) = (planes[1].channels, usize::from(planes[1].channels == 1));
+        pixels.clear();
+        pixels.resize(3 * canvas.width * canvas.height, 0.0);
+        let plane = canvas.width * canvas.height;
+        for y in 0..height {
+            let start = (transform.top + y) * canvas.width + transform.left;
+            for x in 0..width {
+                let at = y * width + x;
+                let values = rgb(scaled[0][at], scaled[1][channels * at], scaled[1 + cr][channels * at + channels - 1]);
+                for (channel, value) in values.into_iter().enumerate() {
+                    pixels[channel * plane + start + x] = (value / 255.0 - MEAN[channel]) / STD[channel];
+                }
+            }
+        }
+        Ok(Letterboxed { pixels, transform })
+    }
+
     /// `picture` at another size, by the same resizer as [`Letterboxer::letterbox`].
     ///
     /// # Errors
@@ -103,19 +140,29 @@ impl Letterboxer {
             self.scaled.extend_from_slice(&packed);
             return Ok(());
         }
-        let fail = |reason: String| {
-            Error::Unsupported(format!("cannot resize {}x{}: {reason}", picture.width(), picture.height()))
-        };
-        let source =
-            fir::images::ImageRef::new(picture.width() as u32, picture.height() as u32, &packed, fir::PixelType::U8x3)
-                .map_err(|e| fail(e.to_string()))?;
+        let (from, window) =
+            ((picture.width(), picture.height()), [0.0, 0.0, picture.width() as f64, picture.height() as f64]);
         self.scaled.resize(3 * width * height, 0);
-        let mut target =
-            fir::images::Image::from_slice_u8(width as u32, height as u32, &mut self.scaled, fir::PixelType::U8x3)
-                .map_err(|e| fail(e.to_string()))?;
-        let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear));
-        self.resizer.resize(&source, &mut target, &options).map_err(|e| fail(e.to_string()))
+        let plane = Packed { data: packed, size: from, channels: 3, window };
+        resize(&mut self.resizer, &plane, &mut self.scaled, (width, height))
     }
+}
+
+/// Pillow's antialiased bilinear filter.
+fn resize(resizer: &mut fir::Resizer, from: &Packed, to: &mut [u8], (width, height): (usize, usize)) -> Result<()> {
+    let fail = |reason: String| Error::Unsupported(format!("cannot resize {:?} samples: {reason}", from.size));
+    let kind = [fir::PixelType::U8, fir::PixelType::U8x2, fir::PixelType::U8x3][from.channels - 1];
+    let source = fir::images::ImageRef::new(from.size.0 as u32, from.size.1 as u32, &from.data, kind)
+        .map_err(|e| fail(e.to_string()))?;
+    let mut target =
+        fir::images::Image::from_slice_u8(width as u32, height as u32, to, kind).map_err(|e| fail(e.to_string()))?;
+    let [left, top, w, h] = from.window;
+    let options = fir::ResizeOptions::new()
+        .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
+        .crop(left, top, w, h)
+        // A pair of bytes is no brightness with opacity here.
+        .use_alpha(false);
+    resizer.resize(&source, &mut target, &options).map_err(|e| fail(e.to_string()))
 }
 
 /// `(v / 255 - mean) / std` for every byte, by channel.
