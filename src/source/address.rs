@@ -29,7 +29,7 @@ pub enum Kind {
     Pictures(Arc<[PathBuf]>),
     /// GStreamer's test picture.
     Test(TestPattern),
-    /// A Video4Linux2 device.
+    /// A `Video4Linux2` device.
     Camera(PathBuf),
 }
 

@@ -24,7 +24,9 @@ pub(super) fn listen() {
         // Who sets GST_DEBUG wants to read the log, and has chosen what it holds.
         if std::env::var_os("GST_DEBUG").is_none() {
             gst::log::remove_default_log_function();
-            CATEGORIES.iter().for_each(|name| gst::log::set_threshold_for_name(name, gst::DebugLevel::Error));
+            for name in CATEGORIES {
+                gst::log::set_threshold_for_name(name, gst::DebugLevel::Error);
+            }
         }
     });
 }

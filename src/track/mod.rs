@@ -145,20 +145,18 @@ impl Track {
             };
         }
         let absent = Seen { status: Status::Absent, measured: true, rect: None, raw: None, presence, cause: None };
-        match self.held(time) {
-            Some(rect) => Seen { status: Status::Box, measured: false, rect: Some(rect), cause: Some(HOLD), ..absent },
-            None => {
-                self.last = None;
-                self.filter = BoxFilter::default();
-                absent
-            }
+        if let Some(rect) = self.held(time) {
+            return Seen { status: Status::Box, measured: false, rect: Some(rect), cause: Some(HOLD), ..absent };
         }
+        self.last = None;
+        self.filter = BoxFilter::default();
+        absent
     }
 
     /// The last box, while it may stand in.
     fn held(&self, time: Duration) -> Option<Rect> {
-        let last = self.last.filter(|last| !self.settings.hold.is_zero() && time >= last.time)?;
-        (time - last.time <= self.settings.hold).then_some(last.rect)
+        let last = self.last.filter(|_| !self.settings.hold.is_zero())?;
+        (time.checked_sub(last.time)? <= self.settings.hold).then_some(last.rect)
     }
 }
 

@@ -49,14 +49,15 @@ impl BoxFilter {
     /// The smoothed box for a measured one at `time`. A jump to a place that the last box does not touch is no jitter:
     /// the filter starts anew there.
     pub(super) fn next(&mut self, raw: Rect, time: Duration, diagonal: f64) -> Rect {
-        let samples =
-            [(raw.x0 + raw.x1) / 2.0, (raw.y0 + raw.y1) / 2.0, raw.width(), raw.height()].map(|v| v / diagonal);
-        let usable = self
-            .state
-            .filter(|(then, values)| time > *then && time - *then < GAP && touch(&rect(values, diagonal), &raw));
+        let samples = [f64::midpoint(raw.x0, raw.x1), f64::midpoint(raw.y0, raw.y1), raw.width(), raw.height()]
+            .map(|v| v / diagonal);
+        let usable = self.state.filter(|(then, values)| {
+            let gap = time.saturating_sub(*then);
+            !gap.is_zero() && gap < GAP && touch(&rect(values, diagonal), &raw)
+        });
         let values = match usable {
             Some((then, mut values)) => {
-                let seconds = (time - then).as_secs_f64();
+                let seconds = time.saturating_sub(then).as_secs_f64();
                 for (value, sample) in values.iter_mut().zip(samples) {
                     *value = value.next(sample, seconds);
                 }
@@ -109,7 +110,7 @@ mod tests {
     fn a_moving_box_hardly_lags() {
         // A quarter of the picture a second.
         let speed = 0.25 * DIAGONAL / 25.0;
-        let out = smoothed((0..50).map(|k| 100.0 + speed * k as f64));
+        let out = smoothed((0..50).map(|k| 100.0 + speed * f64::from(k)));
         let lag = 100.0 + speed * 49.0 - out[49];
         assert!(lag > 0.0 && lag < 2.0 * speed, "lags {lag}, moves {speed} a frame");
     }

@@ -70,15 +70,13 @@ pub(super) fn write(setup: &Setup, out: &Path, wanted: &Wanted) -> Result<()> {
             writeln!(lines, "{line}").map_err(Error::io("write", &labels))?;
         }
         let (info, buffer) = rgb_frame(picture, gst::Fraction::new(RATE as i32, 1)).map_err(fail)?;
-        let output = match output.as_mut() {
-            Some(output) => output,
-            None => {
-                let sender = sender.clone();
-                // The first failure says how it ended; nobody waits for another.
-                let failed = move |reason| drop(sender.try_send(reason));
-                output.insert(Output::start(&settings, &info, 1, None, failed)?)
-            }
-        };
+        if output.is_none() {
+            let sender = sender.clone();
+            // The first failure says how it ended; nobody waits for another.
+            let failed = move |reason| drop(sender.try_send(reason));
+            output = Some(Output::start(&settings, &info, 1, None, failed)?);
+        }
+        let Some(output) = &mut output else { break };
         let time = Some(gst::ClockTime::from_nseconds(1_000_000_000 * u64::from(frame) / u64::from(RATE)));
         output.push(buffer, time, Duration::ZERO)?;
     }
