@@ -70,7 +70,8 @@ fn say(line: &str) {
 /// Takes turns, so that both meet the same machine.
 fn compare(name: &str, frames: f64, turns: usize, with: impl Fn() -> Duration, without: impl Fn() -> Duration) {
     // Files and registry are read once before.
-    (with(), without());
+    with();
+    without();
     let (with, without): (Vec<_>, Vec<_>) = (0..turns).map(|_| (with(), without())).unzip();
     let (with, without) = (median(with), median(without));
     let cost = 100.0 * (with / without - 1.0);

@@ -2,8 +2,6 @@
 //!
 //! `cargo run --release --example boxes_downstream -- clip.mp4 "the red circle"`
 
-#![allow(clippy::result_large_err)] // the library's error names what was wrong at length; it is rare
-
 use std::io::Write;
 
 use gstreamer as gst;

@@ -10,10 +10,10 @@ pub enum Error {
     Usage(String),
     /// The model, a query or a picture.
     #[error(transparent)]
-    Model(#[from] qrnet::Error),
+    Model(Box<qrnet::Error>),
     /// Training or evaluation.
     #[error(transparent)]
-    Train(#[from] qrnet_train::Error),
+    Train(Box<qrnet_train::Error>),
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -68,10 +68,32 @@ pub enum Error {
     },
 }
 
+impl From<qrnet::Error> for Error {
+    fn from(error: qrnet::Error) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
+impl From<qrnet_train::Error> for Error {
+    fn from(error: qrnet_train::Error) -> Self {
+        Self::Train(Box::new(error))
+    }
+}
+
 /// The program's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// What happened to one picture, where the next one may do better.
+    pub(crate) fn of_a_picture(&self) -> Option<&'static str> {
+        let Self::Model(error) = self else { return None };
+        match error.as_ref() {
+            qrnet::Error::Io { .. } => Some("read"),
+            qrnet::Error::Picture { .. } => Some("decode"),
+            _ => None,
+        }
+    }
+
     /// For `map_err` on file operations.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();

@@ -38,14 +38,13 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
         let start = Instant::now();
         match job.ground(path, &mut letterboxer) {
             Ok((seen, resolution)) => records.write(&job.record(seq, path, &seen, Some(resolution), start))?,
-            Err(error @ Error::Model(qrnet::Error::Picture { .. } | qrnet::Error::Io { .. })) => {
+            Err(error) => {
+                let Some(cause) = error.of_a_picture() else { return Err(error) };
                 failed += 1;
                 tracing::error!("{error}");
-                let cause = if matches!(error, Error::Model(qrnet::Error::Io { .. })) { "read" } else { "decode" };
                 let seen = job.see(&Outcome::Error { cause, message: error.to_string() });
                 records.write(&job.record(seq, path, &seen, None, start))?;
             }
-            Err(error) => return Err(error),
         }
     }
     match failed {
