@@ -2,11 +2,15 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gstreamer as gst;
+use gstreamer::prelude::*;
 use qrnet::Canvas;
 use qrnet::preprocess::{Letterboxed, Rect};
 use spotter::record::Books;
+use spotter::sink::Branch;
 use spotter::stage::Ground;
 use spotter::verbs::stream;
 
@@ -143,4 +147,39 @@ fn frames_between_measured_ones_keep_their_own_pictures() {
     assert_eq!(books.boxed, FRAMES.div_ceil(3) as u64);
     follow(FAST, &["--max-fps", "10"]);
     follow(SLOW, &["--stride", "2", "--pace", "realtime", "--mode", "freshest"]);
+}
+
+/// A sink that keeps time throws late frames away, unless it was told how late they come.
+#[test]
+fn a_live_sink_waits_for_the_model() {
+    const LATENESS: Duration = Duration::from_millis(10);
+    let rendered = Arc::new(Mutex::new(None));
+    let mut settings = run_settings(&[
+        "--source",
+        "test:ball?live=true&frames=50&size=320x192&fps=25",
+        "--query",
+        "the ball",
+        "--mode",
+        "every-frame",
+    ]);
+    let told = Arc::clone(&rendered);
+    settings.output.branches.push(Branch::new(move || {
+        let sink = gst::ElementFactory::make("fakesink").property("sync", true).build().expect("a core element");
+        sink.set_property("max-lateness", LATENESS.as_nanos() as i64);
+        let (told, weak) = (Arc::clone(&told), sink.downgrade());
+        sink.static_pad("sink").expect("a pad").add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
+                let stats = weak.upgrade().expect("alive").property::<gst::Structure>("stats");
+                let count = |field: &str| stats.get::<u64>(field).expect("a count");
+                *told.lock().expect("whole") = Some((count("rendered"), count("dropped")));
+            }
+            gst::PadProbeReturn::Ok
+        });
+        Ok(sink)
+    }));
+    // Three times as long as a frame may be late.
+    let books = stream(&settings, Box::new(Counter { takes: 3 * LATENESS }), None, true).expect("runs");
+    assert_eq!(books.boxed, 50, "{books}");
+    let (rendered, dropped) = rendered.lock().expect("whole").expect("the stream ended");
+    assert_eq!(dropped, 0, "of {}", rendered + dropped);
 }

@@ -67,8 +67,22 @@ pub fn annotate(frame: &Frame, seen: &Seen, query: &Query) -> gst::Buffer {
             detection.set("presence", f64::from(presence));
         }
         meta.add_param(detection);
+        #[cfg(feature = "v1_24")]
+        relate(writable, (x, y), size, seen.presence);
     }
     buffer
+}
+
+/// The same box as an object detection of GStreamer's own analytics metadata, of type [`ROI_TYPE`]. A model without a
+/// presence head claims no confidence; there is no way to say so but 1.
+#[cfg(feature = "v1_24")]
+fn relate(buffer: &mut gst::BufferRef, (x, y): (u32, u32), (w, h): (u32, u32), presence: Option<f32>) {
+    use gstreamer_analytics::prelude::*;
+    let mut meta = gstreamer_analytics::AnalyticsRelationMeta::add(buffer);
+    let kind = gst::glib::Quark::from_str(ROI_TYPE);
+    if let Err(error) = meta.add_od_mtd(kind, x as i32, y as i32, w as i32, h as i32, presence.unwrap_or(1.0)) {
+        tracing::debug!("analytics metadata: {error}");
+    }
 }
 
 /// Reads back from a buffer what is to be drawn on it. `None` for a frame of which nothing is claimed.
