@@ -103,7 +103,8 @@ impl Scratch {
 
     /// `text` with the folder's own path taken out.
     pub(crate) fn generic(&self, text: &str) -> String {
-        text.replace(self.path().to_str().expect("UTF-8"), "DIR")
+        let name = self.path().file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        text.replace(self.path().to_str().expect("UTF-8"), "DIR").replace(name, "NAME")
     }
 }
 
