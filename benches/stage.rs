@@ -146,7 +146,7 @@ fn main() {
     };
     let alone = format!("{decode} ! queue ! {}", encode("alone.mp4"));
     let mut video = plain.clone();
-    video.output.sinks.push(SinkPart { launch: encode("staged.mp4"), draw: false });
+    video.output.sinks.push(SinkPart { launch: encode("staged.mp4"), draw: false, target: None });
     compare("decode and encode, 720p", count, turns, || with_stage(&video), || without_stage(&alone));
     video.output.sinks[0].draw = true;
     compare("the same, box drawn in", count, turns, || with_stage(&video), || without_stage(&alone));

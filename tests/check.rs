@@ -48,6 +48,14 @@ fn what_is_wrong_is_named_with_file_line_and_key() {
         scratch.generic(&ran.stderr)
     };
     insta::assert_snapshot!("check_run_key", check("a.toml", "source = \"test:\"\nquerry = \"a\"\n"));
+    insta::assert_snapshot!("check_run_device", check("h.toml", "source = \"test:\"\ndevice = \"quantum\"\n"));
+    insta::assert_snapshot!("check_run_pattern", check("i.toml", "source = \"test:nonsense\"\n"));
+    insta::assert_snapshot!("check_run_rate", check("j.toml", "source = \"test:\"\nmax_fps = 1e-12\n"));
+    insta::assert_snapshot!("check_pipeline_end", check("k.toml", "[[sink]]\nlaunch = \"videotestsrc ! fakesink\"\n"));
+    insta::assert_snapshot!(
+        "check_pipeline_target",
+        check("l.toml", "[[sink]]\ntarget = \"avi\"\nlaunch = \"fakesink\"\n")
+    );
     insta::assert_snapshot!("check_run_value", check("b.toml", "source = \"test:\"\nstride = 0\n"));
     insta::assert_snapshot!("check_run_type", check("c.toml", "source = \"test:\"\nmode = \"fast\"\n"));
     insta::assert_snapshot!("check_run_out", check("d.toml", "source = \"test:\"\nout = [\"avi:x\"]\n"));

@@ -196,3 +196,107 @@ fn a_camera_that_is_not_there() {
         assert!(ran.stderr.contains(&device) || ran.stderr.contains("no-device"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn an_output_that_cannot_be_opened_is_said_at_once() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "clip.mkv", "160x120", 200, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    for out in ["mp4:/proc/x.mp4", "mkv:/proc/x.mkv"] {
+        let ran = run(&source, &["--out", out]);
+        assert_eq!(ran.code, Some(1), "{out}: {}", ran.stderr);
+        assert!(ran.stderr.contains(out) && ran.stderr.contains("/proc"), "{out}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn outputs_of_different_delay_do_not_wait_for_each_other() {
+    let scratch = Scratch::new();
+    let folder = scratch.file("pictures");
+    std::fs::create_dir(&folder).expect("made");
+    let pictures = format!("{folder}/%02d.png");
+    tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "testsrc=size=640x360", "-frames:v", "20", &pictures]);
+    let (frames, mp4) = (scratch.file("frames"), scratch.file("out.mp4"));
+    run(&folder, &["--out", &format!("frames:{frames}"), "--out", &format!("mp4:{mp4}")]).expect_success();
+    assert_eq!(std::fs::read_dir(&frames).expect("a folder").count(), 20);
+    assert_eq!(probe(&mp4), (640, 360, 20));
+}
+
+#[test]
+fn a_second_part_does_not_replace_the_source() {
+    let scratch = Scratch::new();
+    let part = |name: &str, size: &str| {
+        let ts = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-f", "mpegts"];
+        std::fs::read(clip(&scratch, name, size, 10, &ts)).expect("read")
+    };
+    let both = [part("a.ts", "160x120"), part("b.ts", "320x240")].concat();
+    let source = scratch.write("x-0002.mkv", &both);
+    let out = format!("mkv:{}", scratch.file("x.mkv"));
+    let ran = run(&source, &["--out", &out]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("would replace"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(&source).expect("still there"), both);
+    assert_eq!(probe(&scratch.file("x.mkv")), (160, 120, 10), "the first part is whole");
+
+    let linked = scratch.file("linked.mp4");
+    std::fs::hard_link(&source, &linked).expect("linked");
+    let ran = run(&source, &["--out", &format!("mp4:{linked}")]);
+    assert!(ran.stderr.contains("is the source itself"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_branch_that_fails_costs_the_others_nothing() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "clip.mkv", "160x120", 300, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let pipeline = scratch.write("broken.toml", b"[[sink]]\nlaunch = \"identity error-after=60 ! fakesink\"\n");
+    let mp4 = scratch.file("out.mp4");
+    let ran = run(&source, &["--pipeline", &pipeline, "--out", &format!("mp4:{mp4}")]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(probe(&mp4).2 >= 50, "what was encoded until then plays");
+}
+
+#[test]
+fn one_lost_reader_costs_other_records_no_line() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "clip.mkv", "64x64", 2000, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let (file, model) = (scratch.file("all.jsonl"), model());
+    let out = format!("jsonl:{file}");
+    let mut child =
+        command(&["run", "--source", &source, "--query", "a", "--model", &model, "--out", "jsonl:-", "--out", &out])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("starts");
+    drop(child.stdout.take());
+    let ran: Ran = child.wait_with_output().expect("ends").into();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let lines = json_lines(&scratch.read("all.jsonl"));
+    assert_eq!(of_schema(&lines, FRAME).len(), 2000);
+    assert_eq!(lines.last().expect("lines")["event"], "end");
+}
+
+#[test]
+fn a_pipeline_file_takes_the_place_of_a_built_in_one() {
+    let scratch = Scratch::new();
+    let source = clip(&scratch, "clip.mkv", "160x120", 10, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let own = "[[sink]]\ntarget = \"mkv\"\nlaunch = \"videoconvert ! jpegenc ! matroskamux ! filesink location={location}\"\n";
+    let pipeline = scratch.write("own.toml", own.as_bytes());
+    let mkv = scratch.file("out.mkv");
+    run(&source, &["--pipeline", &pipeline, "--out", &format!("mkv:{mkv}")]).expect_success();
+    let codec = ["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", &mkv];
+    assert_eq!(tool("ffprobe", &codec).trim(), "mjpeg");
+    let ran = run(&source, &["--pipeline", &pipeline, "--out", "jsonl:-"]);
+    assert!(ran.stderr.contains("no --out mkv: is given"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_window_without_a_display_is_refused() {
+    let model = model();
+    let ran: Ran = command(&["run", "--source", "test:", "--query", "a", "--model", &model, "--out", "display:"])
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .output()
+        .expect("starts")
+        .into();
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("neither DISPLAY nor WAYLAND_DISPLAY is set"), "{}", ran.stderr);
+}

@@ -83,9 +83,24 @@ fn a_file_on_a_server_is_a_file() {
         let ran = run(&format!("{server}{path}")).expect_success();
         assert_eq!(of_schema(&ran.lines(), "spotter.frame/1").len(), 25, "{path}");
     }
-    let ran = run(&format!("{server}/nothing.mp4"));
+    let named = server.replace("http://", "http://me:s3cret@");
+    let ran = run(&format!("{named}/nothing.mp4"));
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("Not Found") && ran.stderr.contains("/nothing.mp4"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("s3cret"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_cut_file_on_a_server_is_truncated_and_not_over() {
+    let scratch = Scratch::new();
+    let options = ["-c:v", "libx264", "-g", "10", "-pix_fmt", "yuv420p", "-movflags", "+faststart"];
+    let whole = std::fs::read(clip(&scratch, "clip.mp4", "160x120", 200, &options)).expect("read");
+    let cut = whole[..whole.len() / 2].to_vec();
+    let server = serve(vec![("/cut.mp4", Page::File(cut, "video/mp4"))]);
+    let ran = run(&format!("{server}/cut.mp4"));
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("SOURCE_TRUNCATED"), "{}", ran.stderr);
+    assert!(of_schema(&ran.lines(), "spotter.frame/1").len() > 20, "what is there is grounded");
 }
 
 #[test]

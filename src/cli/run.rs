@@ -44,7 +44,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// What happens to frames that come faster than they are grounded. Auto: every-frame for files, freshest for
-    /// cameras.
+    /// cameras and for a file that is only shown (`display:` and nothing else).
     #[arg(long, value_enum, help_heading = "Which frames")]
     pub mode: Option<ModeArg>,
     /// Whether a file is read as fast as it can be or at its own time. Auto: fast, unless `display:` shows it.

@@ -4,7 +4,7 @@ mod model;
 mod run;
 mod run_file;
 
+pub(crate) use model::check_device;
 pub use model::{device, load_model, model_variant, threshold};
 pub use run::RunSettings;
-pub(crate) use run::place;
 pub use run_file::RunFile;

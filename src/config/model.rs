@@ -34,6 +34,18 @@ pub fn model_variant(asked: &str, name: &str, base: &Path) -> Result<Config> {
     Err(Error::Usage(format!("{asked} {name}: is neither a file nor one of {}{hint}", names.join(", "))))
 }
 
+/// Whether `--device` names one, here or elsewhere.
+///
+/// # Errors
+/// It does not.
+pub(crate) fn check_device(name: &str) -> Result<()> {
+    let known = matches!(name, "cpu" | "cuda" | "auto");
+    if known || name.strip_prefix("cuda:").is_some_and(|index| index.parse::<usize>().is_ok()) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("--device {name}: expected cpu, cuda, cuda:N or auto")))
+}
+
 /// The device that `--device` names.
 ///
 /// # Errors

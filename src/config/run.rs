@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use super::RunFile;
+use super::{RunFile, check_device};
 use crate::cli::{ModeArg, OutArg, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::pipeline::PipelineFile;
-use crate::sink::{OutputSettings, Target};
+use crate::sink::{OutputSettings, Target, place, same_file};
 use crate::source::{Address, Kind, SourceSettings};
 use crate::stage::{Mode, Sampling};
 use crate::track::Smoothing;
@@ -49,6 +49,8 @@ pub struct RunSettings {
     pub reproducible: bool,
 }
 
+/// Frames a second that mean anything.
+const RATES: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 /// Hysteresis of streams.
 const HYSTERESIS: f32 = 0.1;
 
@@ -68,30 +70,54 @@ impl RunSettings {
         let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
         let sinks = pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
         let (json_lines, targets) = outputs(args.out, address.files())?;
+        let replaced = sinks.iter().filter_map(|sink| sink.target.as_deref());
+        if let Some(kind) = replaced.into_iter().find(|kind| !targets.iter().any(|target| target.kind() == *kind)) {
+            return Err(Error::Usage(format!("--pipeline replaces {kind}:, but no --out {kind}: is given")));
+        }
         let shows = targets.contains(&Target::Display);
+        let only_shows = shows && targets.len() == 1 && json_lines.is_empty() && sinks.is_empty();
+        if shows && ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
+            return Err(Error::Usage(
+                "--out display: there is none here, neither DISPLAY nor WAYLAND_DISPLAY is set".into(),
+            ));
+        }
         let realtime = match args.pace.unwrap_or_default() {
             PaceArg::Auto => shows && !address.is_live(),
             PaceArg::Fast => false,
             PaceArg::Realtime => !address.is_live(),
         };
         let mode = match args.mode.unwrap_or_default() {
-            ModeArg::Auto if address.is_live() || (realtime && shows) => Mode::Freshest,
+            ModeArg::Auto if address.is_live() || (realtime && only_shows) => Mode::Freshest,
             ModeArg::Auto | ModeArg::EveryFrame => Mode::EveryFrame,
             ModeArg::Freshest => Mode::Freshest,
         };
+        if args.reproducible && (mode == Mode::Freshest || address.is_live()) {
+            return Err(Error::Usage(
+                "--reproducible: which frames a live source or --mode freshest leaves out is different every time"
+                    .into(),
+            ));
+        }
         let stride = args.stride.unwrap_or(1);
         if stride == 0 {
             return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
         }
-        let is_rate = |rate: &f64| rate.is_finite() && *rate > 0.0;
+        let is_rate = |rate: &f64| RATES.contains(rate);
         if let Some(rate) = args.max_fps.filter(|rate| !is_rate(rate)) {
-            return Err(Error::Usage(format!("--max-fps {rate}: expected a number above 0")));
+            return Err(Error::Usage(format!("--max-fps {rate}: expected a number from 0.001 to 1000")));
         }
         let rate = args.picture_rate.unwrap_or(1.0);
         let picture_rate =
             gst::Fraction::approximate_f64(rate).filter(|fraction| is_rate(&rate) && fraction.numer() > 0);
-        let picture_rate =
-            picture_rate.ok_or_else(|| Error::Usage(format!("--picture-rate {rate}: expected a number above 0")))?;
+        let picture_rate = picture_rate
+            .ok_or_else(|| Error::Usage(format!("--picture-rate {rate}: expected a number from 0.001 to 1000")))?;
+        if let Some(threshold) = args.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
+            return Err(Error::Usage(format!("--threshold {threshold}: expected a probability from 0 to 1")));
+        }
+        if query.trim().is_empty() {
+            return Err(Error::Usage(format!("--query {query:?}: says nothing, expected words")));
+        }
+        let device = args.device.unwrap_or_else(|| "cpu".into());
+        check_device(&device)?;
         let pictures = matches!(address.kind, Kind::Pictures(_));
         let hysteresis = args.hysteresis.unwrap_or(if pictures { 0.0 } else { HYSTERESIS });
         if !(0.0..=1.0).contains(&hysteresis) {
@@ -100,7 +126,13 @@ impl RunSettings {
         let hold = args.hold.as_deref().map_or(Ok(Duration::ZERO), time)?;
         Ok(Self {
             source: SourceSettings { realtime, reproducible: args.reproducible, picture_rate, pipeline },
-            output: OutputSettings { targets, sinks, branches: Vec::new(), reproducible: args.reproducible },
+            output: OutputSettings {
+                in_use: in_use(&address, &json_lines, &targets),
+                targets,
+                sinks,
+                branches: Vec::new(),
+                reproducible: args.reproducible,
+            },
             address,
             query,
             model: args.model,
@@ -111,7 +143,7 @@ impl RunSettings {
             hysteresis,
             smoothing: args.smooth.unwrap_or_default(),
             hold,
-            device: args.device.unwrap_or_else(|| "cpu".into()),
+            device,
             threads: args.threads,
             reproducible: args.reproducible,
         })
@@ -128,6 +160,15 @@ impl RunSettings {
 
 fn missing(flag: &str, example: &str) -> Error {
     Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"))
+}
+
+/// Files that later parts of a video must not replace.
+fn in_use(address: &Address, json_lines: &[PathBuf], targets: &[Target]) -> Vec<PathBuf> {
+    let videos = targets.iter().filter_map(|target| match target {
+        Target::Mp4(path) | Target::Mkv(path) => Some(path),
+        Target::Frames(_) | Target::Display => None,
+    });
+    address.files().iter().chain(json_lines).chain(videos).cloned().collect()
 }
 
 fn read_pipeline(path: &Path) -> Result<PipelineFile> {
@@ -194,8 +235,7 @@ fn check_file(kind: &str, path: &Path, sources: &[PathBuf]) -> Result<()> {
     if path.is_dir() {
         return fail("is a folder, expected a file");
     }
-    let here = place(path);
-    if sources.iter().any(|source| place(source) == here) {
+    if sources.iter().any(|source| same_file(source, path)) {
         return fail("is the source itself");
     }
     Ok(())
@@ -211,12 +251,4 @@ fn check_folder(folder: &Path) -> Result<()> {
         Err(_) if !qrnet::files::parent(folder).is_dir() => fail("its folder does not exist"),
         Err(_) => Ok(()),
     }
-}
-
-/// Where a path leads, links and `..` resolved, also if there is nothing yet: equal places are one file.
-pub(crate) fn place(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| {
-        let parent = std::fs::canonicalize(qrnet::files::parent(path)).unwrap_or_default();
-        parent.join(path.file_name().unwrap_or_default())
-    })
 }

@@ -51,10 +51,16 @@ pub fn build(name: &str, launch: &str, holes: &[Hole], end: gst::PadDirection) -
         bin.add(&element).map(|()| bin).map_err(|e| fail(e.to_string()))
     })?;
     // The parser's own ghost pads would take the pads of links that wait for a decoder.
-    if let Some(pad) = bin.find_unlinked_pad(end) {
-        let ghost = gst::GhostPad::with_target(&pad).map_err(|e| fail(e.to_string()))?;
-        bin.add_pad(&ghost).map_err(|e| fail(e.to_string()))?;
-    }
+    let pad = bin.find_unlinked_pad(end).ok_or_else(|| {
+        let way = if end == gst::PadDirection::Src {
+            "out of it: it must not end in a sink"
+        } else {
+            "into it: it must not begin with a source"
+        };
+        fail(format!("has no way {way}: {launch}"))
+    })?;
+    let ghost = gst::GhostPad::with_target(&pad).map_err(|e| fail(e.to_string()))?;
+    bin.add_pad(&ghost).map_err(|e| fail(e.to_string()))?;
     for assignment in assignments {
         set(&bin, &assignment).map_err(fail)?;
     }
@@ -152,7 +158,7 @@ fn tokenize(launch: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const LAUNCH: &str = "filesrc location={location} ! identity silent=true ! fakesink sync={sync}";
+    const LAUNCH: &str = "filesrc location={location} ! identity silent={sync}";
 
     #[test]
     fn hostile_values_stay_values() {
@@ -170,7 +176,7 @@ mod tests {
                 gst::PadDirection::Src,
             )
             .expect("builds");
-            assert_eq!(bin.children().len(), 3, "no element came out of {value:?}");
+            assert_eq!(bin.children().len(), 2, "no element came out of {value:?}");
             let source = bin.by_name("spotter-hole-0").expect("named");
             assert_eq!(source.property::<String>("location"), value);
             assert!(bin.by_name("spotter-hole-1").expect("named").property::<bool>("sync"));
@@ -185,7 +191,7 @@ mod tests {
                 .expect_err("wrong")
                 .to_string()
         };
-        assert!(message(LAUNCH, "x").contains("fakesink.sync: \"maybe\" is no gboolean"));
+        assert!(message(LAUNCH, "x").contains("identity.silent: \"maybe\" is no gboolean"));
         assert!(message("filesrc location=a{location} ! fakesink", "x").contains("a hole is a whole property value"));
         assert!(
             message("filesrc location={path} ! fakesink", "x")
@@ -195,8 +201,9 @@ mod tests {
             message("nosuchelement location={location} ! fakesink", "x")
                 .contains("needs the GStreamer element nosuchelement")
         );
+        assert!(message("fakesrc ! fakesink", "x").contains("has no way out of it"));
         assert!(
-            message("fakesrc nothing={location} ! fakesink", "x").contains("element fakesrc has no property nothing")
+            message("fakesrc nothing={location} ! identity", "x").contains("element fakesrc has no property nothing")
         );
     }
 
@@ -205,7 +212,7 @@ mod tests {
         gst::init().expect("GStreamer starts");
         let bin = build(
             "test",
-            "filesrc location={location} name=mine ! fakesink",
+            "filesrc location={location} name=mine ! identity",
             &[Hole::new("location", "x")],
             gst::PadDirection::Src,
         )

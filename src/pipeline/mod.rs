@@ -29,6 +29,9 @@ pub struct SinkPart {
     /// Whether box and caption are drawn in. The metadata is there either way.
     #[serde(default = "yes")]
     pub draw: bool,
+    /// The kind of `--out` whose built-in description this one replaces: `mp4`, `mkv`, `frames` or `display`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
 }
 
 fn yes() -> bool {
@@ -49,7 +52,10 @@ pub struct PipelineFile {
 impl qrnet::strict::Strict for PipelineFile {
     fn example() -> Self {
         let launch = String::new();
-        Self { source: Some(SourcePart { launch: launch.clone() }), sink: vec![SinkPart { launch, draw: true }] }
+        Self {
+            source: Some(SourcePart { launch: launch.clone() }),
+            sink: vec![SinkPart { launch, draw: true, target: Some(String::new()) }],
+        }
     }
 }
 
@@ -66,6 +72,9 @@ pub const BUILT_IN: [(&str, &str); 9] = [
     ("test", include_str!("../../pipelines/test.toml")),
 ];
 
+/// Kinds of `--out` that have a description.
+const TARGETS: [&str; 4] = ["display", "frames", "mkv", "mp4"];
+
 impl PipelineFile {
     /// Reads a description; `name` is named in errors.
     ///
@@ -73,6 +82,11 @@ impl PipelineFile {
     /// Not TOML, an unknown key, or neither source nor sink.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let file: Self = qrnet::strict::toml(text, name)?;
+        let targets = file.sink.iter().filter_map(|sink| sink.target.as_deref());
+        if let Some(target) = targets.clone().find(|target| !TARGETS.contains(target)) {
+            let reason = format!("sink.target is {target:?}, expected one of {}", TARGETS.join(", "));
+            return Err(Error::Pipeline { name: name.into(), reason });
+        }
         if file.source.is_none() && file.sink.is_empty() {
             return Err(Error::Pipeline { name: name.into(), reason: "has neither a [source] nor a [[sink]]".into() });
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// A JSON Lines output. Flushed per line to stdout (a pipe's reader waits), by buffer to a file.
+/// A JSON Lines output. Flushed per line where a reader may wait (standard output, a pipe, a device), by buffer to a file.
 pub struct JsonLines {
     path: PathBuf,
     target: Target,
@@ -16,6 +16,7 @@ pub struct JsonLines {
 
 enum Target {
     File(BufWriter<File>),
+    Pipe(File),
     Stdout(std::io::Stdout),
 }
 
@@ -28,7 +29,9 @@ impl JsonLines {
         let target = if path.as_os_str() == "-" {
             Target::Stdout(std::io::stdout())
         } else {
-            Target::File(BufWriter::new(File::create(path).map_err(Error::io("create", path))?))
+            let file = File::create(path).map_err(Error::io("create", path))?;
+            let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            if regular { Target::File(BufWriter::new(file)) } else { Target::Pipe(file) }
         };
         Ok(Self { path: path.to_path_buf(), target })
     }
@@ -42,6 +45,7 @@ impl JsonLines {
         text.push(b'\n');
         let written = match &mut self.target {
             Target::File(file) => file.write_all(&text),
+            Target::Pipe(file) => file.write_all(&text),
             Target::Stdout(stdout) => {
                 let mut stdout = stdout.lock();
                 stdout.write_all(&text).and_then(|()| stdout.flush())
@@ -50,9 +54,12 @@ impl JsonLines {
         written.map_err(Error::io("write", &self.path))
     }
 
-    /// True for stdout.
-    pub fn is_stdout(&self) -> bool {
-        matches!(self.target, Target::Stdout(_))
+    /// Where it goes, for messages.
+    pub fn name(&self) -> String {
+        match self.target {
+            Target::Stdout(_) => "standard output".into(),
+            _ => self.path.display().to_string(),
+        }
     }
 
     /// Writes out what is buffered.
@@ -62,6 +69,7 @@ impl JsonLines {
     pub fn flush(&mut self) -> Result<()> {
         match &mut self.target {
             Target::File(file) => file.flush().map_err(Error::io("write", &self.path)),
+            Target::Pipe(_) => Ok(()),
             Target::Stdout(stdout) => stdout.flush().map_err(Error::io("write", &self.path)),
         }
     }

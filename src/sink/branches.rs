@@ -1,6 +1,6 @@
 //! The ways out of an output pipeline: with box and caption drawn in, or as the frames are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
@@ -38,6 +38,16 @@ impl std::fmt::Display for Target {
 }
 
 impl Target {
+    /// What stands before the colon of its `--out`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Mp4(_) => "mp4",
+            Self::Mkv(_) => "mkv",
+            Self::Frames(_) => "frames",
+            Self::Display => "display",
+        }
+    }
+
     pub(super) fn is_video(&self) -> bool {
         matches!(self, Self::Mp4(_) | Self::Mkv(_))
     }
@@ -94,12 +104,26 @@ impl<'a> Trunk<'a> {
     }
 
     /// A queue for each: none waits for another.
-    fn spread(&self, tee: &gst::Element, branches: &[gst::Element]) -> Result<()> {
-        branches.iter().try_for_each(|branch| self.link(&self.grow(tee, "queue")?, branch))
+    fn spread(&self, tee: &gst::Element, branches: &[gst::Element], queues: &mut Vec<gst::Element>) -> Result<()> {
+        for branch in branches {
+            let queue = self.grow(tee, "queue")?;
+            self.link(&queue, branch)?;
+            queues.push(queue);
+        }
+        Ok(())
     }
 }
 
-/// Builds what `settings` ask for behind `trunk`; files that it writes are added to `files`.
+/// What was built.
+#[derive(Default)]
+pub(super) struct Built {
+    /// Files that are being written.
+    pub(super) files: Vec<Unfinished>,
+    /// The queue in front of every branch.
+    pub(super) queues: Vec<gst::Element>,
+}
+
+/// Builds what `settings` ask for behind `trunk`; `live` where it has to keep time.
 ///
 /// # Errors
 /// An element is missing, or GStreamer cannot link it.
@@ -107,14 +131,14 @@ pub(super) fn connect(
     settings: &OutputSettings,
     info: &gst_video::VideoInfo,
     part: usize,
-    files: &mut Vec<Unfinished>,
+    live: bool,
     trunk: &Trunk,
-) -> Result<()> {
-    let (mut drawn, mut plain) = (Vec::new(), Vec::new());
+) -> Result<Built> {
+    let (mut drawn, mut plain, mut built) = (Vec::new(), Vec::new(), Built::default());
     for target in &settings.targets {
-        drawn.push(target_bin(target, info, part, files)?.upcast());
+        drawn.push(target_bin(settings, target, info, part, &mut built.files)?.upcast());
     }
-    for sink in &settings.sinks {
+    for sink in settings.sinks.iter().filter(|sink| sink.target.is_none()) {
         let bin = pipeline::build("--pipeline", &sink.launch, &pads(info), gst::PadDirection::Sink)?;
         if sink.draw { &mut drawn } else { &mut plain }.push(bin.upcast());
     }
@@ -124,10 +148,15 @@ pub(super) fn connect(
     if settings.reproducible {
         drawn.iter().chain(&plain).for_each(one_encoder_thread);
     }
+    if !live {
+        // A sink that waits for its first frame holds up the others, and an encoder may want more frames before it gives
+        // one than can wait meanwhile.
+        drawn.iter().chain(&plain).for_each(start_at_once);
+    }
     let mut head = trunk.frames.clone();
     if !plain.is_empty() {
         head = trunk.grow(&head, "tee")?;
-        trunk.spread(&head, &plain)?;
+        trunk.spread(&head, &plain, &mut built.queues)?;
         if !drawn.is_empty() {
             head = trunk.grow(&head, "queue")?;
         }
@@ -135,9 +164,9 @@ pub(super) fn connect(
     if !drawn.is_empty() {
         let overlay = trunk.grow(&head, "overlaycomposition")?;
         draw_from_meta(&overlay);
-        trunk.spread(&trunk.grow(&overlay, "tee")?, &drawn)?;
+        trunk.spread(&trunk.grow(&overlay, "tee")?, &drawn, &mut built.queues)?;
     }
-    Ok(())
+    Ok(built)
 }
 
 /// `videobox` adds pixels for negative numbers.
@@ -147,28 +176,64 @@ fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
 }
 
 fn target_bin(
+    settings: &OutputSettings,
     target: &Target,
     info: &gst_video::VideoInfo,
     part: usize,
     files: &mut Vec<Unfinished>,
 ) -> Result<gst::Bin> {
+    let launch = |name: &'static str| {
+        let own = settings.sinks.iter().find(|sink| sink.target.as_deref() == Some(name));
+        own.map_or_else(|| PipelineFile::built_in(name)?.only_sink(name), |sink| Ok(sink.launch.clone()))
+    };
     let mut file = |name: &'static str, path: &PathBuf| {
         let path = numbered(path, part);
+        if let Some(other) = settings.in_use.iter().find(|other| part > 1 && same_file(other, &path)) {
+            let reason = format!("would replace {}, which this run reads or writes", other.display());
+            return Err(Error::Output { name: path.display().to_string(), reason });
+        }
         let file = if name == "mkv" { Unfinished::in_place(&path) } else { Unfinished::new(&path) };
         let location = file.written.to_str().map(str::to_owned);
         let location = location.ok_or_else(|| Error::Usage(format!("--out {target}: is no UTF-8 path")))?;
         let mut holes = pads(info);
         holes.push(Hole::new("location", location));
+        let bin = pipeline::build(name, &launch(name)?, &holes, gst::PadDirection::Sink)?;
+        file.watch(&bin);
         files.push(file);
-        pipeline::build(name, &PipelineFile::built_in(name)?.only_sink(name)?, &holes, gst::PadDirection::Sink)
+        Ok(bin)
     };
     match target {
         Target::Mp4(path) => file("mp4", path),
         Target::Mkv(path) => file("mkv", path),
-        Target::Frames(folder) => frames::branch(folder),
-        Target::Display => {
-            let launch = PipelineFile::built_in("display")?.only_sink("display")?;
-            pipeline::build("display", &launch, &[], gst::PadDirection::Sink)
+        Target::Frames(folder) => frames::branch(folder, &launch("frames")?),
+        Target::Display => pipeline::build("display", &launch("display")?, &[], gst::PadDirection::Sink),
+    }
+}
+
+/// True where both paths lead to one file, also by another name.
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    match (identity(a), identity(b)) {
+        (Some(a), Some(b)) => a == b,
+        // Not there yet: the place decides.
+        _ => place(a) == place(b),
+    }
+}
+
+/// Where a path leads, links and `..` resolved, also if there is nothing yet: equal places are one file.
+pub(crate) fn place(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| {
+        let parent = std::fs::canonicalize(qrnet::files::parent(path)).unwrap_or_default();
+        parent.join(path.file_name().unwrap_or_default())
+    })
+}
+
+fn start_at_once(element: &gst::Element) {
+    let inner = element.downcast_ref::<gst::Bin>().map(|bin| bin.iterate_recurse().into_iter().flatten().collect());
+    for element in inner.unwrap_or_else(|| vec![element.clone()]) {
+        if element.has_property_with_type("async", bool::static_type()) {
+            element.set_property("async", false);
         }
     }
 }

@@ -8,17 +8,12 @@ use gstreamer_app as gst_app;
 
 use super::meta::FRAME_META;
 use crate::error::{Error, Result};
-use crate::pipeline::{self, PipelineFile};
+use crate::pipeline;
 use crate::stage::QUEUE;
 
 /// A branch that encodes every frame and writes it into `folder`.
-pub(super) fn branch(folder: &Path) -> Result<gst::Bin> {
-    let bin = pipeline::build(
-        "frames",
-        &PipelineFile::built_in("frames")?.only_sink("frames")?,
-        &[],
-        gst::PadDirection::Sink,
-    )?;
+pub(super) fn branch(folder: &Path, launch: &str) -> Result<gst::Bin> {
+    let bin = pipeline::build("frames", launch, &[], gst::PadDirection::Sink)?;
     let fail = |reason: &str| Error::Pipeline { name: "frames".into(), reason: reason.into() };
     let sink = bin.by_name("pictures").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
     let sink = sink.ok_or_else(|| fail("has no appsink named `pictures`"))?;

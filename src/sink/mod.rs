@@ -7,5 +7,6 @@ mod numbered;
 mod pipeline;
 
 pub use branches::{Branch, Target};
+pub(crate) use branches::{place, same_file};
 pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
 pub use pipeline::{Output, OutputSettings};

@@ -1,6 +1,11 @@
 //! Files that are written beside the place where they will appear, and the names of a video's later parts.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gst::prelude::*;
+use gstreamer as gst;
 
 use crate::error::{Error, Result};
 
@@ -8,6 +13,8 @@ use crate::error::{Error, Result};
 pub(super) struct Unfinished {
     pub(super) written: PathBuf,
     wanted: PathBuf,
+    /// Becomes true when the end of the stream has reached the file: it is whole.
+    whole: Arc<AtomicBool>,
 }
 
 impl Unfinished {
@@ -16,12 +23,30 @@ impl Unfinished {
         let special = std::fs::metadata(wanted).is_ok_and(|metadata| !metadata.is_file());
         let name = wanted.file_name().unwrap_or_default().to_string_lossy();
         let written = if special { wanted.to_path_buf() } else { wanted.with_file_name(format!(".{name}.part")) };
-        Self { written, wanted: wanted.to_path_buf() }
+        Self { written, wanted: wanted.to_path_buf(), whole: Arc::default() }
+    }
+
+    /// Whether the file is whole, once the pipeline has stopped.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Acquire)
+    }
+
+    /// Sees the end of the stream pass into the sinks of `bin`.
+    pub(super) fn watch(&self, bin: &gst::Bin) {
+        for pad in bin.iterate_sinks().into_iter().flatten().filter_map(|sink| sink.static_pad("sink")) {
+            let whole = Arc::clone(&self.whole);
+            pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
+                    whole.store(true, Ordering::Release);
+                }
+                gst::PadProbeReturn::Ok
+            });
+        }
     }
 
     /// A file that is of use while it grows: it is written where it is wanted.
     pub(super) fn in_place(wanted: &Path) -> Self {
-        Self { written: wanted.to_path_buf(), wanted: wanted.to_path_buf() }
+        Self { written: wanted.to_path_buf(), wanted: wanted.to_path_buf(), whole: Arc::default() }
     }
 
     /// Puts the finished file where it was wanted.

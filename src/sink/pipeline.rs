@@ -1,8 +1,9 @@
 //! The output pipeline: `appsrc ! overlaycomposition ! sinks`. Built once the first frame is there, since encoders want
 //! to know its size. A picture of another size or format needs another pipeline, and other files.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use gst::prelude::*;
@@ -10,7 +11,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::branches::{self, Branch, Target, Trunk};
+use super::branches::{self, Branch, Built, Target, Trunk};
 use super::numbered::Unfinished;
 use crate::error::{Error, Result};
 use crate::pipeline::SinkPart;
@@ -26,6 +27,8 @@ pub struct OutputSettings {
     pub sinks: Vec<SinkPart>,
     /// Elements of a program that embeds this one.
     pub branches: Vec<Branch>,
+    /// Files that this run reads or writes otherwise: later parts of a video do not replace them.
+    pub in_use: Vec<PathBuf>,
     /// Whether encoders use one thread.
     pub reproducible: bool,
 }
@@ -33,7 +36,7 @@ pub struct OutputSettings {
 impl OutputSettings {
     /// True where nothing wants frames.
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.sinks.is_empty() && self.branches.is_empty()
+        self.targets.is_empty() && self.sinks.iter().all(|sink| sink.target.is_some()) && self.branches.is_empty()
     }
 
     /// All targets, for messages.
@@ -49,11 +52,12 @@ pub struct Output {
     appsrc: gst_app::AppSrc,
     info: gst_video::VideoInfo,
     name: String,
-    files: Vec<Unfinished>,
+    files: Arc<Vec<Unfinished>>,
+    queues: Vec<gst::Element>,
     taken: u64,
     /// When the last frame starts, and when it ends.
     times: (Option<gst::ClockTime>, gst::ClockTime),
-    ended: Receiver<()>,
+    ended: Receiver<std::result::Result<(), String>>,
     live: Option<Live>,
 }
 
@@ -110,8 +114,8 @@ impl Output {
             .build();
         let pipeline = gst::Pipeline::new();
         pipeline.add(&appsrc).map_err(|e| fail(e.to_string()))?;
-        let mut files = Vec::new();
-        branches::connect(settings, info, part, &mut files, &Trunk::new(&pipeline, appsrc.upcast_ref(), &name))?;
+        let trunk = Trunk::new(&pipeline, appsrc.upcast_ref(), &name);
+        let Built { files, queues } = branches::connect(settings, info, part, upstream.is_some(), &trunk)?;
         if let Some((clock, base_time)) = timing.filter(|_| upstream.is_some()).and_then(Timing::clock) {
             pipeline.use_clock(Some(&clock));
             pipeline.set_start_time(gst::ClockTime::NONE);
@@ -123,7 +127,8 @@ impl Output {
             appsrc,
             info: info.clone(),
             name,
-            files,
+            files: Arc::new(files),
+            queues,
             taken: 0,
             times: (None, gst::ClockTime::ZERO),
             ended,
@@ -131,8 +136,11 @@ impl Output {
         };
         output.promise_latency();
         if output.pipeline.set_state(gst::State::Playing).is_err() {
-            // The reason stands on the bus and reaches `failed`.
-            tracing::debug!("the output pipeline refused to start");
+            let reason = match output.ended.try_recv() {
+                Ok(Err(reason)) => reason,
+                _ => "the pipeline refuses to start".into(),
+            };
+            return Err(Error::Output { name: output.name.clone(), reason });
         }
         Ok(output)
     }
@@ -204,9 +212,12 @@ impl Output {
             tracing::debug!("output {}: end of stream refused: {error}", self.name);
         }
         match self.ended.recv_timeout(limit) {
-            Ok(()) => {}
-            // It failed, and that was said.
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Ok(Ok(())) => {}
+            // It failed, and that was said. What the other branches have is kept.
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
+                self.rescue().save();
+                return self.files.iter().filter(|file| file.is_whole()).try_for_each(Unfinished::publish);
+            }
             Err(RecvTimeoutError::Timeout) => {
                 let reason = format!("was not finished within {} s", limit.as_secs());
                 return Err(Error::Output { name: self.name.clone(), reason });
@@ -219,12 +230,42 @@ impl Output {
     }
 
     /// A handle that stops the pipeline at once and lets go whoever is blocked in [`Output::push`].
+    /// Branches that still work finish their files first.
     pub fn stopper(&self) -> impl Fn() + Send + use<> {
-        let pipeline = self.pipeline.clone();
-        move || {
-            if pipeline.set_state(gst::State::Null).is_err() {
-                tracing::debug!("the output pipeline did not stop cleanly");
-            }
+        let rescue = self.rescue();
+        move || rescue.save()
+    }
+
+    fn rescue(&self) -> Rescue {
+        Rescue { pipeline: self.pipeline.clone(), queues: self.queues.clone(), files: Arc::clone(&self.files) }
+    }
+}
+
+/// Ends a pipeline of which one branch failed.
+struct Rescue {
+    pipeline: gst::Pipeline,
+    queues: Vec<gst::Element>,
+    files: Arc<Vec<Unfinished>>,
+}
+
+impl Rescue {
+    /// Tells every branch that the stream is over, waits until the files of those that work are whole, and stops.
+    fn save(&self) {
+        const LIMIT: Duration = Duration::from_secs(10);
+        const TICK: Duration = Duration::from_millis(10);
+        if self.pipeline.current_state() == gst::State::Null {
+            return;
+        }
+        // A branch that failed refuses.
+        let healthy = self.queues.iter().filter_map(|queue| queue.static_pad("sink"));
+        let healthy = healthy.filter(|pad| pad.send_event(gst::event::Eos::new())).count();
+        let start = Instant::now();
+        let whole = || self.files.iter().filter(|file| file.is_whole()).count();
+        while whole() < self.files.len().min(healthy) && start.elapsed() < LIMIT {
+            std::thread::sleep(TICK);
+        }
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::debug!("the output pipeline did not stop cleanly");
         }
     }
 }
@@ -241,22 +282,24 @@ impl Drop for Output {
     }
 }
 
-/// A channel that says when the pipeline came to its end; without a word where it failed, which `failed` hears.
-fn report_end(pipeline: &gst::Pipeline, failed: impl Fn(String) + Send + Sync + 'static) -> Receiver<()> {
+/// A channel that says once how the pipeline came to its end; of a failure `failed` hears too.
+fn report_end(
+    pipeline: &gst::Pipeline,
+    failed: impl Fn(String) + Send + Sync + 'static,
+) -> Receiver<std::result::Result<(), String>> {
     let (end, ended) = bounded(1);
     let end = Arc::new(Mutex::new(Some(end)));
     forward_bus(pipeline, move |report| {
         let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        match report {
-            Report::End => {
-                if let Some(end) = end {
-                    let _ = end.try_send(());
-                }
-            }
+        let outcome = match report {
+            Report::End => Ok(()),
             Report::Failed(reason) => {
-                failed(reason);
-                drop(end);
+                failed(reason.clone());
+                Err(reason)
             }
+        };
+        if let Some(end) = end {
+            let _ = end.try_send(outcome);
         }
     });
     ended

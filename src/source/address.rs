@@ -170,9 +170,37 @@ pub(crate) fn redacted(address: &str) -> String {
     }
 }
 
+/// A text in which no address has a user name and password any more.
+pub(crate) fn redacted_within(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || ['"', '\'', '<', '>', ',', ')'].contains(&c);
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        // From the scheme to the end of the address; a comma or quote within a password ends it too early, so what comes
+        // before the last @ of the word goes as well.
+        let word = rest[at..].find(char::is_whitespace).map_or(rest.len(), |end| at + end);
+        let end = rest[at..].find(ends).map_or(rest.len(), |end| at + end);
+        let end = if rest[end..word].contains('@') { word } else { end };
+        let start = rest[..at].rfind(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c)).map_or(0, |p| p + 1);
+        clean.push_str(&rest[..start]);
+        clean.push_str(&redacted(&rest[start..end]));
+        rest = &rest[end..];
+    }
+    clean + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_within_a_text_go_too() {
+        let text =
+            "Not Found (URL: http://user:s3cret@host/a.mp4, Redirect to: (NULL)), rtsp://me:a,b@cam and http://plain/x";
+        let clean = "Not Found (URL: http://***@host/a.mp4, Redirect to: (NULL)), rtsp://***@cam and http://plain/x";
+        assert_eq!(redacted_within(text), clean);
+        assert_eq!(redacted_within("no address at all"), "no address at all");
+    }
 
     #[test]
     fn credentials_are_not_part_of_the_name() {

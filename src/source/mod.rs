@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Hole, PipelineFile};
 use crate::stage::{Frame, Intake, QUEUE};
 
+use address::redacted_within;
 pub use address::{Address, Kind};
 pub(crate) use pictures::rgb_frame;
 pub(crate) use rgb_frames::RgbFrames;
@@ -65,6 +66,9 @@ pub struct Source {
     handing_over: Arc<AtomicBool>,
     stop: Option<Sender<()>>,
     feeder: Option<std::thread::JoinHandle<()>>,
+    on_a_server: bool,
+    /// Stream time of the newest frame, nanoseconds.
+    last_time: Arc<AtomicU64>,
 }
 
 /// Formats that the overlay draws on without leaving them. Everything that decoders usually produce is among them.
@@ -124,6 +128,18 @@ impl Address {
     }
 }
 
+/// Builds the source part of the pipeline.
+///
+/// # Errors
+/// The description is wrong or an element is missing.
+pub(crate) fn build(address: &Address, settings: &SourceSettings) -> Result<gst::Bin> {
+    let (name, holes) = address.pipeline()?;
+    match &settings.pipeline {
+        Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes),
+        _ => PipelineFile::built_in(name)?.build_source(name, &holes),
+    }
+}
+
 impl Source {
     /// Builds and starts the pipeline. Frames go into `frames`, which may block the decoder; how it ends goes into
     /// `reports`.
@@ -136,11 +152,7 @@ impl Source {
         frames: Intake,
         reports: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let (name, holes) = address.pipeline()?;
-        let bin = match &settings.pipeline {
-            Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes)?,
-            _ => PipelineFile::built_in(name)?.build_source(name, &holes)?,
-        };
+        let bin = build(address, settings)?;
         complaints::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
@@ -150,6 +162,7 @@ impl Source {
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let decoded = Arc::new(AtomicU64::new(0));
         let handing_over = Arc::new(AtomicBool::new(false));
+        let last_time = Arc::new(AtomicU64::new(0));
         let sink = appsink(
             settings.realtime,
             Delivery {
@@ -157,6 +170,7 @@ impl Source {
                 stopped,
                 decoded: Arc::clone(&decoded),
                 handing_over: Arc::clone(&handing_over),
+                last_time: Arc::clone(&last_time),
                 rotation,
                 complaints: complaints::count(),
                 info: None,
@@ -181,7 +195,8 @@ impl Source {
             // The reason stands on the bus and reaches `reports`.
             tracing::debug!("the source pipeline refused to start");
         }
-        Ok(Self { pipeline, decoded, handing_over, stop: Some(stop), feeder })
+        let on_a_server = matches!(address.kind, Kind::Http(_));
+        Ok(Self { pipeline, decoded, handing_over, stop: Some(stop), feeder, on_a_server, last_time })
     }
 
     /// The pipeline's clock, base time and latency, for an output that has to keep time with it.
@@ -192,6 +207,22 @@ impl Source {
     /// Frames that came out of the decoder so far.
     pub fn decoded(&self) -> u64 {
         self.decoded.load(Ordering::Acquire)
+    }
+
+    /// Of a file on a server, whose container cannot be looked at before: what is missing at its end, by the length that
+    /// it claims to have.
+    pub fn ended_early(&self) -> Option<String> {
+        // Sound may go on a little longer than the picture.
+        const SLACK: gst::ClockTime = gst::ClockTime::from_seconds(1);
+        const SHARE: u64 = 10;
+        if !self.on_a_server {
+            return None;
+        }
+        let whole = self.pipeline.query_duration::<gst::ClockTime>()?;
+        let last = gst::ClockTime::from_nseconds(self.last_time.load(Ordering::Acquire));
+        let missing = whole.saturating_sub(last);
+        (missing > SLACK && missing > whole / SHARE)
+            .then(|| format!("is cut short: it lasts {whole:.1}, its frames end at {last:.1}"))
     }
 
     /// True while the decoder has a frame that nobody takes yet: it waits for us, not we for it.
@@ -249,6 +280,7 @@ struct Delivery {
     stopped: Receiver<()>,
     decoded: Arc<AtomicU64>,
     handing_over: Arc<AtomicBool>,
+    last_time: Arc<AtomicU64>,
     rotation: Arc<AtomicU32>,
     /// Of the decoder, until the frame before.
     complaints: u64,
@@ -287,6 +319,9 @@ impl Delivery {
             buffer,
             arrived: Instant::now(),
         };
+        if let Some(time) = frame.stream_time {
+            self.last_time.fetch_max(time.nseconds(), Ordering::AcqRel);
+        }
         self.handing_over.store(true, Ordering::Release);
         let handed = self.frames.offer(frame, &self.stopped);
         self.handing_over.store(false, Ordering::Release);
@@ -368,14 +403,11 @@ pub(crate) fn forward_bus(pipeline: &gst::Pipeline, reports: impl Fn(Report) + S
                 } else {
                     format!("{element}: {}{debug}", error.error())
                 };
-                reports(Report::Failed(reason));
+                reports(Report::Failed(redacted_within(&reason)));
             }
             gst::MessageView::Warning(warning) => {
-                tracing::warn!(
-                    "{}: {}",
-                    warning.src().map(|s| s.name().to_string()).unwrap_or_default(),
-                    warning.error()
-                );
+                let element = warning.src().map(|s| s.name().to_string()).unwrap_or_default();
+                tracing::warn!("{element}: {}", redacted_within(&warning.error().to_string()));
             }
             gst::MessageView::Latency(_) => {
                 // Not on this thread: it may hold what the query needs.

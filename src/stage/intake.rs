@@ -19,6 +19,9 @@ pub(super) struct Arrival {
     pub(super) frame: Frame,
 }
 
+/// Frames that may be overtaken by one: two minutes of a fast camera.
+const MOST: usize = 4096;
+
 /// Nobody takes frames any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
@@ -41,7 +44,7 @@ impl Intake {
     /// Hands a frame over.
     ///
     /// # Blocking
-    /// In `every-frame` mode while the queue is full, until `stopped` is disconnected. Never in `freshest` mode.
+    /// In `every-frame` mode while the queue is full, until `stopped` is disconnected. In `freshest` mode only where not one was taken while thousands came.
     ///
     /// # Errors
     /// The stage is gone or `stopped` is.
@@ -53,11 +56,11 @@ impl Intake {
                 recv(stopped) -> _ => Err(Closed),
             },
             Some(_) if stopped.try_recv() == Err(TryRecvError::Disconnected) => Err(Closed),
-            Some(waiting) => self.replace(arrival, waiting),
+            Some(waiting) => self.replace(arrival, waiting, stopped),
         }
     }
 
-    fn replace(&self, mut arrival: Arrival, waiting: &Receiver<Arrival>) -> Result<(), Closed> {
+    fn replace(&self, mut arrival: Arrival, waiting: &Receiver<Arrival>, stopped: &Receiver<()>) -> Result<(), Closed> {
         loop {
             match self.sender.try_send(arrival) {
                 Ok(()) => return Ok(()),
@@ -67,6 +70,14 @@ impl Intake {
                     // The stage may have taken it meanwhile: then there is room.
                     if let Ok(older) = waiting.try_recv() {
                         let mut overtaken = older.overtaken;
+                        if overtaken.len() >= MOST {
+                            // Not slow but stuck: nobody takes records, and memory has an end.
+                            self.sender.send(Arrival { overtaken, frame: older.frame }).map_err(|_| Closed)?;
+                            return select! {
+                                send(self.sender, arrival) -> sent => sent.map_err(|_| Closed),
+                                recv(stopped) -> _ => Err(Closed),
+                            };
+                        }
                         overtaken.push(older.frame.without_picture());
                         overtaken.append(&mut arrival.overtaken);
                         arrival.overtaken = overtaken;

@@ -22,8 +22,9 @@ impl Planes {
             return None;
         }
         let cosited = match info.chroma_site() {
-            site if site == VideoChromaSite::MPEG2 => true,
             site if site == VideoChromaSite::JPEG => false,
+            // Where nothing is said, what most codecs mean.
+            site if site == VideoChromaSite::MPEG2 || site.is_empty() => true,
             _ => return None,
         };
         let colorimetry = info.colorimetry();

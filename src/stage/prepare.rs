@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Letterboxer, Transform};
+use qrnet::preprocess::{Letterboxed, Letterboxer};
 
 use super::convert::{Conversion, readable, view};
 use super::cuts::Cuts;
@@ -79,7 +79,7 @@ struct Converter {
 impl Converter {
     fn letterbox(&mut self, frame: &Frame, canvas: Canvas, memory: Vec<f32>) -> Result<Letterboxed, String> {
         let letterboxer = &mut self.letterboxer;
-        if let Some(planes) = Planes::of(&frame.info).filter(|_| shrinks(frame, canvas)) {
+        if let Some(planes) = Planes::of(&frame.info) {
             let frame = readable(&frame.buffer, &frame.info)?;
             let view = planes.view(&frame).map_err(|e| e.to_string())?;
             return letterboxer.letterbox_yuv(&view, canvas, memory).map_err(|e| e.to_string());
@@ -93,10 +93,4 @@ impl Converter {
         let size = (frame.info.width(), frame.info.height());
         place(&Conversion::of(&mut self.rgb, frame, gst_video::VideoFormat::Rgb, size)?)
     }
-}
-
-/// Whether a frame becomes so much smaller that planes may be scaled before they are converted.
-fn shrinks(frame: &Frame, canvas: Canvas) -> bool {
-    const HALF: f64 = 0.5;
-    Transform::letterbox(frame.info.width() as usize, frame.info.height() as usize, canvas).scale <= HALF
 }

@@ -31,6 +31,7 @@ pub(super) struct Sampler {
     sampling: Sampling,
     next_seq: u64,
     next_time: Option<ClockTime>,
+    last_time: Option<ClockTime>,
 }
 
 /// Times are rounded to the containers' ticks, so a frame may seem to come this much early.
@@ -38,7 +39,7 @@ const SLACK: ClockTime = ClockTime::from_mseconds(2);
 
 impl Sampler {
     pub(super) fn new(sampling: Sampling) -> Self {
-        Self { sampling, next_seq: 0, next_time: None }
+        Self { sampling, next_seq: 0, next_time: None, last_time: None }
     }
 
     /// Why the frame is not to be measured; `None` where it is.
@@ -48,7 +49,10 @@ impl Sampler {
         }
         if let (Some(most), Some(now)) = (self.sampling.max_fps, frame.stream_time) {
             let interval = ClockTime::from_nseconds((ClockTime::SECOND.nseconds() as f64 / most) as u64);
-            // Time that jumps back, as after a reconnect, does not silence the stream.
+            // Time that stands still or jumps back, as after a splice or a reconnect, does not silence the stream.
+            if self.last_time.replace(now).is_some_and(|last| now <= last) {
+                self.next_time = None;
+            }
             let next = self.next_time.filter(|next| *next <= now + interval);
             if next.is_some_and(|next| now + SLACK < next) {
                 return Some("max-fps");

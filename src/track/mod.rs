@@ -113,8 +113,9 @@ impl Track {
         match outcome {
             Outcome::Measured { rect, presence } => self.measured(*rect, *presence, time, diagonal),
             Outcome::Skipped { cause } => {
-                // Between two measurements the last one stands, whatever `hold` says: that is what a stride means.
-                let rect = self.last.map(|last| last.rect);
+                // Between two measurements the last one stands, whatever `hold` says: that is what a stride means. Where it
+                // said "not here", an earlier box stands in no longer than it may.
+                let rect = if self.there { self.last.map(|last| last.rect) } else { self.held(time) };
                 Seen { rect, ..Seen::unmeasured(Status::Skipped, cause) }
             }
             Outcome::Dropped { cause } => Seen::unmeasured(Status::Dropped, cause),
@@ -239,6 +240,19 @@ mod tests {
         let mut track = Track::new(Tracking { hold: at(1), ..settings() });
         track.see(&found(7.0, 0.9), at(0), DIAGONAL);
         assert!(track.see(&failed, at(1), DIAGONAL).carried());
+    }
+
+    #[test]
+    fn a_stride_does_not_stretch_what_is_held() {
+        let mut track = Track::new(Tracking { hold: at(2), ..settings() });
+        let skipped = Outcome::Skipped { cause: "stride" };
+        track.see(&found(7.0, 0.9), at(0), DIAGONAL);
+        assert!(track.see(&skipped, at(5), DIAGONAL).carried(), "nothing has said otherwise yet");
+        let mut track = Track::new(Tracking { hold: at(2), ..settings() });
+        track.see(&found(7.0, 0.9), at(0), DIAGONAL);
+        assert!(track.see(&found(7.0, 0.1), at(1), DIAGONAL).carried());
+        assert!(track.see(&skipped, at(2), DIAGONAL).carried());
+        assert!(!track.see(&skipped, at(3), DIAGONAL).carried());
     }
 
     #[test]

@@ -7,10 +7,11 @@ use qrnet::preprocess::{Letterboxer, Picture};
 use qrnet::{CompiledQuery, Grounder};
 
 use crate::cli::GroundArgs;
-use crate::config::{load_model, place, threshold};
+use crate::config::{load_model, threshold};
 use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
 use crate::record::{Asked, FrameRecord, JsonLines, Latency, Resolution, run_id};
+use crate::sink::place;
 use crate::stage::Outcome;
 use crate::track::{Seen, Track, Tracking};
 

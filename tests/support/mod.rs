@@ -187,11 +187,12 @@ pub(crate) fn probe(file: &str) -> (u32, u32, u32) {
     (numbers[0], numbers[1], numbers[2])
 }
 
-/// Frame `index` of a video, decoded by ffmpeg.
+/// Frame `index` of a video, decoded by ffmpeg, with its most exact conversion to RGB.
 pub(crate) fn frame_of(scratch: &Scratch, video: &str, index: u32, name: &str) -> String {
     let file = scratch.file(name);
     let select = format!("select=eq(n\\,{index})");
-    tool("ffmpeg", &["-v", "error", "-y", "-i", video, "-vf", &select, "-frames:v", "1", &file]);
+    let exact = "accurate_rnd+full_chroma_int+full_chroma_inp";
+    tool("ffmpeg", &["-v", "error", "-y", "-i", video, "-vf", &select, "-sws_flags", exact, "-frames:v", "1", &file]);
     file
 }
 

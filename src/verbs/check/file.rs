@@ -61,26 +61,31 @@ fn describe(config: &Config) -> String {
 fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
     gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
     let file = PipelineFile::parse(text, name)?;
-    let holes = [
+    let source_holes = [
         Hole::new("uri", "file:///clip.mp4"),
-        Hole::new("location", "/tmp/clip.mp4"),
         Hole::new("device", "/dev/video0"),
         Hole::new("pattern", "ball"),
         Hole::new("frames", "1"),
         Hole::new("live", "false"),
         Hole::new("caps", "video/x-raw"),
-        Hole::new("pad_right", "0"),
-        Hole::new("pad_bottom", "0"),
     ];
+    let pads = [Hole::new("pad_right", "0"), Hole::new("pad_bottom", "0")];
+    let file_holes = [&pads[..], &[Hole::new("location", "/tmp/clip.mp4")]].concat();
     let mut lines = Vec::new();
     if let Some(source) = &file.source {
-        file.build_source(name, &holes)?;
+        file.build_source(name, &source_holes)?;
         lines.push(format!("source      {}", source.launch));
     }
     for sink in &file.sink {
-        build(name, &sink.launch, &holes, gst::PadDirection::Sink)?;
+        let holes: &[Hole] = match sink.target.as_deref() {
+            Some("mp4" | "mkv") => &file_holes,
+            Some(_) => &[],
+            None => &pads,
+        };
+        build(name, &sink.launch, holes, gst::PadDirection::Sink)?;
         let plain = if sink.draw { "" } else { " (nothing drawn in)" };
-        lines.push(format!("sink        {}{plain}", sink.launch));
+        let replaces = sink.target.as_ref().map(|target| format!(" (in place of {target}:)")).unwrap_or_default();
+        lines.push(format!("sink        {}{plain}{replaces}", sink.launch));
     }
     Ok(lines)
 }
@@ -112,6 +117,8 @@ fn run(path: &Path, name: &str) -> Result<Vec<String>> {
     if let Some(model) = &settings.model {
         qrnet::ModelDir::open(model)?;
     }
+    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    crate::source::build(&settings.address, &settings.source)?;
     let mut lines = vec![
         format!("source      {}", shown(address.is_some().then_some(settings.address.name.as_str()))),
         format!("query       {query}"),

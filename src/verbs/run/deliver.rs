@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
+use serde::Serialize;
 
 use super::{Message, OutputStopper, post};
 use crate::config::RunSettings;
@@ -125,6 +126,9 @@ impl Delivery {
                 .frame
                 .stream_time
                 .map_or_else(|| FRAME_TIME * u32::try_from(grounded.frame.seq).unwrap_or(u32::MAX), Duration::from);
+            if self.resolution.is_some_and(|before| before != resolution) {
+                self.track.reset();
+            }
             let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
             let seen = self.track.see(&grounded.outcome, time, diagonal);
             self.books.enter(&seen);
@@ -147,15 +151,13 @@ impl Delivery {
         match self.resolution.replace(resolution) {
             None => self.open(resolution)?,
             Some(before) if before != resolution => {
-                self.track.reset();
                 self.event(EventKind::Resolution { seq: frame.seq, resolution })?;
             }
             Some(_) => {}
         }
         self.note_error(grounded)?;
         let record = self.names.record(grounded, seen);
-        let written = self.records.iter_mut().try_for_each(|file| file.write(&record));
-        self.forgive_reader(written)?;
+        write_all(&mut self.records, &record, !self.settings.is_empty())?;
         if self.settings.is_empty() || seen.status == Status::Dropped {
             return Ok(());
         }
@@ -196,18 +198,6 @@ impl Delivery {
         Ok(())
     }
 
-    /// A reader of stdout that left takes no more records; that is a failure only where nobody else wants any.
-    fn forgive_reader(&mut self, written: Result<()>) -> Result<()> {
-        match written {
-            Err(error) if error.is_broken_pipe() && (self.records.len() > 1 || !self.settings.is_empty()) => {
-                tracing::warn!("the reader of standard output is gone; the other outputs go on");
-                self.records.retain(|file| !file.is_stdout());
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
     fn open(&mut self, resolution: Resolution) -> Result<()> {
         self.records = self.record_paths.iter().map(|path| JsonLines::create(path)).collect::<Result<_>>()?;
         for target in &self.settings.targets {
@@ -236,8 +226,7 @@ impl Delivery {
     fn event(&mut self, kind: EventKind) -> Result<()> {
         let (run_id, source) = (self.names.run_id.as_str(), self.names.address.name.as_str());
         let event = Event { schema: EVENT_SCHEMA, run_id, source, kind };
-        let written = self.records.iter_mut().try_for_each(|file| file.write(&event));
-        self.forgive_reader(written)
+        write_all(&mut self.records, &event, !self.settings.is_empty())
     }
 
     /// Writes the last event and what is buffered. `error` is how the run ended, if not by itself.
@@ -249,10 +238,34 @@ impl Delivery {
         let books = self.books;
         let text = error.map(ToString::to_string);
         let written = self.event(EventKind::End { books, error: text.as_deref() });
-        let flushed = self.records.iter_mut().try_for_each(JsonLines::flush);
+        let flushed = self.records.iter_mut().map(JsonLines::flush).fold(Ok(()), Result::and);
         match written.and(flushed) {
             Err(failure) if !self.broken => Err(failure),
             _ => Ok(books),
         }
     }
+}
+
+/// Writes a line everywhere; what fails at one place is no reason to leave it out at another. A reader that left takes no
+/// more records; that is a failure only where nobody else wants anything (`elsewhere`).
+fn write_all(files: &mut Vec<JsonLines>, line: &impl Serialize, elsewhere: bool) -> Result<()> {
+    let mut outcome = Ok(());
+    let mut gone = Vec::new();
+    files.retain_mut(|file| {
+        let written = file.write(line);
+        let left = written.as_ref().is_err_and(Error::is_broken_pipe);
+        if left {
+            gone.push((file.name(), written));
+        } else if outcome.is_ok() {
+            outcome = written;
+        }
+        !left
+    });
+    for (name, written) in gone {
+        if files.is_empty() && !elsewhere {
+            return written;
+        }
+        tracing::warn!("the reader of {name} is gone; the other outputs go on");
+    }
+    outcome
 }

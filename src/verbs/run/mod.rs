@@ -39,6 +39,8 @@ const MESSAGES: usize = 64;
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for a file that is known to be cut short: its demuxer's complaint can get lost in a decoder bin.
 const CUT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for one that is played at its own pace, where a frame may be far from the next.
+const REALTIME_STALL_TIMEOUT: Duration = Duration::from_mins(10);
 /// How often that is looked at.
 const TICK: Duration = Duration::from_millis(500);
 /// Stops the output pipeline at once, once there is one.
@@ -84,9 +86,9 @@ pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<
     let deliverer = std::thread::Builder::new()
         .name("deliver".into())
         .spawn(move || {
-            let delivery = delivery.run(&verdicts);
-            drained(());
-            delivery
+            // Said also where this thread panics: the supervisor waits for it.
+            let _at_the_end = OnDrop(|| drained(()));
+            delivery.run(&verdicts)
         })
         .map_err(|e| Error::Worker(e.to_string()))?;
 
@@ -97,6 +99,7 @@ pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<
         output_stop: stopper,
         verdict: Ok(()),
         output_name: settings.output.name(),
+        drained: false,
     };
     let decoded = supervisor.until_source_ends(source, settings);
     let threads = stage.into_threads();
@@ -134,12 +137,23 @@ fn post<T>(
     move |value| drop(messages.send(wrap(value)))
 }
 
+/// Calls a function when it goes.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 struct Supervisor {
     inbox: Receiver<Message>,
     stage_stop: Box<dyn Fn() + Send>,
     output_stop: OutputStopper,
     verdict: Result<()>,
     output_name: String,
+    /// Whether every frame that was handed over is delivered.
+    drained: bool,
 }
 
 impl Supervisor {
@@ -147,7 +161,11 @@ impl Supervisor {
     fn until_source_ends(&mut self, mut source: Source, settings: &RunSettings) -> u64 {
         // A file that is cut short is that first of all, however its demuxer takes it.
         let missing = settings.address.truncation();
-        let limit = if missing.is_some() { CUT_STALL_TIMEOUT } else { STALL_TIMEOUT };
+        let limit = match (missing.is_some(), settings.source.realtime) {
+            (_, true) => REALTIME_STALL_TIMEOUT,
+            (true, false) => CUT_STALL_TIMEOUT,
+            (false, false) => STALL_TIMEOUT,
+        };
         let failed = |code: &'static str, reason: String| {
             let (code, reason) = match &missing {
                 Some(missing) => ("SOURCE_TRUNCATED", missing.clone()),
@@ -161,6 +179,8 @@ impl Supervisor {
                 Ok(Message::Source(Report::End)) => {
                     if source.decoded() == 0 || missing.is_some() {
                         self.fail(failed("SOURCE_NO_VIDEO", "ended without a video frame".into()));
+                    } else if let Some(reason) = source.ended_early() {
+                        self.fail(failed("SOURCE_TRUNCATED", reason));
                     }
                     break;
                 }
@@ -192,10 +212,9 @@ impl Supervisor {
     }
 
     fn until_drained(&mut self) {
-        while let Ok(message) = self.inbox.recv() {
-            if matches!(message, Message::Drained) {
-                return;
-            }
+        while !self.drained
+            && let Ok(message) = self.inbox.recv()
+        {
             self.handle(message);
         }
     }
@@ -203,7 +222,12 @@ impl Supervisor {
     /// Takes note of a message; true where the run has to end.
     fn handle(&mut self, message: Message) -> bool {
         match message {
-            Message::Source(_) | Message::Drained => false,
+            Message::Source(_) => false,
+            // While the source still runs: the stage ended by itself, and joining its threads will tell why.
+            Message::Drained => {
+                self.drained = true;
+                true
+            }
             Message::Output(reason) => {
                 let name = self.output_name.clone();
                 self.abandon_output(Error::Output { name, reason })

@@ -92,8 +92,8 @@ impl Letterboxer {
         Ok(Letterboxed { pixels, transform })
     }
 
-    /// As [`Letterboxer::letterbox_into`], of luma and chroma, for pictures that become half as large or less: the same to
-    /// within 2 of 255, but for edges between strong colours, see [`YuvView`].
+    /// As [`Letterboxer::letterbox_into`], of luma and chroma: the same to within 2 of 255, but for edges between strong
+    /// colours, see [`YuvView`].
     ///
     /// # Errors
     /// As [`Letterboxer::letterbox`].

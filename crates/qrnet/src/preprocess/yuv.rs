@@ -1,7 +1,6 @@
 //! Pictures as decoders hand them out: a plane of luma, chroma at half the resolution.
 //!
-//! A picture that becomes much smaller anyway is cheaper to shrink plane by plane, and to turn into RGB when it is small:
-//! both are linear. Rounding comes in another order then, which costs up to 2 of 255; so does clipping: where two strong
+//! A picture that becomes smaller is cheaper to scale plane by plane, and to turn into RGB when it is small: both are linear. Rounding comes in another order then, which costs up to 2 of 255; so does clipping: where two strong
 //! colours meet, RGB in full size is clipped before it is averaged, and differs by more.
 
 use std::borrow::Cow;
