@@ -24,30 +24,6 @@ moments="select='not(mod(n-20,62))',scale=480:-2,tile=4x1"
 ffmpeg -v error -y -i out/demo-1.mp4 -i out/demo-2.mp4 \
   -filter_complex "[0]${moments}[a];[1]${moments}[b];[a][b]vstack" -frames:v 1 out/demo-sheet.png
 
-python3 - <<'PYTHON'
-import json
-
-
-def overlap(a, b):
-    w = min(a["x"] + a["w"], b["x"] + b["w"]) - max(a["x"], b["x"])
-    h = min(a["y"] + a["h"], b["y"] + b["h"]) - max(a["y"], b["y"])
-    both = max(w, 0) * max(h, 0)
-    return both / (a["w"] * a["h"] + b["w"] * b["h"] - both)
-
-
-for number in (1, 2):
-    said = [r for r in map(json.loads, open(f"out/demo-{number}.jsonl")) if r["schema"] == "spotter.frame/1"]
-    query = said[0]["query"]
-    truth = [t for t in map(json.loads, open("out/film/film.jsonl")) if t["phrase"] == query]
-    assert len(truth) == len(said) == 250, f"{len(truth)} frames in, {len(said)} records out"
-    here = [r["status"] == "box" and overlap(t["box"], r["box"]) >= 0.5 for t, r in zip(truth, said) if t["box"]]
-    gone = [r["status"] == "absent" for t, r in zip(truth, said) if t["clear"] and not t["box"]]
-    print()
-    print(f"query     {query}")
-    print(f"found     right on {sum(here)} of {len(here)} frames where it is there")
-    if gone:
-        print(f"absent    said so on {sum(gone)} of {len(gone)} frames where it is not")
-    print(f"records   out/demo-{number}.jsonl, video out/demo-{number}.mp4")
-print()
-print("Eight frames to look at: out/demo-sheet.png")
-PYTHON
+echo
+python3 scripts/compare-film.py out/film/film.jsonl out/demo-1.jsonl out/film/film.jsonl out/demo-2.jsonl
+echo "Videos: out/demo-1.mp4 and out/demo-2.mp4; eight frames to look at: out/demo-sheet.png"

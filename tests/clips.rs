@@ -61,7 +61,7 @@ fn records_are_ffprobes_frames_and_times() {
         assert_eq!(records.len(), times.len(), "{source}");
         // Times of a transport stream begin anywhere; stream time begins with the stream.
         let seconds = |record: &serde_json::Value| record["pts_ns"].as_f64().expect("a time") / 1e9;
-        let shift = if source.ends_with(".ts") { times[0] - seconds(records[0]) } else { 0.0 };
+        let shift = if source.ends_with("stream.ts") { times[0] - seconds(records[0]) } else { 0.0 };
         for (record, time) in records.iter().zip(times) {
             let found = seconds(record) + shift;
             assert!((found - time).abs() <= 1e-3, "{source}: {found} against {time}");

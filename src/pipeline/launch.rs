@@ -179,7 +179,7 @@ mod tests {
             assert_eq!(bin.children().len(), 2, "no element came out of {value:?}");
             let source = bin.by_name("spotter-hole-0").expect("named");
             assert_eq!(source.property::<String>("location"), value);
-            assert!(bin.by_name("spotter-hole-1").expect("named").property::<bool>("sync"));
+            assert!(bin.by_name("spotter-hole-1").expect("named").property::<bool>("silent"));
         }
     }
 
