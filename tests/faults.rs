@@ -182,7 +182,14 @@ fn a_small_disk_fills_up() {
         assert!(!of_schema(&frames, FRAME).is_empty(), "{kind}: records until then are whole");
         assert!(of_schema(&frames, EVENT).last().is_some_and(|end| end["event"] == "end"), "{kind}");
     }
+    // Records there, the video elsewhere: it holds the frames until then.
+    let long = clip(&scratch, "long.mkv", "64x64", 1500, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
+    let mp4 = scratch.file("out.mp4");
+    let ran = run(&long, &["--out", &format!("jsonl:{disk}/out.jsonl"), "--out", &format!("mp4:{mp4}")]);
     tool("umount", &[&disk]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot write") && ran.stderr.contains("space"), "{}", ran.stderr);
+    assert!(probe(&mp4).2 > 100, "the frames until then are in a video that plays");
 }
 
 #[test]

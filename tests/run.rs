@@ -352,18 +352,6 @@ fn a_cut_file_is_truncated_and_not_over() {
 }
 
 #[test]
-fn a_failing_record_file_does_not_cost_the_video() {
-    let scratch = Scratch::new();
-    let mp4 = scratch.file("out.mp4");
-    let source = clip(&scratch, "long.mkv", "64x64", 600, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
-    let ran = run(&source, &["jsonl:/dev/full", &format!("mp4:{mp4}")]);
-    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    assert!(ran.stderr.contains("cannot write /dev/full"), "{}", ran.stderr);
-    assert!(probe(&mp4).2 > 0, "the frames until then are in a video that plays");
-    assert_eq!(scratch.names(), ["long.mkv", "out.mp4"], "nothing half-written is left");
-}
-
-#[test]
 fn a_reader_that_leaves_does_not_cost_the_video() {
     let scratch = Scratch::new();
     let mp4 = scratch.file("out.mp4");
