@@ -28,25 +28,28 @@ def compare(truth_file, records_file):
         sys.exit(f"{records_file}: {len(said)} records, {truth_file} has {len(truth)} frames about {query!r}")
     here = [r["status"] == "box" and overlap(t["box"], r["box"]) >= 0.5 for t, r in zip(truth, said) if t["box"]]
     gone = [r["status"] == "absent" for t, r in zip(truth, said) if t["clear"] and not t["box"]]
-    return query, here, gone
+    return query, here, gone, len(said) - len(here) - len(gone)
 
 
-def say(query, here, gone):
+def say(query, here, gone, unclear):
     print(f"query     {query}")
     print(f"found     right on {sum(here)} of {len(here)} frames where it is there")
     if gone:
         print(f"absent    said so on {sum(gone)} of {len(gone)} frames where it is not")
+    if unclear:
+        print(f"left out  {unclear} frames where it is hidden in part")
 
 
 pairs = list(zip(sys.argv[1::2], sys.argv[2::2]))
 if not pairs:
     sys.exit(__doc__)
-everything = ([], [])
+everything, left_out = ([], []), 0
 for truth_file, records_file in pairs:
-    query, here, gone = compare(truth_file, records_file)
-    say(query, here, gone)
+    query, here, gone, unclear = compare(truth_file, records_file)
+    say(query, here, gone, unclear)
     print(f"records   {records_file}\n")
     everything[0].extend(here)
     everything[1].extend(gone)
+    left_out += unclear
 if len(pairs) > 2:
-    say(f"all {len(pairs)}", *everything)
+    say(f"all {len(pairs)}", *everything, left_out)

@@ -7,9 +7,9 @@ packages=(
   # build: C compiler for -sys crates, pkg-config, GStreamer, cairo and pango headers
   gcc libc6-dev make pkg-config
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libcairo2-dev libpango1.0-dev
-  # run: demuxers, decoders, x264enc, videobox, overlaycomposition, a font for captions
+  # run: demuxers, decoders, x264enc, videobox, overlaycomposition, windows on X11, a font for captions
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
-  gstreamer1.0-libav fonts-dejavu-core
+  gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
   # test and demo: other people's tools to make and to read files; pip fetches the demo clip
   ffmpeg gstreamer1.0-tools openssl procps python3 unzip
 )

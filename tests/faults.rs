@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, probe, spotter, tool};
+use crate::support::{Ran, Scratch, aloud, clip, command, json_lines, model, of_schema, probe, spotter, tool};
 
 const FRAME: &str = "spotter.frame/1";
 const EVENT: &str = "spotter.event/1";
@@ -164,7 +164,7 @@ fn a_small_disk_fills_up() {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", &disk]).output().expect("mount");
     if !mounted.status.success() {
         let why = String::from_utf8_lossy(&mounted.stderr);
-        eprintln!("NOT TESTED: a full disk needs the right to mount a tmpfs: {why}");
+        aloud(&format!("NOT TESTED: a full disk needs the right to mount a tmpfs: {why}"));
         return;
     }
     // Noise, which x264 cannot make small.

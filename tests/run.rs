@@ -246,6 +246,30 @@ fn an_interrupted_run_closes_its_books_and_finishes_its_files() {
     assert_eq!(u64::from(probe(&mp4).2), count("box"), "the video plays, and holds what was grounded");
 }
 
+#[test]
+fn a_second_interrupt_ends_the_run_at_once() {
+    let scratch = Scratch::new();
+    let options = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
+    let source = clip(&scratch, "long.mp4", "320x240", 3000, &options);
+    let model = model();
+    let child = command(&["run", "--source", &source, "--query", "a", "--model", &model, "--out", "jsonl:-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    stdout.read_line(&mut String::new()).expect("a line");
+    // Nobody reads records any more: the first one cannot finish.
+    tool("kill", &["-INT", &child.id().to_string()]);
+    let mut said = String::new();
+    while !said.contains("interrupted") {
+        assert!(stderr.read_line(&mut said).expect("a line") > 0, "{said}");
+    }
+    tool("kill", &["-INT", &child.id().to_string()]);
+    assert_eq!(child.wait().expect("ends").code(), Some(130));
+}
+
 /// Shutdown races with whatever is going on, so it is tried at ten different places.
 #[test]
 fn an_interrupt_at_any_moment_leaves_a_video_that_plays_to_its_end() {

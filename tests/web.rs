@@ -88,6 +88,13 @@ fn a_file_on_a_server_is_a_file() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("Not Found") && ran.stderr.contains("/nothing.mp4"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("s3cret"), "{}", ran.stderr);
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    for scheme in ["http", "https"] {
+        let ran = run(&format!("{scheme}://127.0.0.1:{port}/clip.mp4"));
+        assert_eq!(ran.code, Some(1));
+        let reason = format!("127.0.0.1:{port} cannot be reached: Connection refused");
+        assert!(ran.stderr.contains(&reason) && !ran.stderr.contains("certificate"), "{}", ran.stderr);
+    }
 }
 
 #[test]

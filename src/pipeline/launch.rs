@@ -5,6 +5,9 @@ use gstreamer as gst;
 
 use crate::error::{Error, Result};
 
+/// How names begin that elements with holes get.
+pub(crate) const HOLE_NAME: &str = "spotter-hole-";
+
 /// A value for a hole.
 #[derive(Debug, Clone)]
 pub struct Hole {
@@ -103,7 +106,7 @@ fn extract(launch: &str, holes: &[Hole]) -> std::result::Result<(String, Vec<Ass
         let end = tokens[at..].iter().position(|t| t == "!").map_or(tokens.len(), |bang| at + bang);
         let given = tokens[start..end].iter().find_map(|t| t.strip_prefix("name=")).map(String::from);
         let element = given.unwrap_or_else(|| {
-            let element = format!("spotter-hole-{}", assignments.len());
+            let element = format!("{HOLE_NAME}{}", assignments.len());
             tokens.insert(start + 1, format!("name={element}"));
             element
         });

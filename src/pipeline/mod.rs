@@ -10,6 +10,7 @@ use gstreamer as gst;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+pub(crate) use launch::HOLE_NAME;
 pub use launch::{Hole, build};
 pub(crate) use packages::missing;
 pub use packages::{NEEDS, Need};

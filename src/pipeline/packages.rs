@@ -27,7 +27,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Elements that built-in pipelines use, and decoders that files usually need.
-pub const NEEDS: [Need; 26] = [
+pub const NEEDS: [Need; 27] = [
     need("appsrc", "frames into a pipeline", BASE),
     need("appsink", "frames out of a pipeline", BASE),
     need("uridecodebin", "any source by its address", BASE),
@@ -44,7 +44,7 @@ pub const NEEDS: [Need; 26] = [
     may("v4l2src", "cameras on this machine", GOOD),
     may("rtspsrc", "RTSP cameras", GOOD),
     may("x264enc", "H.264 out", UGLY),
-    may("openh264enc", "H.264 out, instead of x264enc", BAD),
+    may("openh264enc", "H.264 out, in pipelines of your own", BAD),
     may("mp4mux", "MP4 out", GOOD),
     may("videobox", "odd sizes out", GOOD),
     may("souphttpsrc", "files on a web server", GOOD),
@@ -52,6 +52,7 @@ pub const NEEDS: [Need; 26] = [
     may("matroskamux", "MKV out", GOOD),
     may("pngenc", "pictures out", GOOD),
     may("autovideosink", "a window", GOOD),
+    may("ximagesink", "a window on X11", "gstreamer1.0-x"),
     may("videotestsrc", "test pictures", BASE),
     may("decodebin", "any container and codec", BASE),
 ];

@@ -78,9 +78,14 @@ impl Address {
     /// What GStreamer says of a failure, with what it leaves out.
     pub fn explain(&self, reason: String) -> String {
         match &self.kind {
-            // souphttpsrc keeps the reason of a failed handshake to itself.
-            Kind::Http(uri) if uri.starts_with("https:") && reason.contains("Internal data stream error") => {
-                format!("{reason}; the server's certificate may be one that nobody vouches for, or out of date")
+            // souphttpsrc keeps the reason of a failed connection or handshake to itself.
+            Kind::Http(uri) if reason.contains("Internal data stream error") => {
+                let why = unreachable(uri).or_else(|| {
+                    uri.starts_with("https:").then(|| {
+                        "the server's certificate may be one that nobody vouches for, or out of date".to_owned()
+                    })
+                });
+                why.map_or(reason.clone(), |why| format!("{why} ({reason})"))
             }
             _ => reason,
         }
@@ -111,6 +116,30 @@ impl Address {
             None
         })
     }
+}
+
+/// Why the server of an address cannot be reached; none where it can.
+fn unreachable(uri: &str) -> Option<String> {
+    use std::net::{TcpStream, ToSocketAddrs};
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+    let clean = redacted(uri);
+    let (scheme, rest) = clean.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?.trim_start_matches("***@");
+    let port = if scheme == "https" { 443 } else { 80 };
+    let named = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let server = if named { authority.to_owned() } else { format!("{authority}:{port}") };
+    let addresses = match server.to_socket_addrs() {
+        Ok(addresses) => addresses,
+        Err(error) => return Some(format!("{server} is not known: {error}")),
+    };
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return None,
+            Err(error) => last = Some(format!("{server} cannot be reached: {error}")),
+        }
+    }
+    last
 }
 
 /// A file or a folder of pictures.

@@ -22,7 +22,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use crate::error::{Error, Result};
-use crate::pipeline::{Hole, PipelineFile};
+use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::{Frame, Intake, QUEUE};
 
 use address::redacted_within;
@@ -386,6 +386,15 @@ fn watch_rotation(bin: &gst::Bin, rotation: &Arc<AtomicU32>) {
     }
 }
 
+/// An element's name, or its kind where the name is one that was only made to find it by.
+fn called(source: &gst::Object) -> String {
+    let factory = source.downcast_ref::<gst::Element>().and_then(ElementExt::factory);
+    match factory.filter(|_| source.name().starts_with(pipeline::HOLE_NAME)) {
+        Some(factory) => factory.name().to_string(),
+        None => source.name().to_string(),
+    }
+}
+
 /// Forwards what matters from a pipeline's bus, in the order in which it was posted, and nothing else: an error that
 /// was posted before an end of stream arrives before it.
 pub(crate) fn forward_bus(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send + Sync + 'static) {
@@ -395,7 +404,7 @@ pub(crate) fn forward_bus(pipeline: &gst::Pipeline, reports: impl Fn(Report) + S
         match message.view() {
             gst::MessageView::Eos(_) => reports(Report::End),
             gst::MessageView::Error(error) => {
-                let element = error.src().map(|s| s.name().to_string()).unwrap_or_default();
+                let element = error.src().map(called).unwrap_or_default();
                 let debug =
                     error.debug().map(|d| format!(" ({})", d.lines().last().unwrap_or_default())).unwrap_or_default();
                 let reason = if error.error().matches(gst::CoreError::MissingPlugin) {

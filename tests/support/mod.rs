@@ -1,5 +1,6 @@
 //! A program run, a scratch folder, small models, and media made on the spot.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -54,6 +55,11 @@ pub(crate) fn command(args: &[&str]) -> Command {
 /// The program, run to its end.
 pub(crate) fn spotter(args: &[&str]) -> Ran {
     command(args).output().expect("the program starts").into()
+}
+
+/// Says something that is heard although the test passes: what the test runner captures goes through `eprintln`.
+pub(crate) fn aloud(text: &str) {
+    writeln!(std::io::stderr(), "{text}").expect("written");
 }
 
 /// Another program, which must be there and succeed; its stdout.

@@ -1,5 +1,6 @@
 //! What a run leaves behind, read by others: `TensorBoard`'s own reader, a decoder of our own, an image decoder.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,7 +35,8 @@ fn tensorboards_reader_finds_every_scalar_and_drops_what_was_done_again() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let packages = root.join("target/tensorboard");
     if !packages.is_dir() {
-        println!("SKIPPED: {} is not there (scripts/fetch-tensorboard.sh)", packages.display());
+        writeln!(std::io::stderr(), "SKIPPED: {} is not there (scripts/fetch-tensorboard.sh)", packages.display())
+            .expect("written");
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
@@ -48,7 +50,7 @@ fn tensorboards_reader_finds_every_scalar_and_drops_what_was_done_again() {
     };
     let output = match python(dir.path()) {
         Err(error) => {
-            println!("SKIPPED: python3 does not start: {error}");
+            writeln!(std::io::stderr(), "SKIPPED: python3 does not start: {error}").expect("written");
             return;
         }
         Ok(output) => output,

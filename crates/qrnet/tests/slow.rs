@@ -9,6 +9,7 @@ use qrnet::text::pretrained;
 use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::weights::Sources;
 use qrnet::{Config, Grounder, QrNet, QueryModel, init, weights};
+use std::io::Write;
 
 #[test]
 fn full_size_compiled_equals_plain() {
@@ -56,7 +57,7 @@ fn full_size_compiled_equals_plain() {
 #[test]
 fn a_pretrained_sentence_encoder_is_a_frozen_tower() {
     let Some(dir) = std::env::var_os("QRNET_TEXT_ENCODER").map(std::path::PathBuf::from) else {
-        println!("SKIPPED: QRNET_TEXT_ENCODER names no folder");
+        writeln!(std::io::stderr(), "SKIPPED: QRNET_TEXT_ENCODER names no folder").expect("written");
         return;
     };
     let device = Device::Cpu;

@@ -1,5 +1,6 @@
 //! Losses that are no number, and checkpoints that are damaged, of another run, or have no room.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -172,7 +173,7 @@ impl Small {
         let folder = tempfile::tempdir().expect("a folder");
         let size = format!("size={bytes}");
         let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
-        done.is_ok_and(|output| output.status.success()).then_some(Self(folder))
+        done.is_ok_and(|output| output.status.success()).then(|| Self(folder))
     }
 }
 
@@ -190,9 +191,9 @@ fn a_full_disk_costs_no_older_checkpoint() {
     let probe = tempfile::tempdir().expect("a folder");
     let size = start.save(probe.path(), 1).map(|path| std::fs::metadata(path).expect("there").len());
     let Some(small) = Small::mount(size.expect("saved") as usize * 3 / 2) else {
-        println!(
-            "SKIPPED: a full disk needs the right to mount a tmpfs; tests/train.rs of the program limits files instead"
-        );
+        let why =
+            "SKIPPED: a full disk needs the right to mount a tmpfs; tests/train.rs of the program limits files instead";
+        writeln!(std::io::stderr(), "{why}").expect("written");
         return;
     };
     let folder = small.0.path();

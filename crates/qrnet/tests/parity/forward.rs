@@ -4,6 +4,7 @@ use candle_core::Device;
 use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::{QrNet, weights};
+use std::io::Write;
 
 use crate::support::{BOX_LIMIT, FEATURE_LIMIT, cases, config, difference, path, standard};
 
@@ -43,7 +44,8 @@ fn every_golden_tensor_matches() {
 #[test]
 fn trainer_checkpoint_gives_the_same_box() {
     if !path("tiny_checkpoint.pth").exists() {
-        println!("SKIPPED: {} is not there", path("tiny_checkpoint.pth").display());
+        writeln!(std::io::stderr(), "SKIPPED: {} is not there", path("tiny_checkpoint.pth").display())
+            .expect("written");
         return;
     }
     let config = config();
