@@ -7,7 +7,6 @@ fn every_picture_gets_a_record_and_a_drawing() {
     let scratch = Scratch::new();
     let (a, b) = (picture(&scratch, "a.png", (200, 100)), picture(&scratch, "b.png", (61, 97)));
     let folder = scratch.file("drawn");
-    std::fs::create_dir(&folder).expect("made");
     let ran = spotter(&["ground", &a, &b, "--query", "red", "--model", &model(), "--out", &folder]).expect_success();
     let lines = ran.lines();
     assert_eq!(lines.len(), 2);

@@ -26,7 +26,7 @@ pub struct GroundArgs {
     /// The model directory; without it, the small model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Draw the box: a PNG file for one picture, an existing folder for several.
+    /// Draw the box: a PNG file for one picture, a folder for several; it is made where its parent exists.
     #[arg(long, value_name = "FILE.png")]
     pub out: Option<PathBuf>,
     /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.

@@ -47,7 +47,7 @@ impl Address {
         let usage = |reason: String| Error::Usage(format!("--source {}: {reason}", redacted(source)));
         let kind = match source.split_once(':') {
             Some(("test", rest)) if !rest.starts_with("//") => Kind::Test(rest.parse().map_err(usage)?),
-            Some(("v4l2", device)) => Kind::Camera(camera(Path::new(device.trim_start_matches("//"))).map_err(usage)?),
+            Some(("v4l2", device)) => camera(Path::new(device.trim_start_matches("//")))?,
             Some(("http" | "https", rest)) if rest.starts_with("//") => Kind::Http(source.to_owned()),
             Some(("file", rest)) if rest.starts_with("//") => {
                 let path = gst::glib::filename_from_uri(source);
@@ -56,7 +56,7 @@ impl Address {
             Some((scheme, rest)) if rest.starts_with("//") => {
                 return Err(usage(format!("the scheme {scheme}:// is not supported, {EXPECTED}")));
             }
-            _ if source.starts_with("/dev/video") => Kind::Camera(camera(Path::new(source)).map_err(usage)?),
+            _ if source.starts_with("/dev/video") => camera(Path::new(source))?,
             _ if source.contains(['*', '?', '[']) && !Path::new(source).exists() => {
                 let found = glob::glob(source).map_err(|e| usage(format!("is no valid pattern: {e}")))?;
                 pictures(found.filter_map(std::result::Result::ok).filter(|path| path.is_file()), source)?
@@ -168,7 +168,8 @@ fn pictures(paths: impl Iterator<Item = PathBuf>, name: &str) -> Result<Kind> {
     let mut paths: Vec<PathBuf> = paths.filter(|path| is_picture(path)).collect();
     if paths.is_empty() {
         let endings = PICTURE_ENDINGS.join(", ");
-        return Err(Error::Usage(format!("--source {name}: holds no pictures, expected files ending in {endings}")));
+        let reason = format!("holds no pictures, expected files ending in {endings}");
+        return Err(Error::Source { code: "SOURCE_EMPTY", name: redacted(name), reason });
     }
     paths.sort();
     let absolute = paths.iter().map(|path| std::path::absolute(path).map_err(Error::io("read", path)));
@@ -180,13 +181,14 @@ fn is_picture(path: &Path) -> bool {
     ending.is_some_and(|ending| PICTURE_ENDINGS.contains(&ending.as_str()))
 }
 
-fn camera(path: &Path) -> std::result::Result<PathBuf, String> {
+fn camera(path: &Path) -> Result<Kind> {
     use std::os::unix::fs::FileTypeExt;
-    let metadata = std::fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
     if !metadata.file_type().is_char_device() {
-        return Err(format!("{} is no device, expected a Video4Linux2 camera", path.display()));
+        let reason = "is no device, expected a Video4Linux2 camera";
+        return Err(Error::Usage(format!("--source {}: {reason}", path.display())));
     }
-    Ok(path.to_path_buf())
+    Ok(Kind::Camera(path.to_path_buf()))
 }
 
 /// An address without user name and password.

@@ -131,13 +131,17 @@ impl DrawTarget {
         if pictures.iter().any(|picture| place(picture) == place(out)) {
             return fail("is the picture itself");
         }
+        let parent = qrnet::files::parent(out);
         if pictures.len() > 1 {
-            return fail("for several pictures, expected an existing folder");
+            if out.exists() || out.extension().is_some() || !parent.is_dir() {
+                return fail("for several pictures, expected a folder, or a name for one in a folder that exists");
+            }
+            std::fs::create_dir(out).map_err(Error::io("create", out))?;
+            return Self::resolve(out, pictures);
         }
         if out.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
             return fail("expected a name that ends in .png");
         }
-        let parent = qrnet::files::parent(out);
         if !parent.is_dir() {
             return fail("its folder does not exist");
         }
