@@ -40,7 +40,7 @@ fn main() -> spotter::Result<()> {
     let usage = || spotter::Error::Usage("expected a video and a query".into());
     let mut args = std::env::args().skip(1);
     let (source, query) = (args.next().ok_or_else(usage)?, args.next().ok_or_else(usage)?);
-    gst::init().map_err(|e| spotter::Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    spotter::pipeline::init()?;
     let typed = RunArgs { source: Some(source), query: Some(query), ..RunArgs::default() };
     let mut settings = RunSettings::resolve(typed)?;
     settings.output.branches.push(Branch::new(sink));

@@ -152,15 +152,17 @@ fn frames_between_measured_ones_keep_their_own_pictures() {
 /// A sink that keeps time throws late frames away, unless it was told how late they come.
 #[test]
 fn a_live_sink_waits_for_the_model() {
-    const LATENESS: Duration = Duration::from_millis(10);
+    const LATENESS: Duration = Duration::from_millis(5);
+    // More than a sink forgives: the 40 ms that a frame lasts, 5 ms, and 20 that sinks allow for their own work.
+    const TAKES: Duration = Duration::from_millis(90);
     let rendered = Arc::new(Mutex::new(None));
     let mut settings = run_settings(&[
         "--source",
-        "test:ball?live=true&frames=50&size=320x192&fps=25",
+        "test:ball?live=true&frames=100&size=320x192&fps=25",
         "--query",
         "the ball",
         "--mode",
-        "every-frame",
+        "freshest",
     ]);
     let told = Arc::clone(&rendered);
     settings.output.branches.push(Branch::new(move || {
@@ -177,9 +179,9 @@ fn a_live_sink_waits_for_the_model() {
         });
         Ok(sink)
     }));
-    // Three times as long as a frame may be late.
-    let books = stream(&settings, Box::new(Counter { takes: 3 * LATENESS }), None, true).expect("runs");
-    assert_eq!(books.boxed, 50, "{books}");
+    let books = stream(&settings, Box::new(Counter { takes: TAKES }), None, true).expect("runs");
+    assert!(books.boxed > 20, "{books}");
     let (rendered, dropped) = rendered.lock().expect("whole").expect("the stream ended");
-    assert_eq!(dropped, 0, "of {}", rendered + dropped);
+    // A frame may be on its way while the promise grows.
+    assert!(dropped <= 3 && rendered > 20, "{rendered} shown, {dropped} thrown away");
 }

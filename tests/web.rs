@@ -175,4 +175,12 @@ fn a_certificate_that_nobody_vouches_for_is_refused() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains("certificate"), "{}", ran.stderr);
+    // The same server and file play for who does not ask for a certificate: nothing else was wrong.
+    let source = "[source]\nlaunch = \"souphttpsrc location={uri} ssl-strict=false ! decodebin ! videoconvert\"\n";
+    let (pipeline, model) = (scratch.write("trusting.toml", source.as_bytes()), model());
+    let address = format!("https://localhost:{}/clip.mkv", tls.1);
+    let args =
+        ["run", "--source", &address, "--query", "a", "--model", &model, "--pipeline", &pipeline, "--out", "jsonl:-"];
+    let ran = spotter(&args).expect_success();
+    assert_eq!(of_schema(&ran.lines(), "spotter.frame/1").len(), 25);
 }

@@ -15,6 +15,14 @@ pub use launch::{Hole, build};
 pub(crate) use packages::missing;
 pub use packages::{NEEDS, Need};
 
+/// Starts GStreamer; more than once does no harm.
+///
+/// # Errors
+/// It does not start.
+pub fn init() -> Result<()> {
+    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })
+}
+
 /// How raw video comes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SourcePart {

@@ -125,18 +125,21 @@ fn unreachable(uri: &str) -> Option<String> {
     let clean = redacted(uri);
     let (scheme, rest) = clean.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?.trim_start_matches("***@");
-    let port = if scheme == "https" { 443 } else { 80 };
-    let named = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let server = if named { authority.to_owned() } else { format!("{authority}:{port}") };
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let (host, port) = match authority.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
+        Some((host, Ok(port))) => (host, port),
+        _ => (authority, usual),
+    };
+    let server = (host.trim_matches(['[', ']']), port);
     let addresses = match server.to_socket_addrs() {
         Ok(addresses) => addresses,
-        Err(error) => return Some(format!("{server} is not known: {error}")),
+        Err(error) => return Some(format!("{host} is not known: {error}")),
     };
     let mut last = None;
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(_) => return None,
-            Err(error) => last = Some(format!("{server} cannot be reached: {error}")),
+            Err(error) => last = Some(format!("{address} cannot be reached: {error}")),
         }
     }
     last

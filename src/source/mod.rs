@@ -266,7 +266,10 @@ impl Timing {
     /// How long a frame takes from the camera to the stage at least; none for sources that are not live.
     pub fn latency(&self) -> Option<gst::ClockTime> {
         let mut query = gst::query::Latency::new();
-        if !self.pipeline.upgrade()?.query(&mut query) {
+        // Of what stands before the appsink: it does not keep time itself, and so would say that nothing is live.
+        let sinks =
+            self.pipeline.upgrade()?.iterate_sinks().into_iter().flatten().filter_map(|sink| sink.static_pad("sink"));
+        if !sinks.into_iter().any(|pad| pad.peer_query(&mut query)) {
             return None;
         }
         let (live, least, _) = query.result();

@@ -6,11 +6,11 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
-use gstreamer_video::prelude::VideoFrameExt;
-use qrnet::preprocess::{Picture, RgbView};
+use qrnet::preprocess::Picture;
 
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole};
+use crate::stage::view;
 
 /// Decodes a file, cut and scaled to one size. An iterator that ends with the file, or with the error that ended it.
 pub(crate) struct RgbFrames {
@@ -73,10 +73,8 @@ impl RgbFrames {
         let buffer = sample.buffer().ok_or_else(|| fail("a frame without memory"))?;
         let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info);
         let frame = frame.map_err(|e| fail(&e.to_string()))?;
-        let (width, height) = (info.width() as usize, info.height() as usize);
-        let stride = usize::try_from(frame.plane_stride()[0]).unwrap_or(0);
-        let view = RgbView::new(width, height, stride, frame.plane_data(0).unwrap_or_default())?;
-        Ok(Picture { width, height, rgb: view.packed().into_owned() })
+        let view = view(&frame)?;
+        Ok(Picture { width: view.width(), height: view.height(), rgb: view.packed().into_owned() })
     }
 }
 

@@ -60,7 +60,8 @@ pub(super) fn readable<'a>(
         .map_err(|e| format!("the frame's memory cannot be mapped: {e}"))
 }
 
-pub(super) fn view<'a>(frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>) -> qrnet::Result<RgbView<'a>> {
+/// A frame of packed RGB.
+pub(crate) fn view<'a>(frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>) -> qrnet::Result<RgbView<'a>> {
     let data = frame.plane_data(0).unwrap_or_default();
     let stride = usize::try_from(frame.plane_stride()[0]).unwrap_or(0);
     RgbView::new(frame.width() as usize, frame.height() as usize, stride, data)

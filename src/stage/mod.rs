@@ -28,6 +28,7 @@ use crossbeam_channel::{Receiver, bounded};
 use qrnet::preprocess::{Letterboxed, Rect};
 use qrnet::{Canvas, CompiledQuery, Grounder};
 
+pub(crate) use convert::view;
 pub use frame::Frame;
 pub use intake::{Closed, Intake, Mode};
 pub use sampling::Sampling;

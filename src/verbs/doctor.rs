@@ -12,7 +12,7 @@ use crate::pipeline::NEEDS;
 /// # Errors
 /// GStreamer does not start, or an element that every run needs is missing.
 pub(super) fn run() -> Result<()> {
-    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    crate::pipeline::init()?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cuda = device("cuda").map_or_else(|error| error.to_string(), |_| "there".to_owned());
     let mut lines = vec![

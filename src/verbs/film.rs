@@ -36,7 +36,7 @@ pub(super) struct Wanted<'a> {
 /// cannot be written.
 pub(super) fn write(setup: &Setup, out: &Path, wanted: &Wanted) -> Result<()> {
     let Wanted { seconds, number, over } = *wanted;
-    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    crate::pipeline::init()?;
     let scenes = setup.last_scenes(SIDE)?;
     let film = Film::new(&scenes, number)?;
     let mut behind = over.map(|clip| RgbFrames::open(clip, film.size())).transpose()?;

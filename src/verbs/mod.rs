@@ -23,8 +23,7 @@ use crate::error::Result;
 pub fn dispatch(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Run(args) => {
-            gstreamer::init()
-                .map_err(|e| crate::Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+            crate::pipeline::init()?;
             let settings = RunSettings::resolve(args)?;
             settings.check_outputs()?;
             run(&settings)

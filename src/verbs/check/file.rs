@@ -59,7 +59,7 @@ fn describe(config: &Config) -> String {
 
 /// Builds every part, with values in its holes that any machine has.
 fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
-    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    crate::pipeline::init()?;
     let file = PipelineFile::parse(text, name)?;
     let source_holes = [
         Hole::new("uri", "file:///clip.mp4"),
@@ -117,7 +117,7 @@ fn run(path: &Path, name: &str) -> Result<Vec<String>> {
     if let Some(model) = &settings.model {
         qrnet::ModelDir::open(model)?;
     }
-    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    crate::pipeline::init()?;
     crate::source::build(&settings.address, &settings.source)?;
     let mut lines = vec![
         format!("source      {}", shown(address.is_some().then_some(settings.address.name.as_str()))),

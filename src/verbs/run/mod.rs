@@ -46,7 +46,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// Stops the output pipeline at once, once there is one.
 type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 
-/// Grounds a video with the model that the settings name.
+/// Grounds a video with the model that the settings name, as a program's main work: Ctrl-C and SIGTERM end the run, and
+/// stay taken from then on.
 ///
 /// # Errors
 /// The model, the source, an output or the worker failed, or the user interrupted. What was written until then is whole.
@@ -57,19 +58,29 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     let query = grounder.compile(&settings.query)?;
     grounder.drop_text();
     let trained = grounder.trained();
-    stream(settings, Box::new(Model { grounder, query }), threshold, trained).map(drop)
+    let (messages, inbox) = bounded(MESSAGES);
+    let _signals = Signals::watch(messages.clone())?;
+    supervise(settings, Box::new(Model { grounder, query }), threshold, trained, (messages, inbox)).map(drop)
 }
 
 /// Grounds a video with any model, `trained` or not; `threshold` is none for one that has no presence to compare with it.
-/// Returns the books.
+/// Returns the books. Signals are left to the caller's program.
 ///
 /// # Errors
-/// The source, an output or the model failed, or the user interrupted. What was written until then is whole.
+/// The source, an output or the model failed. What was written until then is whole.
 pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<f32>, trained: bool) -> Result<Books> {
+    supervise(settings, model, threshold, trained, bounded(MESSAGES))
+}
+
+fn supervise(
+    settings: &RunSettings,
+    model: Box<dyn Ground>,
+    threshold: Option<f32>,
+    trained: bool,
+    (messages, inbox): (Sender<Message>, Receiver<Message>),
+) -> Result<Books> {
     let RunSettings { hysteresis, smoothing, hold, .. } = *settings;
     let tracking = Tracking { threshold, hysteresis, smoothing, hold };
-    let (messages, inbox) = bounded(MESSAGES);
-    let signals = Signals::watch(messages.clone())?;
     let failed = post(&messages, Message::Worker);
     let stage_settings = StageSettings {
         mode: settings.mode,
@@ -112,7 +123,6 @@ pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<
     let Some(delivery) = supervisor.joined(deliverer.join()) else {
         return supervisor.verdict.map(|()| Books::default());
     };
-    drop(signals);
     let verdict = supervisor.verdict;
     let books = delivery.close(decoded, verdict.as_ref().err())?;
     let seconds = started.elapsed().as_secs_f64();

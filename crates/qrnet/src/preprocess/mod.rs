@@ -14,7 +14,7 @@ use crate::config::Canvas;
 use crate::error::{Error, Result};
 pub use picture::{Picture, RgbView};
 pub use transform::{Rect, Rotation, Transform};
-use yuv::Packed;
+use yuv::Samples;
 pub use yuv::{Chroma, ColourMatrix, Plane, YuvView};
 
 /// Mean of ImageNet's RGB channels, on 0..1.
@@ -38,6 +38,8 @@ pub struct Letterboxer {
     scaled: Vec<u8>,
     /// Planes of pictures that are no RGB.
     planes: [Vec<u8>; 3],
+    /// A plane with a margin.
+    margin: Vec<u8>,
 }
 
 impl Letterboxer {
@@ -100,14 +102,18 @@ impl Letterboxer {
     pub fn letterbox_yuv(&mut self, picture: &YuvView, canvas: Canvas, mut pixels: Vec<f32>) -> Result<Letterboxed> {
         let transform = Transform::letterbox(picture.width, picture.height, canvas);
         let (width, height) = transform.resized;
-        let planes = picture.planes();
-        for (plane, scaled) in planes.iter().zip(&mut self.planes) {
+        let count = picture.chroma_planes();
+        for (index, scaled) in self.planes.iter_mut().take(1 + count).enumerate() {
+            let plane = match index.checked_sub(1) {
+                None => picture.luma(&mut self.margin),
+                Some(chroma) => picture.chroma(chroma, &mut self.margin),
+            };
             scaled.resize(plane.channels * width * height, 0);
-            resize(&mut self.resizer, plane, scaled, (width, height))?;
+            resize(&mut self.resizer, &plane, scaled, (width, height))?;
         }
         let (rgb, scaled) = (picture.rgb(), &self.planes);
         // What of the second and third plane belongs to one pixel.
-        let (channels, cr) = (planes[1].channels, usize::from(planes[1].channels == 1));
+        let (channels, cr) = (3 - count, count - 1);
         pixels.clear();
         pixels.resize(3 * canvas.width * canvas.height, 0.0);
         let plane = canvas.width * canvas.height;
@@ -143,16 +149,19 @@ impl Letterboxer {
         let (from, window) =
             ((picture.width(), picture.height()), [0.0, 0.0, picture.width() as f64, picture.height() as f64]);
         self.scaled.resize(3 * width * height, 0);
-        let plane = Packed { data: packed, size: from, channels: 3, window };
+        let plane = Samples { data: &packed, size: from, used: from.0, channels: 3, window };
         resize(&mut self.resizer, &plane, &mut self.scaled, (width, height))
     }
 }
 
 /// Pillow's antialiased bilinear filter.
-fn resize(resizer: &mut fir::Resizer, from: &Packed, to: &mut [u8], (width, height): (usize, usize)) -> Result<()> {
+fn resize(resizer: &mut fir::Resizer, from: &Samples, to: &mut [u8], (width, height): (usize, usize)) -> Result<()> {
     let fail = |reason: String| Error::Unsupported(format!("cannot resize {:?} samples: {reason}", from.size));
     let kind = [fir::PixelType::U8, fir::PixelType::U8x2, fir::PixelType::U8x3][from.channels - 1];
-    let source = fir::images::ImageRef::new(from.size.0 as u32, from.size.1 as u32, &from.data, kind)
+    let source = fir::images::ImageRef::new(from.size.0 as u32, from.size.1 as u32, from.data, kind)
+        .map_err(|e| fail(e.to_string()))?;
+    // What stands behind a row is no part of the picture, and must not leak in at its edge.
+    let source = fir::images::CroppedImage::new(&source, 0, 0, from.used as u32, from.size.1 as u32)
         .map_err(|e| fail(e.to_string()))?;
     let mut target =
         fir::images::Image::from_slice_u8(width as u32, height as u32, to, kind).map_err(|e| fail(e.to_string()))?;
