@@ -55,3 +55,26 @@ pub(super) fn refuse_playlists(bin: &gst::Bin) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also those that a decoder bin makes later.
+    #[test]
+    fn decoders_get_one_thread_where_that_is_asked() {
+        gst::init().expect("GStreamer starts");
+        for one_thread in [false, true] {
+            let bin = gst::Bin::new();
+            let make = || gst::ElementFactory::make("avdec_h264").build().expect("gstreamer1.0-libav is installed");
+            let (early, late) = (make(), make());
+            bin.add(&early).expect("added");
+            decoders(&bin, one_thread);
+            bin.add(&late).expect("added");
+            for decoder in [early, late] {
+                assert_eq!(decoder.property::<i32>("max-threads") == 1, one_thread);
+                assert!(decoder.property::<bool>("output-corrupt"));
+            }
+        }
+    }
+}
