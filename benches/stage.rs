@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Rect};
+use qrnet::preprocess::Rect;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
 use spotter::pipeline::SinkPart;
 use spotter::sink::Branch;
-use spotter::stage::Ground;
+use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;
 
 /// Finds a box at once.
@@ -28,13 +28,13 @@ impl Ground for Null {
         Canvas { width: 128, height: 128 }
     }
 
-    fn ground(&mut self, _: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
-        Ok((Rect { x0: 10.0, y0: 10.0, x1: 60.0, y1: 60.0 }, Some(0.9)))
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        Ok(jobs.iter().map(|_| (Rect { x0: 10.0, y0: 10.0, x1: 60.0, y1: 60.0 }, Some(0.9))).collect())
     }
 }
 
 fn settings(source: &str) -> RunSettings {
-    let typed = RunArgs { source: Some(source.into()), query: Some("anything".into()), ..RunArgs::default() };
+    let typed = RunArgs { source: vec![source.into()], query: Some("anything".into()), ..RunArgs::default() };
     RunSettings::resolve(typed).expect("valid")
 }
 
@@ -92,7 +92,7 @@ fn resident() -> f64 {
 fn memory(frames: u64) {
     let count = Arc::new(AtomicU64::new(0));
     let mut settings = settings(&format!("test:ball?frames={frames}&size=320x240"));
-    settings.output.branches.push(Branch::new(move || {
+    settings.streams[0].output.branches.push(Branch::new(move || {
         let sink = gst::ElementFactory::make("fakesink").property("sync", false).build().expect("a core element");
         let count = Arc::clone(&count);
         sink.static_pad("sink").expect("a pad").add_probe(gst::PadProbeType::BUFFER, move |_, _| {
@@ -133,7 +133,7 @@ fn main() {
     );
 
     let mut plain = settings(clip.to_str().expect("UTF-8"));
-    plain.json_lines.push("/dev/null".into());
+    plain.streams[0].json_lines.push("/dev/null".into());
     let convert = format!("{decode} ! video/x-raw,format=RGB ! fakesink sync=false");
     compare("decode and convert, 720p", count, turns, || with_stage(&plain), || without_stage(&convert));
 
@@ -146,9 +146,9 @@ fn main() {
     };
     let alone = format!("{decode} ! queue ! {}", encode("alone.mp4"));
     let mut video = plain.clone();
-    video.output.sinks.push(SinkPart { launch: encode("staged.mp4"), draw: false, target: None });
+    video.streams[0].output.sinks.push(SinkPart { launch: encode("staged.mp4"), draw: false, target: None });
     compare("decode and encode, 720p", count, turns, || with_stage(&video), || without_stage(&alone));
-    video.output.sinks[0].draw = true;
+    video.streams[0].output.sinks[0].draw = true;
     compare("the same, box drawn in", count, turns, || with_stage(&video), || without_stage(&alone));
     memory(frames);
 }

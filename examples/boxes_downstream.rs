@@ -43,6 +43,6 @@ fn main() -> spotter::Result<()> {
     spotter::pipeline::init()?;
     let typed = RunArgs { source: Some(source), query: Some(query), ..RunArgs::default() };
     let mut settings = RunSettings::resolve(typed)?;
-    settings.output.branches.push(Branch::new(sink));
+    settings.streams[0].output.branches.push(Branch::new(sink));
     spotter::verbs::run(&settings)
 }

@@ -7,9 +7,11 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod logging;
 pub mod overlay;
 pub mod pipeline;
 pub mod record;
+pub mod secrets;
 pub mod sink;
 pub mod source;
 pub mod stage;

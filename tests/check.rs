@@ -1,6 +1,6 @@
 //! `spotter check`: would a verb take this file?
 
-use crate::support::{Scratch, model, repository, spotter};
+use crate::support::{Scratch, aloud, model, repository, spotter};
 
 #[test]
 fn every_file_that_ships_is_taken() {
@@ -14,8 +14,13 @@ fn every_file_that_ships_is_taken() {
     assert!(files.len() > 15, "{files:?}");
     for file in files {
         let name = file.to_str().expect("UTF-8");
-        let ran = spotter(&["check", name]).expect_success();
-        assert!(!ran.stdout.is_empty(), "{name}");
+        let ran = spotter(&["check", name]);
+        if ran.code != Some(0) && name.ends_with("vaapi.toml") {
+            aloud(&format!("{name} is not built here: {}", ran.stderr.trim()));
+            assert!(ran.stderr.contains("needs the GStreamer element vah264dec"), "{}", ran.stderr);
+            continue;
+        }
+        assert!(!ran.expect_success().stdout.is_empty(), "{name}");
     }
 }
 

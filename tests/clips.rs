@@ -4,7 +4,7 @@ use std::path::Path;
 
 use qrnet::Canvas;
 use qrnet::preprocess::{Letterboxed, Letterboxer, MEAN, Picture, Rect, STD};
-use spotter::stage::Ground;
+use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;
 
 use crate::support::{Scratch, bikes, clip, frame_of, json_lines, of_schema, repository, run_settings, tool};
@@ -17,8 +17,8 @@ impl Ground for Nothing {
         Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, _: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
-        Ok((Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, Some(0.0)))
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, Some(0.0))).collect())
     }
 }
 
@@ -85,10 +85,13 @@ impl Ground for Colour {
         Canvas { width: self.0, height: self.0 }
     }
 
-    fn ground(&mut self, picture: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
-        let [red, green, blue] = Self::of(picture);
-        // Records clip boxes to the picture, which is 320x320.
-        Ok((Rect { x0: red, y0: green, x1: red + blue / 8.0, y1: green + 10.0 }, None))
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        let answer = |job: &Job| {
+            let [red, green, blue] = Self::of(job.picture);
+            // Records clip boxes to the picture, which is 320x320.
+            (Rect { x0: red, y0: green, x1: red + blue / 8.0, y1: green + 10.0 }, None)
+        };
+        Ok(jobs.iter().map(answer).collect())
     }
 }
 

@@ -7,9 +7,9 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Rect};
+use qrnet::preprocess::Rect;
 use spotter::sink::{Branch, FRAME_META, ROI_TYPE};
-use spotter::stage::Ground;
+use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;
 
 use crate::support::{Scratch, clip, json_lines, of_schema, run_settings, tool, turn};
@@ -22,11 +22,14 @@ impl Ground for Wanderer {
         Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, _: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
-        self.0 += 1;
-        let step = f64::from(self.0);
-        let rect = Rect { x0: 3.3 * step, y0: 1.7 * step + 0.5, x1: 3.3 * step + 20.25, y1: 1.7 * step + 31.125 };
-        Ok((rect, Some(if self.0.is_multiple_of(5) { 0.1 } else { 0.875 })))
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        let mut answer = |_| {
+            self.0 += 1;
+            let step = f64::from(self.0);
+            let rect = Rect { x0: 3.3 * step, y0: 1.7 * step + 0.5, x1: 3.3 * step + 20.25, y1: 1.7 * step + 31.125 };
+            (rect, Some(if self.0.is_multiple_of(5) { 0.1 } else { 0.875 }))
+        };
+        Ok(jobs.iter().map(|job| answer(job)).collect())
     }
 }
 
@@ -69,7 +72,7 @@ fn compare(source: &str, expected: (u64, u64, u64, f64)) {
     let out = format!("jsonl:{}", scratch.file("out.jsonl"));
     let mut settings = run_settings(&["--source", source, "--query", "a wanderer", "--hysteresis", "0", "--out", &out]);
     let seen = Arc::new(Mutex::new(Vec::new()));
-    settings.output.branches.push(probe(&seen));
+    settings.streams[0].output.branches.push(probe(&seen));
     stream(&settings, Box::new(Wanderer(0)), Some(0.5), true).expect("runs");
 
     let lines = json_lines(&scratch.read("out.jsonl"));

@@ -8,10 +8,10 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Rect};
+use qrnet::preprocess::Rect;
 use spotter::record::Books;
 use spotter::sink::Branch;
-use spotter::stage::Ground;
+use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;
 
 use crate::support::{Scratch, json_lines, of_schema, run_settings};
@@ -79,10 +79,13 @@ impl Ground for Counter {
         Canvas { width: WIDTH, height: HEIGHT }
     }
 
-    fn ground(&mut self, picture: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
         std::thread::sleep(self.takes);
-        let left = read_counter(|x, y| picture.pixels[y * WIDTH + x] > 0.0) as f64;
-        Ok((Rect { x0: left, y0: BOX_TOP, x1: left + 50.0, y1: BOX_TOP + 40.0 }, None))
+        let answer = |job: &Job| {
+            let left = read_counter(|x, y| job.picture.pixels[y * WIDTH + x] > 0.0) as f64;
+            (Rect { x0: left, y0: BOX_TOP, x1: left + 50.0, y1: BOX_TOP + 40.0 }, None)
+        };
+        Ok(jobs.iter().map(answer).collect())
     }
 }
 
@@ -165,7 +168,7 @@ fn a_live_sink_waits_for_the_model() {
         "freshest",
     ]);
     let told = Arc::clone(&rendered);
-    settings.output.branches.push(Branch::new(move || {
+    settings.streams[0].output.branches.push(Branch::new(move || {
         let sink = gst::ElementFactory::make("fakesink").property("sync", true).build().expect("a core element");
         sink.set_property("max-lateness", LATENESS.as_nanos() as i64);
         let (told, weak) = (Arc::clone(&told), sink.downgrade());

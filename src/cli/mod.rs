@@ -16,7 +16,7 @@ pub use ground::GroundArgs;
 pub use run::{ModeArg, OutArg, PaceArg, RunArgs};
 pub use train::TrainArgs;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Finds what a sentence describes in a moving picture.
 ///
@@ -34,13 +34,26 @@ pub struct Cli {
     /// Say only what went wrong.
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Messages")]
     pub quiet: bool,
+    /// How messages are written.
+    #[arg(long, value_enum, default_value_t, global = true, help_heading = "Messages")]
+    pub log_format: LogFormat,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line, with times and spans.
+    Json,
 }
 
 /// The verbs; each is documented at its arguments.
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "a comment here would hide the longer help of the arguments")]
 pub enum Verb {
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     Ground(GroundArgs),
     Convert(ConvertArgs),
     Train(TrainArgs),

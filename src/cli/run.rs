@@ -1,28 +1,37 @@
 //! `spotter run` as typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::config::StreamEntry;
+use crate::source::Transport;
 use crate::track::Smoothing;
 
-/// Ground every frame of a video, a camera or a row of pictures.
+/// Ground every frame of a video, a camera, an RTSP stream or a row of pictures.
 ///
 /// Every frame becomes one JSON line (schema spotter.frame/1), every event another (spotter.event/1).
 ///
 /// Examples:
 ///   spotter run --source clip.mp4 --query "the red square" --out jsonl:boxes.jsonl --out mp4:boxes.mp4
 ///   spotter run --source /dev/video0 --query "the cup" --model models/mine --out jsonl:- --out display:
+///   spotter run --source rtsp://camera/stream --query "the red car" --credentials login.txt --out jsonl:-
+///   spotter run --source cameras.streams --out jsonl:- --out 'mkv:{source}.mkv'
 ///   spotter run --source 'frames/*.png' --query "the dog" --out frames:drawn
+#[expect(clippy::doc_markdown, reason = "the help shows these lines as they are")]
 #[derive(Debug, Default, Args)]
 #[command(verbatim_doc_comment)]
 pub struct RunArgs {
-    /// A video file, a file://, http:// or https:// address, a folder or pattern of pictures, /dev/videoN, or test:
-    /// (as in `test:ball?frames=100&size=640x360&fps=25&live=true`).
+    /// A video file, a file://, http://, https://, rtsp:// or rtsps:// address, a folder or pattern of pictures,
+    /// /dev/videoN, or test: (as in `test:ball?frames=100&size=640x360&fps=25&live=true`). May be given several times:
+    /// one model serves all. A file that ends in .streams names several, each with an id and a query of its own.
     #[arg(long, value_name = "SOURCE")]
-    pub source: Option<String>,
+    pub source: Vec<String>,
+    /// Streams of a settings file.
+    #[arg(skip)]
+    pub stream: Vec<StreamEntry>,
     /// What to look for, in words.
     #[arg(long, value_name = "TEXT")]
     pub query: Option<String>,
@@ -34,7 +43,7 @@ pub struct RunArgs {
     pub model: Option<PathBuf>,
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
-    /// it.
+    /// it. `{source}` in a path stands for the stream's name.
     #[arg(long, value_name = "KIND:PATH")]
     pub out: Vec<OutArg>,
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there). cpu if not given.
@@ -72,6 +81,38 @@ pub struct RunArgs {
     /// Carry the last box for so long where the object is not found, as in `500ms`.
     #[arg(long, value_name = "TIME", help_heading = "Over time")]
     pub hold: Option<String>,
+    /// A file with `user:password` on its first line, for RTSP servers that ask. Without it, the environment's
+    /// SPOTTER_RTSP_USER and SPOTTER_RTSP_PASSWORD; what stands in an address or a .streams file goes first.
+    #[arg(long, value_name = "FILE", help_heading = "Cameras")]
+    pub credentials: Option<PathBuf>,
+    /// How frames travel from an RTSP server. Auto: TCP, or UDP where the server has no TCP.
+    #[arg(long, value_enum, help_heading = "Cameras")]
+    pub rtsp_transport: Option<Transport>,
+    /// Certificates to trust for rtsps://, beside the system's: a PEM file with the camera's own or its authority's.
+    #[arg(long, value_name = "FILE.pem", help_heading = "Cameras")]
+    pub tls_ca: Option<PathBuf>,
+    /// How long RTSP packets may wait for those before them; later ones are dropped. 200ms if not given.
+    #[arg(long, value_name = "TIME", help_heading = "Cameras")]
+    pub latency: Option<String>,
+    /// After how long without a frame a live source counts as lost. 10s if not given.
+    #[arg(long, value_name = "TIME", help_heading = "Cameras")]
+    pub stall_timeout: Option<String>,
+    /// How long to wait before a lost camera is tried again; doubles with every attempt that fails. 1s if not given.
+    #[arg(long, value_name = "TIME", help_heading = "Cameras")]
+    pub reconnect_interval: Option<String>,
+    /// The longest such wait. 30s if not given.
+    #[arg(long, value_name = "TIME", help_heading = "Cameras")]
+    pub reconnect_max_interval: Option<String>,
+    /// Give a camera up after so many failed attempts to reconnect in a row. Never if not given.
+    #[arg(long, value_name = "N", help_heading = "Cameras")]
+    pub reconnect_attempts: Option<u64>,
+    /// Frames of several streams that go through the model at once, at most, where they wait at the same moment and look
+    /// for the same. 4 if not given.
+    #[arg(long, value_name = "N", help_heading = "Cameras")]
+    pub max_batch: Option<usize>,
+    /// How long a frame waits for those of other streams, to go through the model with them. 0 if not given.
+    #[arg(long, value_name = "MS", help_heading = "Cameras")]
+    pub batch_timeout_ms: Option<u64>,
     /// A pipeline description (see pipelines/): its source part replaces the built-in one, its sinks are added. It is
     /// code: it can run any GStreamer element.
     #[arg(long, value_name = "FILE.toml")]
@@ -120,6 +161,41 @@ pub enum OutArg {
     Frames(PathBuf),
     /// A window.
     Display,
+}
+
+impl OutArg {
+    /// Where it goes; none for a window.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::JsonLines(path) | Self::Mp4(path) | Self::Mkv(path) | Self::Frames(path) => Some(path),
+            Self::Display => None,
+        }
+    }
+
+    /// The same kind of output at another place.
+    #[must_use]
+    pub fn map_path(self, map: impl FnOnce(PathBuf) -> PathBuf) -> Self {
+        match self {
+            Self::JsonLines(path) => Self::JsonLines(map(path)),
+            Self::Mp4(path) => Self::Mp4(map(path)),
+            Self::Mkv(path) => Self::Mkv(map(path)),
+            Self::Frames(path) => Self::Frames(map(path)),
+            Self::Display => Self::Display,
+        }
+    }
+}
+
+impl std::fmt::Display for OutArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self {
+            Self::JsonLines(_) => "jsonl",
+            Self::Mp4(_) => "mp4",
+            Self::Mkv(_) => "mkv",
+            Self::Frames(_) => "frames",
+            Self::Display => "display",
+        };
+        write!(f, "{kind}:{}", self.path().unwrap_or(Path::new("")).display())
+    }
 }
 
 impl FromStr for OutArg {

@@ -1,10 +1,19 @@
 //! From arguments as typed to settings as meant: resolved, checked, and the only thing that travels on.
 
 mod model;
+mod outputs;
 mod run;
 mod run_file;
+mod streams;
+
+use crate::error::Error;
 
 pub(crate) use model::check_device;
 pub use model::{device, load_model, model_variant, threshold};
-pub use run::RunSettings;
+pub use run::{RunSettings, StreamSettings};
 pub use run_file::RunFile;
+pub use streams::StreamEntry;
+
+fn missing(flag: &str, example: &str) -> Error {
+    Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"))
+}

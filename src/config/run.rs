@@ -5,42 +5,34 @@ use std::time::Duration;
 
 use gstreamer as gst;
 
-use super::{RunFile, check_device};
-use crate::cli::{ModeArg, OutArg, PaceArg, RunArgs};
+use super::outputs::{self, Outputs};
+use super::streams::{self, Resolved};
+use super::{RunFile, check_device, missing};
+use crate::cli::{ModeArg, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::pipeline::PipelineFile;
-use crate::sink::{OutputSettings, Target, place, same_file};
-use crate::source::{Address, Kind, SourceSettings};
-use crate::stage::{Mode, Sampling};
+use crate::sink::{OutputSettings, Target};
+use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings};
+use crate::stage::{Batching, Mode, Sampling};
 use crate::track::Smoothing;
 
 /// What `run` does, checked as far as possible before any work.
 #[derive(Debug, Clone)]
 pub struct RunSettings {
-    /// The video.
-    pub address: Address,
-    /// How it is played.
-    pub source: SourceSettings,
-    /// The sentence.
-    pub query: String,
+    /// At least one.
+    pub streams: Vec<StreamSettings>,
     /// The model directory; none for the built-in model.
     pub model: Option<PathBuf>,
-    /// Record files; `-` is stdout.
-    pub json_lines: Vec<PathBuf>,
-    /// Where annotated frames go.
-    pub output: OutputSettings,
-    /// What happens to frames that come too fast.
-    pub mode: Mode,
     /// Which frames are measured.
     pub sampling: Sampling,
     /// As typed; what it means depends on the model.
     pub threshold: Option<f32>,
-    /// How far presence may fall below the threshold.
-    pub hysteresis: f32,
     /// Of the boxes.
     pub smoothing: Smoothing,
     /// How long a box is carried.
     pub hold: Duration,
+    /// How frames of several streams come together.
+    pub batching: Batching,
     /// As typed.
     pub device: String,
     /// Threads that compute.
@@ -49,27 +41,132 @@ pub struct RunSettings {
     pub reproducible: bool,
 }
 
+/// One stream of a run.
+#[derive(Debug, Clone)]
+pub struct StreamSettings {
+    /// The video.
+    pub address: Address,
+    /// How it is played.
+    pub source: SourceSettings,
+    /// The sentence.
+    pub query: String,
+    /// Record files; `-` is stdout. Streams may share them.
+    pub json_lines: Vec<PathBuf>,
+    /// Where annotated frames go.
+    pub output: OutputSettings,
+    /// What happens to frames that come too fast.
+    pub mode: Mode,
+    /// How far presence may fall below the threshold.
+    pub hysteresis: f32,
+}
+
 /// Frames a second that mean anything.
 const RATES: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 /// Hysteresis of streams.
 const HYSTERESIS: f32 = 0.1;
+/// Pictures that go through the model at once, where several streams have one waiting.
+const MAX_BATCH: usize = 4;
+/// More make no machine faster.
+const BATCHES: std::ops::RangeInclusive<usize> = 1..=64;
+/// A frame waits no longer for others.
+const BATCH_TIMEOUT_MS: u64 = 10_000;
 
 impl RunSettings {
-    /// Reads the configuration file, checks the source and that outputs can be written where they are wanted.
+    /// Reads the configuration file, checks the sources and that outputs can be written where they are wanted.
     ///
     /// # Errors
-    /// A setting is missing or out of range, the source is unusable, an output's folder is missing, or two outputs are
+    /// A setting is missing or out of range, a source is unusable, an output's folder is missing, or two outputs are
     /// one file.
-    pub fn resolve(args: RunArgs) -> Result<Self> {
-        let args = match args.config.clone() {
-            Some(path) => RunFile::read(&path)?.under(args, &path.display().to_string())?,
-            None => args,
+    pub fn resolve(mut args: RunArgs) -> Result<Self> {
+        if let Some(path) = args.config.clone() {
+            args = RunFile::read(&path)?.under(args, &path.display().to_string())?;
+        }
+        let mut entries = std::mem::take(&mut args.stream);
+        entries.extend(streams::entries(std::mem::take(&mut args.source))?);
+        let login = streams::common_login(args.credentials.as_deref())?;
+        let resolved = streams::resolve(entries, args.query.as_deref(), login.as_ref())?;
+        let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
+        let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
+        let outputs = outputs::resolve(&args.out, &names, &files)?;
+        let common = Common::of(&args)?;
+        let streams = resolved.into_iter().zip(outputs);
+        let streams = streams.map(|(stream, outputs)| common.stream(&args, stream, outputs)).collect::<Result<_>>()?;
+        let stride = args.stride.unwrap_or(1);
+        if stride == 0 {
+            return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
+        }
+        if let Some(rate) = args.max_fps.filter(|rate| !RATES.contains(rate)) {
+            return Err(Error::Usage(format!("--max-fps {rate}: expected a number from 0.001 to 1000")));
+        }
+        if let Some(threshold) = args.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
+            return Err(Error::Usage(format!("--threshold {threshold}: expected a probability from 0 to 1")));
+        }
+        let device = args.device.unwrap_or_else(|| "cpu".into());
+        check_device(&device)?;
+        Ok(Self {
+            streams,
+            model: args.model,
+            sampling: Sampling { stride, max_fps: args.max_fps },
+            threshold: args.threshold,
+            smoothing: args.smooth.unwrap_or_default(),
+            hold: duration("hold", args.hold.as_deref(), Duration::ZERO)?,
+            batching: batching(args.max_batch, args.batch_timeout_ms)?,
+            device,
+            threads: args.threads,
+            reproducible: args.reproducible,
+        })
+    }
+
+    /// Refuses a run whose results nobody would see.
+    ///
+    /// # Errors
+    /// There is no output.
+    pub fn check_outputs(&self) -> Result<()> {
+        let sees = |stream: &StreamSettings| !stream.json_lines.is_empty() || !stream.output.is_empty();
+        if self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
+    }
+}
+
+/// What all streams have in common.
+struct Common {
+    pipeline: Option<PipelineFile>,
+    picture_rate: gst::Fraction,
+    rtsp: RtspSettings,
+    reconnect: Reconnect,
+}
+
+impl Common {
+    fn of(args: &RunArgs) -> Result<Self> {
+        let rate = args.picture_rate.unwrap_or(1.0);
+        let picture_rate =
+            gst::Fraction::approximate_f64(rate).filter(|fraction| RATES.contains(&rate) && fraction.numer() > 0);
+        let picture_rate = picture_rate
+            .ok_or_else(|| Error::Usage(format!("--picture-rate {rate}: expected a number from 0.001 to 1000")))?;
+        let (usual, usual_rtsp) = (Reconnect::default(), RtspSettings::default());
+        let reconnect = Reconnect {
+            interval: positive("reconnect-interval", args.reconnect_interval.as_deref(), usual.interval)?,
+            max_interval: positive(
+                "reconnect-max-interval",
+                args.reconnect_max_interval.as_deref(),
+                usual.max_interval,
+            )?,
+            attempts: args.reconnect_attempts,
+            stall_timeout: positive("stall-timeout", args.stall_timeout.as_deref(), usual.stall_timeout)?,
         };
-        let address = Address::resolve(&args.source.ok_or_else(|| missing("source", "clip.mp4"))?)?;
-        let query = args.query.ok_or_else(|| missing("query", "\"the red square\""))?;
-        let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
-        let sinks = pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
-        let (json_lines, targets) = outputs(args.out, address.files())?;
+        let rtsp = RtspSettings {
+            transport: args.rtsp_transport.unwrap_or_default(),
+            latency: duration("latency", args.latency.as_deref(), usual_rtsp.latency)?,
+            timeout: reconnect.stall_timeout,
+            login: None,
+            trusted: args.tls_ca.as_deref().map(trusted).transpose()?,
+        };
+        Ok(Self { pipeline: args.pipeline.as_deref().map(read_pipeline).transpose()?, picture_rate, rtsp, reconnect })
+    }
+
+    fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs) -> Result<StreamSettings> {
+        let Resolved { address, query, login } = stream;
+        let Outputs { json_lines, targets } = outputs;
+        let sinks = self.pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
         let replaced = sinks.iter().filter_map(|sink| sink.target.as_deref());
         if let Some(kind) = replaced.into_iter().find(|kind| !targets.iter().any(|target| target.kind() == *kind)) {
             return Err(Error::Usage(format!("--pipeline replaces {kind}:, but no --out {kind}: is given")));
@@ -97,35 +194,20 @@ impl RunSettings {
                     .into(),
             ));
         }
-        let stride = args.stride.unwrap_or(1);
-        if stride == 0 {
-            return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
-        }
-        let is_rate = |rate: &f64| RATES.contains(rate);
-        if let Some(rate) = args.max_fps.filter(|rate| !is_rate(rate)) {
-            return Err(Error::Usage(format!("--max-fps {rate}: expected a number from 0.001 to 1000")));
-        }
-        let rate = args.picture_rate.unwrap_or(1.0);
-        let picture_rate =
-            gst::Fraction::approximate_f64(rate).filter(|fraction| is_rate(&rate) && fraction.numer() > 0);
-        let picture_rate = picture_rate
-            .ok_or_else(|| Error::Usage(format!("--picture-rate {rate}: expected a number from 0.001 to 1000")))?;
-        if let Some(threshold) = args.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
-            return Err(Error::Usage(format!("--threshold {threshold}: expected a probability from 0 to 1")));
-        }
-        if query.trim().is_empty() {
-            return Err(Error::Usage(format!("--query {query:?}: says nothing, expected words")));
-        }
-        let device = args.device.unwrap_or_else(|| "cpu".into());
-        check_device(&device)?;
         let pictures = matches!(address.kind, Kind::Pictures(_));
         let hysteresis = args.hysteresis.unwrap_or(if pictures { 0.0 } else { HYSTERESIS });
         if !(0.0..=1.0).contains(&hysteresis) {
             return Err(Error::Usage(format!("--hysteresis {hysteresis}: expected a probability from 0 to 1")));
         }
-        let hold = args.hold.as_deref().map_or(Ok(Duration::ZERO), time)?;
-        Ok(Self {
-            source: SourceSettings { realtime, reproducible: args.reproducible, picture_rate, pipeline },
+        Ok(StreamSettings {
+            source: SourceSettings {
+                realtime,
+                reproducible: args.reproducible,
+                picture_rate: self.picture_rate,
+                pipeline: self.pipeline.clone(),
+                rtsp: RtspSettings { login, ..self.rtsp.clone() },
+                reconnect: self.reconnect,
+            },
             output: OutputSettings {
                 in_use: in_use(&address, &json_lines, &targets),
                 targets,
@@ -135,31 +217,24 @@ impl RunSettings {
             },
             address,
             query,
-            model: args.model,
             json_lines,
             mode,
-            sampling: Sampling { stride, max_fps: args.max_fps },
-            threshold: args.threshold,
             hysteresis,
-            smoothing: args.smooth.unwrap_or_default(),
-            hold,
-            device,
-            threads: args.threads,
-            reproducible: args.reproducible,
         })
-    }
-
-    /// Refuses a run whose results nobody would see.
-    ///
-    /// # Errors
-    /// There is no output.
-    pub fn check_outputs(&self) -> Result<()> {
-        if self.json_lines.is_empty() && self.output.is_empty() { Err(missing("out", "jsonl:-")) } else { Ok(()) }
     }
 }
 
-fn missing(flag: &str, example: &str) -> Error {
-    Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"))
+fn batching(most: Option<usize>, patience_ms: Option<u64>) -> Result<Batching> {
+    let most = most.unwrap_or(MAX_BATCH);
+    if !BATCHES.contains(&most) {
+        return Err(Error::Usage(format!("--max-batch {most}: expected a number from 1 to {}", BATCHES.end())));
+    }
+    let patience = patience_ms.unwrap_or(0);
+    if patience > BATCH_TIMEOUT_MS {
+        let reason = format!("expected milliseconds up to {BATCH_TIMEOUT_MS}");
+        return Err(Error::Usage(format!("--batch-timeout-ms {patience}: {reason}")));
+    }
+    Ok(Batching { most, patience: Duration::from_millis(patience) })
 }
 
 /// Files that later parts of a video must not replace.
@@ -176,79 +251,25 @@ fn read_pipeline(path: &Path) -> Result<PipelineFile> {
     PipelineFile::parse(&text, &path.display().to_string())
 }
 
-fn time(text: &str) -> Result<Duration> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text)
-        .map_err(|e| Error::Usage(format!("--hold {text}: {e}; expected a time such as 500ms or 2s")))
+fn trusted(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).and_then(|path| std::fs::File::open(&path).map(|_| path)).map_err(Error::io("read", path))
 }
 
-/// Record files and frame targets, each checked, none twice and none over a file of the source.
-fn outputs(outs: Vec<OutArg>, sources: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Target>)> {
-    let (mut json_lines, mut targets, mut places) = (Vec::new(), Vec::new(), Vec::new());
-    for out in outs {
-        let target = match &out {
-            OutArg::JsonLines(path) if path.as_os_str() == "-" => {
-                places.push((path.clone(), path.clone()));
-                json_lines.push(path.clone());
-                continue;
-            }
-            OutArg::JsonLines(path) => {
-                check_file("jsonl", path, sources)?;
-                places.push((path.clone(), place(path)));
-                json_lines.push(path.clone());
-                continue;
-            }
-            OutArg::Mp4(path) => {
-                check_file("mp4", path, sources)?;
-                Target::Mp4(path.clone())
-            }
-            OutArg::Mkv(path) => {
-                check_file("mkv", path, sources)?;
-                Target::Mkv(path.clone())
-            }
-            OutArg::Frames(folder) => {
-                check_folder(folder)?;
-                Target::Frames(folder.clone())
-            }
-            OutArg::Display => Target::Display,
-        };
-        if let OutArg::Mp4(path) | OutArg::Mkv(path) | OutArg::Frames(path) = &out {
-            places.push((path.clone(), place(path)));
-        }
-        targets.push(target);
+/// What `--flag` says, or `usual`.
+fn duration(flag: &str, text: Option<&str>, usual: Duration) -> Result<Duration> {
+    match text {
+        None => Ok(usual),
+        Some("0") => Ok(Duration::ZERO),
+        Some(text) => humantime::parse_duration(text)
+            .map_err(|e| Error::Usage(format!("--{flag} {text}: {e}; expected a time such as 500ms or 2s"))),
     }
-    let twice = (0..places.len()).find(|&i| places[..i].iter().any(|(_, place)| *place == places[i].1));
-    if let Some(twice) = twice {
-        return Err(Error::Usage(format!("--out {}: is named twice", places[twice].0.display())));
-    }
-    Ok((json_lines, targets))
 }
 
-fn check_file(kind: &str, path: &Path, sources: &[PathBuf]) -> Result<()> {
-    let fail = |reason: &str| Err(Error::Usage(format!("--out {kind}:{}: {reason}", path.display())));
-    let parent = qrnet::files::parent(path);
-    if !parent.is_dir() {
-        return fail("its folder does not exist");
+/// The same, where nothing is no answer.
+fn positive(flag: &str, text: Option<&str>, usual: Duration) -> Result<Duration> {
+    let time = duration(flag, text, usual)?;
+    if time.is_zero() {
+        return Err(Error::Usage(format!("--{flag} {}: expected a time above 0", text.unwrap_or("0"))));
     }
-    if path.is_dir() {
-        return fail("is a folder, expected a file");
-    }
-    if sources.iter().any(|source| same_file(source, path)) {
-        return fail("is the source itself");
-    }
-    Ok(())
-}
-
-/// The folder is made where its parent is there; frames of an earlier run are not mixed with those of this one.
-fn check_folder(folder: &Path) -> Result<()> {
-    let fail = |reason: &str| Err(Error::Usage(format!("--out frames:{}: {reason}", folder.display())));
-    match std::fs::read_dir(folder).map(Iterator::count) {
-        Ok(0) => Ok(()),
-        Ok(_) => fail("is not empty"),
-        Err(_) if folder.exists() => fail("is no folder"),
-        Err(_) if !qrnet::files::parent(folder).is_dir() => fail("its folder does not exist"),
-        Err(_) => Ok(()),
-    }
+    Ok(time)
 }

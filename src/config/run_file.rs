@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::StreamEntry;
 use crate::cli::{ModeArg, OutArg, PaceArg, RunArgs};
 use crate::error::{Error, Result};
+use crate::source::Transport;
 use crate::track::Smoothing;
 
 /// The file as written. Paths are relative to the place where the program runs, as those of flags are.
@@ -13,7 +15,10 @@ use crate::track::Smoothing;
 #[serde(default)]
 #[expect(missing_docs, reason = "the flags of the same names are documented")]
 pub struct RunFile {
-    pub source: Option<String>,
+    /// One, or several.
+    pub source: OneOrMore,
+    /// Streams with names and queries of their own.
+    pub stream: Vec<StreamEntry>,
     pub query: Option<String>,
     pub model: Option<PathBuf>,
     pub out: Vec<String>,
@@ -30,12 +35,48 @@ pub struct RunFile {
     pub hold: Option<String>,
     pub pipeline: Option<PathBuf>,
     pub reproducible: bool,
+    pub credentials: Option<PathBuf>,
+    pub rtsp_transport: Option<Transport>,
+    pub tls_ca: Option<PathBuf>,
+    pub latency: Option<String>,
+    pub stall_timeout: Option<String>,
+    pub reconnect_interval: Option<String>,
+    pub reconnect_max_interval: Option<String>,
+    pub reconnect_attempts: Option<u64>,
+    pub max_batch: Option<usize>,
+    pub batch_timeout_ms: Option<u64>,
+}
+
+/// A text, or a list of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    /// `"a"`
+    One(String),
+    /// `["a", "b"]`
+    More(Vec<String>),
+}
+
+impl Default for OneOrMore {
+    fn default() -> Self {
+        Self::More(Vec::new())
+    }
+}
+
+impl From<OneOrMore> for Vec<String> {
+    fn from(texts: OneOrMore) -> Self {
+        match texts {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        }
+    }
 }
 
 impl qrnet::strict::Strict for RunFile {
     fn example() -> Self {
         Self {
-            source: Some(String::new()),
+            source: OneOrMore::One(String::new()),
+            stream: vec![StreamEntry::example()],
             query: Some(String::new()),
             model: Some(PathBuf::new()),
             out: vec![String::new()],
@@ -52,6 +93,16 @@ impl qrnet::strict::Strict for RunFile {
             hold: Some(String::new()),
             pipeline: Some(PathBuf::new()),
             reproducible: false,
+            credentials: Some(PathBuf::new()),
+            rtsp_transport: Some(Transport::Auto),
+            tls_ca: Some(PathBuf::new()),
+            latency: Some(String::new()),
+            stall_timeout: Some(String::new()),
+            reconnect_interval: Some(String::new()),
+            reconnect_max_interval: Some(String::new()),
+            reconnect_attempts: Some(1),
+            max_batch: Some(1),
+            batch_timeout_ms: Some(0),
         }
     }
 }
@@ -81,7 +132,8 @@ impl RunFile {
         };
         Ok(RunArgs {
             config: None,
-            source: typed.source.or(self.source),
+            stream: if typed.source.is_empty() { self.stream } else { Vec::new() },
+            source: if typed.source.is_empty() { self.source.into() } else { typed.source },
             query: typed.query.or(self.query),
             model: typed.model.or(self.model),
             out,
@@ -98,6 +150,16 @@ impl RunFile {
             hold: typed.hold.or(self.hold),
             pipeline: typed.pipeline.or(self.pipeline),
             reproducible: typed.reproducible || self.reproducible,
+            credentials: typed.credentials.or(self.credentials),
+            rtsp_transport: typed.rtsp_transport.or(self.rtsp_transport),
+            tls_ca: typed.tls_ca.or(self.tls_ca),
+            latency: typed.latency.or(self.latency),
+            stall_timeout: typed.stall_timeout.or(self.stall_timeout),
+            reconnect_interval: typed.reconnect_interval.or(self.reconnect_interval),
+            reconnect_max_interval: typed.reconnect_max_interval.or(self.reconnect_max_interval),
+            reconnect_attempts: typed.reconnect_attempts.or(self.reconnect_attempts),
+            max_batch: typed.max_batch.or(self.max_batch),
+            batch_timeout_ms: typed.batch_timeout_ms.or(self.batch_timeout_ms),
         })
     }
 }

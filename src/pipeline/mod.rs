@@ -3,6 +3,8 @@
 //! A hole such as `{uri}` stands only as a whole property value. It is taken out of the launch text before GStreamer
 //! parses it and set on the parsed element, so that no value, however hostile, can become launch syntax.
 
+mod debug_log;
+mod dot;
 mod launch;
 mod packages;
 
@@ -10,17 +12,20 @@ use gstreamer as gst;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+pub(crate) use dot::draw;
 pub(crate) use launch::HOLE_NAME;
 pub use launch::{Hole, build};
 pub(crate) use packages::missing;
 pub use packages::{NEEDS, Need};
 
-/// Starts GStreamer; more than once does no harm.
+/// Starts GStreamer, and keeps secrets out of its log; more than once does no harm.
 ///
 /// # Errors
 /// It does not start.
 pub fn init() -> Result<()> {
-    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })
+    gst::init().map_err(|e| Error::Pipeline { name: "GStreamer".into(), reason: e.to_string() })?;
+    debug_log::take_over();
+    Ok(())
 }
 
 /// How raw video comes.
@@ -69,7 +74,7 @@ impl qrnet::strict::Strict for PipelineFile {
 }
 
 /// The pipelines that ship with the program, by name.
-pub const BUILT_IN: [(&str, &str); 9] = [
+pub const BUILT_IN: [(&str, &str); 10] = [
     ("camera", include_str!("../../pipelines/camera.toml")),
     ("display", include_str!("../../pipelines/display.toml")),
     ("file", include_str!("../../pipelines/file.toml")),
@@ -78,6 +83,7 @@ pub const BUILT_IN: [(&str, &str); 9] = [
     ("mkv", include_str!("../../pipelines/mkv.toml")),
     ("mp4", include_str!("../../pipelines/mp4.toml")),
     ("pictures", include_str!("../../pipelines/pictures.toml")),
+    ("rtsp-in", include_str!("../../pipelines/rtsp-in.toml")),
     ("test", include_str!("../../pipelines/test.toml")),
 ];
 
@@ -147,6 +153,9 @@ mod tests {
             .map(|f| f.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
             .collect();
         files.sort();
+        // What only some machines can build is for `--pipeline`.
+        let (special, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|name| name == "rtsp-in-vaapi");
+        assert_eq!(special.len(), 1);
         assert_eq!(files, BUILT_IN.map(|(name, _)| name));
         gst::init().expect("GStreamer starts");
         let holes = [
@@ -159,6 +168,9 @@ mod tests {
             Hole::new("frames", "-1"),
             Hole::new("live", "true"),
             Hole::new("caps", "video/x-raw,width=64,height=48"),
+            Hole::new("protocols", "tcp"),
+            Hole::new("latency_ms", "200"),
+            Hole::new("timeout_us", "10000000"),
         ];
         for (name, _) in BUILT_IN {
             let file = PipelineFile::built_in(name).expect("parses");

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Status;
 use crate::track::Seen;
 
-/// Counts per source and connection. Carried boxes are counted apart from the statuses.
+/// Counts of one source, over all its connections or of one. Carried boxes are counted apart from the statuses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Books {
     /// Frames that came out of the decoder.
@@ -43,9 +43,35 @@ impl Books {
         self.boxed + self.absent + self.skipped + self.dropped + self.error
     }
 
+    /// What came in since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            decoded: self.decoded - before.decoded,
+            boxed: self.boxed - before.boxed,
+            absent: self.absent - before.absent,
+            skipped: self.skipped - before.skipped,
+            dropped: self.dropped - before.dropped,
+            error: self.error - before.error,
+            carried: self.carried - before.carried,
+        }
+    }
+
     /// True when every decoded frame is accounted for.
     pub fn closed(&self) -> bool {
         self.decoded == self.entered()
+    }
+}
+
+impl std::ops::AddAssign for Books {
+    fn add_assign(&mut self, other: Self) {
+        self.decoded += other.decoded;
+        self.boxed += other.boxed;
+        self.absent += other.absent;
+        self.skipped += other.skipped;
+        self.dropped += other.dropped;
+        self.error += other.error;
+        self.carried += other.carried;
     }
 }
 

@@ -10,7 +10,7 @@ use qrnet::preprocess::Rect;
 use crate::track::Seen;
 
 pub use books::Books;
-pub use writer::JsonLines;
+pub use writer::{JsonLines, RecordFile};
 
 /// Schema name of frame records.
 pub const FRAME_SCHEMA: &str = "spotter.frame/1";
@@ -44,6 +44,18 @@ impl Status {
             Self::Error => "error",
         }
     }
+}
+
+/// Where the capture time of a frame comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// The file's own time; there is no capture time.
+    File,
+    /// The source's clock, by its RTCP sender reports.
+    Rtcp,
+    /// This machine's, when the frame came out of the decoder.
+    Arrival,
 }
 
 /// Size of the picture as grounded.
@@ -142,7 +154,7 @@ pub struct FrameRecord<'a> {
     /// Wall-clock capture time; null for files.
     pub capture_unix_ns: Option<u64>,
     /// Where the capture time comes from.
-    pub clock: &'static str,
+    pub clock: Clock,
     /// The picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolution: Option<Resolution>,
@@ -198,7 +210,7 @@ impl<'a> FrameRecord<'a> {
             file: None,
             pts_ns: None,
             capture_unix_ns: None,
-            clock: "file",
+            clock: Clock::File,
             resolution,
             query: asked.query,
             query_rev: asked.query_rev,
@@ -225,7 +237,7 @@ pub struct Event<'a> {
     pub source: &'a str,
     /// What happened.
     #[serde(flatten)]
-    pub kind: EventKind<'a>,
+    pub kind: &'a EventKind<'a>,
 }
 
 /// The kinds of events.
@@ -243,6 +255,41 @@ pub enum EventKind<'a> {
         seq: u64,
         /// Its picture.
         resolution: Resolution,
+    },
+    /// The connection to the source is lost, or the first one was not made; it is tried again.
+    GapStart {
+        /// `STREAM_…`.
+        code: &'a str,
+        /// In words.
+        reason: &'a str,
+        /// What became of the frames of the connection that is lost.
+        books: Books,
+    },
+    /// Another attempt to connect failed.
+    GapRetry {
+        /// Counts the attempts of this gap, from 1.
+        attempt: u64,
+        /// `STREAM_…`.
+        code: &'a str,
+        /// In words.
+        reason: &'a str,
+    },
+    /// Frames come again.
+    GapEnd {
+        /// The first of them.
+        seq: u64,
+        /// How long the gap was.
+        #[serde(serialize_with = "milliseconds")]
+        seconds: f64,
+    },
+    /// The capture times come from another clock from frame `seq` on.
+    Clock {
+        /// The first such frame.
+        seq: u64,
+        /// The clock until then.
+        from: Clock,
+        /// The clock from then on.
+        to: Clock,
     },
     /// The decoder could not restore whole pictures.
     DecodeError {

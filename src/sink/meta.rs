@@ -140,6 +140,8 @@ mod tests {
             info: Arc::new(info),
             rotation: 0,
             captured: None,
+            clock: crate::record::Clock::File,
+            connection: 1,
             corrupt: false,
             damaged: false,
             stream_time: None,

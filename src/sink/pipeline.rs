@@ -14,7 +14,7 @@ use gstreamer_video as gst_video;
 use super::branches::{self, Branch, Built, Target, Trunk};
 use super::numbered::Unfinished;
 use crate::error::{Error, Result};
-use crate::pipeline::SinkPart;
+use crate::pipeline::{self, SinkPart};
 use crate::source::{Report, Timing, forward_bus};
 use crate::stage::QUEUE;
 
@@ -116,10 +116,8 @@ impl Output {
         pipeline.add(&appsrc).map_err(|e| fail(e.to_string()))?;
         let trunk = Trunk::new(&pipeline, appsrc.upcast_ref(), &name);
         let Built { files, queues } = branches::connect(settings, info, part, upstream.is_some(), &trunk)?;
-        if let Some((clock, base_time)) = timing.filter(|_| upstream.is_some()).and_then(Timing::clock) {
-            pipeline.use_clock(Some(&clock));
-            pipeline.set_start_time(gst::ClockTime::NONE);
-            pipeline.set_base_time(base_time);
+        if let Some(timing) = timing.filter(|_| upstream.is_some()) {
+            timing.keep(&pipeline);
         }
         let ended = report_end(&pipeline, failed);
         let output = Self {
@@ -184,6 +182,16 @@ impl Output {
         Ok(())
     }
 
+    /// Another connection of the source may be slower, or faster, than the one before.
+    pub fn renew_latency(&mut self, timing: &Timing) {
+        if let (Some(live), Some(upstream)) = (&mut self.live, timing.latency())
+            && live.upstream != upstream
+        {
+            live.upstream = upstream;
+            self.promise_latency();
+        }
+    }
+
     /// Tells the sinks how late frames arrive here, so that they do not take them for late.
     fn promise_latency(&self) {
         if let Some(live) = &self.live {
@@ -208,6 +216,7 @@ impl Output {
         if self.taken == 0 {
             return Ok(());
         }
+        pipeline::draw(&self.pipeline, &format!("output-{}", self.name));
         if let Err(error) = self.appsrc.end_of_stream() {
             tracing::debug!("output {}: end of stream refused: {error}", self.name);
         }
@@ -293,9 +302,9 @@ fn report_end(
         let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let outcome = match report {
             Report::End => Ok(()),
-            Report::Failed(reason) => {
-                failed(reason.clone());
-                Err(reason)
+            Report::Failed(fault) => {
+                failed(fault.reason.clone());
+                Err(fault.reason)
             }
         };
         if let Some(end) = end {

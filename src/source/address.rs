@@ -1,4 +1,4 @@
-//! What `--source` names: a video file, an HTTP address, pictures, a test picture or a camera.
+//! What `--source` names: a video file, an HTTP or RTSP address, pictures, a test picture or a camera.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use gstreamer as gst;
 use super::container;
 use super::test_pattern::TestPattern;
 use crate::error::{Error, Result};
+use crate::secrets::{Login, split_login, without_login};
 
 /// A source as the user named it, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,13 @@ pub enum Kind {
     File(PathBuf),
     /// A file on a web server, by its whole address.
     Http(String),
+    /// An RTSP stream.
+    Rtsp {
+        /// Its address without credentials.
+        uri: String,
+        /// The credentials that stood in it.
+        login: Option<Login>,
+    },
     /// Picture files, in the order in which they are shown.
     Pictures(Arc<[PathBuf]>),
     /// GStreamer's test picture.
@@ -35,8 +43,8 @@ pub enum Kind {
 
 /// Picture files that a folder is searched for.
 const PICTURE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
-const EXPECTED: &str = "expected a video file, file://, http:// or https:// address, a folder or pattern of pictures, \
-                        /dev/videoN or test:";
+const EXPECTED: &str = "expected a video file, file://, http://, https://, rtsp:// or rtsps:// address, a folder or \
+                        pattern of pictures, /dev/videoN or test:";
 
 impl Address {
     /// Resolves what was typed.
@@ -44,11 +52,23 @@ impl Address {
     /// # Errors
     /// An unknown scheme, no such file, an empty one, one that may not be read, or no pictures where some were meant.
     pub fn resolve(source: &str) -> Result<Self> {
-        let usage = |reason: String| Error::Usage(format!("--source {}: {reason}", redacted(source)));
+        let usage = |reason: String| Error::Usage(format!("--source {}: {reason}", without_login(source)));
         let kind = match source.split_once(':') {
             Some(("test", rest)) if !rest.starts_with("//") => Kind::Test(rest.parse().map_err(usage)?),
             Some(("v4l2", device)) => camera(Path::new(device.trim_start_matches("//")))?,
-            Some(("http" | "https", rest)) if rest.starts_with("//") => Kind::Http(source.to_owned()),
+            Some(("http" | "https", rest)) if rest.starts_with("//") => {
+                split_login(source).map(|(login, _)| Login::of_address(login));
+                Kind::Http(source.to_owned())
+            }
+            Some(("rtsp" | "rtsps", rest)) if rest.starts_with("//") => {
+                if rest.trim_start_matches('/').is_empty() {
+                    return Err(usage("names no server, expected rtsp://HOST:PORT/PATH".into()));
+                }
+                match split_login(source) {
+                    Some((login, uri)) => Kind::Rtsp { uri, login: Some(Login::of_address(login)) },
+                    None => Kind::Rtsp { uri: source.to_owned(), login: None },
+                }
+            }
             Some(("file", rest)) if rest.starts_with("//") => {
                 let path = gst::glib::filename_from_uri(source);
                 local(&path.map_err(|e| usage(format!("is no valid file address: {e}")))?.0)?
@@ -63,16 +83,21 @@ impl Address {
             }
             _ => local(Path::new(source))?,
         };
-        Ok(Self { name: redacted(source), kind })
+        Ok(Self { name: without_login(source), kind })
     }
 
     /// True where frames come when they come and nobody waits for us.
     pub fn is_live(&self) -> bool {
         match &self.kind {
-            Kind::Camera(_) => true,
+            Kind::Camera(_) | Kind::Rtsp { .. } => true,
             Kind::Test(pattern) => pattern.live,
             Kind::File(_) | Kind::Http(_) | Kind::Pictures(_) => false,
         }
+    }
+
+    /// True where a source that is lost may be there again later.
+    pub fn comes_back(&self) -> bool {
+        matches!(self.kind, Kind::Rtsp { .. } | Kind::Camera(_))
     }
 
     /// What GStreamer says of a failure, with what it leaves out.
@@ -119,13 +144,18 @@ impl Address {
 }
 
 /// Why the server of an address cannot be reached; none where it can.
-fn unreachable(uri: &str) -> Option<String> {
+pub(super) fn unreachable(uri: &str) -> Option<String> {
     use std::net::{TcpStream, ToSocketAddrs};
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
-    let clean = redacted(uri);
+    let clean = without_login(uri);
     let (scheme, rest) = clean.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?.trim_start_matches("***@");
-    let usual = if scheme == "https" { 443 } else { 80 };
+    let usual = match scheme {
+        "https" => 443,
+        "rtsp" => 554,
+        "rtsps" => 322,
+        _ => 80,
+    };
     let (host, port) = match authority.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
         Some((host, Ok(port))) => (host, port),
         _ => (authority, usual),
@@ -172,7 +202,7 @@ fn pictures(paths: impl Iterator<Item = PathBuf>, name: &str) -> Result<Kind> {
     if paths.is_empty() {
         let endings = PICTURE_ENDINGS.join(", ");
         let reason = format!("holds no pictures, expected files ending in {endings}");
-        return Err(Error::Source { code: "SOURCE_EMPTY", name: redacted(name), reason });
+        return Err(Error::Source { code: "SOURCE_EMPTY", name: without_login(name), reason });
     }
     paths.sort();
     let absolute = paths.iter().map(|path| std::path::absolute(path).map_err(Error::io("read", path)));
@@ -194,54 +224,9 @@ fn camera(path: &Path) -> Result<Kind> {
     Ok(Kind::Camera(path.to_path_buf()))
 }
 
-/// An address without user name and password.
-pub(crate) fn redacted(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}{path}"),
-        None => address.to_owned(),
-    }
-}
-
-/// A text in which no address has a user name and password any more.
-pub(crate) fn redacted_within(text: &str) -> String {
-    let ends = |c: char| c.is_whitespace() || ['"', '\'', '<', '>', ',', ')'].contains(&c);
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        // From the scheme to the end of the address; a comma or quote within a password ends it too early, so what comes
-        // before the last @ of the word goes as well.
-        let word = rest[at..].find(char::is_whitespace).map_or(rest.len(), |end| at + end);
-        let end = rest[at..].find(ends).map_or(rest.len(), |end| at + end);
-        let end = if rest[end..word].contains('@') { word } else { end };
-        let start = rest[..at].rfind(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c)).map_or(0, |p| p + 1);
-        clean.push_str(&rest[..start]);
-        clean.push_str(&redacted(&rest[start..end]));
-        rest = &rest[end..];
-    }
-    clean + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_within_a_text_go_too() {
-        let text =
-            "Not Found (URL: http://user:s3cret@host/a.mp4, Redirect to: (NULL)), rtsp://me:a,b@cam and http://plain/x";
-        let clean = "Not Found (URL: http://***@host/a.mp4, Redirect to: (NULL)), rtsp://***@cam and http://plain/x";
-        assert_eq!(redacted_within(text), clean);
-        assert_eq!(redacted_within("no address at all"), "no address at all");
-    }
-
-    #[test]
-    fn credentials_are_not_part_of_the_name() {
-        assert_eq!(redacted("http://user:p@ss@host:80/clip.mp4?a=b@c"), "http://***@host:80/clip.mp4?a=b@c");
-        assert_eq!(redacted("https://host/user@place"), "https://host/user@place");
-        assert_eq!(redacted("a:b@c.mp4"), "a:b@c.mp4");
-    }
 
     #[test]
     fn folders_and_patterns_of_pictures_are_sorted() {

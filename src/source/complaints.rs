@@ -1,7 +1,8 @@
 //! What decoders and demuxers say of damaged data.
 //!
 //! libav's decoders guess what is missing, hand out the picture like any other, and say so nowhere but in their log;
-//! Matroska's demuxer skips to where it finds its way again. So those logs are counted. Its lines do not name their stream: with several in one process, all of them hear of it.
+//! Matroska's demuxer skips to where it finds its way again. So those logs are counted. Their lines do not name their
+//! stream: with several in one process, all of them hear of it.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,6 @@ pub(super) fn listen() {
         });
         // Who sets GST_DEBUG wants to read the log, and has chosen what it holds.
         if std::env::var_os("GST_DEBUG").is_none() {
-            gst::log::remove_default_log_function();
             for name in CATEGORIES {
                 gst::log::set_threshold_for_name(name, gst::DebugLevel::Error);
             }

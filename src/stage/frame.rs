@@ -1,4 +1,4 @@
-//! One decoded frame.
+//! One decoded frame, and what a source says between two of them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,7 +6,8 @@ use std::time::Instant;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use crate::record::Resolution;
+use crate::record::{Clock, Resolution};
+use crate::source::Fault;
 
 /// A decoded frame as the source handed it over. The buffer is shared, never written.
 #[derive(Debug, Clone)]
@@ -25,6 +26,10 @@ pub struct Frame {
     pub running_time: Option<gst::ClockTime>,
     /// Wall-clock time of capture, nanoseconds since 1970; the source's where it says, else that of arrival.
     pub captured: Option<u64>,
+    /// Where that time comes from.
+    pub clock: Clock,
+    /// Counts the connections of its source, from 1.
+    pub connection: u64,
     /// True where the decoder marked the picture as not to be used.
     pub corrupt: bool,
     /// True where the decoder complained of its data since the frame before: this picture, or one close to it, is guessed
@@ -51,4 +56,23 @@ impl Frame {
             par: f64::from(par.numer()) / f64::from(par.denom()),
         }
     }
+}
+
+/// What a source says between its frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The connection is lost, or the first one was not made. It is tried again.
+    GapStart {
+        /// Why.
+        fault: Fault,
+        /// Frames that came out of the decoder until then.
+        decoded: u64,
+    },
+    /// Another attempt failed.
+    GapRetry {
+        /// Counts the attempts of this gap, from 1.
+        attempt: u64,
+        /// Why.
+        fault: Fault,
+    },
 }

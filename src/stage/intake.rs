@@ -1,8 +1,11 @@
 //! The way into the stage: what happens to a frame that comes before the last one is taken.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 
-use super::{Frame, QUEUE};
+use super::sampling::{Sampler, Sampling};
+use super::{Frame, Note, Outcome, QUEUE};
 
 /// What happens to frames that come faster than they are grounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,14 +16,29 @@ pub enum Mode {
     Freshest,
 }
 
-/// A frame, and those that it overtook in the queue, oldest first and without their pictures.
-pub(super) struct Arrival {
-    pub(super) overtaken: Vec<Frame>,
-    pub(super) frame: Frame,
+/// What is to become of a frame.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// The model looks at it.
+    Measure,
+    /// It goes by.
+    Pass(Outcome),
 }
 
-/// Frames that may be overtaken by one: two minutes of a fast camera.
+/// One step of a source.
+#[derive(Debug)]
+pub(super) enum Item {
+    Frame(Frame, Fate),
+    Note(Note),
+}
+
+/// What waits at the door: at most one frame to measure, and what came before and after it, in order.
+pub(super) type Arrival = Vec<Item>;
+
+/// Items that may wait behind each other: two minutes of a fast camera.
 const MOST: usize = 4096;
+/// Frames with pictures that may wait behind each other without being measured.
+const HELD: usize = QUEUE;
 
 /// Nobody takes frames any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +50,57 @@ pub struct Intake {
     sender: Sender<Arrival>,
     /// To take back what waits, in `freshest` mode.
     waiting: Option<Receiver<Arrival>>,
+    sampler: Arc<Mutex<Sampler>>,
+    skips: bool,
 }
 
 impl Intake {
-    pub(super) fn new(mode: Mode) -> (Self, Receiver<Arrival>) {
+    pub(super) fn new(mode: Mode, sampling: Sampling) -> (Self, Receiver<Arrival>) {
         let (sender, receiver) = bounded(if mode == Mode::Freshest { 1 } else { QUEUE });
         let waiting = (mode == Mode::Freshest).then(|| receiver.clone());
-        (Self { sender, waiting }, receiver)
+        let sampler = Arc::new(Mutex::new(Sampler::new(sampling)));
+        (Self { sender, waiting, sampler, skips: sampling.skips() }, receiver)
     }
 
     /// Hands a frame over.
     ///
     /// # Blocking
-    /// In `every-frame` mode while the queue is full, until `stopped` is disconnected. In `freshest` mode only where not one was taken while thousands came.
+    /// In `every-frame` mode while the queue is full, until `stopped` is disconnected. In `freshest` mode only where not
+    /// one was taken while thousands came.
     ///
     /// # Errors
     /// The stage is gone or `stopped` is.
     pub fn offer(&self, frame: Frame, stopped: &Receiver<()>) -> Result<(), Closed> {
-        let arrival = Arrival { overtaken: Vec::new(), frame };
+        let fate = if frame.corrupt {
+            let message = "the decoder could not restore the whole picture".into();
+            Fate::Pass(Outcome::Error { cause: "decode", message })
+        } else {
+            let skipped = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).skips(&frame);
+            skipped.map_or(Fate::Measure, |cause| Fate::Pass(Outcome::Skipped { cause }))
+        };
+        self.enter(Item::Frame(frame, fate), stopped)
+    }
+
+    /// Sends word along, behind the frames that were handed over before.
+    ///
+    /// # Blocking
+    /// As [`Intake::offer`].
+    ///
+    /// # Errors
+    /// As [`Intake::offer`].
+    pub fn note(&self, note: Note, stopped: &Receiver<()>) -> Result<(), Closed> {
+        self.enter(Item::Note(note), stopped)
+    }
+
+    /// How many frames with their pictures may be on their way at once: a fixed pool of them must not be smaller.
+    pub fn pictures(&self) -> usize {
+        // With the decoder, in front of the model, behind it, and with whom delivers.
+        let at_once = if self.skips && self.waiting.is_some() { HELD + 1 } else { 1 };
+        2 * QUEUE + 3 + (2 + OUTPUT) * (at_once - 1)
+    }
+
+    fn enter(&self, item: Item, stopped: &Receiver<()>) -> Result<(), Closed> {
+        let arrival = vec![item];
         match &self.waiting {
             None => select! {
                 send(self.sender, arrival) -> sent => sent.map_err(|_| Closed),
@@ -68,22 +119,51 @@ impl Intake {
                 Err(TrySendError::Full(newer)) => {
                     arrival = newer;
                     // The stage may have taken it meanwhile: then there is room.
-                    if let Ok(older) = waiting.try_recv() {
-                        let mut overtaken = older.overtaken;
-                        if overtaken.len() >= MOST {
-                            // Not slow but stuck: nobody takes records, and memory has an end.
-                            self.sender.send(Arrival { overtaken, frame: older.frame }).map_err(|_| Closed)?;
-                            return select! {
-                                send(self.sender, arrival) -> sent => sent.map_err(|_| Closed),
-                                recv(stopped) -> _ => Err(Closed),
-                            };
-                        }
-                        overtaken.push(older.frame.without_picture());
-                        overtaken.append(&mut arrival.overtaken);
-                        arrival.overtaken = overtaken;
+                    let Ok(older) = waiting.try_recv() else { continue };
+                    if older.len() >= MOST {
+                        // Not slow but stuck: nobody takes records, and memory has an end.
+                        self.sender.send(older).map_err(|_| Closed)?;
+                        return select! {
+                            send(self.sender, arrival) -> sent => sent.map_err(|_| Closed),
+                            recv(stopped) -> _ => Err(Closed),
+                        };
                     }
+                    arrival = behind(older, arrival);
                 }
             }
         }
+    }
+}
+
+/// Arrivals that may wait behind the model in `freshest` mode.
+pub(super) const OUTPUT: usize = 2;
+
+/// `newer` behind `older`: where both have a frame to measure, the older one is overtaken.
+fn behind(older: Arrival, newer: Arrival) -> Arrival {
+    let measures = |item: &Item| matches!(item, Item::Frame(_, Fate::Measure));
+    let overtakes = newer.iter().any(measures);
+    let mut all: Arrival = older
+        .into_iter()
+        .map(|item| if overtakes && measures(&item) { dropped(item) } else { item })
+        .chain(newer)
+        .collect();
+    let held =
+        |item: &Item| matches!(item, Item::Frame(_, Fate::Pass(Outcome::Skipped { .. } | Outcome::Error { .. })));
+    if all.iter().filter(|item| held(item)).count() > HELD
+        && let Some(oldest) = all.iter().position(held)
+    {
+        let item = all.remove(oldest);
+        all.insert(oldest, dropped(item));
+    }
+    all
+}
+
+/// The same frame, its picture given back.
+fn dropped(item: Item) -> Item {
+    match item {
+        Item::Frame(frame, _) => {
+            Item::Frame(frame.without_picture(), Fate::Pass(Outcome::Dropped { cause: "overload" }))
+        }
+        note @ Item::Note(_) => note,
     }
 }

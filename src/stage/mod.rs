@@ -1,15 +1,18 @@
-//! The grounding stage: bounded queues between the decoder, the model and the output.
+//! The grounding stage: bounded queues between the decoders, the model and the outputs.
 //!
 //! ```text
-//! appsink ─ intake ─► prepare ─ prepared ─► worker ─ grounded ─► output
-//!           (mode)     letterbox  (1)        model    (blocks)    records, appsrc
+//! appsink ─ intake ─► letterbox ─┐                 ┌─► outcomes ─► records, appsrc
+//! appsink ─ intake ─► letterbox ─┼─► worker: model ┼─► outcomes ─► records, appsrc
+//! appsink ─ intake ─► letterbox ─┘                 └─► outcomes ─► records, appsrc
 //! ```
 //!
-//! All channels are bounded. In `every-frame` mode a full queue blocks its sender, back to the decoder, so nothing is
-//! lost; in `freshest` mode the newest frame takes the place of the one that waits ([`Intake`]). The letterbox of the next
-//! frame overlaps with the grounding of this one. Every frame that enters leaves as a [`Grounded`], in order, also when
-//! it was overtaken and when the run is stopped: then the rest leaves unmeasured, with the cause `shutdown`, so that the
-//! books close. The stage ends when its input does.
+//! One model serves all streams in turn, with a query for each. All channels are bounded. In `every-frame` mode a full
+//! queue blocks its sender, back to the decoder, so nothing is lost, and the letterbox of the next frame overlaps with
+//! the grounding of this one. In `freshest` mode the newest frame takes the place of the one that waits ([`Intake`]), until
+//! the moment when the model is free for it; only then it is letterboxed. Every frame that enters leaves as a [`Grounded`],
+//! in order, also when it was overtaken and when the run is stopped: then the rest leaves unmeasured, with the cause
+//! `shutdown`, so that the books close. What a source says between its frames ([`Note`]) keeps its place among them. The
+//! stage ends when its inputs do.
 
 mod convert;
 mod cuts;
@@ -22,16 +25,18 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use qrnet::preprocess::{Letterboxed, Rect};
 use qrnet::{Canvas, CompiledQuery, Grounder};
 
 pub(crate) use convert::view;
-pub use frame::Frame;
+pub use frame::{Frame, Note};
 pub use intake::{Closed, Intake, Mode};
+use prepare::Preparer;
 pub use sampling::Sampling;
+use worker::{Feed, Port, Worker};
 
 /// Frames that may wait between two steps.
 pub const QUEUE: usize = 4;
@@ -65,25 +70,37 @@ pub enum Outcome {
     },
 }
 
-/// A model and its query, as the stage sees them.
+/// One picture that the model is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// Whose query it is, counted from 0.
+    pub stream: usize,
+    /// The picture.
+    pub picture: &'a Letterboxed,
+}
+
+/// A box in pixels of the picture that was letterboxed, and the probability that the object is there, from models that
+/// can tell.
+pub type Answer = (Rect, Option<f32>);
+
+/// A model and its queries, as the stage sees them.
 pub trait Ground: Send {
     /// The size of picture that it wants.
     fn canvas(&self) -> Canvas;
 
-    /// The box on one letterboxed picture, in pixels of the picture that was letterboxed, and the probability that the
-    /// object is there, from models that can tell.
+    /// An answer for each of the pictures, in their order.
     ///
     /// # Errors
     /// The device failed. The run ends.
-    fn ground(&mut self, picture: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)>;
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>>;
 }
 
-/// QRNet with a compiled query.
+/// QRNet with compiled queries.
 pub struct Model {
     /// The model.
     pub grounder: Grounder,
-    /// The query, compiled for it.
-    pub query: CompiledQuery,
+    /// What the streams look for, by stream. Pictures with equal queries go through the model together.
+    pub queries: Vec<Arc<CompiledQuery>>,
 }
 
 impl Ground for Model {
@@ -91,10 +108,23 @@ impl Ground for Model {
         self.grounder.canvas()
     }
 
-    fn ground(&mut self, picture: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
-        let answers = self.grounder.ground(&[picture], &self.query)?;
-        let answer = answers.first().ok_or_else(|| qrnet::Error::Unsupported("the model gave no answer".into()))?;
-        Ok((answer.rect, answer.presence))
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        let missing = || qrnet::Error::Unsupported("the model gave no answer".into());
+        let mut answers: Vec<Option<Answer>> = vec![None; jobs.len()];
+        while let Some(first) = answers.iter().position(Option::is_none) {
+            let query = self.queries.get(jobs[first].stream).ok_or_else(missing)?;
+            let asks = |job: &Job| self.queries.get(job.stream).is_some_and(|other| Arc::ptr_eq(query, other));
+            let group: Vec<usize> = (first..jobs.len()).filter(|i| asks(&jobs[*i])).collect();
+            let pictures: Vec<&Letterboxed> = group.iter().map(|i| jobs[*i].picture).collect();
+            let found = self.grounder.ground(&pictures, query)?;
+            if found.len() != group.len() {
+                return Err(missing());
+            }
+            for (i, answer) in group.into_iter().zip(found) {
+                answers[i] = Some((answer.rect, answer.presence));
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
     }
 }
 
@@ -112,18 +142,27 @@ pub struct Grounded {
     pub grounding: Duration,
 }
 
-/// A frame on its way to the worker.
-struct Prepared {
-    frame: Frame,
-    /// The picture, or what became of the frame without one.
-    picture: Result<Letterboxed, Outcome>,
-    cut: bool,
-    spent: Duration,
-    ready: Instant,
-    queued: Duration,
+/// One step of a stream on its way out.
+pub enum Passing {
+    /// A frame.
+    Frame(Box<Grounded>),
+    /// What its source says at this place.
+    Note(Note),
 }
 
-/// How the stage treats its frames.
+/// Steps of a stream, in order.
+pub type Delivered = Vec<Passing>;
+
+/// How frames of several streams come together.
+#[derive(Debug, Clone, Copy)]
+pub struct Batching {
+    /// Pictures that go through the model at once, at most; from 1.
+    pub most: usize,
+    /// How long the first of them waits for the others.
+    pub patience: Duration,
+}
+
+/// How the stage treats the frames of one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StageSettings {
     /// What happens to frames that come faster than they are grounded.
@@ -134,51 +173,62 @@ pub struct StageSettings {
     pub watch_cuts: bool,
 }
 
-/// A running stage.
-pub struct Stage {
+/// The ends of one stream.
+pub struct Stream {
     /// Frames go in here.
     pub input: Intake,
-    /// Verdicts come out here, in order; the channel ends with the stage.
-    pub output: Receiver<Grounded>,
+    /// Verdicts come out here, in order; the channel ends with the stream.
+    pub output: Receiver<Delivered>,
+}
+
+/// A running stage.
+pub struct Stage {
     stop: Arc<AtomicBool>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Stage {
-    /// Starts the threads. `failed` is called once, from the worker, if the model fails or panics; the stage then
-    /// lets every frame through as an error until its input ends.
+    /// Starts the threads, with a stream for each of `settings`. `failed` is called once, from the worker, if the model
+    /// fails or panics; the stage then lets every frame through unmeasured until its inputs end.
     ///
     /// # Errors
     /// The system has no thread to give.
     pub fn start(
         model: Box<dyn Ground>,
-        settings: StageSettings,
+        settings: &[StageSettings],
+        batching: Batching,
         failed: impl FnOnce(String) + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let (input, arrivals) = Intake::new(settings.mode);
-        let (to_worker, prepared) = bounded(1);
-        let (to_output, output) = bounded(QUEUE);
-        let (to_recycle, recycled) = bounded(2);
+    ) -> std::io::Result<(Self, Vec<Stream>)> {
         let stop = Arc::new(AtomicBool::new(false));
-        let canvas = model.canvas();
-        let stopping = Arc::clone(&stop);
-        let prepare = std::thread::Builder::new()
-            .name("prepare".into())
-            .spawn(move || prepare::run(&arrivals, &to_worker, &recycled, canvas, settings, &stopping))?;
-        let stopping = Arc::clone(&stop);
-        let worker = std::thread::Builder::new()
-            .name("worker".into())
-            .spawn(move || worker::run(model, &prepared, &to_output, &to_recycle, &stopping, failed))?;
-        Ok(Self { input, output, stop, threads: vec![prepare, worker] })
+        let (mut streams, mut ports, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        for settings in settings {
+            let (input, arrivals) = Intake::new(settings.mode, settings.sampling);
+            let (to_output, output) = bounded(if settings.mode == Mode::Freshest { intake::OUTPUT } else { QUEUE });
+            let preparer = Preparer::new(model.canvas(), settings.watch_cuts, &stop);
+            let feed = if settings.mode == Mode::Freshest {
+                Feed::Late { arrivals, preparer: Box::new(preparer) }
+            } else {
+                let (to_worker, prepared) = bounded(1);
+                let (recycle, recycled) = bounded(2);
+                let thread = std::thread::Builder::new().name("prepare".into());
+                threads.push(thread.spawn(move || prepare::run(preparer, &arrivals, &to_worker, &recycled))?);
+                Feed::Ahead { prepared, recycle }
+            };
+            ports.push(Port::new(feed, to_output));
+            streams.push(Stream { input, output });
+        }
+        let worker = Worker::new(model, ports, batching, Arc::clone(&stop), failed);
+        threads.push(std::thread::Builder::new().name("worker".into()).spawn(move || worker.run())?);
+        Ok((Self { stop, threads }, streams))
     }
 
     /// A handle that makes the rest of the frames leave unmeasured.
-    pub fn stopper(&self) -> impl Fn() + Send + use<> {
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + use<> {
         let stop = Arc::clone(&self.stop);
         move || stop.store(true, Ordering::Release)
     }
 
-    /// Takes the threads, to join once input and output are gone.
+    /// Takes the threads, to join once inputs and outputs are gone.
     pub fn into_threads(self) -> Vec<std::thread::JoinHandle<()>> {
         self.threads
     }

@@ -1,5 +1,6 @@
 //! Decoded frame → letterboxed picture. Colour follows the caps' matrix and range (`GstVideoConverter`).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,61 +12,98 @@ use qrnet::preprocess::{Letterboxed, Letterboxer};
 
 use super::convert::{Conversion, readable, view};
 use super::cuts::Cuts;
-use super::intake::Arrival;
+use super::intake::{Arrival, Fate, Item};
 use super::planes::Planes;
-use super::sampling::Sampler;
-use super::{Frame, Outcome, Prepared, StageSettings};
+use super::{Frame, Note, Outcome};
 
-/// Prepares frames until there are none or nobody takes them.
-pub(super) fn run(
-    arrivals: &Receiver<Arrival>,
-    prepared: &Sender<Prepared>,
-    recycled: &Receiver<Vec<f32>>,
+/// One step of a source, ready for the model.
+pub(super) enum Ready {
+    Frame(Box<Prepared>),
+    Note(Note),
+}
+
+/// A frame on its way to the worker.
+pub(super) struct Prepared {
+    pub(super) frame: Frame,
+    /// The picture, or what became of the frame without one.
+    pub(super) picture: Result<Letterboxed, Outcome>,
+    /// True where the picture shows another scene than the one before.
+    pub(super) cut: bool,
+    pub(super) spent: Duration,
+    pub(super) ready: Instant,
+    pub(super) queued: Duration,
+}
+
+/// Prepares what one source hands over.
+pub(super) struct Preparer {
     canvas: Canvas,
-    settings: StageSettings,
-    stop: &AtomicBool,
-) {
-    let mut converter = Converter::default();
-    let mut sampler = Sampler::new(settings.sampling);
-    let mut cuts = settings.watch_cuts.then(Cuts::default);
-    for Arrival { overtaken, frame } in arrivals {
-        for frame in overtaken {
-            let outcome = Outcome::Dropped { cause: "overload" };
-            if prepared.send(Prepared::without(frame, outcome)).is_err() {
-                return;
-            }
+    converter: Converter,
+    cuts: Option<Cuts>,
+    stop: Arc<AtomicBool>,
+    /// Of pictures that were looked at, for the next ones.
+    memory: Vec<Vec<f32>>,
+}
+
+impl Preparer {
+    pub(super) fn new(canvas: Canvas, watch_cuts: bool, stop: &Arc<AtomicBool>) -> Self {
+        Self {
+            canvas,
+            converter: Converter::default(),
+            cuts: watch_cuts.then(Cuts::default),
+            stop: Arc::clone(stop),
+            memory: Vec::new(),
         }
-        if stop.load(Ordering::Acquire) {
-            let outcome = Outcome::Dropped { cause: "shutdown" };
-            if prepared.send(Prepared::without(frame.without_picture(), outcome)).is_err() {
-                return;
-            }
-            continue;
-        }
+    }
+
+    pub(super) fn prepare(&mut self, arrival: Arrival) -> Vec<Ready> {
+        let prepare = |item| match item {
+            Item::Frame(frame, fate) => Ready::Frame(Box::new(self.frame(frame, fate))),
+            Item::Note(note) => Ready::Note(note),
+        };
+        arrival.into_iter().map(prepare).collect()
+    }
+
+    /// Takes the memory of a picture back.
+    pub(super) fn recycle(&mut self, pixels: Vec<f32>) {
+        self.memory.push(pixels);
+    }
+
+    fn frame(&mut self, frame: Frame, fate: Fate) -> Prepared {
         let start = Instant::now();
         let queued = start.duration_since(frame.arrived);
-        let cut = cuts.as_mut().is_some_and(|cuts| cuts.is_cut(&frame));
-        let picture = if frame.corrupt {
-            let message = "the decoder could not restore the whole picture".into();
-            Err(Outcome::Error { cause: "decode", message })
-        } else if let Some(cause) = sampler.skips(&frame) {
-            Err(Outcome::Skipped { cause })
+        let dropped = matches!(fate, Fate::Pass(Outcome::Dropped { .. }));
+        let (frame, fate) = if !dropped && self.stop.load(Ordering::Acquire) {
+            (frame.without_picture(), Fate::Pass(Outcome::Dropped { cause: "shutdown" }))
         } else {
-            let letterboxed = converter.letterbox(&frame, canvas, recycled.try_recv().unwrap_or_default());
-            letterboxed.map_err(|message| Outcome::Error { cause: "picture", message })
+            (frame, fate)
+        };
+        let has_picture = !matches!(fate, Fate::Pass(Outcome::Dropped { .. }));
+        let cut = has_picture && self.cuts.as_mut().is_some_and(|cuts| cuts.is_cut(&frame));
+        let picture = match fate {
+            Fate::Pass(outcome) => Err(outcome),
+            Fate::Measure => {
+                let letterboxed = self.converter.letterbox(&frame, self.canvas, self.memory.pop().unwrap_or_default());
+                letterboxed.map_err(|message| Outcome::Error { cause: "picture", message })
+            }
         };
         let ready = Instant::now();
         let spent = if picture.is_ok() { ready - start } else { Duration::ZERO };
-        if prepared.send(Prepared { frame, picture, cut, spent, ready, queued }).is_err() {
-            return;
-        }
+        Prepared { frame, picture, cut, spent, ready, queued }
     }
 }
 
-impl Prepared {
-    fn without(frame: Frame, outcome: Outcome) -> Self {
-        let queued = frame.arrived.elapsed();
-        Self { frame, picture: Err(outcome), cut: false, spent: Duration::ZERO, ready: Instant::now(), queued }
+/// Prepares ahead of the model until there are no frames or nobody takes them.
+pub(super) fn run(
+    mut preparer: Preparer,
+    arrivals: &Receiver<Arrival>,
+    prepared: &Sender<Vec<Ready>>,
+    recycled: &Receiver<Vec<f32>>,
+) {
+    for arrival in arrivals {
+        recycled.try_iter().for_each(|pixels| preparer.recycle(pixels));
+        if prepared.send(preparer.prepare(arrival)).is_err() {
+            return;
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) fn frame(seq: u64) -> Frame {
         info: Arc::new(info),
         rotation: 0,
         captured: None,
+        clock: crate::record::Clock::File,
+        connection: 1,
         corrupt: false,
         damaged: false,
         stream_time: None,
@@ -37,17 +39,40 @@ pub(super) fn frame(seq: u64) -> Frame {
     }
 }
 
+/// A stage with one stream.
+fn start(
+    model: Box<dyn Ground>,
+    settings: StageSettings,
+    failed: impl FnOnce(String) + Send + 'static,
+) -> (Stage, Stream) {
+    let (stage, mut streams) = Stage::start(model, &[settings], Batching::default(), failed).expect("starts");
+    (stage, streams.remove(0))
+}
+
+fn qrnet(digest: &str, of_query: &str) -> Box<Model> {
+    let query = grounder(of_query).compile("cat").expect("compiles");
+    Box::new(Model { grounder: grounder(digest), queries: vec![Arc::new(query)] })
+}
+
+/// The frames of what was delivered, in order.
+fn frames(output: &Receiver<Delivered>) -> Vec<Grounded> {
+    let frames = output.iter().flatten().map(|passing| match passing {
+        Passing::Frame(frame) => *frame,
+        Passing::Note(note) => panic!("nobody said {note:?}"),
+    });
+    frames.collect()
+}
+
 /// Feeds `count` frames and collects the verdicts in order.
-fn feed(stage: Stage, count: u64) -> Vec<Grounded> {
-    let (input, output) = (stage.input.clone(), stage.output.clone());
+fn feed((stage, stream): (Stage, Stream), count: u64) -> Vec<Grounded> {
+    let Stream { input, output } = stream;
     let feeder = std::thread::spawn(move || {
         let (_running, stopped) = bounded(0);
         (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
     });
-    let threads = stage.into_threads();
-    let verdicts: Vec<Grounded> = output.iter().collect();
+    let verdicts = frames(&output);
     feeder.join().expect("fed");
-    for thread in threads {
+    for thread in stage.into_threads() {
         thread.join().expect("no panic gets out");
     }
     verdicts
@@ -55,10 +80,8 @@ fn feed(stage: Stage, count: u64) -> Vec<Grounded> {
 
 #[test]
 fn every_frame_leaves_once_and_in_order() {
-    let model = grounder("a");
-    let query = model.compile("cat").expect("compiles");
-    let model = Box::new(Model { grounder: model, query });
-    let stage = Stage::start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}")).expect("starts");
+    let model = qrnet("a", "a");
+    let stage = start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}"));
     let verdicts = feed(stage, 40);
     assert_eq!(verdicts.iter().map(|v| v.frame.seq).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
     assert!(verdicts.iter().all(|v| matches!(v.outcome, Outcome::Measured { .. })));
@@ -67,11 +90,10 @@ fn every_frame_leaves_once_and_in_order() {
 
 #[test]
 fn a_failing_model_is_reported_once_and_loses_no_frame() {
-    let query = grounder("a").compile("cat").expect("compiles");
     // A query of another model is what makes this one fail on every frame.
-    let model = Box::new(Model { grounder: grounder("b"), query });
+    let model = qrnet("b", "a");
     let (report, reports) = bounded(10);
-    let stage = Stage::start(model, EVERY_FRAME, move |reason| report.send(reason).expect("taken")).expect("starts");
+    let stage = start(model, EVERY_FRAME, move |reason| report.send(reason).expect("taken"));
     let verdicts = feed(stage, 20);
     assert_eq!(verdicts.len(), 20);
     assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "model", .. }));
@@ -86,11 +108,9 @@ fn a_failing_model_is_reported_once_and_loses_no_frame() {
 
 #[test]
 fn a_stopped_stage_lets_the_rest_through_unmeasured() {
-    let model = grounder("a");
-    let query = model.compile("cat").expect("compiles");
-    let model = Box::new(Model { grounder: model, query });
-    let stage = Stage::start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}")).expect("starts");
-    stage.stopper()();
+    let model = qrnet("a", "a");
+    let stage = start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}"));
+    stage.0.stopper()();
     let verdicts = feed(stage, 30);
     assert_eq!(verdicts.len(), 30);
     assert!(verdicts.iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }));
@@ -98,11 +118,9 @@ fn a_stopped_stage_lets_the_rest_through_unmeasured() {
 
 #[test]
 fn a_frame_that_cannot_be_read_is_an_error_of_its_own() {
-    let model = grounder("a");
-    let query = model.compile("cat").expect("compiles");
-    let model = Box::new(Model { grounder: model, query });
-    let stage = Stage::start(model, EVERY_FRAME, |reason| panic!("no failure of the model: {reason}")).expect("starts");
-    let (input, output) = (stage.input.clone(), stage.output.clone());
+    let model = qrnet("a", "a");
+    let stage = start(model, EVERY_FRAME, |reason| panic!("no failure of the model: {reason}"));
+    let (stage, Stream { input, output }) = stage;
     let threads = stage.into_threads();
     let (_running, stopped) = bounded(0);
     let mut short = frame(0);
@@ -110,7 +128,7 @@ fn a_frame_that_cannot_be_read_is_an_error_of_its_own() {
     input.offer(short, &stopped).expect("taken");
     input.offer(frame(1), &stopped).expect("taken");
     drop(input);
-    let verdicts: Vec<Grounded> = output.iter().collect();
+    let verdicts = frames(&output);
     assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "picture", message } if message.contains("mapped")));
     assert!(matches!(&verdicts[1].outcome, Outcome::Measured { .. }), "the next frame is grounded");
     for thread in threads {
@@ -129,10 +147,10 @@ impl Ground for Gated {
         qrnet::Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, _: &Letterboxed) -> qrnet::Result<(Rect, Option<f32>)> {
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
         self.begun.send(()).expect("heard");
         self.go.recv().expect("allowed");
-        Ok((Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, None))
+        Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, None)).collect())
     }
 }
 
@@ -141,8 +159,8 @@ fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
     let (begun, has_begun) = bounded(0);
     let (allow, go) = bounded(0);
     let settings = StageSettings { mode: Mode::Freshest, ..EVERY_FRAME };
-    let stage = Stage::start(Box::new(Gated { begun, go }), settings, |e| panic!("no failure: {e}")).expect("starts");
-    let (input, output) = (stage.input.clone(), stage.output.clone());
+    let stage = start(Box::new(Gated { begun, go }), settings, |e| panic!("no failure: {e}"));
+    let (stage, Stream { input, output }) = stage;
     let threads = stage.into_threads();
     let (_running, stopped) = bounded(0);
     input.offer(frame(0), &stopped).expect("taken");
@@ -150,7 +168,7 @@ fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
     // Nobody takes from here on but the preparing thread, which holds at most two frames; offering never blocks.
     (1..100).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
     drop(input);
-    let collected = std::thread::spawn(move || output.iter().collect::<Vec<Grounded>>());
+    let collected = std::thread::spawn(move || frames(&output));
     allow.send(()).expect("waits");
     while has_begun.recv().is_ok() {
         allow.send(()).expect("waits");
@@ -175,11 +193,9 @@ fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
 
 #[test]
 fn a_stride_forwards_what_it_does_not_measure() {
-    let model = grounder("a");
-    let query = model.compile("cat").expect("compiles");
     let settings = StageSettings { sampling: Sampling { stride: 3, max_fps: None }, ..EVERY_FRAME };
-    let model = Box::new(Model { grounder: model, query });
-    let stage = Stage::start(model, settings, |reason| panic!("no failure: {reason}")).expect("starts");
+    let model = qrnet("a", "a");
+    let stage = start(model, settings, |reason| panic!("no failure: {reason}"));
     let verdicts = feed(stage, 7);
     let skipped = |v: &Grounded| v.outcome == Outcome::Skipped { cause: "stride" };
     assert_eq!(verdicts.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);

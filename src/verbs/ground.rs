@@ -32,7 +32,7 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
         tracing::info!("query saved to {}", file.display());
     }
     let job = Job { grounder: &grounder, query: &query, threshold, target, run_id: run_id() };
-    let mut records = JsonLines::create(Path::new("-"))?;
+    let mut records = JsonLines::create(Path::new("-"), true)?;
     let mut letterboxer = Letterboxer::default();
     let mut failed = 0;
     for (seq, path) in args.pictures.iter().enumerate() {

@@ -10,7 +10,7 @@ mod preview;
 mod run;
 mod train;
 
-pub use run::{run, stream};
+pub use run::{run, stream, stream_until};
 
 use crate::cli::{Cli, Verb};
 use crate::config::RunSettings;
@@ -24,7 +24,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Run(args) => {
             crate::pipeline::init()?;
-            let settings = RunSettings::resolve(args)?;
+            let settings = RunSettings::resolve(*args)?;
             settings.check_outputs()?;
             run(&settings)
         }

@@ -206,7 +206,7 @@ pub(crate) fn frame_of(scratch: &Scratch, video: &str, index: u32, name: &str) -
 pub(crate) fn run_settings(flags: &[&str]) -> RunSettings {
     gstreamer::init().expect("GStreamer starts");
     match Cli::parse_from(["spotter", "run"].iter().chain(flags)).verb {
-        Verb::Run(args) => RunSettings::resolve(args).expect("valid"),
+        Verb::Run(args) => RunSettings::resolve(*args).expect("valid"),
         _ => unreachable!("run was typed"),
     }
 }

@@ -68,6 +68,9 @@ fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
         Hole::new("frames", "1"),
         Hole::new("live", "false"),
         Hole::new("caps", "video/x-raw"),
+        Hole::new("protocols", "tcp"),
+        Hole::new("latency_ms", "200"),
+        Hole::new("timeout_us", "10000000"),
     ];
     let pads = [Hole::new("pad_right", "0"), Hole::new("pad_bottom", "0")];
     let file_holes = [&pads[..], &[Hole::new("location", "/tmp/clip.mp4")]].concat();
@@ -102,14 +105,14 @@ fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
 
 /// Everything but what flags would have to add.
 fn run(path: &Path, name: &str) -> Result<Vec<String>> {
-    let written = RunFile::read(path)?;
-    let mut args = written.under(RunArgs::default(), name)?;
-    let address = args.source.clone();
-    let shown = |text: Option<&str>| text.unwrap_or("(a flag has to say)").to_owned();
-    let query = shown(args.query.as_deref());
+    const OPEN: &str = "(a flag has to say)";
+    let mut args = RunFile::read(path)?.under(RunArgs::default(), name)?;
+    let sourceless = args.source.is_empty() && args.stream.is_empty();
     // Stands in for what flags will say, so that the rest can be looked at.
-    args.source.get_or_insert_with(|| "test:".into());
-    args.query.get_or_insert_with(|| "anything".into());
+    if sourceless {
+        args.source.push("test:".into());
+    }
+    args.query.get_or_insert_with(|| OPEN.into());
     let settings = RunSettings::resolve(args).map_err(|error| match error {
         Error::Usage(reason) => Error::Usage(format!("{name}: {reason}")),
         other => other,
@@ -118,25 +121,24 @@ fn run(path: &Path, name: &str) -> Result<Vec<String>> {
         qrnet::ModelDir::open(model)?;
     }
     crate::pipeline::init()?;
-    crate::source::build(&settings.address, &settings.source)?;
-    let mut lines = vec![
-        format!("source      {}", shown(address.is_some().then_some(settings.address.name.as_str()))),
-        format!("query       {query}"),
-        format!("model       {}", settings.model.as_ref().map_or("built in".into(), |dir| dir.display().to_string())),
-        format!(
-            "mode        {}",
-            match settings.mode {
-                Mode::EveryFrame => "every-frame",
-                Mode::Freshest => "freshest",
-            }
-        ),
-    ];
-    if settings.check_outputs().is_err() {
-        lines.push(format!("out         {}", shown(None)));
-    } else {
-        lines.extend(settings.json_lines.iter().map(|file| format!("out         jsonl:{}", file.display())));
-        lines.extend(settings.output.targets.iter().map(|target| format!("out         {target}")));
-        lines.extend(settings.output.sinks.iter().map(|sink| format!("out         {}", sink.launch)));
+    let mut lines = Vec::new();
+    for stream in &settings.streams {
+        crate::source::build(&stream.address, &stream.source)?;
+        let mode = match stream.mode {
+            Mode::EveryFrame => "every-frame",
+            Mode::Freshest => "freshest",
+        };
+        lines.push(format!("source      {}", if sourceless { OPEN } else { &stream.address.name }));
+        lines.push(format!("query       {}", stream.query));
+        lines.push(format!("mode        {mode}"));
+        lines.extend(stream.json_lines.iter().map(|file| format!("out         jsonl:{}", file.display())));
+        lines.extend(stream.output.targets.iter().map(|target| format!("out         {target}")));
+        lines.extend(stream.output.sinks.iter().map(|sink| format!("out         {}", sink.launch)));
     }
+    if settings.check_outputs().is_err() {
+        lines.push(format!("out         {OPEN}"));
+    }
+    let model = settings.model.as_ref().map_or("built in".into(), |dir| dir.display().to_string());
+    lines.push(format!("model       {model}"));
     Ok(lines)
 }

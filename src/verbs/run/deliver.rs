@@ -1,25 +1,26 @@
 //! The end of a frame's way: what is claimed of it, its record, and the frame itself to the output pipeline.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use serde::Serialize;
 
-use super::{Message, OutputStopper, post};
-use crate::config::RunSettings;
+use super::supervisor::Ending;
+use super::{Message, OutputStopper, Status, post};
+use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::record::{
-    Asked, Books, EVENT_SCHEMA, Event, EventKind, FrameRecord, JsonLines, Latency, Resolution, Status, run_id,
+    Asked, Books, Clock, EVENT_SCHEMA, Event, EventKind, FrameRecord, Latency, RecordFile, Resolution, Status as Fate,
 };
 use crate::sink::{Output, OutputSettings, Query, Target, annotate};
 use crate::source::{Address, Timing};
-use crate::stage::{Grounded, Outcome};
+use crate::stage::{Delivered, Grounded, Note, Outcome, Passing};
 use crate::track::{Seen, Track, Tracking};
 
-/// What records of this run are called by.
-struct Names {
-    run_id: String,
+/// What records of a stream are called by.
+pub(super) struct Names {
+    run_id: Arc<str>,
     address: Address,
     query: String,
     trained: bool,
@@ -27,6 +28,16 @@ struct Names {
 }
 
 impl Names {
+    pub(super) fn new(settings: &StreamSettings, run_id: &Arc<str>, trained: bool) -> Self {
+        Self {
+            run_id: Arc::clone(run_id),
+            address: settings.address.clone(),
+            query: settings.query.clone(),
+            trained,
+            reproducible: settings.source.reproducible,
+        }
+    }
+
     fn record<'a>(&'a self, grounded: &Grounded, seen: &Seen) -> FrameRecord<'a> {
         let Grounded { frame, queued, grounding, .. } = grounded;
         let asked =
@@ -37,8 +48,8 @@ impl Names {
             frame_index: (!live).then_some(frame.seq),
             file: self.address.picture(frame.seq).map(|path| path.to_string_lossy()),
             pts_ns: frame.stream_time.map(gstreamer::ClockTime::nseconds),
-            capture_unix_ns: frame.captured.filter(|_| live && !self.reproducible),
-            clock: if live { "arrival" } else { "file" },
+            capture_unix_ns: frame.captured.filter(|_| !self.reproducible),
+            clock: frame.clock,
             latency_ms: (!self.reproducible).then(|| Latency {
                 queue: milliseconds(*queued),
                 ground: milliseconds(*grounding),
@@ -51,99 +62,152 @@ impl Names {
 
 /// The first query of a run.
 const QUERY_REV: u32 = 1;
-/// The run id of reproducible runs, which must not differ.
-const REPRODUCIBLE: &str = "reproducible";
 /// How long an output pipeline may take to finish its files.
 const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
 /// How far apart frames are taken to be that have no time.
 const FRAME_TIME: Duration = Duration::from_millis(40);
 
-/// Writes records and feeds the output pipeline. Outputs are opened with the first frame, so that a run that fails
-/// before it leaves nothing behind.
+/// What ties a delivery to the rest of the run.
+pub(super) struct Links {
+    /// Counted from 0.
+    pub(super) stream: usize,
+    pub(super) messages: Sender<Message>,
+    pub(super) stopper: OutputStopper,
+    pub(super) status: Arc<Status>,
+    /// How the stream ended; disconnected where nobody knows.
+    pub(super) finished: Receiver<Ending>,
+}
+
+/// A stretch without a connection.
+struct Gap {
+    since: Instant,
+    /// The last connection before it.
+    connection: u64,
+}
+
+/// Writes records and feeds the output pipeline of one stream. Outputs are opened with the first frame, records with the
+/// first line, so that a run that fails before it leaves nothing behind.
 pub(super) struct Delivery {
     names: Names,
     track: Track,
-    record_paths: Vec<PathBuf>,
-    records: Vec<JsonLines>,
+    records: Vec<RecordFile>,
     settings: OutputSettings,
     output: Option<Output>,
     /// Output pipelines so far.
     parts: usize,
     resolution: Option<Resolution>,
+    clock: Option<Clock>,
+    gap: Option<Gap>,
+    /// Connections so far.
+    connection: u64,
     broken: bool,
     books: Books,
+    /// Until the current connection.
+    books_before: Books,
     damaged: u64,
     was_damaged: bool,
     timing: Timing,
-    messages: Sender<Message>,
-    stopper: OutputStopper,
+    links: Links,
 }
 
 impl Delivery {
     pub(super) fn new(
-        settings: &RunSettings,
+        settings: &StreamSettings,
         tracking: Tracking,
-        trained: bool,
+        names: Names,
+        records: Vec<RecordFile>,
         timing: Timing,
-        messages: Sender<Message>,
-        stopper: OutputStopper,
+        links: Links,
     ) -> Self {
-        let reproducible = settings.reproducible;
-        let names = Names {
-            run_id: if reproducible { REPRODUCIBLE.into() } else { run_id() },
-            address: settings.address.clone(),
-            query: settings.query.clone(),
-            trained,
-            reproducible,
-        };
         Self {
             names,
             track: Track::new(tracking),
-            record_paths: settings.json_lines.clone(),
-            records: Vec::new(),
+            records,
             settings: settings.output.clone(),
             output: None,
             parts: 0,
             resolution: None,
+            clock: None,
+            gap: None,
+            connection: 0,
             broken: false,
             books: Books::default(),
+            books_before: Books::default(),
             damaged: 0,
             was_damaged: false,
             timing,
-            messages,
-            stopper,
+            links,
         }
     }
 
-    /// Delivers verdicts until there are none, and finishes the files. After a failure the rest is only counted.
-    pub(super) fn run(mut self, verdicts: &Receiver<Grounded>) -> Self {
-        for grounded in verdicts {
-            if grounded.cut {
-                self.track.reset();
+    /// Delivers verdicts until there are none, finishes the files and writes the last event. After a failure the rest is
+    /// only counted.
+    pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> Books {
+        let _span = tracing::info_span!("deliver", name = self.names.address.name).entered();
+        {
+            // Said also where this thread panics: the supervisor waits for it.
+            let (stream, messages) = (self.links.stream, self.links.messages.clone());
+            let _at_the_end = OnDrop(|| drop(messages.send(Message::Drained(stream))));
+            for passing in verdicts.iter().flatten() {
+                let delivered = match passing {
+                    Passing::Frame(grounded) => self.frame(&grounded),
+                    Passing::Note(note) => self.note(note),
+                };
+                if let Err(error) = delivered {
+                    self.broken = true;
+                    self.post_failure(error);
+                }
             }
-            let resolution = grounded.frame.resolution();
-            let time = grounded
-                .frame
-                .stream_time
-                .map_or_else(|| FRAME_TIME * u32::try_from(grounded.frame.seq).unwrap_or(u32::MAX), Duration::from);
-            if self.resolution.is_some_and(|before| before != resolution) {
-                self.track.reset();
-            }
-            let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
-            let seen = self.track.see(&grounded.outcome, time, diagonal);
-            self.books.enter(&seen);
-            if self.broken {
-                continue;
-            }
-            if let Err(error) = self.deliver(&grounded, &seen, resolution) {
-                self.broken = true;
-                drop(self.messages.send(Message::Sink(error)));
+            if let Err(error) = self.finish_output() {
+                self.post_failure(error);
             }
         }
-        if let Err(error) = self.finish_output() {
-            drop(self.messages.send(Message::Sink(error)));
+        if let Ok(ending) = self.links.finished.recv() {
+            self.close(&ending);
         }
-        self
+        self.books
+    }
+
+    fn post_failure(&self, error: Error) {
+        drop(self.links.messages.send(Message::Sink(error)));
+    }
+
+    fn frame(&mut self, grounded: &Grounded) -> Result<()> {
+        let frame = &grounded.frame;
+        let resolution = frame.resolution();
+        let time =
+            frame.stream_time.map_or_else(|| FRAME_TIME * u32::try_from(frame.seq).unwrap_or(u32::MAX), Duration::from);
+        let other_picture = self.resolution.is_some_and(|before| before != resolution);
+        let other_connection = self.gap.is_some() && frame.connection > self.connection;
+        if grounded.cut || other_picture || other_connection {
+            self.track.reset();
+        }
+        let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
+        let seen = self.track.see(&grounded.outcome, time, diagonal);
+        self.books.enter(&seen);
+        self.links.status.frame(&seen, frame.arrived.elapsed());
+        if self.broken {
+            return Ok(());
+        }
+        self.resume(grounded)?;
+        self.deliver(grounded, &seen, resolution)
+    }
+
+    /// Tells of the end of a gap.
+    fn resume(&mut self, grounded: &Grounded) -> Result<()> {
+        let Grounded { frame, .. } = grounded;
+        if let Some(gap) = self.gap.take_if(|gap| frame.connection > gap.connection) {
+            let seconds = gap.since.elapsed().as_secs_f64();
+            if gap.connection > 0 {
+                tracing::info!("is back after {seconds:.1} s");
+            }
+            self.event(&EventKind::GapEnd { seq: frame.seq, seconds })?;
+            if let Some(output) = &mut self.output {
+                output.renew_latency(&self.timing);
+            }
+        }
+        self.connection = frame.connection;
+        Ok(())
     }
 
     fn deliver(&mut self, grounded: &Grounded, seen: &Seen, resolution: Resolution) -> Result<()> {
@@ -151,14 +215,17 @@ impl Delivery {
         match self.resolution.replace(resolution) {
             None => self.open(resolution)?,
             Some(before) if before != resolution => {
-                self.event(EventKind::Resolution { seq: frame.seq, resolution })?;
+                self.event(&EventKind::Resolution { seq: frame.seq, resolution })?;
             }
             Some(_) => {}
+        }
+        if let Some(from) = self.clock.replace(frame.clock).filter(|from| *from != frame.clock) {
+            self.event(&EventKind::Clock { seq: frame.seq, from, to: frame.clock })?;
         }
         self.note_error(grounded)?;
         let record = self.names.record(grounded, seen);
         write_all(&mut self.records, &record, !self.settings.is_empty())?;
-        if self.settings.is_empty() || seen.status == Status::Dropped {
+        if self.settings.is_empty() || seen.status == Fate::Dropped {
             return Ok(());
         }
         if self.output.as_ref().is_some_and(|output| !output.fits(&frame.info)) {
@@ -170,6 +237,25 @@ impl Delivery {
         let Some(output) = &mut self.output else { return Ok(()) };
         let query = Query { text: &self.names.query, rev: QUERY_REV, trained: self.names.trained };
         output.push(annotate(frame, seen, &query), frame.running_time, frame.arrived.elapsed())
+    }
+
+    fn note(&mut self, note: Note) -> Result<()> {
+        self.links.status.note(&note);
+        if self.broken {
+            return Ok(());
+        }
+        match note {
+            Note::GapStart { fault, decoded } => {
+                self.books.decoded = decoded;
+                let books = self.books.since(&self.books_before);
+                self.books_before = self.books;
+                self.gap = Some(Gap { since: Instant::now(), connection: self.connection });
+                self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, books })
+            }
+            Note::GapRetry { attempt, fault } => {
+                self.event(&EventKind::GapRetry { attempt, code: fault.code, reason: &fault.reason })
+            }
+        }
     }
 
     /// Says the first failure of a frame aloud, and every stretch of damaged ones in the records.
@@ -193,13 +279,12 @@ impl Delivery {
                     "frame {seq}: the decoder could not restore the whole picture; events tell of the next ones"
                 );
             }
-            self.event(EventKind::DecodeError { seq, count: self.damaged })?;
+            self.event(&EventKind::DecodeError { seq, count: self.damaged })?;
         }
         Ok(())
     }
 
     fn open(&mut self, resolution: Resolution) -> Result<()> {
-        self.records = self.record_paths.iter().map(|path| JsonLines::create(path)).collect::<Result<_>>()?;
         for target in &self.settings.targets {
             if let Target::Frames(folder) = target
                 && !folder.is_dir()
@@ -207,14 +292,16 @@ impl Delivery {
                 std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
             }
         }
-        self.event(EventKind::SourceUp { resolution })
+        self.event(&EventKind::SourceUp { resolution })
     }
 
     fn start_output(&mut self, info: &gstreamer_video::VideoInfo) -> Result<()> {
         self.parts += 1;
-        let failed = post(&self.messages, Message::Output);
+        let stream = self.links.stream;
+        let failed = post(&self.links.messages, move |reason| Message::Output(stream, reason));
         let output = Output::start(&self.settings, info, self.parts, Some(&self.timing), failed)?;
-        *self.stopper.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Box::new(output.stopper()));
+        *self.links.stopper.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some(Box::new(output.stopper()));
         self.output = Some(output);
         Ok(())
     }
@@ -223,35 +310,46 @@ impl Delivery {
         self.output.take().map_or(Ok(()), |output| output.finish(FINISH_TIMEOUT))
     }
 
-    fn event(&mut self, kind: EventKind) -> Result<()> {
-        let (run_id, source) = (self.names.run_id.as_str(), self.names.address.name.as_str());
+    fn event(&mut self, kind: &EventKind) -> Result<()> {
+        let (run_id, source) = (&*self.names.run_id, self.names.address.name.as_str());
         let event = Event { schema: EVENT_SCHEMA, run_id, source, kind };
         write_all(&mut self.records, &event, !self.settings.is_empty())
     }
 
-    /// Writes the last event and what is buffered. `error` is how the run ended, if not by itself.
-    ///
-    /// # Errors
-    /// The records cannot be written; not reported again where that is how the run ended.
-    pub(super) fn close(mut self, decoded: u64, error: Option<&Error>) -> Result<Books> {
-        self.books.decoded = decoded;
+    /// Writes the last event and what is buffered. Records that were never begun are not begun with it.
+    fn close(&mut self, ending: &Ending) {
+        self.books.decoded = ending.decoded;
+        self.records.retain(RecordFile::is_open);
         let books = self.books;
-        let text = error.map(ToString::to_string);
-        let written = self.event(EventKind::End { books, error: text.as_deref() });
-        let flushed = self.records.iter_mut().map(JsonLines::flush).fold(Ok(()), Result::and);
-        match written.and(flushed) {
-            Err(failure) if !self.broken => Err(failure),
-            _ => Ok(books),
+        let written = if self.records.is_empty() {
+            Ok(())
+        } else {
+            self.event(&EventKind::End { books, error: ending.error.as_deref() })
+        };
+        let flushed = self.records.iter().map(RecordFile::flush).fold(Ok(()), Result::and);
+        if let Err(error) = written.and(flushed)
+            && !self.broken
+        {
+            self.post_failure(error);
         }
+    }
+}
+
+/// Calls a function when it goes.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 
 /// Writes a line everywhere; what fails at one place is no reason to leave it out at another. A reader that left takes no
 /// more records; that is a failure only where nobody else wants anything (`elsewhere`).
-fn write_all(files: &mut Vec<JsonLines>, line: &impl Serialize, elsewhere: bool) -> Result<()> {
+fn write_all(files: &mut Vec<RecordFile>, line: &impl Serialize, elsewhere: bool) -> Result<()> {
     let mut outcome = Ok(());
     let mut gone = Vec::new();
-    files.retain_mut(|file| {
+    files.retain(|file| {
         let written = file.write(line);
         let left = written.as_ref().is_err_and(Error::is_broken_pipe);
         if left {

@@ -1,0 +1,93 @@
+//! Where results of a run go: each place checked, none twice and none over a file of the source.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::OutArg;
+use crate::error::{Error, Result};
+use crate::sink::{Target, place, same_file};
+
+/// What stands in a path for the name of its stream.
+const HOLE: &str = "{source}";
+
+/// The outputs of one stream.
+pub(super) struct Outputs {
+    pub(super) json_lines: Vec<PathBuf>,
+    pub(super) targets: Vec<Target>,
+}
+
+/// The outputs of every stream. `names` are those of the streams, `files` what they read.
+///
+/// # Errors
+/// A place cannot be written or is taken, or several streams would write one video.
+pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf]) -> Result<Vec<Outputs>> {
+    let mut places = Vec::new();
+    let mut all = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let mut outputs = Outputs { json_lines: Vec::new(), targets: Vec::new() };
+        for out in outs {
+            let of_each = out.path().is_some_and(|path| path.to_string_lossy().contains(HOLE));
+            let out = out.clone().map_path(|path| of_stream(&path, name));
+            if names.len() > 1 && !of_each && matches!(out, OutArg::Mp4(_) | OutArg::Mkv(_) | OutArg::Frames(_)) {
+                let reason = format!("several streams cannot share it; put {HOLE} into the path for the stream's name");
+                return Err(Error::Usage(format!("--out {out}: {reason}")));
+            }
+            check(&out, files)?;
+            if let Some(path) = out.path()
+                && (of_each || index == 0)
+            {
+                let place = if path.as_os_str() == "-" { path.to_path_buf() } else { place(path) };
+                if places.contains(&place) {
+                    return Err(Error::Usage(format!("--out {}: is named twice", path.display())));
+                }
+                places.push(place);
+            }
+            match out {
+                OutArg::JsonLines(path) => outputs.json_lines.push(path),
+                OutArg::Mp4(path) => outputs.targets.push(Target::Mp4(path)),
+                OutArg::Mkv(path) => outputs.targets.push(Target::Mkv(path)),
+                OutArg::Frames(folder) => outputs.targets.push(Target::Frames(folder)),
+                OutArg::Display => outputs.targets.push(Target::Display),
+            }
+        }
+        all.push(outputs);
+    }
+    Ok(all)
+}
+
+/// `path` with the name of its stream in it, as far as a file can be called so.
+fn of_stream(path: &Path, name: &str) -> PathBuf {
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(plain).collect();
+    match path.to_str() {
+        Some(text) => text.replace(HOLE, name.trim_start_matches('.')).into(),
+        None => path.to_path_buf(),
+    }
+}
+
+fn check(out: &OutArg, sources: &[PathBuf]) -> Result<()> {
+    let fail = |reason: &str| Err(Error::Usage(format!("--out {out}: {reason}")));
+    match out {
+        OutArg::JsonLines(path) if path.as_os_str() == "-" => Ok(()),
+        OutArg::JsonLines(path) | OutArg::Mp4(path) | OutArg::Mkv(path) => {
+            if !qrnet::files::parent(path).is_dir() {
+                return fail("its folder does not exist");
+            }
+            if path.is_dir() {
+                return fail("is a folder, expected a file");
+            }
+            if sources.iter().any(|source| same_file(source, path)) {
+                return fail("is the source itself");
+            }
+            Ok(())
+        }
+        // The folder is made where its parent is there; frames of an earlier run are not mixed with those of this one.
+        OutArg::Frames(folder) => match std::fs::read_dir(folder).map(Iterator::count) {
+            Ok(0) => Ok(()),
+            Ok(_) => fail("is not empty"),
+            Err(_) if folder.exists() => fail("is no folder"),
+            Err(_) if !qrnet::files::parent(folder).is_dir() => fail("its folder does not exist"),
+            Err(_) => Ok(()),
+        },
+        OutArg::Display => Ok(()),
+    }
+}

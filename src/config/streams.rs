@@ -1,0 +1,130 @@
+//! Which streams a run looks at, and for what.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::missing;
+use crate::error::{Error, Result};
+use crate::secrets::Login;
+use crate::source::{Address, Kind};
+
+/// One stream of a `.streams` file or of a run's settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamEntry {
+    /// How it is called in records; without one, by its address.
+    pub id: Option<String>,
+    /// As `--source`.
+    pub source: String,
+    /// What to look for in this stream; without one, what `--query` says.
+    pub query: Option<String>,
+    /// A file with `user:password` for this stream.
+    pub credentials: Option<PathBuf>,
+}
+
+/// A `.streams` file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct StreamsFile {
+    #[serde(default)]
+    stream: Vec<StreamEntry>,
+}
+
+impl StreamEntry {
+    /// With every key set.
+    pub(super) fn example() -> Self {
+        let text = || Some(String::new());
+        Self { id: text(), source: String::new(), query: text(), credentials: Some(PathBuf::new()) }
+    }
+}
+
+impl qrnet::strict::Strict for StreamsFile {
+    fn example() -> Self {
+        Self { stream: vec![StreamEntry::example()] }
+    }
+}
+
+/// How the name of a file with streams ends.
+const ENDING: &str = "streams";
+
+/// The streams that sources name: themselves, or what stands in `.streams` files.
+///
+/// # Errors
+/// A file cannot be read, has unknown keys or names no stream.
+pub(super) fn entries(sources: Vec<String>) -> Result<Vec<StreamEntry>> {
+    let mut entries = Vec::new();
+    for source in sources {
+        let path = Path::new(&source);
+        if path.extension().is_some_and(|ending| ending == ENDING) && !source.contains("://") {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let file: StreamsFile = qrnet::strict::toml(&text, &source)?;
+            if file.stream.is_empty() {
+                let reason = "names no stream, expected [[stream]] tables with source = \"rtsp://…\"";
+                return Err(Error::Usage(format!("--source {source}: {reason}")));
+            }
+            entries.extend(file.stream);
+        } else {
+            entries.push(StreamEntry { source, ..StreamEntry::default() });
+        }
+    }
+    Ok(entries)
+}
+
+/// A stream, resolved.
+pub(super) struct Resolved {
+    pub(super) address: Address,
+    pub(super) query: String,
+    pub(super) login: Option<Login>,
+}
+
+/// Resolves all of them. `query` and `login` are for those that have none of their own.
+///
+/// # Errors
+/// There is none, one is unusable, has no query, or two have one name.
+pub(super) fn resolve(entries: Vec<StreamEntry>, query: Option<&str>, login: Option<&Login>) -> Result<Vec<Resolved>> {
+    if entries.is_empty() {
+        return Err(missing("source", "clip.mp4"));
+    }
+    let mut streams: Vec<Resolved> = Vec::new();
+    for entry in entries {
+        let mut address = Address::resolve(&entry.source)?;
+        if let Some(id) = entry.id {
+            if id.trim().is_empty() {
+                return Err(Error::Usage(format!("id {id:?} of {}: says nothing, expected a name", address.name)));
+            }
+            address.name = id;
+        }
+        let own = entry.credentials.as_deref().map(Login::read).transpose()?;
+        let query = entry.query.as_deref().or(query).ok_or_else(|| missing("query", "\"the red square\""))?;
+        if query.trim().is_empty() {
+            return Err(Error::Usage(format!("--query {query:?}: says nothing, expected words")));
+        }
+        if let Some(other) = streams.iter().find(|other| other.address.name == address.name) {
+            let reason = "is named twice; give each its own id in a .streams file";
+            return Err(Error::Usage(format!("--source {}: {reason}", other.address.name)));
+        }
+        if own.is_some() && !matches!(address.kind, Kind::Rtsp { .. }) {
+            return Err(Error::Usage(format!("credentials of {}: are for rtsp:// and rtsps:// alone", address.name)));
+        }
+        let login = own.or_else(|| login.cloned());
+        streams.push(Resolved { address, query: query.to_owned(), login });
+    }
+    Ok(streams)
+}
+
+/// The login that is meant for all streams: of the file that a flag names, else of the environment.
+///
+/// # Errors
+/// The file cannot be read or holds none.
+pub(super) fn common_login(file: Option<&Path>) -> Result<Option<Login>> {
+    const USER: &str = "SPOTTER_RTSP_USER";
+    const PASSWORD: &str = "SPOTTER_RTSP_PASSWORD";
+    if let Some(file) = file {
+        return Login::read(file).map(Some);
+    }
+    match (std::env::var(USER).ok(), std::env::var(PASSWORD).ok()) {
+        (Some(user), Some(password)) => Ok(Some(Login::new(&user, &password))),
+        (Some(_), None) => Err(Error::Usage(format!("{USER} is set, but {PASSWORD} is not"))),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,75 @@
+//! Messages on standard error: as text or JSON, above the status lines of a terminal, and with no secret in them.
+
+use std::io::{IsTerminal, Write};
+use std::sync::LazyLock;
+
+use indicatif::MultiProgress;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::cli::{Cli, LogFormat};
+use crate::secrets;
+
+/// Lines that stay below all messages.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Where status lines go; none where standard error is no terminal.
+pub(crate) fn bars() -> Option<&'static MultiProgress> {
+    std::io::stderr().is_terminal().then(|| &*BARS)
+}
+
+/// Begins to write messages, as the command line asks.
+pub fn set_up(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (_, 0) => "info",
+        (_, 1) => "debug",
+        _ => "trace",
+    };
+    let usual = EnvFilter::new(format!("warn,spotter={level},qrnet={level}"));
+    let asked =
+        std::env::var("SPOTTER_LOG").ok().map(|text| EnvFilter::try_new(&text).map_err(|e| (text, e.to_string())));
+    let (filter, wrong) = match asked {
+        None => (usual, None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(wrong)) => (usual, Some(wrong)),
+    };
+    let messages = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Messages);
+    match cli.log_format {
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal();
+            messages.with_ansi(colours).with_target(false).without_time().init();
+        }
+        LogFormat::Json => messages.json().flatten_event(true).with_thread_names(true).init(),
+    }
+    if let Some((text, reason)) = wrong {
+        tracing::warn!("SPOTTER_LOG={text}: {reason}");
+    }
+}
+
+/// Standard error, for whole messages.
+struct Messages;
+
+impl<'a> MakeWriter<'a> for Messages {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}
+
+impl Write for Messages {
+    fn write(&mut self, message: &[u8]) -> std::io::Result<usize> {
+        let clean = secrets::hidden(&String::from_utf8_lossy(message));
+        let write = || std::io::stderr().write_all(clean.as_bytes());
+        match bars() {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }?;
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}

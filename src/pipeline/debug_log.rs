@@ -1,0 +1,33 @@
+//! GStreamer's own log, with no secret in it: its elements write passwords, addresses and headers into it as they are.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Once;
+
+use gstreamer as gst;
+
+use crate::secrets;
+
+/// Writes the log in GStreamer's place, once, to where `GST_DEBUG_FILE` says or to standard error; not at all where
+/// `GST_DEBUG` does not ask for it.
+pub(super) fn take_over() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        gst::log::remove_default_log_function();
+        if std::env::var_os("GST_DEBUG").is_none() {
+            return;
+        }
+        // GStreamer has created the file itself, and keeps it open; what it wrote until now holds no secret.
+        let named = std::env::var_os("GST_DEBUG_FILE").filter(|name| name != "-");
+        let file = named.and_then(|name| File::options().append(true).open(name).ok());
+        gst::log::add_log_function(move |category, level, path, function, line, object, message| {
+            let text = category.get_line(level, path, function, line, object, message);
+            let text = secrets::hidden(text.as_deref().unwrap_or_default().trim_end());
+            // A log that cannot be written is no reason to stop.
+            let _ = match file.as_ref() {
+                Some(mut file) => writeln!(file, "{text}"),
+                None => writeln!(std::io::stderr(), "{text}"),
+            };
+        });
+    });
+}

@@ -1,0 +1,189 @@
+//! Credentials, and how they are kept out of everything that is written: logs, errors, records and GStreamer's own debug
+//! output. What was once learned here is hidden everywhere, in every form in which it travels.
+
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+
+use base64::Engine;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::error::{Error, Result};
+
+/// A user name and a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Login(***)")
+    }
+}
+
+/// Texts that must not be seen, longest first.
+static SECRETS: RwLock<Vec<String>> = RwLock::new(Vec::new());
+/// What stands in their place.
+const HIDDEN: &str = "***";
+/// Shorter passwords are no secret, and hiding them would make texts unreadable.
+const LEAST: usize = 3;
+/// What addresses leave as it is, besides letters and digits.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Answers of digest authentication: with one, a password can be guessed at leisure.
+const DIGEST: &str = "response=\"";
+
+impl Login {
+    /// From `user:password`. It is hidden from then on.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (user, password) = text.split_once(':')?;
+        Some(Self::new(user, password))
+    }
+
+    /// From the part of an address before its `@`, percent-encoded. It is hidden from then on.
+    pub fn of_address(userinfo: &str) -> Self {
+        let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+        hide(password);
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Self::new(&decoded(user), &decoded(password))
+    }
+
+    /// From the first line of a file, `user:password`. It is hidden from then on.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no such line.
+    pub fn read(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let others = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+        if others {
+            tracing::warn!("{}: other users of this machine may read it (chmod 600 keeps them out)", path.display());
+        }
+        let first = text.lines().next().unwrap_or_default();
+        Self::parse(first).ok_or_else(|| {
+            Error::Usage(format!("{}: its first line is no user:password, expected one with a colon", path.display()))
+        })
+    }
+
+    /// It is hidden from then on.
+    pub fn new(user: &str, password: &str) -> Self {
+        hide(password);
+        hide(&base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")));
+        Self { user: user.to_owned(), password: password.to_owned() }
+    }
+}
+
+/// Hides a text, also as part of an address.
+fn hide(secret: &str) {
+    if secret.len() < LEAST {
+        return;
+    }
+    let encoded = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+    let usual = utf8_percent_encode(secret, UNRESERVED).to_string();
+    // In launch syntax and in dot files quotes and backslashes are escaped.
+    let escaped = secret.replace('\\', "\\\\").replace('"', "\\\"");
+    let forms = [encoded.to_lowercase(), usual.to_lowercase(), encoded, usual, escaped, secret.to_owned()];
+    let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
+    for form in forms {
+        if !secrets.contains(&form) {
+            secrets.push(form);
+        }
+    }
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+}
+
+/// `text` with everything hidden that is to be: what was learned, user names and passwords in addresses, and answers of
+/// digest authentication.
+pub fn hidden(text: &str) -> String {
+    let mut clean = without_logins(text);
+    for secret in SECRETS.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        if clean.contains(secret.as_str()) {
+            clean = clean.replace(secret.as_str(), HIDDEN);
+        }
+    }
+    without_digests(clean)
+}
+
+fn without_digests(mut text: String) -> String {
+    let mut from = 0;
+    while let Some(at) = text[from..].find(DIGEST) {
+        let start = from + at + DIGEST.len();
+        let end = text[start..].find('"').map_or(text.len(), |end| start + end);
+        text.replace_range(start..end, HIDDEN);
+        from = start + HIDDEN.len();
+    }
+    text
+}
+
+/// An address without user name and password.
+pub fn without_login(address: &str) -> String {
+    match split_login(address) {
+        Some((_, rest)) => {
+            let (scheme, rest) = rest.split_once("://").unwrap_or_default();
+            format!("{scheme}://{HIDDEN}@{rest}")
+        }
+        None => address.to_owned(),
+    }
+}
+
+/// The part of an address before its `@`, and the address without it.
+pub fn split_login(address: &str) -> Option<(&str, String)> {
+    let (scheme, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (login, host) = authority.rsplit_once('@')?;
+    Some((login, format!("{scheme}://{host}{}", &rest[authority.len()..])))
+}
+
+/// A text in which no address has a user name and password any more.
+fn without_logins(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || ['"', '\'', '<', '>', ',', ')'].contains(&c);
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        // From the scheme to the end of the address; a comma or quote within a password ends it too early, so what comes
+        // before the last @ of the word goes as well.
+        let word = rest[at..].find(char::is_whitespace).map_or(rest.len(), |end| at + end);
+        let end = rest[at..].find(ends).map_or(rest.len(), |end| at + end);
+        let end = if rest[end..word].contains('@') { word } else { end };
+        let start = rest[..at].rfind(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c)).map_or(0, |p| p + 1);
+        clean.push_str(&rest[..start]);
+        clean.push_str(&without_login(&rest[start..end]));
+        rest = &rest[end..];
+    }
+    clean + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_within_a_text_go_too() {
+        let text =
+            "Not Found (URL: http://user:s3cret@host/a.mp4, Redirect to: (NULL)), rtsp://me:a,b@cam and http://plain/x";
+        let clean = "Not Found (URL: http://***@host/a.mp4, Redirect to: (NULL)), rtsp://***@cam and http://plain/x";
+        assert_eq!(without_logins(text), clean);
+        assert_eq!(without_logins("no address at all"), "no address at all");
+    }
+
+    #[test]
+    fn credentials_are_not_part_of_the_name() {
+        assert_eq!(without_login("http://user:p@ss@host:80/clip.mp4?a=b@c"), "http://***@host:80/clip.mp4?a=b@c");
+        assert_eq!(without_login("https://host/user@place"), "https://host/user@place");
+        assert_eq!(without_login("a:b@c.mp4"), "a:b@c.mp4");
+        assert_eq!(split_login("rtsp://me:pw@cam:554/x?y"), Some(("me:pw", "rtsp://cam:554/x?y".into())));
+    }
+
+    #[test]
+    fn a_secret_is_hidden_in_every_form() {
+        let login = Login::of_address("me:qu%2Bx%40y%22z");
+        assert_eq!((login.user.as_str(), login.password.as_str()), ("me", "qu+x@y\"z"));
+        let forms = "qu+x@y\"z qu%2Bx%40y%22z qu%2bx%40y%22z bWU6cXUreEB5Ino= qu+x@y\\\"z";
+        assert_eq!(hidden(forms), "*** *** *** *** ***");
+        assert_eq!(format!("{login:?}"), "Login(***)");
+        let header = "Digest username=\"me\", response=\"0123456789abcdef\", uri=\"/x\"";
+        assert_eq!(hidden(header), "Digest username=\"me\", response=\"***\", uri=\"/x\"");
+    }
+}

@@ -1,0 +1,60 @@
+//! What a pipeline reports to whoever runs it.
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use super::fault::{self, Fault};
+use crate::{pipeline, secrets};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Report {
+    /// The stream ended by itself.
+    End,
+    /// It failed. Arrives before any [`Report::End`] that follows from it.
+    Failed(Fault),
+}
+
+/// An element's name, or its kind where the name is one that was only made to find it by.
+fn called(source: &gst::Object) -> String {
+    let factory = source.downcast_ref::<gst::Element>().and_then(ElementExt::factory);
+    match factory.filter(|_| source.name().starts_with(pipeline::HOLE_NAME)) {
+        Some(factory) => factory.name().to_string(),
+        None => source.name().to_string(),
+    }
+}
+
+/// Forwards what matters from a pipeline's bus, in the order in which it was posted, and nothing else: an error that
+/// was posted before an end of stream arrives before it.
+pub(crate) fn forward(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send + Sync + 'static) {
+    let Some(bus) = pipeline.bus() else { return };
+    let weak = pipeline.downgrade();
+    bus.set_sync_handler(move |_, message| {
+        match message.view() {
+            gst::MessageView::Eos(_) => reports(Report::End),
+            gst::MessageView::Error(error) => {
+                let element = error.src().map(called).unwrap_or_default();
+                let debug =
+                    error.debug().map(|d| format!(" ({})", d.lines().last().unwrap_or_default())).unwrap_or_default();
+                let reason = if error.error().matches(gst::CoreError::MissingPlugin) {
+                    format!("has no video that an installed plugin decodes{debug}")
+                } else {
+                    format!("{element}: {}{debug}", error.error())
+                };
+                reports(Report::Failed(Fault::new(fault::code(error), &reason)));
+            }
+            gst::MessageView::Warning(warning) => {
+                let element = warning.src().map(|s| s.name().to_string()).unwrap_or_default();
+                tracing::warn!("{element}: {}", secrets::hidden(&warning.error().to_string()));
+            }
+            gst::MessageView::Latency(_) => {
+                // Not on this thread: it may hold what the query needs.
+                if let Some(pipeline) = weak.upgrade() {
+                    pipeline.call_async(|pipeline| drop(pipeline.recalculate_latency()));
+                }
+            }
+            _ => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+}

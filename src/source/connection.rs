@@ -1,0 +1,208 @@
+//! One source pipeline, from the address to the stage: for a file its whole life, for a camera one connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crossbeam_channel::Sender;
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::address::{Address, Kind};
+use super::bus::{self, Report};
+use super::handover::{Counters, Handover, Telling, appsink};
+use super::rtsp::Learned;
+use super::{SourceSettings, Timing, complaints, pictures, tune};
+use crate::error::{Error, Result};
+use crate::pipeline::{self, Hole, PipelineFile};
+use crate::stage::Intake;
+
+/// A running source pipeline.
+pub(super) struct Connection {
+    pipeline: gst::Pipeline,
+    counters: Arc<Counters>,
+    stop: Option<Sender<()>>,
+    feeder: Option<std::thread::JoinHandle<()>>,
+    on_a_server: bool,
+    pub(super) learned: Learned,
+    /// How a drawing of it is called.
+    drawing: String,
+}
+
+/// What all connections of a source have in common.
+pub(super) struct Line<'a> {
+    pub(super) address: &'a Address,
+    pub(super) settings: &'a SourceSettings,
+    pub(super) frames: &'a Intake,
+    pub(super) timing: &'a Timing,
+    pub(super) counters: &'a Arc<Counters>,
+}
+
+/// Builds the source part of the pipeline.
+///
+/// # Errors
+/// The description is wrong or an element is missing.
+pub(crate) fn build(address: &Address, settings: &SourceSettings) -> Result<gst::Bin> {
+    let (name, holes) = address.pipeline(settings)?;
+    match &settings.pipeline {
+        Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes),
+        _ => PipelineFile::built_in(name)?.build_source(name, &holes),
+    }
+}
+
+impl Line<'_> {
+    /// Builds and starts the pipeline. Frames go into the intake, which may block the decoder; how it ends goes into
+    /// `reports`.
+    ///
+    /// # Errors
+    /// The pipeline cannot be built or started.
+    pub(super) fn connect(&self, number: u64, reports: impl Fn(Report) + Send + Sync + 'static) -> Result<Connection> {
+        let Self { address, settings, .. } = *self;
+        pipeline::init()?;
+        let bin = build(address, settings)?;
+        let learned = match &address.kind {
+            Kind::Rtsp { login, .. } => {
+                Learned::of(&bin, &settings.rtsp, login.as_ref().or(settings.rtsp.login.as_ref()))?
+            }
+            _ => Learned::default(),
+        };
+        complaints::listen();
+        let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
+        let rotation = Arc::new(AtomicU32::new(0));
+        watch_rotation(&bin, &rotation);
+        tune::decoders(&bin, settings.reproducible);
+        tune::refuse_playlists(&bin);
+        let (stop, stopped) = crossbeam_channel::bounded(1);
+        let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back() };
+        let handover = Handover::new(self.frames.clone(), stopped, Arc::clone(self.counters), rotation, telling);
+        let sink = appsink(settings.realtime, handover);
+        let pipeline = gst::Pipeline::new();
+        pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
+        bin.link(&sink).map_err(|e| fail(e.to_string()))?;
+        self.timing.keep(&pipeline);
+        self.timing.watch(&pipeline);
+        bus::forward(&pipeline, reports);
+        let feeder = match (&address.kind, bin.by_name(pictures::APPSRC)) {
+            (Kind::Pictures(paths), Some(appsrc)) => {
+                let appsrc = appsrc.downcast::<gst_app::AppSrc>();
+                let appsrc = appsrc.map_err(|_| fail("the element `pictures` is no appsrc".into()))?;
+                let (paths, rate) = (Arc::clone(paths), settings.picture_rate);
+                let thread = std::thread::Builder::new().name("pictures".into());
+                Some(thread.spawn(move || pictures::feed(&appsrc, &paths, rate)).map_err(|e| fail(e.to_string()))?)
+            }
+            (Kind::Pictures(_), None) => return Err(fail("the pipeline has no appsrc named `pictures`".into())),
+            _ => None,
+        };
+        if pipeline.set_state(gst::State::Playing).is_err() {
+            // The reason stands on the bus and reaches `reports`.
+            tracing::debug!("the source pipeline refused to start");
+        }
+        let on_a_server = matches!(address.kind, Kind::Http(_));
+        let drawing = format!("source-{}-{number}", address.name);
+        let counters = Arc::clone(self.counters);
+        Ok(Connection { pipeline, counters, stop: Some(stop), feeder, on_a_server, learned, drawing })
+    }
+}
+
+impl Connection {
+    /// Frames that came out of the decoder so far.
+    pub(super) fn decoded(&self) -> u64 {
+        self.counters.decoded.load(Ordering::Acquire)
+    }
+
+    /// Pictures that came out of the decoder so far, those included that nobody is shown.
+    pub(super) fn alive(&self) -> u64 {
+        self.counters.alive.load(Ordering::Acquire)
+    }
+
+    /// Of a file on a server, whose container cannot be looked at before: what is missing at its end, by the length that
+    /// it claims to have.
+    pub(super) fn ended_early(&self) -> Option<String> {
+        // Sound may go on a little longer than the picture.
+        const SLACK: gst::ClockTime = gst::ClockTime::from_seconds(1);
+        const SHARE: u64 = 10;
+        if !self.on_a_server {
+            return None;
+        }
+        let whole = self.pipeline.query_duration::<gst::ClockTime>()?;
+        let last = gst::ClockTime::from_nseconds(self.counters.last_time.load(Ordering::Acquire));
+        let missing = whole.saturating_sub(last);
+        (missing > SLACK && missing > whole / SHARE)
+            .then(|| format!("is cut short: it lasts {whole:.1}, its frames end at {last:.1}"))
+    }
+
+    /// True while the decoder has a frame that nobody takes yet: it waits for us, not we for it.
+    pub(super) fn waits_for_us(&self) -> bool {
+        self.counters.handing_over.load(Ordering::Acquire)
+    }
+
+    /// Stops decoding. Frames already handed over stay in the stage.
+    pub(super) fn stop(&mut self) {
+        if self.pipeline.current_state() != gst::State::Null {
+            pipeline::draw(&self.pipeline, &self.drawing);
+        }
+        // A decoder blocked on a full queue is let go first: it would block the state change.
+        self.stop = None;
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::warn!("the source pipeline did not stop cleanly");
+        }
+        if let Some(feeder) = self.feeder.take() {
+            drop(feeder.join());
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Address {
+    /// The built-in description, and the values of its holes.
+    fn pipeline(&self, settings: &SourceSettings) -> Result<(&'static str, Vec<Hole>)> {
+        Ok(match &self.kind {
+            Kind::File(path) => {
+                let uri = gst::glib::filename_to_uri(path, None);
+                let uri = uri.map_err(|e| {
+                    Error::Usage(format!("--source {}: cannot be written as an address: {e}", self.name))
+                })?;
+                ("file", vec![Hole::new("uri", uri)])
+            }
+            Kind::Http(uri) => ("http", vec![Hole::new("uri", uri)]),
+            Kind::Rtsp { uri, .. } => ("rtsp-in", settings.rtsp.holes(uri)),
+            Kind::Pictures(_) => ("pictures", Vec::new()),
+            Kind::Test(test) => {
+                let frames = test.frames.map_or("-1".to_owned(), |frames| frames.to_string());
+                let holes = vec![
+                    Hole::new("pattern", &test.pattern),
+                    Hole::new("frames", frames),
+                    Hole::new("live", test.live.to_string()),
+                    Hole::new("caps", test.caps()),
+                ];
+                ("test", holes)
+            }
+            Kind::Camera(device) => {
+                let device = device.to_str().ok_or_else(|| Error::Usage(format!("{}: is no UTF-8 path", self.name)))?;
+                ("camera", vec![Hole::new("device", device)])
+            }
+        })
+    }
+}
+
+/// Notes what the file's orientation tag asks of `videoflip`.
+fn watch_rotation(bin: &gst::Bin, rotation: &Arc<AtomicU32>) {
+    let flips = bin.iterate_all_by_element_factory_name("videoflip").into_iter().flatten();
+    for pad in flips.filter_map(|flip| flip.static_pad("sink")) {
+        let rotation = Arc::clone(rotation);
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            if let Some(gst::EventView::Tag(tag)) = info.event().map(|event| event.view())
+                && let Some(orientation) = tag.tag().get::<gst::tags::ImageOrientation>()
+            {
+                let degrees = orientation.get().rsplit('-').next().and_then(|d| d.parse().ok()).unwrap_or(0);
+                rotation.store(degrees, Ordering::Release);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+}

@@ -1,0 +1,220 @@
+//! From the decoder into the stage: a sample becomes a [`Frame`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::complaints;
+use crate::record::Clock;
+use crate::stage::{Frame, Intake};
+
+/// What is counted of a source over all its connections.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Frames that came out of the decoder.
+    pub(super) decoded: AtomicU64,
+    /// The same with pictures before the first whole one of a connection.
+    pub(super) alive: AtomicU64,
+    /// Whether the decoder has a frame that nobody takes yet.
+    pub(super) handing_over: AtomicBool,
+    /// Stream time of the newest frame, nanoseconds.
+    pub(super) last_time: AtomicU64,
+}
+
+/// Formats that the overlay draws on without leaving them. Everything that decoders usually produce is among them.
+const FORMATS: [gst_video::VideoFormat; 22] = [
+    gst_video::VideoFormat::I420,
+    gst_video::VideoFormat::Nv12,
+    gst_video::VideoFormat::Yv12,
+    gst_video::VideoFormat::Nv21,
+    gst_video::VideoFormat::Y42b,
+    gst_video::VideoFormat::Y444,
+    gst_video::VideoFormat::Yuy2,
+    gst_video::VideoFormat::Uyvy,
+    gst_video::VideoFormat::Ayuv,
+    gst_video::VideoFormat::Rgb,
+    gst_video::VideoFormat::Bgr,
+    gst_video::VideoFormat::Rgbx,
+    gst_video::VideoFormat::Bgrx,
+    gst_video::VideoFormat::Rgba,
+    gst_video::VideoFormat::Bgra,
+    gst_video::VideoFormat::Argb,
+    gst_video::VideoFormat::Abgr,
+    gst_video::VideoFormat::Gray8,
+    gst_video::VideoFormat::I42010le,
+    gst_video::VideoFormat::P01010le,
+    gst_video::VideoFormat::I42210le,
+    gst_video::VideoFormat::Y44410le,
+];
+
+/// How frames of one connection are told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Telling {
+    /// Counts the connections, from 1.
+    pub(super) connection: u64,
+    /// Whether frames come when they come.
+    pub(super) live: bool,
+    /// Whether stream time begins anew with every connection, so that running time has to stand in.
+    pub(super) reconnects: bool,
+}
+
+/// What the appsink's thread needs to hand a frame over.
+pub(super) struct Handover {
+    frames: Intake,
+    stopped: Receiver<()>,
+    counters: Arc<Counters>,
+    rotation: Arc<AtomicU32>,
+    telling: Telling,
+    /// Of the decoder, until the frame before.
+    complaints: u64,
+    info: Option<(gst::Caps, Arc<gst_video::VideoInfo>)>,
+    /// How far the source's wall clock is ahead of running time, once it said so; nanoseconds.
+    ahead: Option<u64>,
+    /// Frames of this connection.
+    count: u64,
+    /// Pictures before the first whole one.
+    broken: u64,
+}
+
+/// Who joins a stream between two key frames gets pictures made of nothing until the next one comes. Streams that never
+/// send one are taken as they are after so many.
+const MOST_BROKEN: u64 = 500;
+
+impl Handover {
+    pub(super) fn new(
+        frames: Intake,
+        stopped: Receiver<()>,
+        counters: Arc<Counters>,
+        rotation: Arc<AtomicU32>,
+        telling: Telling,
+    ) -> Self {
+        let complaints = complaints::count();
+        Self { frames, stopped, counters, rotation, telling, complaints, info: None, ahead: None, count: 0, broken: 0 }
+    }
+
+    fn deliver(&mut self, sample: &gst::Sample) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (buffer, caps) = (
+            sample.buffer_owned().ok_or(gst::FlowError::Error)?,
+            sample.caps_owned().ok_or(gst::FlowError::NotNegotiated)?,
+        );
+        if self.info.as_ref().is_none_or(|(known, _)| *known != caps) {
+            let info = gst_video::VideoInfo::from_caps(&caps).map_err(|_| gst::FlowError::NotNegotiated)?;
+            self.info = Some((caps, Arc::new(info)));
+        }
+        let Some((_, info)) = &self.info else { return Err(gst::FlowError::NotNegotiated) };
+        let info = Arc::clone(info);
+        self.counters.alive.fetch_add(1, Ordering::AcqRel);
+        let corrupt = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
+        if corrupt && self.telling.reconnects && self.count == 0 && self.broken < MOST_BROKEN {
+            self.broken += 1;
+            return Ok(gst::FlowSuccess::Ok);
+        }
+        let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
+        let at = |convert: fn(&gst::FormattedSegment<gst::ClockTime>, gst::ClockTime) -> Option<gst::ClockTime>| {
+            segment.zip(buffer.pts()).and_then(|(segment, pts)| convert(segment, pts))
+        };
+        let complaints = complaints::count();
+        let complained = std::mem::replace(&mut self.complaints, complaints) < complaints;
+        // A demuxer that lost its way goes on where it finds it again.
+        let skipped_data = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        let running_time = at(gst::FormattedSegment::to_running_time);
+        let (captured, clock) = self.captured(&buffer, running_time);
+        let frame = Frame {
+            seq: self.counters.decoded.load(Ordering::Acquire),
+            stream_time: if self.telling.reconnects { running_time } else { at(gst::FormattedSegment::to_stream_time) },
+            running_time,
+            info,
+            rotation: self.rotation.load(Ordering::Acquire),
+            captured,
+            clock,
+            connection: self.telling.connection,
+            corrupt,
+            damaged: complained || (skipped_data && self.count > 0),
+            buffer,
+            arrived: Instant::now(),
+        };
+        if let Some(time) = frame.stream_time {
+            self.counters.last_time.fetch_max(time.nseconds(), Ordering::AcqRel);
+        }
+        self.counters.handing_over.store(true, Ordering::Release);
+        let handed = self.frames.offer(frame, &self.stopped);
+        self.counters.handing_over.store(false, Ordering::Release);
+        handed.map_err(|_| gst::FlowError::Flushing)?;
+        self.counters.decoded.fetch_add(1, Ordering::AcqRel);
+        self.count += 1;
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+impl Handover {
+    fn captured(&mut self, buffer: &gst::BufferRef, running_time: Option<gst::ClockTime>) -> (Option<u64>, Clock) {
+        if !self.telling.live {
+            return (None, Clock::File);
+        }
+        if let Some(captured) = rtcp_time(buffer) {
+            self.ahead = running_time.and_then(|time| captured.checked_sub(time.nseconds()));
+            return (Some(captured), Clock::Rtcp);
+        }
+        // Frames that a decoder put in another order may come without a time of their own.
+        match running_time.zip(self.ahead) {
+            Some((time, ahead)) => (Some(time.nseconds() + ahead), Clock::Rtcp),
+            None => (since_1970(), Clock::Arrival),
+        }
+    }
+}
+
+fn since_1970() -> Option<u64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
+}
+
+/// Wall-clock time of capture in nanoseconds since 1970, by the sender reports of the source (RFC 3550, section 6.4.1:
+/// NTP time, which counts from 1900).
+fn rtcp_time(buffer: &gst::BufferRef) -> Option<u64> {
+    const NTP: &str = "timestamp/x-ntp";
+    const FROM_1900_TO_1970: u64 = 2_208_988_800 * 1_000_000_000;
+    let mut metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
+    let meta = metas.find(|meta| meta.reference().structure(0).is_some_and(|reference| reference.name() == NTP))?;
+    meta.timestamp().nseconds().checked_sub(FROM_1900_TO_1970)
+}
+
+/// The end of the source pipeline. It keeps time itself only where a file is played at its own pace.
+pub(super) fn appsink(realtime: bool, mut handover: Handover) -> gst_app::AppSink {
+    let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
+    let pictures = handover.frames.pictures();
+    let new_sample = move |sink: &gst_app::AppSink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
+        handover.deliver(&sample)
+    };
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build();
+    let sink = gst_app::AppSink::builder().caps(&caps).sync(realtime).enable_last_sample(false).max_buffers(1).build();
+    sink.set_callbacks(callbacks);
+    if let Some(pad) = sink.static_pad("sink") {
+        pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, move |_, info| {
+            match info.query_mut().map(gst::QueryRef::view_mut) {
+                Some(gst::QueryViewMut::Allocation(query)) => {
+                    propose_allocation(query, pictures);
+                    gst::PadProbeReturn::Handled
+                }
+                _ => gst::PadProbeReturn::Ok,
+            }
+        });
+    }
+    sink
+}
+
+/// With `GstVideoMeta` decoders need not copy into packed rows; their pools must outlast our queues.
+fn propose_allocation(query: &mut gst::query::Allocation, pictures: usize) {
+    query.add_allocation_meta::<gst_video::VideoMeta>(None);
+    if let (Some(caps), _) = query.get_owned()
+        && let Ok(info) = gst_video::VideoInfo::from_caps(&caps)
+    {
+        query.add_allocation_pool(None::<&gst::BufferPool>, info.size() as u32, pictures as u32, 0);
+    }
+}

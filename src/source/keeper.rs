@@ -1,0 +1,289 @@
+//! Keeps one source running: waits for its end, watches for stalls, and connects again where a source can come back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
+
+use super::address::{Address, Kind};
+use super::bus::Report;
+use super::connection::{Connection, Line};
+use super::fault::{self, Fault};
+use super::handover::Counters;
+use super::rtsp::{Learned, Transport};
+use super::{SourceSettings, Timing};
+use crate::error::{Error, Result};
+use crate::stage::{Intake, Note};
+
+/// How a source that was lost is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconnect {
+    /// How long to wait before the first attempt; doubles with every one that fails.
+    pub interval: Duration,
+    /// The longest wait.
+    pub max_interval: Duration,
+    /// After how many failed attempts in a row to give up; none for never.
+    pub attempts: Option<u64>,
+    /// How long a live source may give no frame.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            max_interval: Duration::from_secs(30),
+            attempts: None,
+            stall_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Reconnect {
+    /// The wait before an attempt, counted from 1, without its jitter.
+    fn wait(&self, attempt: u64) -> Duration {
+        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(31);
+        self.interval.saturating_mul(1 << doublings).min(self.max_interval)
+    }
+
+    /// The same a little shorter by chance, so that many clients of one server do not all come back at once.
+    fn jittered(&self, attempt: u64) -> Duration {
+        const SHARE: f64 = 0.25;
+        self.wait(attempt).mul_f64(1.0 - SHARE * rand::random::<f64>())
+    }
+}
+
+/// How a source ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Frames that came out of the decoder.
+    pub decoded: u64,
+    /// Why, where it did not end by itself and was not stopped.
+    pub outcome: Result<()>,
+}
+
+/// How a connection ended.
+enum Over {
+    Stopped,
+    End,
+    Failed(Fault),
+    /// No frame for so long.
+    Stalled(Duration),
+}
+
+/// A source and where its frames go.
+pub struct Keeper {
+    /// The source.
+    pub address: Address,
+    /// How it is played.
+    pub settings: SourceSettings,
+    /// Where its frames go.
+    pub frames: Intake,
+    /// The time that its connections and its output share.
+    pub timing: Timing,
+}
+
+/// Reports that may wait; later ones say nothing new.
+const REPORTS: usize = 16;
+/// How often stalls are looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a file may give no frame, the first or the next, while we wait for one.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a file that is known to be cut short: its demuxer's complaint can get lost in a decoder bin.
+const CUT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for one that is played at its own pace, where a frame may be far from the next.
+const REALTIME_STALL_TIMEOUT: Duration = Duration::from_mins(10);
+
+impl Keeper {
+    /// Plays the source until it ends, fails for good, or `stop` is disconnected.
+    pub fn run(self, stop: &Receiver<()>) -> Ended {
+        let _span = tracing::info_span!("source", name = self.address.name).entered();
+        let counters = Arc::new(Counters::default());
+        let outcome = if self.address.comes_back() {
+            Reconnecting::new(&self).run(&counters, stop)
+        } else {
+            self.once(&counters, stop)
+        };
+        Ended { decoded: counters.decoded.load(Ordering::Acquire), outcome }
+    }
+
+    fn connect(
+        &self,
+        settings: &SourceSettings,
+        counters: &Arc<Counters>,
+        number: u64,
+    ) -> Result<(Connection, Receiver<Report>)> {
+        let Self { address, frames, timing, .. } = self;
+        let (post, reports) = bounded(REPORTS);
+        let line = Line { address, settings, frames, timing, counters };
+        // A pipeline must not wait for us: we may be waiting for it to stop.
+        let connection = line.connect(number, move |report| drop(post.try_send(report)))?;
+        Ok((connection, reports))
+    }
+
+    fn explain(&self, learned: &Learned, fault: Fault) -> Fault {
+        match &self.address.kind {
+            Kind::Rtsp { uri, .. } => learned.explain(uri, fault),
+            _ => fault,
+        }
+    }
+
+    /// A file, or another source that does not come back.
+    fn once(&self, counters: &Arc<Counters>, stop: &Receiver<()>) -> Result<()> {
+        let (mut connection, reports) = self.connect(&self.settings, counters, 1)?;
+        // A file that is cut short is that first of all, however its demuxer takes it.
+        let missing = self.address.truncation();
+        let limit = match (missing.is_some(), self.settings.realtime) {
+            _ if self.address.is_live() => self.settings.reconnect.stall_timeout,
+            (_, true) => REALTIME_STALL_TIMEOUT,
+            (true, false) => CUT_STALL_TIMEOUT,
+            (false, false) => STALL_TIMEOUT,
+        };
+        let failed = |code: &'static str, reason: String| {
+            let (code, reason) = match &missing {
+                Some(missing) => ("SOURCE_TRUNCATED", missing.clone()),
+                None => (code, reason),
+            };
+            Err(Error::Source { code, name: self.address.name.clone(), reason })
+        };
+        let over = until_over(&connection, &reports, stop, limit);
+        let outcome = match over {
+            Over::Stopped => Ok(()),
+            Over::End if connection.decoded() == 0 || missing.is_some() => {
+                failed("SOURCE_NO_VIDEO", "ended without a video frame".into())
+            }
+            Over::End => connection.ended_early().map_or(Ok(()), |reason| failed("SOURCE_TRUNCATED", reason)),
+            Over::Failed(fault) => {
+                tracing::debug!("source: {}", fault.reason);
+                failed("SOURCE_FAILED", self.address.explain(fault.reason))
+            }
+            Over::Stalled(limit) => {
+                let decoded = connection.decoded();
+                failed("SOURCE_TIMEOUT", format!("no frame for {} s after {decoded} frames", limit.as_secs()))
+            }
+        };
+        connection.stop();
+        outcome
+    }
+}
+
+/// Until the connection ends, gives no frame for too long, or is not wanted any more.
+fn until_over(connection: &Connection, reports: &Receiver<Report>, stop: &Receiver<()>, limit: Duration) -> Over {
+    let mut progress = (connection.alive(), Instant::now());
+    loop {
+        select! {
+            recv(stop) -> _ => return Over::Stopped,
+            recv(reports) -> report => return match report {
+                Ok(Report::Failed(fault)) => Over::Failed(fault),
+                Ok(Report::End) | Err(_) => Over::End,
+            },
+            default(TICK) => {
+                let alive = connection.alive();
+                if alive > progress.0 || connection.waits_for_us() {
+                    progress = (alive, Instant::now());
+                } else if progress.1.elapsed() > limit {
+                    return Over::Stalled(limit);
+                }
+            }
+        }
+    }
+}
+
+/// A source that comes back.
+struct Reconnecting<'a> {
+    keeper: &'a Keeper,
+    /// With the transport that is tried now.
+    settings: SourceSettings,
+    /// Failed attempts in a row; none while frames come.
+    failed: u64,
+}
+
+impl<'a> Reconnecting<'a> {
+    fn new(keeper: &'a Keeper) -> Self {
+        Self { keeper, settings: keeper.settings.clone(), failed: 0 }
+    }
+
+    fn run(mut self, counters: &Arc<Counters>, stop: &Receiver<()>) -> Result<()> {
+        let reconnect = self.keeper.settings.reconnect;
+        for number in 1.. {
+            let before = counters.decoded.load(Ordering::Acquire);
+            let (mut connection, reports) = self.keeper.connect(&self.settings, counters, number)?;
+            let over = until_over(&connection, &reports, stop, reconnect.stall_timeout);
+            // Its frames are in the stage before anything is said of its end.
+            connection.stop();
+            let decoded = connection.decoded();
+            let fault = match over {
+                Over::Stopped => return Ok(()),
+                Over::Failed(fault) if self.other_transport(&connection.learned, &fault) => continue,
+                Over::Failed(fault) => self.keeper.explain(&connection.learned, fault),
+                Over::End => Fault::new(fault::CONNECTION_FAILED, "the server ended the stream"),
+                Over::Stalled(limit) => {
+                    let seconds = limit.as_secs_f64();
+                    Fault::new(fault::TIMEOUT, &format!("no frame for {seconds} s after {} frames", decoded - before))
+                }
+            };
+            if decoded > before {
+                self.failed = 0;
+            } else {
+                // What it was before may be what it is again.
+                self.settings.rtsp.transport = self.keeper.settings.rtsp.transport;
+            }
+            if !self.again(fault, decoded, stop)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// True where the same is to be tried at once by the other way.
+    fn other_transport(&mut self, learned: &Learned, fault: &Fault) -> bool {
+        let other = self.settings.rtsp.transport == Transport::Auto && learned.transport_refused(fault);
+        if other {
+            tracing::info!("the server refuses TCP (461): trying UDP");
+            self.settings.rtsp.transport = Transport::Udp;
+        }
+        other
+    }
+
+    /// Tells of the failure and waits for the next attempt; false where the stream is not wanted any more.
+    fn again(&mut self, fault: Fault, decoded: u64, stop: &Receiver<()>) -> Result<bool> {
+        let reconnect = self.keeper.settings.reconnect;
+        let name = &self.keeper.address.name;
+        let busy_camera = matches!(self.keeper.address.kind, Kind::Camera(_)) && decoded == 0;
+        if busy_camera || reconnect.attempts.is_some_and(|most| self.failed >= most) {
+            let reason = match self.failed {
+                0 => fault.reason,
+                failed => format!("{} (given up after {failed} attempts to reconnect)", fault.reason),
+            };
+            return Err(Error::Source { code: fault.code, name: name.clone(), reason });
+        }
+        let wait = reconnect.jittered(self.failed + 1);
+        tracing::warn!("{fault}; next attempt in {:.1} s", wait.as_secs_f64());
+        let note = match self.failed {
+            0 => Note::GapStart { fault, decoded },
+            attempt => Note::GapRetry { attempt, fault },
+        };
+        self.failed += 1;
+        if self.keeper.frames.note(note, stop).is_err() {
+            return Ok(false);
+        }
+        Ok(stop.recv_timeout(wait) == Err(RecvTimeoutError::Timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let reconnect = Reconnect { max_interval: Duration::from_secs(10), ..Reconnect::default() };
+        let waits: Vec<u64> = [1, 2, 3, 4, 5, 100, u64::MAX].map(|n| reconnect.wait(n).as_secs()).to_vec();
+        assert_eq!(waits, [1, 2, 4, 8, 10, 10, 10]);
+        for attempt in 1..200 {
+            let (wait, most) = (reconnect.jittered(attempt), reconnect.wait(attempt));
+            assert!(wait <= most && wait >= most.mul_f64(0.75), "{wait:?} of {most:?}");
+        }
+    }
+}
