@@ -2,7 +2,7 @@
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: demo test test-slow bench lint setup media tensorboard build help
+.PHONY: demo test test-slow bench lint setup media peers build help
 
 help:
 	@echo "make demo       install what is missing, build, ground a real clip into out/"
@@ -17,9 +17,10 @@ setup:
 media: setup
 	@bash scripts/fetch-media.sh
 
-# Other people's reader for the logs of training runs.
-tensorboard: setup
-	@bash scripts/fetch-tensorboard.sh >/dev/null
+# Other people's reader for the logs of training runs, and other people's RTSP server.
+peers: setup
+	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
+	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 
 build: setup
 	$(CARGO) build --release --locked
@@ -27,7 +28,7 @@ build: setup
 demo: build media
 	@bash scripts/demo.sh
 
-test: lint media tensorboard
+test: lint media peers
 	$(CARGO) test --release --locked --workspace
 
 # The full-size model's compiled path against its plain one, and a hundred times as many random cases. A sentence encoder

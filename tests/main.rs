@@ -11,6 +11,7 @@ mod ground;
 mod house;
 mod metadata;
 mod one_frame;
+mod rtsp;
 mod run;
 mod support;
 mod train;

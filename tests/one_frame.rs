@@ -1,98 +1,25 @@
 //! A box never sits on another frame: clips with a frame counter burnt in, grounded by a stub that reads it.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use qrnet::Canvas;
-use qrnet::preprocess::Rect;
 use spotter::record::Books;
 use spotter::sink::Branch;
-use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;
 
+use crate::support::counter::{Counter, counter_clip, counters};
 use crate::support::{Scratch, json_lines, of_schema, run_settings};
 
-const WIDTH: usize = 320;
-const HEIGHT: usize = 192;
-/// Side of the square that shows a bit; the counter's bits lie side by side at the top, the lowest first.
-const SQUARE: usize = 32;
-const BITS: usize = 8;
 const FRAMES: usize = 75;
-/// Boxes are drawn below the counter, with room for the caption above them.
-const BOX_TOP: f64 = 120.0;
-
-/// Puts the counter's bits on a grey plane.
-fn counted(frame: usize) -> Vec<u8> {
-    let mut plane = vec![128; WIDTH * HEIGHT];
-    for (at, pixel) in plane.iter_mut().enumerate() {
-        let (x, y) = (at % WIDTH, at / WIDTH);
-        if y < SQUARE && x / SQUARE < BITS {
-            *pixel = if frame >> (x / SQUARE) & 1 == 1 { 235 } else { 16 };
-        }
-    }
-    plane
-}
-
-/// Reads the counter from something that tells which points are bright.
-fn read_counter(bright: impl Fn(usize, usize) -> bool) -> usize {
-    (0..BITS).filter(|bit| bright(bit * SQUARE + SQUARE / 2, SQUARE / 2)).map(|bit| 1 << bit).sum()
-}
-
-fn counter_clip(scratch: &Scratch) -> String {
-    let file = scratch.file("counter.mp4");
-    let size = format!("{WIDTH}x{HEIGHT}");
-    let mut ffmpeg = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", &size, "-r", "50", "-i", "-"])
-        // Reordered frames: what is decoded first is not what is shown first.
-        .args(["-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p", "-color_range", "tv", &file])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("ffmpeg is needed for this test (scripts/setup.sh installs it)");
-    let mut pipe = ffmpeg.stdin.take().expect("a pipe");
-    (0..FRAMES).for_each(|frame| pipe.write_all(&counted(frame)).expect("taken"));
-    drop(pipe);
-    assert!(ffmpeg.wait().expect("ends").success());
-    file
-}
-
-/// The counter on every frame of a video as it was encoded.
-fn counters(video: &str) -> Vec<usize> {
-    let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-i", video, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"])
-        .output()
-        .expect("ffmpeg starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout.chunks(WIDTH * HEIGHT).map(|plane| read_counter(|x, y| plane[y * WIDTH + x] > 128)).collect()
-}
-
-/// Says where the counter of the picture before it would be: its number is the box's left edge.
-struct Counter {
-    takes: Duration,
-}
-
-impl Ground for Counter {
-    fn canvas(&self) -> Canvas {
-        Canvas { width: WIDTH, height: HEIGHT }
-    }
-
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
-        std::thread::sleep(self.takes);
-        let answer = |job: &Job| {
-            let left = read_counter(|x, y| job.picture.pixels[y * WIDTH + x] > 0.0) as f64;
-            (Rect { x0: left, y0: BOX_TOP, x1: left + 50.0, y1: BOX_TOP + 40.0 }, None)
-        };
-        Ok(jobs.iter().map(answer).collect())
-    }
-}
+/// Reordered frames: what is decoded first is not what is shown first.
+const REORDERED: [&str; 2] = ["-bf", "3"];
 
 /// Runs the clip through stage and encoder, and compares every record with the picture it came out with.
 fn follow(takes: Duration, flags: &[&str]) -> Books {
     let scratch = Scratch::new();
-    let clip = counter_clip(&scratch);
+    let clip = counter_clip(&scratch, 50, FRAMES, &REORDERED);
     let (jsonl, mp4) = (scratch.file("out.jsonl"), scratch.file("out.mp4"));
     let outs = [format!("jsonl:{jsonl}"), format!("mp4:{mp4}")];
     let common = ["--query", "the counter", "--source", &clip, "--out", &outs[0], "--out", &outs[1]];

@@ -4,6 +4,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::error::{Error, Result};
+use crate::secrets;
 
 /// How names begin that elements with holes get.
 pub(crate) const HOLE_NAME: &str = "spotter-hole-";
@@ -36,6 +37,7 @@ struct Assignment {
 /// A hole that is unknown or not a whole property value, a missing element, or whatever GStreamer's parser says.
 pub fn build(name: &str, launch: &str, holes: &[Hole], end: gst::PadDirection) -> Result<gst::Bin> {
     let fail = |reason: String| Error::Pipeline { name: name.to_owned(), reason };
+    hide_passwords(launch);
     let (text, assignments) = extract(launch, holes).map_err(fail)?;
     let mut context = gst::ParseContext::new();
     let flags = gst::ParseFlags::FATAL_ERRORS;
@@ -68,6 +70,19 @@ pub fn build(name: &str, launch: &str, holes: &[Hole], end: gst::PadDirection) -
         set(&bin, &assignment).map_err(fail)?;
     }
     Ok(bin)
+}
+
+/// A description may hold credentials; GStreamer logs it word for word.
+fn hide_passwords(launch: &str) {
+    for token in tokenize(launch) {
+        let Some((property, value)) = token.split_once('=') else { continue };
+        let value = value.trim_matches(['"', '\'']);
+        if property.ends_with("-pw") || property.contains("passw") {
+            secrets::hide(value);
+        } else if let Some((login, _)) = secrets::split_login(value) {
+            secrets::Login::of_address(login);
+        }
+    }
 }
 
 fn set(bin: &gst::Bin, assignment: &Assignment) -> std::result::Result<(), String> {

@@ -74,7 +74,8 @@ impl Line<'_> {
         tune::refuse_playlists(&bin);
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back() };
-        let handover = Handover::new(self.frames.clone(), stopped, Arc::clone(self.counters), rotation, telling);
+        let handover =
+            Handover::new(self.frames.clone(), stopped, Arc::clone(self.counters), rotation, learned.clone(), telling);
         let sink = appsink(settings.realtime, handover);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;

@@ -11,6 +11,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::complaints;
+use super::rtsp::Learned;
 use crate::record::Clock;
 use crate::stage::{Frame, Intake};
 
@@ -70,8 +71,9 @@ pub(super) struct Handover {
     stopped: Receiver<()>,
     counters: Arc<Counters>,
     rotation: Arc<AtomicU32>,
+    learned: Learned,
     telling: Telling,
-    /// Of the decoder, until the frame before.
+    /// Of the decoder and of packets that were lost, until the frame before.
     complaints: u64,
     info: Option<(gst::Caps, Arc<gst_video::VideoInfo>)>,
     /// How far the source's wall clock is ahead of running time, once it said so; nanoseconds.
@@ -92,10 +94,23 @@ impl Handover {
         stopped: Receiver<()>,
         counters: Arc<Counters>,
         rotation: Arc<AtomicU32>,
+        learned: Learned,
         telling: Telling,
     ) -> Self {
-        let complaints = complaints::count();
-        Self { frames, stopped, counters, rotation, telling, complaints, info: None, ahead: None, count: 0, broken: 0 }
+        let complaints = complaints::count() + learned.lost();
+        Self {
+            frames,
+            stopped,
+            counters,
+            rotation,
+            learned,
+            telling,
+            complaints,
+            info: None,
+            ahead: None,
+            count: 0,
+            broken: 0,
+        }
     }
 
     fn deliver(&mut self, sample: &gst::Sample) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -119,7 +134,7 @@ impl Handover {
         let at = |convert: fn(&gst::FormattedSegment<gst::ClockTime>, gst::ClockTime) -> Option<gst::ClockTime>| {
             segment.zip(buffer.pts()).and_then(|(segment, pts)| convert(segment, pts))
         };
-        let complaints = complaints::count();
+        let complaints = complaints::count() + self.learned.lost();
         let complained = std::mem::replace(&mut self.complaints, complaints) < complaints;
         // A demuxer that lost its way goes on where it finds it again.
         let skipped_data = buffer.flags().contains(gst::BufferFlags::DISCONT);

@@ -1,7 +1,7 @@
 //! How RTSP sources are reached.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ pub(super) struct Learned(Arc<Facts>);
 struct Facts {
     /// The server has a video stream.
     offers_video: AtomicBool,
+    /// Packets that did not come in time.
+    lost: AtomicU64,
     /// What is wrong with its certificate.
     certificate: Mutex<Option<String>>,
 }
@@ -116,7 +118,31 @@ impl Learned {
                 Some(false.to_value())
             });
         }
+        learned.count_lost(bin);
         Ok(learned)
+    }
+
+    /// Counts what jitter buffers wait for in vain. Decoders may guess the rest without a word.
+    fn count_lost(&self, bin: &gst::Bin) {
+        const LOST: &str = "GstRTPPacketLost";
+        let facts = Arc::clone(&self.0);
+        bin.connect_deep_element_added(move |_, _, element| {
+            if element.factory().is_none_or(|factory| factory.name() != "rtpjitterbuffer") {
+                return;
+            }
+            let Some(pad) = element.static_pad("src") else { return };
+            let facts = Arc::clone(&facts);
+            pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                let lost = info.event().and_then(|event| event.structure()).is_some_and(|event| event.name() == LOST);
+                facts.lost.fetch_add(u64::from(lost), Ordering::AcqRel);
+                gst::PadProbeReturn::Ok
+            });
+        });
+    }
+
+    /// Packets that did not come in time, so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Acquire)
     }
 
     /// True where the server has a video stream, but not by the transport that it was asked for.

@@ -1,5 +1,9 @@
 //! A program run, a scratch folder, small models, and media made on the spot.
 
+pub(crate) mod counter;
+pub(crate) mod relay;
+pub(crate) mod servers;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -35,8 +35,7 @@ fn tensorboards_reader_finds_every_scalar_and_drops_what_was_done_again() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let packages = root.join("target/tensorboard");
     if !packages.is_dir() {
-        writeln!(std::io::stderr(), "SKIPPED: {} is not there (scripts/fetch-tensorboard.sh)", packages.display())
-            .expect("written");
+        writeln!(std::io::stderr(), "SKIPPED: {} is not there (make peers)", packages.display()).expect("written");
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");

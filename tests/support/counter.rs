@@ -1,0 +1,96 @@
+//! Clips with a frame counter burnt in, and a grounder that reads it.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use qrnet::Canvas;
+use qrnet::preprocess::{Letterboxed, Rect};
+use spotter::stage::{Answer, Ground, Job};
+
+use super::Scratch;
+
+pub(crate) const WIDTH: usize = 320;
+pub(crate) const HEIGHT: usize = 192;
+/// Side of the square that shows a bit; the counter's bits lie side by side at the top, the lowest first.
+const SQUARE: usize = 20;
+const BITS: usize = 16;
+/// Boxes are drawn below the counter, with room for the caption above them.
+const BOX_TOP: f64 = 120.0;
+
+/// Puts the counter's bits on a grey plane.
+fn counted(frame: usize) -> Vec<u8> {
+    let mut plane = vec![128; WIDTH * HEIGHT];
+    for (at, pixel) in plane.iter_mut().enumerate() {
+        let (x, y) = (at % WIDTH, at / WIDTH);
+        if y < SQUARE && x / SQUARE < BITS {
+            *pixel = if frame >> (x / SQUARE) & 1 == 1 { 235 } else { 16 };
+        }
+    }
+    plane
+}
+
+/// Reads the counter from something that tells which points are bright.
+fn read_counter(bright: impl Fn(usize, usize) -> bool) -> usize {
+    (0..BITS).filter(|bit| bright(bit * SQUARE + SQUARE / 2, SQUARE / 2)).map(|bit| 1 << bit).sum()
+}
+
+/// A clip of so many frames; `options` are the encoder's.
+pub(crate) fn counter_clip(scratch: &Scratch, rate: u32, frames: usize, options: &[&str]) -> String {
+    let file = scratch.file("counter.mp4");
+    let (size, rate) = (format!("{WIDTH}x{HEIGHT}"), rate.to_string());
+    let mut ffmpeg = Command::new("ffmpeg")
+        .args(["-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", &size, "-r", &rate, "-i", "-"])
+        .args(["-c:v", "libx264", "-pix_fmt", "yuv420p", "-color_range", "tv"])
+        .args(options)
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is needed for this test (scripts/setup.sh installs it)");
+    let mut pipe = ffmpeg.stdin.take().expect("a pipe");
+    (0..frames).for_each(|frame| pipe.write_all(&counted(frame)).expect("taken"));
+    drop(pipe);
+    assert!(ffmpeg.wait().expect("ends").success());
+    file
+}
+
+/// The counter on every frame of a video as it was encoded.
+pub(crate) fn counters(video: &str) -> Vec<usize> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", video, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"])
+        .output()
+        .expect("ffmpeg starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.chunks(WIDTH * HEIGHT).map(|plane| read_counter(|x, y| plane[y * WIDTH + x] > 128)).collect()
+}
+
+/// Says what the counter of each picture is: its number is the box's left edge.
+pub(crate) struct Counter {
+    pub(crate) takes: Duration,
+}
+
+impl Counter {
+    fn read(picture: &Letterboxed) -> usize {
+        read_counter(|x, y| picture.pixels[y * WIDTH + x] > 0.0)
+    }
+}
+
+impl Ground for Counter {
+    fn canvas(&self) -> Canvas {
+        Canvas { width: WIDTH, height: HEIGHT }
+    }
+
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        std::thread::sleep(self.takes);
+        let answer = |job: &Job| {
+            let left = Self::read(job.picture) as f64;
+            (Rect { x0: left, y0: BOX_TOP, x1: left + 50.0, y1: BOX_TOP + 40.0 }, None)
+        };
+        Ok(jobs.iter().map(answer).collect())
+    }
+}
+
+/// The counter that a record's box says.
+pub(crate) fn counter_of(record: &serde_json::Value) -> usize {
+    record["box"]["x"].as_f64().expect("a box") as usize
+}
