@@ -23,13 +23,13 @@ impl Ground for Wanderer {
     }
 
     fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
-        let mut answer = |_| {
+        let answer = |_: &Job| {
             self.0 += 1;
             let step = f64::from(self.0);
             let rect = Rect { x0: 3.3 * step, y0: 1.7 * step + 0.5, x1: 3.3 * step + 20.25, y1: 1.7 * step + 31.125 };
             (rect, Some(if self.0.is_multiple_of(5) { 0.1 } else { 0.875 }))
         };
-        Ok(jobs.iter().map(|job| answer(job)).collect())
+        Ok(jobs.iter().map(answer).collect())
     }
 }
 

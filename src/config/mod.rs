@@ -13,6 +13,7 @@ pub use model::{device, load_model, model_variant, threshold};
 pub use run::{RunSettings, StreamSettings};
 pub use run_file::RunFile;
 pub use streams::StreamEntry;
+pub(crate) use streams::is_streams_file;
 
 fn missing(flag: &str, example: &str) -> Error {
     Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"))

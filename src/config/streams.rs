@@ -55,19 +55,34 @@ pub(super) fn entries(sources: Vec<String>) -> Result<Vec<StreamEntry>> {
     let mut entries = Vec::new();
     for source in sources {
         let path = Path::new(&source);
-        if path.extension().is_some_and(|ending| ending == ENDING) && !source.contains("://") {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            let file: StreamsFile = qrnet::strict::toml(&text, &source)?;
-            if file.stream.is_empty() {
-                let reason = "names no stream, expected [[stream]] tables with source = \"rtsp://…\"";
+        if is_streams_file(path) && !source.contains("://") {
+            let streams = read(path, &source)?;
+            if streams.is_empty() {
+                let reason =
+                    "names no stream, expected an address a line, or [[stream]] tables with source = \"rtsp://…\"";
                 return Err(Error::Usage(format!("--source {source}: {reason}")));
             }
-            entries.extend(file.stream);
+            entries.extend(streams);
         } else {
             entries.push(StreamEntry { source, ..StreamEntry::default() });
         }
     }
     Ok(entries)
+}
+
+/// True for the name of a file that names streams.
+pub(crate) fn is_streams_file(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == ENDING)
+}
+
+/// Tables, or addresses line by line.
+fn read(path: &Path, name: &str) -> Result<Vec<StreamEntry>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    if text.lines().any(|line| line.trim_start().starts_with('[')) {
+        return Ok(qrnet::strict::toml::<StreamsFile>(&text, name)?.stream);
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(|source| StreamEntry { source: source.to_owned(), ..StreamEntry::default() }).collect())
 }
 
 /// A stream, resolved.

@@ -75,3 +75,10 @@ pub(super) fn is_no_stream(fault: &Fault) -> bool {
 pub(super) fn is_unexplained(fault: &Fault) -> bool {
     fault.reason.contains("Failed to connect. (Generic error)")
 }
+
+#[cfg(test)]
+impl Fault {
+    pub(crate) fn of_test() -> Self {
+        Self::new(CONNECTION_FAILED, "cut")
+    }
+}

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Device;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use qrnet::text::tokenizer::QueryTokenizer;
@@ -200,4 +200,206 @@ fn a_stride_forwards_what_it_does_not_measure() {
     let skipped = |v: &Grounded| v.outcome == Outcome::Skipped { cause: "stride" };
     assert_eq!(verdicts.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
     assert!(verdicts.iter().all(|v| v.frame.buffer.size() > 0));
+}
+
+/// A model that notes which streams it was asked for together, and takes its time.
+struct Noting {
+    takes: Duration,
+    calls: Sender<Vec<usize>>,
+}
+
+impl Ground for Noting {
+    fn canvas(&self) -> qrnet::Canvas {
+        qrnet::Canvas { width: 64, height: 64 }
+    }
+
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        std::thread::sleep(self.takes);
+        self.calls.send(jobs.iter().map(|job| job.stream).collect()).expect("heard");
+        // The answer says whose it is.
+        let answer = |job: &Job| (Rect { x0: job.stream as f64, y0: 0.0, x1: 60.0, y1: 1.0 }, None);
+        Ok(jobs.iter().map(answer).collect())
+    }
+}
+
+const ENOUGH: usize = 10_000;
+
+fn many(count: usize, mode: Mode, batching: Batching, takes: Duration) -> (Stage, Vec<Stream>, Receiver<Vec<usize>>) {
+    let (calls, heard) = bounded(ENOUGH);
+    let settings = vec![StageSettings { mode, ..EVERY_FRAME }; count];
+    let model = Box::new(Noting { takes, calls });
+    let failed = |reason| panic!("no failure: {reason}");
+    let (stage, streams) = Stage::start(model, &settings, batching, failed).expect("starts");
+    (stage, streams, heard)
+}
+
+/// Feeds every stream its own number of frames, and takes what comes out.
+fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Grounded>> {
+    let feeders: Vec<_> = streams
+        .into_iter()
+        .zip(counts)
+        .map(|(Stream { input, output }, count)| {
+            let count = *count;
+            let feeder = std::thread::spawn(move || {
+                let (_running, stopped) = bounded(0);
+                (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+            });
+            (feeder, std::thread::spawn(move || frames(&output)))
+        })
+        .collect();
+    let verdicts = feeders.into_iter().map(|(feeder, taker)| {
+        feeder.join().expect("fed");
+        taker.join().expect("taken")
+    });
+    let verdicts = verdicts.collect();
+    stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
+    verdicts
+}
+
+#[test]
+fn every_stream_gets_its_own_answers_and_a_fair_share() {
+    let (stage, streams, calls) =
+        many(4, Mode::EveryFrame, Batching { most: 1, patience: Duration::ZERO }, Duration::from_millis(2));
+    let verdicts = feed_all(stage, streams, &[200, 50, 50, 50]);
+    for (stream, verdicts) in verdicts.iter().enumerate() {
+        assert_eq!(verdicts.len(), if stream == 0 { 200 } else { 50 });
+        let own = |v: &Grounded| matches!(v.outcome, Outcome::Measured { rect, .. } if rect.x0 as usize == stream);
+        assert!(verdicts.iter().all(own), "stream {stream} got another's answer");
+    }
+    // While all have frames waiting, the one with four times as many gets no more than the others.
+    let calls: Vec<usize> = calls.iter().flatten().take(160).collect();
+    for stream in 0..4 {
+        let share = calls.iter().filter(|call| **call == stream).count();
+        assert!((36..=44).contains(&share), "stream {stream} got {share} of 160");
+    }
+}
+
+#[test]
+fn frames_that_wait_together_are_grounded_together() {
+    let batching = Batching { most: 3, patience: Duration::ZERO };
+    let (stage, streams, calls) = many(4, Mode::EveryFrame, batching, Duration::from_millis(5));
+    feed_all(stage, streams, &[40, 40, 40, 40]);
+    let calls: Vec<Vec<usize>> = calls.iter().collect();
+    assert!(calls.iter().all(|call| call.len() <= 3));
+    for call in &calls {
+        let distinct: std::collections::HashSet<_> = call.iter().collect();
+        assert_eq!(distinct.len(), call.len(), "one frame of each stream: {call:?}");
+    }
+    let full = calls.iter().filter(|call| call.len() == 3).count();
+    assert!(full > 30, "{full} of {} calls were full", calls.len());
+}
+
+#[test]
+fn a_frame_waits_for_others_as_long_as_it_may() {
+    let batching = Batching { most: 2, patience: Duration::from_mins(1) };
+    let (stage, mut streams, calls) = many(2, Mode::Freshest, batching, Duration::ZERO);
+    let (_running, stopped) = bounded(0);
+    let second = streams.pop().expect("two");
+    let first = streams.pop().expect("two");
+    first.input.offer(frame(0), &stopped).expect("taken");
+    assert!(calls.recv_timeout(Duration::from_millis(300)).is_err(), "the first waits");
+    second.input.offer(frame(0), &stopped).expect("taken");
+    let mut call = calls.recv().expect("grounded");
+    call.sort_unstable();
+    assert_eq!(call, [0, 1]);
+    // Nobody is left to wait for.
+    drop(second);
+    first.input.offer(frame(1), &stopped).expect("taken");
+    assert_eq!(calls.recv().expect("grounded"), [0]);
+    drop(first);
+    stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
+}
+
+#[test]
+fn a_stream_that_nobody_takes_from_does_not_hold_up_the_others() {
+    let batching = Batching { most: 4, patience: Duration::ZERO };
+    let (stage, mut streams, _calls) = many(2, Mode::EveryFrame, batching, Duration::ZERO);
+    let Stream { input, output: nobodys } = streams.remove(0);
+    let stuck = std::thread::spawn(move || {
+        let (_running, stopped) = bounded(0);
+        (0..50).for_each(|seq| _ = input.offer(frame(seq), &stopped));
+    });
+    let Stream { input, output } = streams.remove(0);
+    let taken = std::thread::spawn(move || frames(&output));
+    let (_running, stopped) = bounded(0);
+    (0..200).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+    drop(input);
+    assert_eq!(taken.join().expect("taken").len(), 200);
+    drop(nobodys);
+    stuck.join().expect("let go");
+    stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
+}
+
+fn gap() -> Note {
+    Note::GapRetry { attempt: 7, fault: crate::source::Fault::of_test() }
+}
+
+/// What is overtaken, left out or said in between keeps its place, also while the model is busy.
+#[test]
+fn notes_and_skipped_frames_keep_their_place() {
+    let (begun, has_begun) = bounded(0);
+    let (allow, go) = bounded(0);
+    let sampling = Sampling { stride: 3, max_fps: None };
+    let settings = StageSettings { mode: Mode::Freshest, sampling, ..EVERY_FRAME };
+    let (stage, Stream { input, output }) =
+        start(Box::new(Gated { begun, go }), settings, |e| panic!("no failure: {e}"));
+    let (_running, stopped) = bounded(0);
+    input.offer(frame(0), &stopped).expect("taken");
+    has_begun.recv().expect("frame 0 is with the model");
+    // 1 and 2 are left out, 3 is overtaken by 6, with a note on either side of it.
+    for seq in 1..=2 {
+        input.offer(frame(seq), &stopped).expect("taken");
+    }
+    input.note(gap(), &stopped).expect("taken");
+    input.offer(frame(3), &stopped).expect("taken");
+    input.note(gap(), &stopped).expect("taken");
+    for seq in 4..=8 {
+        input.offer(frame(seq), &stopped).expect("taken");
+    }
+    input.note(gap(), &stopped).expect("taken");
+    drop(input);
+    let taker = std::thread::spawn(move || output.iter().flatten().collect::<Vec<Passing>>());
+    allow.send(()).expect("waits");
+    while has_begun.recv().is_ok() {
+        allow.send(()).expect("waits");
+    }
+    let came: Vec<String> = taker
+        .join()
+        .expect("taken")
+        .iter()
+        .map(|passing| match passing {
+            Passing::Note(_) => "note".into(),
+            Passing::Frame(grounded) => {
+                let what = match &grounded.outcome {
+                    Outcome::Measured { .. } => "measured",
+                    Outcome::Skipped { .. } => "skipped",
+                    Outcome::Dropped { .. } => "dropped",
+                    Outcome::Error { .. } => "error",
+                };
+                assert_eq!(
+                    grounded.frame.buffer.size() == 0,
+                    what == "dropped",
+                    "only the dropped give back their memory"
+                );
+                format!("{} {what}", grounded.frame.seq)
+            }
+        })
+        .collect();
+    // Of six that are left out, the oldest two make room: four pictures may wait.
+    let expected = [
+        "0 measured",
+        "1 dropped",
+        "2 dropped",
+        "note",
+        "3 dropped",
+        "note",
+        "4 skipped",
+        "5 skipped",
+        "6 measured",
+        "7 skipped",
+        "8 skipped",
+        "note",
+    ];
+    assert_eq!(came, expected);
+    stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
 }

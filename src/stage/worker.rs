@@ -131,12 +131,17 @@ impl<F: FnOnce(String)> Worker<F> {
                 self.wait(&asked, None);
                 continue;
             }
-            while asked.len() < self.batching.most && Instant::now() < deadline {
+            // Not where there is nobody else to wait for.
+            while asked.len() < self.batching.most.min(self.running()) && Instant::now() < deadline {
                 self.wait(&asked, Some(deadline));
                 self.gather(&mut asked);
             }
             self.ground(asked);
         }
+    }
+
+    fn running(&self) -> usize {
+        self.ports.iter().flatten().count()
     }
 
     /// Takes at most one frame to measure from every stream that has one; what needs no model goes on at once.
@@ -232,7 +237,6 @@ impl<F: FnOnce(String)> Worker<F> {
             port.watch(&mut select);
         }
         match deadline {
-            // Also where there is nobody to wait for: an empty choice is never ready.
             Some(deadline) => drop(select.ready_deadline(deadline)),
             None if others.is_empty() => {}
             None => drop(select.ready()),

@@ -1,1 +1,135 @@
 //! Several streams on one model.
+
+use super::{AS_CAMERAS, Live, RATE, events, frames};
+use crate::support::counter::{Counter, counter_clip, counter_of, counters};
+use crate::support::relay::{self, Harm};
+use crate::support::servers::{Server, free_port};
+use crate::support::{Scratch, clip, json_lines, model_with_presence, of_schema, spotter};
+
+use serde_json::Value;
+use std::time::Duration;
+
+fn of_source<'a>(lines: &'a [Value], source: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["source"] == source).collect()
+}
+
+#[test]
+fn cameras_of_a_file_have_names_queries_and_videos_of_their_own() {
+    let scratch = Scratch::new();
+    let clip = counter_clip(&scratch, RATE, 30 * RATE as usize, &AS_CAMERAS);
+    let (gate, yard) = (Server::camera(&clip, &[]), Server::camera(&clip, &[]));
+    let (through, lever) = relay::tcp(&yard.address, Harm::None);
+    let text = format!(
+        "[[stream]]\nid = \"gate/1\"\nsource = \"{}\"\nquery = \"the red car\"\n\
+         [[stream]]\nid = \"yard\"\nsource = \"{through}\"\n",
+        gate.address
+    );
+    let file = scratch.write("two.streams", text.as_bytes());
+    let checked = spotter(&["check", &file]).expect_success().stdout;
+    assert!(checked.contains("source      gate/1\nquery       the red car\nmode        freshest\n"), "{checked}");
+
+    let videos = format!("mkv:{}", scratch.file("{source}.mkv"));
+    let flags = ["--source", &file, "--query", "a dog", "--out", &videos, "--reconnect-interval", "200ms"];
+    let mut live = Live::start(&flags, Counter { takes: Duration::ZERO });
+    let comes = |name: &'static str| move |line: &Value| line["source"] == name && line["measured"] == true;
+    live.wait_for("frame", comes("gate/1"));
+    live.wait_for("frame", comes("yard"));
+    lever.set(Harm::Cut);
+    assert_eq!(live.wait_for_event("gap_start")["source"], "yard");
+    // One that is away is no matter of the other's.
+    for _ in 0..RATE {
+        live.wait_for("frame", comes("gate/1"));
+    }
+    lever.set(Harm::None);
+    assert_eq!(live.wait_for_event("gap_end")["source"], "yard");
+    for _ in 0..RATE {
+        live.wait_for("frame", comes("yard"));
+    }
+    let (outcome, lines) = live.end();
+    let books = outcome.expect("no failure");
+    assert!(books.closed(), "{books}");
+    for (source, query, video) in [("gate/1", "the red car", "gate_1.mkv"), ("yard", "a dog", "yard.mkv")] {
+        let own: Vec<Value> = of_source(&lines, source).into_iter().cloned().collect();
+        let records = frames(&own);
+        assert!(records.iter().all(|record| record["query"] == query));
+        let order: Vec<_> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
+        assert_eq!(order, (0..order.len() as u64).collect::<Vec<_>>());
+        assert_eq!(events(&own, "end").len(), 1, "each is told its end");
+        let said: Vec<usize> =
+            records.iter().filter(|record| record["status"] != "dropped").map(|record| counter_of(record)).collect();
+        assert_eq!(counters(&scratch.file(video)), said, "{source}: pictures and records are each other's");
+    }
+}
+
+#[test]
+fn one_camera_that_is_given_up_is_told_and_the_others_go_on() {
+    let scratch = Scratch::new();
+    let file = clip(&scratch, "clip.mp4", "160x120", 50, &["-c:v", "libx264", "-pix_fmt", "yuv420p"]);
+    let nobody = format!("rtsp://127.0.0.1:{}/camera", free_port());
+    let model = model_with_presence();
+    let flags = ["run", "--source", &nobody, "--source", &file, "--query", "a", "--model", &model, "--out", "jsonl:-"];
+    let ran = spotter(&[&flags[..], &["--reconnect-attempts", "1", "--reconnect-interval", "10ms"]].concat());
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("STREAM_CONNECTION_FAILED") && ran.stderr.contains("given up"), "{}", ran.stderr);
+    let lines = ran.lines();
+    assert_eq!(of_schema(&lines, "spotter.frame/1").len(), 50);
+    let ends = events(&lines, "end");
+    assert_eq!(ends.len(), 2);
+    for end in ends {
+        assert_eq!(end["error"].is_null(), end["source"] == file.as_str(), "{end}");
+    }
+}
+
+/// Whoever shares a model with others gets the same answers as alone, bit for bit.
+#[test]
+fn company_changes_no_answer() {
+    let scratch = Scratch::new();
+    let codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
+    let clips = ["160x120", "200x120", "128x160"].map(|size| clip(&scratch, &format!("{size}.mp4"), size, 40, &codec));
+    let (model, shared) = (model_with_presence(), scratch.file("shared.jsonl"));
+    let run = |sources: &[&str], batch: &str, to: &str| {
+        let out = format!("jsonl:{to}");
+        let mut flags =
+            vec!["run", "--query", "the red car", "--model", &model, "--reproducible", "--max-batch", batch];
+        flags.extend(["--batch-timeout-ms", "50", "--out", &out]);
+        for source in sources {
+            flags.extend(["--source", source]);
+        }
+        spotter(&flags).expect_success();
+        json_lines(&std::fs::read_to_string(to).expect("read"))
+    };
+    let sources: Vec<&str> = clips.iter().map(String::as_str).collect();
+    let together = run(&sources, "3", &shared);
+    for source in sources {
+        let alone = run(&[source], "1", &scratch.file("alone.jsonl"));
+        assert_eq!(alone.len(), 42);
+        assert_eq!(of_source(&together, source), alone.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn wrong_files_of_streams_say_what_is_wrong() {
+    let scratch = Scratch::new();
+    let run = |text: &str, flags: &[&str]| {
+        let file = scratch.write("cameras.streams", text.as_bytes());
+        let ran = spotter(&[&["run", "--source", &file], flags].concat());
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        scratch.generic(&ran.stderr)
+    };
+    let (jsonl, asked) = (["--out", "jsonl:-"], ["--out", "jsonl:-", "--query", "a"]);
+    let twice = "[[stream]]\nid = \"a\"\nsource = \"test:\"\n[[stream]]\nid = \"a\"\nsource = \"test:ball\"\n";
+    insta::assert_snapshot!("streams_empty", run("", &asked));
+    insta::assert_snapshot!("streams_list", run("# two\n\nrtsp://one/a\nrtsp://one/a\n", &asked));
+    insta::assert_snapshot!("streams_table", run("[[streams]]\nsource = \"rtsp://one/a\"\n", &asked));
+    insta::assert_snapshot!("streams_key", run("[[stream]]\nurl = \"rtsp://one/a\"\n", &asked));
+    insta::assert_snapshot!("streams_twice", run(twice, &asked));
+    insta::assert_snapshot!("streams_query", run("[[stream]]\nsource = \"test:\"\n", &jsonl));
+    insta::assert_snapshot!("streams_scheme", run("[[stream]]\nsource = \"rtmp://one/a\"\n", &asked));
+    let two = "[[stream]]\nsource = \"test:\"\n[[stream]]\nsource = \"test:ball\"\n";
+    let shared = format!("mp4:{}", scratch.file("out.mp4"));
+    insta::assert_snapshot!("streams_one_video", run(two, &["--query", "a", "--out", &shared]));
+    insta::assert_snapshot!("streams_batch", run(two, &[&asked[..], &["--max-batch", "0"]].concat()));
+    let login = scratch.write("login.txt", b"no colon\n");
+    insta::assert_snapshot!("streams_login", run(two, &[&asked[..], &["--credentials", &login]].concat()));
+    insta::assert_snapshot!("streams_stall", run(two, &[&asked[..], &["--stall-timeout", "0"]].concat()));
+}

@@ -24,7 +24,7 @@ pub(crate) const AS_CAMERAS: [&str; 8] = ["-profile:v", "baseline", "-bf", "0", 
 const RATE: u32 = 25;
 const FRAME_NS: f64 = 1e9 / RATE as f64;
 /// How long anything may take to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A run within this process, its records read as they come.
 struct Live {

@@ -26,6 +26,9 @@ fn forms() -> Vec<String> {
     ]
 }
 
+/// Flags and environment.
+type Way<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
 #[test]
 fn no_output_holds_a_password() {
     let scratch = Scratch::new();
@@ -42,7 +45,7 @@ fn no_output_holds_a_password() {
             format!("[[stream]]\nid = \"gate\"\nsource = \"{}\"\ncredentials = \"{credentials}\"\n", camera.address)
                 .as_bytes(),
         );
-        let ways: [(&[&str], &[(&str, &str)]); 5] = [
+        let ways: [Way; 5] = [
             (&["--source", &camera.address, "--credentials", &credentials], &[]),
             (&["--source", &camera.address], &[("SPOTTER_RTSP_USER", "me"), ("SPOTTER_RTSP_PASSWORD", PASSWORD)]),
             (&["--source", &in_address], &[]),
@@ -92,7 +95,10 @@ fn assert_kept(flags: &[&str], environment: &[(&str, &str)], forms: &[String]) {
         (name, String::from_utf8_lossy(&bytes).into_owned())
     };
     written.extend(drawings.names().into_iter().filter(|name| name != "out.mkv").map(read));
-    assert!(written.iter().any(|(name, text)| name.ends_with(".dot") && text.contains("GstRTSPSrc")), "a drawing");
+    assert!(
+        written.iter().any(|(name, text)| name.starts_with("spotter-") && text.contains("GstRTSPSrc")),
+        "a drawing"
+    );
     let log = &written.iter().find(|(name, _)| name == "gst.log").expect("a log").1;
     assert!(log.lines().count() > 1000 && log.contains("rtspsrc"), "a log");
     for (name, text) in &written {

@@ -66,8 +66,8 @@ pub(crate) fn tcp(address: &str, harm: Harm) -> (String, Lever) {
             let Ok(server) = TcpStream::connect(&server) else { continue };
             let (back, forth) = (client.try_clone().expect("cloned"), server.try_clone().expect("cloned"));
             let (there, here) = (harm.clone(), harm.clone());
-            std::thread::spawn(move || carry(client, forth, &there, false));
-            std::thread::spawn(move || carry(server, back, &here, true));
+            std::thread::spawn(move || carry(client, &forth, &there, false));
+            std::thread::spawn(move || carry(server, &back, &here, true));
         }
     });
     (format!("{scheme}://127.0.0.1:{port}/{path}"), lever)
@@ -76,7 +76,7 @@ pub(crate) fn tcp(address: &str, harm: Harm) -> (String, Lever) {
 /// How often a relay looks at what it is asked to do.
 const TICK: Duration = Duration::from_millis(20);
 
-fn carry(mut from: TcpStream, to: TcpStream, harm: &Lever, of_server: bool) {
+fn carry(mut from: TcpStream, to: &TcpStream, harm: &Lever, of_server: bool) {
     from.set_read_timeout(Some(TICK)).expect("set");
     let mut bytes = [0; 16 * 1024];
     let mut carried = 0;
@@ -159,7 +159,7 @@ pub(crate) fn udp(address: &str, harm: Harm) -> (String, Lever) {
             let (back, forth) = (client.try_clone().expect("cloned"), server.try_clone().expect("cloned"));
             let harm = harm.clone();
             std::thread::spawn(move || translate(client, forth, &harm));
-            std::thread::spawn(move || carry(server, back, &Lever::new(Harm::None), true));
+            std::thread::spawn(move || carry(server, &back, &Lever::new(Harm::None), true));
         }
     });
     (format!("rtsp://127.0.0.1:{port}/{path}"), lever)

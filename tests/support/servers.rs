@@ -40,7 +40,7 @@ impl Server {
         server
     }
 
-    /// The `rtsp-server` of PyPI's aio-rtsp-toolkit, with every clip of a folder.
+    /// The `rtsp-server` of the Python package aio-rtsp-toolkit, with every clip of a folder.
     pub(crate) fn aio(folder: &Path, clip: &str) -> Option<Self> {
         let packages = repository().join("target/rtsp-server");
         if !packages.join("bin/rtsp-server").exists() {

@@ -7,7 +7,7 @@ use qrnet::Config;
 use qrnet_train::recipe::Recipe;
 
 use crate::cli::RunArgs;
-use crate::config::{RunFile, RunSettings, model_variant};
+use crate::config::{RunFile, RunSettings, is_streams_file, model_variant};
 use crate::error::{Error, Result};
 use crate::pipeline::{Hole, PipelineFile, build};
 use crate::stage::Mode;
@@ -43,12 +43,15 @@ impl Kind {
 /// It cannot be read, has unknown keys, or says what cannot be done.
 pub(super) fn check(path: &Path) -> Result<Vec<String>> {
     let name = path.display().to_string();
+    if is_streams_file(path) {
+        return run(RunArgs { source: vec![name.clone()], ..RunArgs::default() }, &name);
+    }
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     match Kind::of(&text, &name)? {
         Kind::Pipeline => pipeline(&text, &name),
         Kind::Recipe => recipe(&text, path, &name),
         Kind::Sizes => Ok(vec![format!("model       {}", describe(&Config::from_toml(&text, &name)?))]),
-        Kind::Run => run(path, &name),
+        Kind::Run => run(RunFile::read(path)?.under(RunArgs::default(), &name)?, &name),
     }
 }
 
@@ -104,9 +107,8 @@ fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
 }
 
 /// Everything but what flags would have to add.
-fn run(path: &Path, name: &str) -> Result<Vec<String>> {
+fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
     const OPEN: &str = "(a flag has to say)";
-    let mut args = RunFile::read(path)?.under(RunArgs::default(), name)?;
     let sourceless = args.source.is_empty() && args.stream.is_empty();
     // Stands in for what flags will say, so that the rest can be looked at.
     if sourceless {
