@@ -15,6 +15,9 @@ pub enum Report {
     Failed(Fault),
 }
 
+/// What `rtspsrc` says where its server ends the connection.
+const SERVER_CLOSED: &str = "The server closed the connection";
+
 /// An element's name, or its kind where the name is one that was only made to find it by.
 fn called(source: &gst::Object) -> String {
     let factory = source.downcast_ref::<gst::Element>().and_then(ElementExt::factory);
@@ -42,6 +45,12 @@ pub(crate) fn forward(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send 
                     format!("{element}: {}{debug}", error.error())
                 };
                 reports(Report::Failed(Fault::new(fault::code(error), &reason)));
+            }
+            // Said before the end of the stream, which gets stuck in a jitter buffer now and then.
+            gst::MessageView::Warning(warning)
+                if warning.debug().is_some_and(|debug| debug.contains(SERVER_CLOSED)) =>
+            {
+                reports(Report::End);
             }
             gst::MessageView::Warning(warning) => {
                 let element = warning.src().map(|s| s.name().to_string()).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use gst::prelude::*;
@@ -27,6 +28,9 @@ pub(super) struct Connection {
     pub(super) learned: Learned,
     /// How a drawing of it is called.
     drawing: String,
+    /// Whether its elements are known to get in each other's way.
+    may_hang: bool,
+    stopped: bool,
 }
 
 /// What all connections of a source have in common.
@@ -101,7 +105,17 @@ impl Line<'_> {
         let on_a_server = matches!(address.kind, Kind::Http(_));
         let drawing = format!("source-{}-{number}", address.name);
         let counters = Arc::clone(self.counters);
-        Ok(Connection { pipeline, counters, stop: Some(stop), feeder, on_a_server, learned, drawing })
+        Ok(Connection {
+            pipeline,
+            counters,
+            stop: Some(stop),
+            feeder,
+            on_a_server,
+            learned,
+            drawing,
+            may_hang: matches!(address.kind, Kind::Rtsp { .. }),
+            stopped: false,
+        })
     }
 }
 
@@ -139,16 +153,55 @@ impl Connection {
 
     /// Stops decoding. Frames already handed over stay in the stage.
     pub(super) fn stop(&mut self) {
-        if self.pipeline.current_state() != gst::State::Null {
-            pipeline::draw(&self.pipeline, &self.drawing);
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
         }
+        pipeline::draw(&self.pipeline, &self.drawing);
         // A decoder blocked on a full queue is let go first: it would block the state change.
         self.stop = None;
-        if self.pipeline.set_state(gst::State::Null).is_err() {
+        let stopped = if self.may_hang { stop_patiently(&self.pipeline) } else { to_null(&self.pipeline) };
+        if !stopped {
             tracing::warn!("the source pipeline did not stop cleanly");
         }
         if let Some(feeder) = self.feeder.take() {
             drop(feeder.join());
+        }
+    }
+}
+
+fn to_null(pipeline: &gst::Pipeline) -> bool {
+    pipeline.set_state(gst::State::Null).is_ok()
+}
+
+/// How long a pipeline may take to stop before it is helped, and after that.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Stops a pipeline whose elements can get in each other's way. A server that goes at the wrong moment leaves
+/// `rtpjitterbuffer` (1.22) waiting with its lock held, and the state change waits for that; told to flush once more, it wakes. A
+/// pipeline that does not stop even so is left behind: the next connection must not wait for it.
+fn stop_patiently(pipeline: &gst::Pipeline) -> bool {
+    let (done, finished) = crossbeam_channel::bounded(1);
+    let stopping = pipeline.clone();
+    let thread = std::thread::Builder::new().name("stop".into()).spawn(move || drop(done.send(to_null(&stopping))));
+    let Ok(thread) = thread else { return to_null(pipeline) };
+    let mut outcome = finished.recv_timeout(STOP_PATIENCE);
+    if outcome.is_err() {
+        tracing::debug!("the source pipeline does not stop: waking its jitter buffers");
+        let buffers = pipeline.iterate_all_by_element_factory_name("rtpjitterbuffer").into_iter().flatten();
+        for pad in buffers.filter_map(|buffer| buffer.static_pad("sink")) {
+            // Not on this thread, which would wait as well.
+            std::thread::spawn(move || drop(pad.send_event(gst::event::FlushStart::new())));
+        }
+        outcome = finished.recv_timeout(STOP_PATIENCE);
+    }
+    match outcome {
+        Ok(stopped) => {
+            drop(thread.join());
+            stopped
+        }
+        Err(_) => {
+            tracing::error!("the source pipeline cannot be stopped, and is left behind");
+            true
         }
     }
 }

@@ -35,7 +35,8 @@ fn cameras_of_a_file_have_names_queries_and_videos_of_their_own() {
     live.wait_for("frame", comes("gate/1"));
     live.wait_for("frame", comes("yard"));
     lever.set(Harm::Cut);
-    assert_eq!(live.wait_for_event("gap_start")["source"], "yard");
+    let gap = live.wait_for_event("gap_start");
+    assert_eq!(gap["source"], "yard", "{gap}");
     // One that is away is no matter of the other's.
     for _ in 0..RATE {
         live.wait_for("frame", comes("gate/1"));
