@@ -33,9 +33,11 @@ test: lint media peers
 
 # The full-size model's compiled path against its plain one, and a hundred times as many random cases. A sentence encoder
 # is tried as the text tower where QRNET_TEXT_ENCODER names its folder.
-test-slow: media
+test-slow: media peers
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess
 	$(CARGO) test --release --locked -p qrnet --test slow
+	$(CARGO) build --release --locked --examples
+	$(CARGO) test --release --locked --test it -- --ignored soak
 
 bench: setup
 	$(CARGO) bench --locked --workspace

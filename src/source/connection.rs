@@ -174,7 +174,7 @@ fn to_null(pipeline: &gst::Pipeline) -> bool {
 }
 
 /// How long a pipeline may take to stop before it is helped, and after that.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Stops a pipeline whose elements can get in each other's way. A server that goes at the wrong moment leaves
 /// `rtpjitterbuffer` (1.22) waiting with its lock held, and the state change waits for that; told to flush once more, it wakes. A
@@ -182,7 +182,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 fn stop_patiently(pipeline: &gst::Pipeline) -> bool {
     let (done, finished) = crossbeam_channel::bounded(1);
     let stopping = pipeline.clone();
-    let thread = std::thread::Builder::new().name("stop".into()).spawn(move || drop(done.send(to_null(&stopping))));
+    let thread = std::thread::Builder::new().name("stop".into()).spawn(move || _ = done.send(to_null(&stopping)));
     let Ok(thread) = thread else { return to_null(pipeline) };
     let mut outcome = finished.recv_timeout(STOP_PATIENCE);
     if outcome.is_err() {
@@ -190,20 +190,16 @@ fn stop_patiently(pipeline: &gst::Pipeline) -> bool {
         let buffers = pipeline.iterate_all_by_element_factory_name("rtpjitterbuffer").into_iter().flatten();
         for pad in buffers.filter_map(|buffer| buffer.static_pad("sink")) {
             // Not on this thread, which would wait as well.
-            std::thread::spawn(move || drop(pad.send_event(gst::event::FlushStart::new())));
+            std::thread::spawn(move || pad.send_event(gst::event::FlushStart::new()));
         }
         outcome = finished.recv_timeout(STOP_PATIENCE);
     }
-    match outcome {
-        Ok(stopped) => {
-            drop(thread.join());
-            stopped
-        }
-        Err(_) => {
-            tracing::error!("the source pipeline cannot be stopped, and is left behind");
-            true
-        }
-    }
+    let Ok(stopped) = outcome else {
+        tracing::error!("the source pipeline cannot be stopped, and is left behind");
+        return true;
+    };
+    drop(thread.join());
+    stopped
 }
 
 impl Drop for Connection {

@@ -6,6 +6,7 @@ mod foreign;
 mod gaps;
 mod many;
 mod secrecy;
+mod soak;
 
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
