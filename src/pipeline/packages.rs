@@ -27,7 +27,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Elements that built-in pipelines use, and decoders that files usually need.
-pub const NEEDS: [Need; 27] = [
+pub const NEEDS: [Need; 30] = [
     need("appsrc", "frames into a pipeline", BASE),
     need("appsink", "frames out of a pipeline", BASE),
     need("uridecodebin", "any source by its address", BASE),
@@ -43,6 +43,9 @@ pub const NEEDS: [Need; 27] = [
     may("jpegdec", "motion JPEG and pictures in", GOOD),
     may("v4l2src", "cameras on this machine", GOOD),
     may("rtspsrc", "RTSP cameras", GOOD),
+    may("rtpjitterbuffer", "RTSP cameras", GOOD),
+    may("rtph264depay", "H.264 from RTSP cameras", GOOD),
+    may("rtph265depay", "H.265 from RTSP cameras", GOOD),
     may("x264enc", "H.264 out", UGLY),
     may("openh264enc", "H.264 out, in pipelines of your own", BAD),
     may("mp4mux", "MP4 out", GOOD),
