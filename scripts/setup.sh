@@ -11,7 +11,7 @@ packages=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
   # test and demo: other people's tools to make, to serve and to read videos; pip fetches the demo clip
-  ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux
+  ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux bsdutils
   # examples: an RTSP server
   libgstrtspserver-1.0-dev
 )

@@ -9,6 +9,7 @@ mod eval;
 mod faults;
 mod ground;
 mod house;
+mod messages;
 mod metadata;
 mod one_frame;
 mod rtsp;

@@ -98,7 +98,7 @@ const REALTIME_STALL_TIMEOUT: Duration = Duration::from_mins(10);
 impl Keeper {
     /// Plays the source until it ends, fails for good, or `stop` is disconnected.
     pub fn run(self, stop: &Receiver<()>) -> Ended {
-        let _span = tracing::info_span!("source", name = self.address.name).entered();
+        let _span = tracing::info_span!("source", stream = self.address.name).entered();
         let counters = Arc::new(Counters::default());
         let outcome = if self.address.comes_back() {
             Reconnecting::new(&self).run(&counters, stop)

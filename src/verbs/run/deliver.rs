@@ -143,7 +143,7 @@ impl Delivery {
     /// Delivers verdicts until there are none, finishes the files and writes the last event. After a failure the rest is
     /// only counted.
     pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> Books {
-        let _span = tracing::info_span!("deliver", name = self.names.address.name).entered();
+        let _span = tracing::info_span!("deliver", stream = self.names.address.name).entered();
         {
             // Said also where this thread panics: the supervisor waits for it.
             let (stream, messages) = (self.links.stream, self.links.messages.clone());

@@ -137,7 +137,7 @@ fn supervise(
         Stage::start(model, &stages, settings.batching, failed).map_err(|e| Error::Worker(e.to_string()))?;
     let run_id: Arc<str> = if settings.reproducible { REPRODUCIBLE.into() } else { run_id().into() };
     let records = record_files(settings);
-    let board = Board::new(settings.streams.iter().map(|stream| stream.address.name.as_str()));
+    let board = Board::new(settings);
     let (stop, stopped) = bounded(0);
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()));
     for (index, ((settings, tracking), Stream { input, output })) in

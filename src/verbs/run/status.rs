@@ -1,6 +1,7 @@
 //! What a terminal shows of the streams while they run: a line each.
 
 use std::collections::VecDeque;
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressStyle};
 use qrnet::preprocess::Rect;
 
+use crate::config::{RunSettings, StreamSettings};
 use crate::logging;
 use crate::record::Status as Fate;
 use crate::stage::Note;
@@ -69,6 +71,17 @@ struct Sample {
     measured: u64,
 }
 
+/// The end of a long name: what is before it is the same for many cameras.
+fn shortened(name: &str) -> String {
+    const MOST: usize = 32;
+    let count = name.chars().count();
+    if count <= MOST {
+        name.to_owned()
+    } else {
+        format!("…{}", name.chars().skip(count - MOST + 1).collect::<String>())
+    }
+}
+
 /// One stream's line.
 struct Line {
     name: String,
@@ -125,17 +138,20 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let names: Vec<&str> = names.collect();
+    pub(super) fn new(settings: &RunSettings) -> Self {
+        let names: Vec<&str> = settings.streams.iter().map(|stream| stream.address.name.as_str()).collect();
         let statuses: Vec<Arc<Status>> = names.iter().map(|_| Arc::default()).collect();
-        let Some(bars) = logging::bars() else { return Self { statuses, stop: None, thread: None } };
+        // Records on the same terminal say all that there is to say.
+        let to_stdout = |stream: &StreamSettings| stream.json_lines.iter().any(|path| path.as_os_str() == "-");
+        let told = std::io::stdout().is_terminal() && settings.streams.iter().any(to_stdout);
+        let Some(bars) = logging::bars().filter(|_| !told) else { return Self { statuses, stop: None, thread: None } };
         let style =
             ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         let mut lines: Vec<Line> = names
             .iter()
             .zip(&statuses)
             .map(|(name, status)| Line {
-                name: (*name).to_owned(),
+                name: shortened(name),
                 status: Arc::clone(status),
                 bar: bars.add(ProgressBar::new_spinner().with_style(style.clone())),
                 samples: VecDeque::new(),
