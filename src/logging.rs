@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
@@ -13,13 +14,32 @@ use crate::secrets;
 /// Lines that stay below all messages.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Where status lines go; none where standard error is no terminal.
+/// Whether nothing but failures is to be said.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Where status lines go; none where standard error is no terminal, or nobody wants them.
 pub(crate) fn bars() -> Option<&'static MultiProgress> {
-    std::io::stderr().is_terminal().then(|| &*BARS)
+    (std::io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed)).then(|| &*BARS)
+}
+
+/// Writes what the command line's parser says: help and version as they are, complaints with no secret in them.
+/// Returns the exit code.
+pub fn complain(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        // A closed pipe is no reason to complain.
+        let _ = error.print();
+        return 0;
+    }
+    let text = error.render();
+    let text = if std::io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    let _ = std::io::stderr().write_all(secrets::hidden(&text).as_bytes());
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 /// Begins to write messages, as the command line asks.
 pub fn set_up(cli: &Cli) {
+    QUIET.store(cli.quiet, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let level = match (cli.quiet, cli.verbose) {
         (true, _) => "error",
         (_, 0) => "info",

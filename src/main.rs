@@ -10,7 +10,10 @@ use spotter::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(spotter::logging::complain(&error)),
+    };
     spotter::logging::set_up(&cli);
     match spotter::verbs::dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,

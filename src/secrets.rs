@@ -56,6 +56,12 @@ impl Login {
     /// The file cannot be read or holds no such line.
     pub fn read(path: &Path) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt;
+        if !path.exists() && path.to_string_lossy().contains(':') {
+            // Somebody typed the credentials themselves.
+            hide(&path.to_string_lossy());
+            let reason = "expected the name of a file with user:password on its first line, and found no such file";
+            return Err(Error::Usage(format!("--credentials {HIDDEN}: {reason}")));
+        }
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         let others = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
         if others {
@@ -85,10 +91,11 @@ pub fn hide(secret: &str) {
     let escaped = escaped(secret);
     // What is written as a text within a text.
     let twice = self::escaped(&escaped);
-    let forms = [encoded.to_lowercase(), usual.to_lowercase(), encoded, usual, twice, escaped, secret.to_owned()];
+    let json = serde_json::to_string(secret).unwrap_or_default().trim_matches('"').to_owned();
+    let forms = [encoded.to_lowercase(), usual.to_lowercase(), encoded, usual, twice, escaped, json, secret.to_owned()];
     let mut secrets = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     for form in forms {
-        if !secrets.contains(&form) {
+        if !form.is_empty() && !secrets.contains(&form) {
             secrets.push(form);
         }
     }
@@ -132,23 +139,54 @@ fn without_digests(mut text: String) -> String {
     text
 }
 
-/// An address without user name and password.
+/// An address without user name and password, and without the values of parameters that are called like secrets.
 pub fn without_login(address: &str) -> String {
-    match split_login(address) {
-        Some((_, rest)) => {
-            let (scheme, rest) = rest.split_once("://").unwrap_or_default();
+    let bare = match credentials(address) {
+        Some((scheme, login)) => {
+            let rest = &address[scheme.len() + "://".len() + login.len() + 1..];
             format!("{scheme}://{HIDDEN}@{rest}")
         }
         None => address.to_owned(),
+    };
+    secret_values(address)
+        .into_iter()
+        .fold(bare, |text, (key, value)| text.replace(&format!("{key}={value}"), &format!("{key}={HIDDEN}")))
+}
+
+/// The scheme of an address, and what stands before its `@`. A password should be percent-encoded there; one that is not,
+/// with a slash in it, is found all the same where what looks like a port is none.
+fn credentials(address: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    if let Some((login, _)) = authority.rsplit_once('@') {
+        return Some((scheme, login));
     }
+    let (_, port) = authority.split_once(':')?;
+    let (login, _) = rest.rsplit_once('@')?;
+    (port.is_empty() || port.chars().any(|c| !c.is_ascii_digit())).then_some((scheme, login))
+}
+
+/// True where the credentials of an address are not written as they must be.
+pub fn is_login_unencoded(address: &str) -> bool {
+    credentials(address).is_some_and(|(_, login)| login.contains(['/', '?', '#']))
 }
 
 /// The part of an address before its `@`, and the address without it.
 pub fn split_login(address: &str) -> Option<(&str, String)> {
-    let (scheme, rest) = address.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (login, host) = authority.rsplit_once('@')?;
-    Some((login, format!("{scheme}://{host}{}", &rest[authority.len()..])))
+    let (scheme, login) = credentials(address)?;
+    let rest = &address[scheme.len() + "://".len() + login.len() + 1..];
+    Some((login, format!("{scheme}://{rest}")))
+}
+
+/// Parameters in the path or the query of an address whose names say that their values are secret, as some cameras take
+/// them: `/user=admin&password=…`, `?token=…`.
+pub fn secret_values(address: &str) -> Vec<(&str, &str)> {
+    const NAMES: [&str; 6] = ["pass", "pwd", "token", "secret", "auth", "apikey"];
+    let Some((_, rest)) = address.split_once("://") else { return Vec::new() };
+    let Some(at) = rest.find(['/', '?']) else { return Vec::new() };
+    let parts = rest[at..].split(['/', '?', '&', ';', '#', '_']).filter_map(|part| part.split_once('='));
+    let is_secret = |key: &str| NAMES.iter().any(|name| key.to_ascii_lowercase().contains(name));
+    parts.filter(|(key, value)| is_secret(key) && !value.is_empty()).collect()
 }
 
 /// A text in which no address has a user name and password any more.
@@ -189,6 +227,20 @@ mod tests {
         assert_eq!(without_login("https://host/user@place"), "https://host/user@place");
         assert_eq!(without_login("a:b@c.mp4"), "a:b@c.mp4");
         assert_eq!(split_login("rtsp://me:pw@cam:554/x?y"), Some(("me:pw", "rtsp://cam:554/x?y".into())));
+    }
+
+    #[test]
+    fn credentials_that_are_not_encoded_and_those_in_parameters_go_too() {
+        for (address, clean) in [
+            ("rtsp://me:s3cr/t@host:1/x", "rtsp://***@host:1/x"),
+            ("rtsp://me:s#cr?t@host/x", "rtsp://***@host/x"),
+            ("rtsp://cam:554/user=admin&password=s3&channel=1", "rtsp://cam:554/user=admin&password=***&channel=1"),
+            ("rtsp://cam/live?Token=abc&x=1", "rtsp://cam/live?Token=***&x=1"),
+            ("rtsp://cam:554/user@place", "rtsp://cam:554/user@place"),
+        ] {
+            assert_eq!(without_login(address), clean);
+        }
+        assert!(is_login_unencoded("rtsp://me:s/t@host/x") && !is_login_unencoded("rtsp://me:s%2Ft@host/x"));
     }
 
     #[test]

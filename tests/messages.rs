@@ -42,4 +42,6 @@ fn a_terminal_shows_a_line_for_every_stream() {
         assert!(line.is_some(), "no line of {name}:\n{text}");
     }
     assert!(text.contains("120 frames:"), "the end is told below:\n{text}");
+    tool("script", &["-qec", &run.replacen(" run ", " -q run ", 1), &shown]);
+    assert!(!scratch.read("shown").contains("fps in"), "nobody wants to know");
 }

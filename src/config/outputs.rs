@@ -15,6 +15,17 @@ pub(super) struct Outputs {
     pub(super) targets: Vec<Target>,
 }
 
+impl Outputs {
+    /// Files that later parts of a video must not replace.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let videos = self.targets.iter().filter_map(|target| match target {
+            Target::Mp4(path) | Target::Mkv(path) => Some(path),
+            Target::Frames(_) | Target::Display => None,
+        });
+        self.json_lines.iter().chain(videos).cloned()
+    }
+}
+
 /// The outputs of every stream. `names` are those of the streams, `files` what they read.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use crate::cli::{ModeArg, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::pipeline::PipelineFile;
 use crate::sink::{OutputSettings, Target};
-use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings};
+use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings, trust};
 use crate::stage::{Batching, Mode, Sampling};
 use crate::track::Smoothing;
 
@@ -88,9 +88,11 @@ impl RunSettings {
         let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
         let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
         let outputs = outputs::resolve(&args.out, &names, &files)?;
+        let in_use: Vec<PathBuf> = files.into_iter().chain(outputs.iter().flat_map(Outputs::files)).collect();
         let common = Common::of(&args)?;
         let streams = resolved.into_iter().zip(outputs);
-        let streams = streams.map(|(stream, outputs)| common.stream(&args, stream, outputs)).collect::<Result<_>>()?;
+        let streams =
+            streams.map(|(stream, outputs)| common.stream(&args, stream, outputs, &in_use)).collect::<Result<_>>()?;
         let stride = args.stride.unwrap_or(1);
         if stride == 0 {
             return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
@@ -109,7 +111,7 @@ impl RunSettings {
             sampling: Sampling { stride, max_fps: args.max_fps },
             threshold: args.threshold,
             smoothing: args.smooth.unwrap_or_default(),
-            hold: duration("hold", args.hold.as_deref(), Duration::ZERO)?,
+            hold: duration("hold", args.hold.as_deref(), Duration::ZERO, Duration::ZERO..=LONGEST)?,
             batching: batching(args.max_batch, args.batch_timeout_ms)?,
             device,
             threads: args.threads,
@@ -142,20 +144,32 @@ impl Common {
             gst::Fraction::approximate_f64(rate).filter(|fraction| RATES.contains(&rate) && fraction.numer() > 0);
         let picture_rate = picture_rate
             .ok_or_else(|| Error::Usage(format!("--picture-rate {rate}: expected a number from 0.001 to 1000")))?;
+        let waits = || Duration::from_millis(10)..=LONGEST;
         let (usual, usual_rtsp) = (Reconnect::default(), RtspSettings::default());
         let reconnect = Reconnect {
-            interval: positive("reconnect-interval", args.reconnect_interval.as_deref(), usual.interval)?,
-            max_interval: positive(
+            interval: duration("reconnect-interval", args.reconnect_interval.as_deref(), usual.interval, waits())?,
+            max_interval: duration(
                 "reconnect-max-interval",
                 args.reconnect_max_interval.as_deref(),
                 usual.max_interval,
+                waits(),
             )?,
             attempts: args.reconnect_attempts,
-            stall_timeout: positive("stall-timeout", args.stall_timeout.as_deref(), usual.stall_timeout)?,
+            stall_timeout: duration(
+                "stall-timeout",
+                args.stall_timeout.as_deref(),
+                usual.stall_timeout,
+                SHORTEST_STALL..=LONGEST,
+            )?,
         };
         let rtsp = RtspSettings {
             transport: args.rtsp_transport.unwrap_or_default(),
-            latency: duration("latency", args.latency.as_deref(), usual_rtsp.latency)?,
+            latency: duration(
+                "latency",
+                args.latency.as_deref(),
+                usual_rtsp.latency,
+                Duration::ZERO..=LONGEST_LATENCY,
+            )?,
             timeout: reconnect.stall_timeout,
             login: None,
             trusted: args.tls_ca.as_deref().map(trusted).transpose()?,
@@ -163,7 +177,7 @@ impl Common {
         Ok(Self { pipeline: args.pipeline.as_deref().map(read_pipeline).transpose()?, picture_rate, rtsp, reconnect })
     }
 
-    fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs) -> Result<StreamSettings> {
+    fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs, in_use: &[PathBuf]) -> Result<StreamSettings> {
         let Resolved { address, query, login } = stream;
         let Outputs { json_lines, targets } = outputs;
         let sinks = self.pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
@@ -188,6 +202,12 @@ impl Common {
             ModeArg::Auto | ModeArg::EveryFrame => Mode::EveryFrame,
             ModeArg::Freshest => Mode::Freshest,
         };
+        if address.is_live() && mode == Mode::EveryFrame {
+            tracing::warn!(
+                "--mode every-frame: {} does not wait; what comes too fast is lost before it is counted",
+                address.name
+            );
+        }
         if args.reproducible && (mode == Mode::Freshest || address.is_live()) {
             return Err(Error::Usage(
                 "--reproducible: which frames a live source or --mode freshest leaves out is different every time"
@@ -209,7 +229,7 @@ impl Common {
                 reconnect: self.reconnect,
             },
             output: OutputSettings {
-                in_use: in_use(&address, &json_lines, &targets),
+                in_use: in_use.to_vec(),
                 targets,
                 sinks,
                 branches: Vec::new(),
@@ -237,39 +257,37 @@ fn batching(most: Option<usize>, patience_ms: Option<u64>) -> Result<Batching> {
     Ok(Batching { most, patience: Duration::from_millis(patience) })
 }
 
-/// Files that later parts of a video must not replace.
-fn in_use(address: &Address, json_lines: &[PathBuf], targets: &[Target]) -> Vec<PathBuf> {
-    let videos = targets.iter().filter_map(|target| match target {
-        Target::Mp4(path) | Target::Mkv(path) => Some(path),
-        Target::Frames(_) | Target::Display => None,
-    });
-    address.files().iter().chain(json_lines).chain(videos).cloned().collect()
-}
-
 fn read_pipeline(path: &Path) -> Result<PipelineFile> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     PipelineFile::parse(&text, &path.display().to_string())
 }
 
 fn trusted(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).and_then(|path| std::fs::File::open(&path).map(|_| path)).map_err(Error::io("read", path))
+    let absolute = std::path::absolute(path).map_err(Error::io("read", path))?;
+    std::fs::File::open(&absolute).map_err(Error::io("read", path))?;
+    trust(&absolute)?;
+    Ok(absolute)
 }
+
+/// The longest time that any flag takes.
+const LONGEST: Duration = Duration::from_hours(24);
+/// The longest that packets may be held back.
+const LONGEST_LATENCY: Duration = Duration::from_mins(1);
+/// The shortest time after which a camera counts as lost.
+const SHORTEST_STALL: Duration = Duration::from_millis(100);
 
 /// What `--flag` says, or `usual`.
-fn duration(flag: &str, text: Option<&str>, usual: Duration) -> Result<Duration> {
-    match text {
-        None => Ok(usual),
-        Some("0") => Ok(Duration::ZERO),
-        Some(text) => humantime::parse_duration(text)
-            .map_err(|e| Error::Usage(format!("--{flag} {text}: {e}; expected a time such as 500ms or 2s"))),
-    }
-}
-
-/// The same, where nothing is no answer.
-fn positive(flag: &str, text: Option<&str>, usual: Duration) -> Result<Duration> {
-    let time = duration(flag, text, usual)?;
-    if time.is_zero() {
-        return Err(Error::Usage(format!("--{flag} {}: expected a time above 0", text.unwrap_or("0"))));
-    }
-    Ok(time)
+fn duration(
+    flag: &str,
+    text: Option<&str>,
+    usual: Duration,
+    range: std::ops::RangeInclusive<Duration>,
+) -> Result<Duration> {
+    let Some(text) = text else { return Ok(usual) };
+    let shown = |time: &Duration| humantime::format_duration(*time).to_string();
+    let expected =
+        format!("expected a time from {} to {}, such as 500ms or 2s", shown(range.start()), shown(range.end()));
+    let parsed = if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) };
+    let time = parsed.map_err(|e| Error::Usage(format!("--{flag} {text}: {e}; {expected}")))?;
+    if range.contains(&time) { Ok(time) } else { Err(Error::Usage(format!("--{flag} {text}: {expected}"))) }
 }

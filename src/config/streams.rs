@@ -140,6 +140,7 @@ pub(super) fn common_login(file: Option<&Path>) -> Result<Option<Login>> {
     match (std::env::var(USER).ok(), std::env::var(PASSWORD).ok()) {
         (Some(user), Some(password)) => Ok(Some(Login::new(&user, &password))),
         (Some(_), None) => Err(Error::Usage(format!("{USER} is set, but {PASSWORD} is not"))),
-        _ => Ok(None),
+        (None, Some(_)) => Err(Error::Usage(format!("{PASSWORD} is set, but {USER} is not"))),
+        (None, None) => Ok(None),
     }
 }

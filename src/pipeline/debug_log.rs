@@ -19,6 +19,9 @@ pub(super) fn take_over() {
         }
         // GStreamer has created the file itself, and keeps it open; what it wrote until now holds no secret.
         let named = std::env::var_os("GST_DEBUG_FILE").filter(|name| name != "-");
+        // `%p` is the process, as GStreamer has it; what it makes of `%r` nobody knows.
+        let pid = std::process::id().to_string();
+        let named = named.map(|name| name.to_string_lossy().replace("%p", &pid));
         let file = named.and_then(|name| File::options().append(true).open(name).ok());
         gst::log::add_log_function(move |category, level, path, function, line, object, message| {
             let text = category.get_line(level, path, function, line, object, message);

@@ -8,7 +8,7 @@ use gstreamer as gst;
 use super::container;
 use super::test_pattern::TestPattern;
 use crate::error::{Error, Result};
-use crate::secrets::{Login, split_login, without_login};
+use crate::secrets::{self, Login, secret_values, split_login, without_login};
 
 /// A source as the user named it, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,15 @@ impl Address {
     /// An unknown scheme, no such file, an empty one, one that may not be read, or no pictures where some were meant.
     pub fn resolve(source: &str) -> Result<Self> {
         let usage = |reason: String| Error::Usage(format!("--source {}: {reason}", without_login(source)));
+        for (_, value) in secret_values(source) {
+            secrets::hide(value);
+        }
+        if secrets::is_login_unencoded(source) {
+            return Err(usage("its user name or password holds / ? or #: percent-encode them (%2F %3F %23)".into()));
+        }
+        // Schemes are the same in capital letters.
+        let lower = source.split_once("://").map(|(scheme, rest)| format!("{}://{rest}", scheme.to_ascii_lowercase()));
+        let source = lower.as_deref().unwrap_or(source);
         let kind = match source.split_once(':') {
             Some(("test", rest)) if !rest.starts_with("//") => Kind::Test(rest.parse().map_err(usage)?),
             Some(("v4l2", device)) => camera(Path::new(device.trim_start_matches("//")))?,
@@ -61,7 +70,7 @@ impl Address {
                 Kind::Http(source.to_owned())
             }
             Some(("rtsp" | "rtsps", rest)) if rest.starts_with("//") => {
-                if rest.trim_start_matches('/').is_empty() {
+                if !has_server(source) {
                     return Err(usage("names no server, expected rtsp://HOST:PORT/PATH".into()));
                 }
                 match split_login(source) {
@@ -80,6 +89,9 @@ impl Address {
             _ if source.contains(['*', '?', '[']) && !Path::new(source).exists() => {
                 let found = glob::glob(source).map_err(|e| usage(format!("is no valid pattern: {e}")))?;
                 pictures(found.filter_map(std::result::Result::ok).filter(|path| path.is_file()), source)?
+            }
+            Some((scheme @ ("http" | "https" | "rtsp" | "rtsps" | "file"), _)) if !Path::new(source).exists() => {
+                return Err(Error::Usage(format!("--source {scheme}:***: is no address, expected {scheme}://")));
             }
             _ => local(Path::new(source))?,
         };
@@ -143,24 +155,36 @@ impl Address {
     }
 }
 
+/// The host and the port of an address without credentials; no port where it names none.
+fn server(address: &str) -> Option<(&str, Option<&str>)> {
+    let (_, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    if let Some(bracketed) = authority.strip_prefix('[') {
+        let (host, port) = bracketed.split_once(']')?;
+        return Some((host, port.strip_prefix(':')));
+    }
+    Some(authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))))
+}
+
+/// True where an address names a host, and a port that there can be, if any.
+fn has_server(address: &str) -> bool {
+    let bare = split_login(address).map_or_else(|| address.to_owned(), |(_, bare)| bare);
+    server(&bare).is_some_and(|(host, port)| !host.is_empty() && port.is_none_or(|port| port.parse::<u16>().is_ok()))
+}
+
 /// Why the server of an address cannot be reached; none where it can.
 pub(super) fn unreachable(uri: &str) -> Option<String> {
     use std::net::{TcpStream, ToSocketAddrs};
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
-    let clean = without_login(uri);
-    let (scheme, rest) = clean.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?.trim_start_matches("***@");
-    let usual = match scheme {
+    let bare = split_login(uri).map_or_else(|| uri.to_owned(), |(_, bare)| bare);
+    let usual = match bare.split_once("://")?.0 {
         "https" => 443,
         "rtsp" => 554,
         "rtsps" => 322,
         _ => 80,
     };
-    let (host, port) = match authority.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
-        Some((host, Ok(port))) => (host, port),
-        _ => (authority, usual),
-    };
-    let server = (host.trim_matches(['[', ']']), port);
+    let (host, port) = server(&bare)?;
+    let server = (host, port.and_then(|port| port.parse().ok()).unwrap_or(usual));
     let addresses = match server.to_socket_addrs() {
         Ok(addresses) => addresses,
         Err(error) => return Some(format!("{host} is not known: {error}")),

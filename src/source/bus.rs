@@ -17,6 +17,8 @@ pub enum Report {
 
 /// What `rtspsrc` says where its server ends the connection.
 const SERVER_CLOSED: &str = "The server closed the connection";
+/// Where it says so, if frames come within that connection. Beside it, they may go on.
+const TCP: &str = "loop_interleaved";
 
 /// An element's name, or its kind where the name is one that was only made to find it by.
 fn called(source: &gst::Object) -> String {
@@ -32,7 +34,9 @@ fn called(source: &gst::Object) -> String {
 pub(crate) fn forward(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send + Sync + 'static) {
     let Some(bus) = pipeline.bus() else { return };
     let weak = pipeline.downgrade();
+    let span = tracing::Span::current();
     bus.set_sync_handler(move |_, message| {
+        let _whose = span.enter();
         match message.view() {
             gst::MessageView::Eos(_) => reports(Report::End),
             gst::MessageView::Error(error) => {
@@ -48,7 +52,7 @@ pub(crate) fn forward(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send 
             }
             // Said before the end of the stream, which gets stuck in a jitter buffer now and then.
             gst::MessageView::Warning(warning)
-                if warning.debug().is_some_and(|debug| debug.contains(SERVER_CLOSED)) =>
+                if warning.debug().is_some_and(|debug| debug.contains(SERVER_CLOSED) && debug.contains(TCP)) =>
             {
                 reports(Report::End);
             }

@@ -11,7 +11,7 @@ use gstreamer_app as gst_app;
 
 use super::address::{Address, Kind};
 use super::bus::{self, Report};
-use super::handover::{Counters, Handover, Telling, appsink};
+use super::handover::{Counters, Door, Handover, Telling, appsink};
 use super::rtsp::Learned;
 use super::{SourceSettings, Timing, complaints, pictures, tune};
 use crate::error::{Error, Result};
@@ -23,6 +23,7 @@ pub(super) struct Connection {
     pipeline: gst::Pipeline,
     counters: Arc<Counters>,
     stop: Option<Sender<()>>,
+    door: Door,
     feeder: Option<std::thread::JoinHandle<()>>,
     on_a_server: bool,
     pub(super) learned: Learned,
@@ -65,9 +66,7 @@ impl Line<'_> {
         pipeline::init()?;
         let bin = build(address, settings)?;
         let learned = match &address.kind {
-            Kind::Rtsp { login, .. } => {
-                Learned::of(&bin, &settings.rtsp, login.as_ref().or(settings.rtsp.login.as_ref()))?
-            }
+            Kind::Rtsp { login, .. } => Learned::of(&bin, &settings.rtsp, login.as_ref()),
             _ => Learned::default(),
         };
         complaints::listen();
@@ -78,8 +77,9 @@ impl Line<'_> {
         tune::refuse_playlists(&bin);
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back() };
+        let door = Door::to(self.frames.clone());
         let handover =
-            Handover::new(self.frames.clone(), stopped, Arc::clone(self.counters), rotation, learned.clone(), telling);
+            Handover::new(door.clone(), stopped, Arc::clone(self.counters), rotation, learned.clone(), telling);
         let sink = appsink(settings.realtime, handover);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
@@ -109,6 +109,7 @@ impl Line<'_> {
             pipeline,
             counters,
             stop: Some(stop),
+            door,
             feeder,
             on_a_server,
             learned,
@@ -156,10 +157,15 @@ impl Connection {
         if std::mem::replace(&mut self.stopped, true) {
             return;
         }
-        pipeline::draw(&self.pipeline, &self.drawing);
         // A decoder blocked on a full queue is let go first: it would block the state change.
         self.stop = None;
-        let stopped = if self.may_hang { stop_patiently(&self.pipeline) } else { to_null(&self.pipeline) };
+        let (pipeline, drawing) = (self.pipeline.clone(), std::mem::take(&mut self.drawing));
+        let to_null = move || {
+            pipeline::draw(&pipeline, &drawing);
+            pipeline.set_state(gst::State::Null).is_ok()
+        };
+        let stopped = if self.may_hang { stop_patiently(&self.pipeline, to_null) } else { to_null() };
+        self.door.close();
         if !stopped {
             tracing::warn!("the source pipeline did not stop cleanly");
         }
@@ -169,21 +175,16 @@ impl Connection {
     }
 }
 
-fn to_null(pipeline: &gst::Pipeline) -> bool {
-    pipeline.set_state(gst::State::Null).is_ok()
-}
-
 /// How long a pipeline may take to stop before it is helped, and after that.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Stops a pipeline whose elements can get in each other's way. A server that goes at the wrong moment leaves
 /// `rtpjitterbuffer` (1.22) waiting with its lock held, and the state change waits for that; told to flush once more, it wakes. A
 /// pipeline that does not stop even so is left behind: the next connection must not wait for it.
-fn stop_patiently(pipeline: &gst::Pipeline) -> bool {
+fn stop_patiently(pipeline: &gst::Pipeline, to_null: impl FnOnce() -> bool + Send + 'static) -> bool {
     let (done, finished) = crossbeam_channel::bounded(1);
-    let stopping = pipeline.clone();
-    let thread = std::thread::Builder::new().name("stop".into()).spawn(move || _ = done.send(to_null(&stopping)));
-    let Ok(thread) = thread else { return to_null(pipeline) };
+    let thread = std::thread::Builder::new().name("stop".into()).spawn(move || _ = done.send(to_null()));
+    let Ok(thread) = thread else { return pipeline.set_state(gst::State::Null).is_ok() };
     let mut outcome = finished.recv_timeout(STOP_PATIENCE);
     if outcome.is_err() {
         tracing::debug!("the source pipeline does not stop: waking its jitter buffers");

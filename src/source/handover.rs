@@ -1,7 +1,7 @@
 //! From the decoder into the stage: a sample becomes a [`Frame`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
@@ -13,11 +13,11 @@ use gstreamer_video as gst_video;
 use super::complaints;
 use super::rtsp::Learned;
 use crate::record::Clock;
-use crate::stage::{Frame, Intake};
+use crate::stage::{Closed, Frame, Intake};
 
 /// What is counted of a source over all its connections.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub struct Counters {
     /// Frames that came out of the decoder.
     pub(super) decoded: AtomicU64,
     /// The same with pictures before the first whole one of a connection.
@@ -26,6 +26,8 @@ pub(super) struct Counters {
     pub(super) handing_over: AtomicBool,
     /// Stream time of the newest frame, nanoseconds.
     pub(super) last_time: AtomicU64,
+    /// Running time of the newest frame of a source that comes back, nanoseconds.
+    running: AtomicU64,
 }
 
 /// Formats that the overlay draws on without leaving them. Everything that decoders usually produce is among them.
@@ -54,6 +56,25 @@ const FORMATS: [gst_video::VideoFormat; 22] = [
     gst_video::VideoFormat::Y44410le,
 ];
 
+/// The way into the stage, until it is closed: a pipeline that cannot be stopped must not keep it open.
+#[derive(Clone)]
+pub(super) struct Door(Arc<Mutex<Option<Intake>>>);
+
+impl Door {
+    pub(super) fn to(intake: Intake) -> Self {
+        Self(Arc::new(Mutex::new(Some(intake))))
+    }
+
+    /// None once it is closed. Not held open while somebody waits behind it.
+    fn open(&self) -> Option<Intake> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
 /// How frames of one connection are told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Telling {
@@ -67,7 +88,7 @@ pub(super) struct Telling {
 
 /// What the appsink's thread needs to hand a frame over.
 pub(super) struct Handover {
-    frames: Intake,
+    frames: Door,
     stopped: Receiver<()>,
     counters: Arc<Counters>,
     rotation: Arc<AtomicU32>,
@@ -90,7 +111,7 @@ const MOST_BROKEN: u64 = 500;
 
 impl Handover {
     pub(super) fn new(
-        frames: Intake,
+        frames: Door,
         stopped: Receiver<()>,
         counters: Arc<Counters>,
         rotation: Arc<AtomicU32>,
@@ -130,6 +151,9 @@ impl Handover {
             self.broken += 1;
             return Ok(gst::FlowSuccess::Ok);
         }
+        if self.count == 0 && self.broken > 0 {
+            tracing::info!("joined between two key frames: {} pictures were not whole and are left out", self.broken);
+        }
         let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
         let at = |convert: fn(&gst::FormattedSegment<gst::ClockTime>, gst::ClockTime) -> Option<gst::ClockTime>| {
             segment.zip(buffer.pts()).and_then(|(segment, pts)| convert(segment, pts))
@@ -140,6 +164,8 @@ impl Handover {
         let skipped_data = buffer.flags().contains(gst::BufferFlags::DISCONT);
         let running_time = at(gst::FormattedSegment::to_running_time);
         let (captured, clock) = self.captured(&buffer, running_time);
+        let running_time =
+            if self.telling.reconnects { running_time.map(|time| self.rising(time)) } else { running_time };
         let frame = Frame {
             seq: self.counters.decoded.load(Ordering::Acquire),
             stream_time: if self.telling.reconnects { running_time } else { at(gst::FormattedSegment::to_stream_time) },
@@ -158,7 +184,7 @@ impl Handover {
             self.counters.last_time.fetch_max(time.nseconds(), Ordering::AcqRel);
         }
         self.counters.handing_over.store(true, Ordering::Release);
-        let handed = self.frames.offer(frame, &self.stopped);
+        let handed = self.frames.open().ok_or(Closed).and_then(|intake| intake.offer(frame, &self.stopped));
         self.counters.handing_over.store(false, Ordering::Release);
         handed.map_err(|_| gst::FlowError::Flushing)?;
         self.counters.decoded.fetch_add(1, Ordering::AcqRel);
@@ -168,6 +194,15 @@ impl Handover {
 }
 
 impl Handover {
+    /// Cameras' times tremble, and a burst may be ahead of the next connection: every frame is later than the one before.
+    fn rising(&self, time: gst::ClockTime) -> gst::ClockTime {
+        const LEAST: u64 = gst::ClockTime::MSECOND.nseconds();
+        let last = self.counters.running.load(Ordering::Acquire);
+        let time = if last > 0 { time.nseconds().max(last + LEAST) } else { time.nseconds() };
+        self.counters.running.store(time, Ordering::Release);
+        gst::ClockTime::from_nseconds(time)
+    }
+
     fn captured(&mut self, buffer: &gst::BufferRef, running_time: Option<gst::ClockTime>) -> (Option<u64>, Clock) {
         if !self.telling.live {
             return (None, Clock::File);
@@ -202,7 +237,7 @@ fn rtcp_time(buffer: &gst::BufferRef) -> Option<u64> {
 /// The end of the source pipeline. It keeps time itself only where a file is played at its own pace.
 pub(super) fn appsink(realtime: bool, mut handover: Handover) -> gst_app::AppSink {
     let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
-    let pictures = handover.frames.pictures();
+    let pictures = handover.frames.open().map_or(0, |intake| intake.pictures());
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         handover.deliver(&sample)

@@ -1,5 +1,6 @@
 //! Keeps one source running: waits for its end, watches for stalls, and connects again where a source can come back.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use super::address::{Address, Kind};
 use super::bus::Report;
 use super::connection::{Connection, Line};
 use super::fault::{self, Fault};
-use super::handover::Counters;
+pub use super::handover::Counters;
 use super::rtsp::{Learned, Transport};
 use super::{SourceSettings, Timing};
 use crate::error::{Error, Result};
@@ -82,6 +83,8 @@ pub struct Keeper {
     pub frames: Intake,
     /// The time that its connections and its output share.
     pub timing: Timing,
+    /// What came out of it.
+    pub counters: Arc<Counters>,
 }
 
 /// Reports that may wait; later ones say nothing new.
@@ -96,25 +99,22 @@ const CUT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 const REALTIME_STALL_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Keeper {
-    /// Plays the source until it ends, fails for good, or `stop` is disconnected.
-    pub fn run(self, stop: &Receiver<()>) -> Ended {
+    /// Plays the source until it ends, fails for good, or `stop` is disconnected. A panic is a failure too.
+    pub fn run(&self, stop: &Receiver<()>) -> Ended {
         let _span = tracing::info_span!("source", stream = self.address.name).entered();
-        let counters = Arc::new(Counters::default());
-        let outcome = if self.address.comes_back() {
-            Reconnecting::new(&self).run(&counters, stop)
-        } else {
-            self.once(&counters, stop)
-        };
-        Ended { decoded: counters.decoded.load(Ordering::Acquire), outcome }
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            if self.address.comes_back() { Reconnecting::new(self).run(stop) } else { self.once(stop) }
+        }));
+        let outcome = played.unwrap_or_else(|_| Err(Error::Worker("a source's thread panicked".into())));
+        Ended { decoded: self.decoded(), outcome }
     }
 
-    fn connect(
-        &self,
-        settings: &SourceSettings,
-        counters: &Arc<Counters>,
-        number: u64,
-    ) -> Result<(Connection, Receiver<Report>)> {
-        let Self { address, frames, timing, .. } = self;
+    fn decoded(&self) -> u64 {
+        self.counters.decoded.load(Ordering::Acquire)
+    }
+
+    fn connect(&self, settings: &SourceSettings, number: u64) -> Result<(Connection, Receiver<Report>)> {
+        let Self { address, frames, timing, counters, .. } = self;
         let (post, reports) = bounded(REPORTS);
         let line = Line { address, settings, frames, timing, counters };
         // A pipeline must not wait for us: we may be waiting for it to stop.
@@ -122,16 +122,29 @@ impl Keeper {
         Ok((connection, reports))
     }
 
-    fn explain(&self, learned: &Learned, fault: Fault) -> Fault {
-        match &self.address.kind {
-            Kind::Rtsp { uri, .. } => learned.explain(uri, fault),
-            _ => fault,
+    /// The failure with what else is known of it. A server that is asked again may take its time; nobody who wants the
+    /// stream to end waits for it.
+    fn explain(&self, learned: &Learned, fault: Fault, gave_frames: bool, stop: &Receiver<()>) -> Fault {
+        let Kind::Rtsp { uri, .. } = &self.address.kind else { return fault };
+        if gave_frames && fault.code == fault::CODEC_UNSUPPORTED {
+            // It was supported until now: what came was damaged.
+            return Fault { code: fault::CONNECTION_FAILED, ..fault };
+        }
+        let (told, hear) = bounded(1);
+        let (learned, uri, asked) = (learned.clone(), uri.clone(), fault.clone());
+        let thread = std::thread::Builder::new().name("explain".into());
+        if thread.spawn(move || _ = told.send(learned.explain(&uri, asked))).is_err() {
+            return fault;
+        }
+        select! {
+            recv(hear) -> explained => explained.unwrap_or(fault),
+            recv(stop) -> _ => fault,
         }
     }
 
     /// A file, or another source that does not come back.
-    fn once(&self, counters: &Arc<Counters>, stop: &Receiver<()>) -> Result<()> {
-        let (mut connection, reports) = self.connect(&self.settings, counters, 1)?;
+    fn once(&self, stop: &Receiver<()>) -> Result<()> {
+        let (mut connection, reports) = self.connect(&self.settings, 1)?;
         // A file that is cut short is that first of all, however its demuxer takes it.
         let missing = self.address.truncation();
         let limit = match (missing.is_some(), self.settings.realtime) {
@@ -147,7 +160,7 @@ impl Keeper {
             };
             Err(Error::Source { code, name: self.address.name.clone(), reason })
         };
-        let over = until_over(&connection, &reports, stop, limit);
+        let (over, _) = until_over(&connection, &reports, stop, limit);
         let outcome = match over {
             Over::Stopped => Ok(()),
             Over::End if connection.decoded() == 0 || missing.is_some() => {
@@ -168,22 +181,30 @@ impl Keeper {
     }
 }
 
-/// Until the connection ends, gives no frame for too long, or is not wanted any more.
-fn until_over(connection: &Connection, reports: &Receiver<Report>, stop: &Receiver<()>, limit: Duration) -> Over {
+/// Until the connection ends, gives no frame for too long, or is not wanted any more; and since when it gives none.
+fn until_over(
+    connection: &Connection,
+    reports: &Receiver<Report>,
+    stop: &Receiver<()>,
+    limit: Duration,
+) -> (Over, Instant) {
     let mut progress = (connection.alive(), Instant::now());
     loop {
         select! {
-            recv(stop) -> _ => return Over::Stopped,
-            recv(reports) -> report => return match report {
-                Ok(Report::Failed(fault)) => Over::Failed(fault),
-                Ok(Report::End) | Err(_) => Over::End,
-            },
+            recv(stop) -> _ => return (Over::Stopped, Instant::now()),
+            recv(reports) -> report => {
+                let over = match report {
+                    Ok(Report::Failed(fault)) => Over::Failed(fault),
+                    Ok(Report::End) | Err(_) => Over::End,
+                };
+                return (over, Instant::now());
+            }
             default(TICK) => {
                 let alive = connection.alive();
                 if alive > progress.0 || connection.waits_for_us() {
                     progress = (alive, Instant::now());
                 } else if progress.1.elapsed() > limit {
-                    return Over::Stalled(limit);
+                    return (Over::Stalled(limit), progress.1);
                 }
             }
         }
@@ -204,19 +225,19 @@ impl<'a> Reconnecting<'a> {
         Self { keeper, settings: keeper.settings.clone(), failed: 0 }
     }
 
-    fn run(mut self, counters: &Arc<Counters>, stop: &Receiver<()>) -> Result<()> {
+    fn run(mut self, stop: &Receiver<()>) -> Result<()> {
         let reconnect = self.keeper.settings.reconnect;
         for number in 1.. {
-            let before = counters.decoded.load(Ordering::Acquire);
-            let (mut connection, reports) = self.keeper.connect(&self.settings, counters, number)?;
-            let over = until_over(&connection, &reports, stop, reconnect.stall_timeout);
+            let before = self.keeper.decoded();
+            let (mut connection, reports) = self.keeper.connect(&self.settings, number)?;
+            let (over, since) = until_over(&connection, &reports, stop, reconnect.stall_timeout);
             // Its frames are in the stage before anything is said of its end.
             connection.stop();
             let decoded = connection.decoded();
             let fault = match over {
                 Over::Stopped => return Ok(()),
                 Over::Failed(fault) if self.other_transport(&connection.learned, &fault) => continue,
-                Over::Failed(fault) => self.keeper.explain(&connection.learned, fault),
+                Over::Failed(fault) => self.keeper.explain(&connection.learned, fault, decoded > before, stop),
                 Over::End => Fault::new(fault::CONNECTION_FAILED, "the server ended the stream"),
                 Over::Stalled(limit) => {
                     let seconds = limit.as_secs_f64();
@@ -229,7 +250,7 @@ impl<'a> Reconnecting<'a> {
                 // What it was before may be what it is again.
                 self.settings.rtsp.transport = self.keeper.settings.rtsp.transport;
             }
-            if !self.again(fault, decoded, stop)? {
+            if !self.again(fault, since, stop)? {
                 return Ok(());
             }
         }
@@ -247,7 +268,8 @@ impl<'a> Reconnecting<'a> {
     }
 
     /// Tells of the failure and waits for the next attempt; false where the stream is not wanted any more.
-    fn again(&mut self, fault: Fault, decoded: u64, stop: &Receiver<()>) -> Result<bool> {
+    fn again(&mut self, fault: Fault, since: Instant, stop: &Receiver<()>) -> Result<bool> {
+        let decoded = self.keeper.decoded();
         let reconnect = self.keeper.settings.reconnect;
         let name = &self.keeper.address.name;
         let busy_camera = matches!(self.keeper.address.kind, Kind::Camera(_)) && decoded == 0;
@@ -261,7 +283,7 @@ impl<'a> Reconnecting<'a> {
         let wait = reconnect.jittered(self.failed + 1);
         tracing::warn!("{fault}; next attempt in {:.1} s", wait.as_secs_f64());
         let note = match self.failed {
-            0 => Note::GapStart { fault, decoded },
+            0 => Note::GapStart { fault, decoded, since },
             attempt => Note::GapRetry { attempt, fault },
         };
         self.failed += 1;

@@ -1,6 +1,6 @@
 //! How RTSP sources are reached.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,15 @@ impl RtspSettings {
     }
 }
 
+/// Certificates of a PEM file.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn trust(path: &Path) -> Result<gio::TlsFileDatabase> {
+    gio::TlsFileDatabase::new(path)
+        .map_err(|e| Error::Usage(format!("--tls-ca {}: is no PEM file of certificates: {e}", path.display())))
+}
+
 /// What an `rtspsrc` learns of its server and does not say on the bus.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Learned(Arc<Facts>);
@@ -82,61 +91,65 @@ struct Facts {
 }
 
 impl Learned {
-    /// Sets up every `rtspsrc` of `bin`, those of a user's own description too: video alone, with these credentials.
-    ///
-    /// # Errors
-    /// The file of trusted certificates cannot be read.
-    pub(super) fn of(bin: &gst::Bin, settings: &RtspSettings, login: Option<&Login>) -> Result<Self> {
+    /// Sets up every `rtspsrc` of `bin`, also those that a decoder bin of a user's own description makes: video alone, with
+    /// the credentials that stood in the address, or those of the settings where it held no password.
+    pub(super) fn of(bin: &gst::Bin, settings: &RtspSettings, in_address: Option<&Login>) -> Self {
         let learned = Self::default();
-        let database = settings.trusted.as_deref().map(|path| {
-            gio::TlsFileDatabase::new(path)
-                .map_err(|e| Error::Usage(format!("--tls-ca {}: is no PEM file of certificates: {e}", path.display())))
-        });
-        let database = database.transpose()?;
-        for source in bin.iterate_all_by_element_factory_name("rtspsrc").into_iter().flatten() {
-            // Not by way of a launch line, which GStreamer logs.
-            if let Some(login) = login {
-                source.set_property("user-id", &login.user);
-                source.set_property("user-pw", &login.password);
-            }
-            if let Some(database) = &database {
-                source.set_property("tls-database", database);
-            }
-            let facts = Arc::clone(&learned.0);
-            source.connect("select-stream", false, move |arguments| {
-                let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
-                let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<String>("media").ok());
-                let video = media.is_none_or(|media| media == "video");
-                facts.offers_video.fetch_or(video, Ordering::AcqRel);
-                Some(video.to_value())
-            });
-            let facts = Arc::clone(&learned.0);
-            source.connect("accept-certificate", false, move |arguments| {
-                let flags = arguments.get(3).and_then(gst::glib::FlagsValue::from_value);
-                let wrong = flags.map(|(_, values)| values.iter().map(|v| v.nick()).collect::<Vec<_>>().join(", "));
-                *facts.certificate.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
-                Some(false.to_value())
-            });
+        let whole = in_address.filter(|login| !login.password.is_empty());
+        let login = whole.or(settings.login.as_ref()).or(in_address).cloned();
+        let trusted = settings.trusted.clone();
+        for element in bin.iterate_recurse().into_iter().flatten() {
+            learned.set_up(&element, login.as_ref(), trusted.as_deref());
         }
-        learned.count_lost(bin);
-        Ok(learned)
+        let later = learned.clone();
+        bin.connect_deep_element_added(move |_, _, element| later.set_up(element, login.as_ref(), trusted.as_deref()));
+        learned
     }
 
-    /// Counts what jitter buffers wait for in vain. Decoders may guess the rest without a word.
-    fn count_lost(&self, bin: &gst::Bin) {
-        const LOST: &str = "GstRTPPacketLost";
+    fn set_up(&self, element: &gst::Element, login: Option<&Login>, trusted: Option<&Path>) {
+        match element.factory().map(|factory| factory.name()).as_deref() {
+            Some("rtspsrc") => self.set_up_source(element, login, trusted),
+            Some("rtpjitterbuffer") => self.count_lost(element),
+            _ => {}
+        }
+    }
+
+    fn set_up_source(&self, source: &gst::Element, login: Option<&Login>, trusted: Option<&Path>) {
+        // Not by way of a launch line, which GStreamer logs.
+        if let Some(login) = login {
+            source.set_property("user-id", &login.user);
+            source.set_property("user-pw", &login.password);
+        }
+        // It was looked at when the run began; if it cannot be read now, the certificate is refused, and tried again.
+        if let Some(database) = trusted.and_then(|path| trust(path).inspect_err(|e| tracing::warn!("{e}")).ok()) {
+            source.set_property("tls-database", &database);
+        }
         let facts = Arc::clone(&self.0);
-        bin.connect_deep_element_added(move |_, _, element| {
-            if element.factory().is_none_or(|factory| factory.name() != "rtpjitterbuffer") {
-                return;
-            }
-            let Some(pad) = element.static_pad("src") else { return };
-            let facts = Arc::clone(&facts);
-            pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-                let lost = info.event().and_then(|event| event.structure()).is_some_and(|event| event.name() == LOST);
-                facts.lost.fetch_add(u64::from(lost), Ordering::AcqRel);
-                gst::PadProbeReturn::Ok
-            });
+        source.connect("select-stream", false, move |arguments| {
+            let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+            let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<String>("media").ok());
+            let video = media.is_none_or(|media| media == "video");
+            facts.offers_video.fetch_or(video, Ordering::AcqRel);
+            Some(video.to_value())
+        });
+        let facts = Arc::clone(&self.0);
+        source.connect("accept-certificate", false, move |arguments| {
+            let flags = arguments.get(3).and_then(gst::glib::FlagsValue::from_value);
+            let wrong = flags.map(|(_, values)| values.iter().map(|v| v.nick()).collect::<Vec<_>>().join(", "));
+            *facts.certificate.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+            Some(false.to_value())
+        });
+    }
+
+    /// Counts what a jitter buffer waits for in vain. Decoders may guess the rest without a word.
+    fn count_lost(&self, buffer: &gst::Element) {
+        const LOST: &str = "GstRTPPacketLost";
+        let Some(pad) = buffer.static_pad("src") else { return };
+        let facts = Arc::clone(&self.0);
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            let lost = info.event().and_then(|event| event.structure()).is_some_and(|event| event.name() == LOST);
+            facts.lost.fetch_add(u64::from(lost), Ordering::AcqRel);
+            gst::PadProbeReturn::Ok
         });
     }
 

@@ -13,13 +13,19 @@ pub struct Timing {
     fixed: Option<(gst::Clock, gst::ClockTime)>,
     /// Weak: the pipeline ends with its connection.
     pipeline: Arc<Mutex<gst::glib::WeakRef<gst::Pipeline>>>,
+    /// As last known.
+    latency: Arc<Mutex<gst::ClockTime>>,
 }
 
 impl Timing {
     /// A time of its own for a `live` source; others have none that matters.
     pub fn new(live: bool) -> Self {
         let clock = live.then(gst::SystemClock::obtain);
-        Self { fixed: clock.map(|clock| (clock.clone(), clock.time())), pipeline: Arc::default() }
+        Self {
+            fixed: clock.map(|clock| (clock.clone(), clock.time())),
+            pipeline: Arc::default(),
+            latency: Arc::default(),
+        }
     }
 
     /// Makes `pipeline` keep this time, where it is one that is kept.
@@ -36,16 +42,23 @@ impl Timing {
         *self.pipeline.lock().unwrap_or_else(PoisonError::into_inner) = pipeline.downgrade();
     }
 
-    /// How long a frame takes from the camera to the stage at least; none for sources that are not live.
+    /// How long a frame takes from the camera to the stage at least, now or when there was a connection last; none for
+    /// sources that are not live.
     pub fn latency(&self) -> Option<gst::ClockTime> {
+        self.fixed.as_ref()?;
+        let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(now) = self.ask() {
+            *latency = now;
+        }
+        Some(*latency)
+    }
+
+    fn ask(&self) -> Option<gst::ClockTime> {
         let pipeline = self.pipeline.lock().unwrap_or_else(PoisonError::into_inner).upgrade()?;
         let mut query = gst::query::Latency::new();
         // Of what stands before the appsink: it does not keep time itself, and so would say that nothing is live.
         let sinks = pipeline.iterate_sinks().into_iter().flatten().filter_map(|sink| sink.static_pad("sink"));
-        if !sinks.into_iter().any(|pad| pad.peer_query(&mut query)) {
-            return None;
-        }
-        let (live, least, _) = query.result();
-        live.then_some(least)
+        let answered = sinks.into_iter().any(|pad| pad.peer_query(&mut query));
+        answered.then(|| query.result().1)
     }
 }

@@ -67,6 +67,8 @@ pub enum Note {
         fault: Fault,
         /// Frames that came out of the decoder until then.
         decoded: u64,
+        /// When the last frame came.
+        since: Instant,
     },
     /// Another attempt failed.
     GapRetry {

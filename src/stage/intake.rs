@@ -100,13 +100,15 @@ impl Intake {
     }
 
     fn enter(&self, item: Item, stopped: &Receiver<()>) -> Result<(), Closed> {
+        if stopped.try_recv() == Err(TryRecvError::Disconnected) {
+            return Err(Closed);
+        }
         let arrival = vec![item];
         match &self.waiting {
             None => select! {
                 send(self.sender, arrival) -> sent => sent.map_err(|_| Closed),
                 recv(stopped) -> _ => Err(Closed),
             },
-            Some(_) if stopped.try_recv() == Err(TryRecvError::Disconnected) => Err(Closed),
             Some(waiting) => self.replace(arrival, waiting, stopped),
         }
     }

@@ -235,13 +235,15 @@ fn many(count: usize, mode: Mode, batching: Batching, takes: Duration) -> (Stage
 
 /// Feeds every stream its own number of frames, and takes what comes out.
 fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Grounded>> {
+    let all_ready = Arc::new(std::sync::Barrier::new(streams.len()));
     let feeders: Vec<_> = streams
         .into_iter()
         .zip(counts)
         .map(|(Stream { input, output }, count)| {
-            let count = *count;
+            let (count, ready) = (*count, Arc::clone(&all_ready));
             let feeder = std::thread::spawn(move || {
                 let (_running, stopped) = bounded(0);
+                ready.wait();
                 (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
             });
             (feeder, std::thread::spawn(move || frames(&output)))
@@ -260,17 +262,17 @@ fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Groun
 fn every_stream_gets_its_own_answers_and_a_fair_share() {
     let (stage, streams, calls) =
         many(4, Mode::EveryFrame, Batching { most: 1, patience: Duration::ZERO }, Duration::from_millis(2));
-    let verdicts = feed_all(stage, streams, &[200, 50, 50, 50]);
+    let verdicts = feed_all(stage, streams, &[400, 100, 100, 100]);
     for (stream, verdicts) in verdicts.iter().enumerate() {
-        assert_eq!(verdicts.len(), if stream == 0 { 200 } else { 50 });
+        assert_eq!(verdicts.len(), if stream == 0 { 400 } else { 100 });
         let own = |v: &Grounded| matches!(v.outcome, Outcome::Measured { rect, .. } if rect.x0 as usize == stream);
         assert!(verdicts.iter().all(own), "stream {stream} got another's answer");
     }
     // While all have frames waiting, the one with four times as many gets no more than the others.
-    let calls: Vec<usize> = calls.iter().flatten().take(160).collect();
+    let calls: Vec<usize> = calls.iter().flatten().skip(40).take(240).collect();
     for stream in 0..4 {
         let share = calls.iter().filter(|call| **call == stream).count();
-        assert!((36..=44).contains(&share), "stream {stream} got {share} of 160");
+        assert!((54..=66).contains(&share), "stream {stream} got {share} of 240");
     }
 }
 

@@ -1,13 +1,20 @@
 //! Several streams on one model.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use qrnet::Canvas;
+use serde_json::Value;
+use spotter::config::load_model;
+use spotter::stage::{Answer, Ground, Job, Model};
+use spotter::verbs::stream;
+
 use super::{AS_CAMERAS, Live, RATE, events, frames};
 use crate::support::counter::{Counter, counter_clip, counter_of, counters};
 use crate::support::relay::{self, Harm};
 use crate::support::servers::{Server, free_port};
-use crate::support::{Scratch, clip, json_lines, model_with_presence, of_schema, spotter};
-
-use serde_json::Value;
-use std::time::Duration;
+use crate::support::{Scratch, clip, json_lines, model_with_presence, of_schema, run_settings, spotter};
 
 fn of_source<'a>(lines: &'a [Value], source: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["source"] == source).collect()
@@ -81,30 +88,52 @@ fn one_camera_that_is_given_up_is_told_and_the_others_go_on() {
     }
 }
 
-/// Whoever shares a model with others gets the same answers as alone, bit for bit.
+/// A model that counts the pictures that it is given at once.
+struct Counting {
+    model: Model,
+    most: Arc<AtomicUsize>,
+}
+
+impl Ground for Counting {
+    fn canvas(&self) -> Canvas {
+        self.model.canvas()
+    }
+
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        self.most.fetch_max(jobs.len(), Ordering::AcqRel);
+        self.model.ground(jobs)
+    }
+}
+
+/// Whoever shares a model with others gets the same answers as alone, bit for bit, also where the others look for
+/// something else.
 #[test]
 fn company_changes_no_answer() {
     let scratch = Scratch::new();
     let codec = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
     let clips = ["160x120", "200x120", "128x160"].map(|size| clip(&scratch, &format!("{size}.mp4"), size, 40, &codec));
-    let (model, shared) = (model_with_presence(), scratch.file("shared.jsonl"));
-    let run = |sources: &[&str], batch: &str, to: &str| {
-        let out = format!("jsonl:{to}");
+    let dir = model_with_presence();
+    let run = |sources: &[(&str, &str)], batch: &str, to: &str| {
+        let grounder = load_model(Some(std::path::Path::new(&dir)), "cpu", false).expect("loads");
+        let queries = ["red car", "dog"].map(|text| Arc::new(grounder.compile(text).expect("compiles")));
+        let queries = sources.iter().map(|(_, query)| Arc::clone(&queries[usize::from(*query == "dog")])).collect();
+        let (out, most) = (format!("jsonl:{to}"), Arc::new(AtomicUsize::new(0)));
         let mut flags =
-            vec!["run", "--query", "the red car", "--model", &model, "--reproducible", "--max-batch", batch];
-        flags.extend(["--batch-timeout-ms", "50", "--out", &out]);
-        for source in sources {
+            vec!["--query", "a", "--reproducible", "--max-batch", batch, "--batch-timeout-ms", "50", "--out", &out];
+        for (source, _) in sources {
             flags.extend(["--source", source]);
         }
-        spotter(&flags).expect_success();
-        json_lines(&std::fs::read_to_string(to).expect("read"))
+        let model = Counting { model: Model { grounder, queries }, most: Arc::clone(&most) };
+        stream(&run_settings(&flags), Box::new(model), Some(0.5), true).expect("runs");
+        (json_lines(&std::fs::read_to_string(to).expect("read")), most.load(Ordering::Acquire))
     };
-    let sources: Vec<&str> = clips.iter().map(String::as_str).collect();
-    let together = run(&sources, "3", &shared);
+    let sources = [(clips[0].as_str(), "red car"), (&clips[1], "dog"), (&clips[2], "red car")];
+    let (together, most) = run(&sources, "3", &scratch.file("shared.jsonl"));
+    assert_eq!(most, 3, "they went through the model together");
     for source in sources {
-        let alone = run(&[source], "1", &scratch.file("alone.jsonl"));
-        assert_eq!(alone.len(), 42);
-        assert_eq!(of_source(&together, source), alone.iter().collect::<Vec<_>>());
+        let (alone, most) = run(&[source], "1", &scratch.file("alone.jsonl"));
+        assert_eq!((alone.len(), most), (42, 1));
+        assert_eq!(of_source(&together, source.0), alone.iter().collect::<Vec<_>>());
     }
 }
 
@@ -132,5 +161,7 @@ fn wrong_files_of_streams_say_what_is_wrong() {
     insta::assert_snapshot!("streams_batch", run(two, &[&asked[..], &["--max-batch", "0"]].concat()));
     let login = scratch.write("login.txt", b"no colon\n");
     insta::assert_snapshot!("streams_login", run(two, &[&asked[..], &["--credentials", &login]].concat()));
+    insta::assert_snapshot!("streams_latency", run(two, &[&asked[..], &["--latency", "100000h"]].concat()));
+    insta::assert_snapshot!("streams_port", run("rtsp://camera:99999/x\n", &asked));
     insta::assert_snapshot!("streams_stall", run(two, &[&asked[..], &["--stall-timeout", "0"]].concat()));
 }

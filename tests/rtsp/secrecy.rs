@@ -75,6 +75,41 @@ fn no_output_holds_the_password_of_a_pipeline_description() {
     }
 }
 
+/// What is typed wrongly is complained of, and not shown.
+#[test]
+fn no_complaint_repeats_a_password() {
+    const WORD: &str = "opensesame";
+    let scratch = Scratch::new();
+    let run = |arguments: &[&str]| {
+        let output = command(arguments).output().expect("starts");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains(WORD), "{arguments:?}: {said}");
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        assert!(said.len() > 40, "something is said: {said}");
+    };
+    let asked = ["--query", "a", "--out", "jsonl:-", "--reconnect-attempts", "0"];
+    let model = model();
+    let with = |source: &str| {
+        for format in ["text", "json"] {
+            run(&[&["--log-format", format, "run", "--source", source, "--model", &model], &asked[..]].concat());
+        }
+    };
+    with(&format!("rtsp://me:{WORD}/x@127.0.0.1:1/x"));
+    with(&format!("rtsp://me:{WORD}@/x"));
+    with(&format!("rtsp:/me:{WORD}@127.0.0.1:1/x"));
+    with(&format!("rtsp://127.0.0.1:1/user=me&password={WORD}&channel=1"));
+    with(&format!("rtsp://127.0.0.1:1/x?token={WORD}"));
+    with(&format!("http://me:{WORD}@127.0.0.1:1/clip.mp4"));
+    with(&format!("rtmp://me:{WORD}@127.0.0.1:1/x"));
+    run(&["run", &format!("rtsp://me:{WORD}@127.0.0.1:1/x")]);
+    run(&["run", "--source", "test:", "--query", "a", "--out", &format!("rtsp://me:{WORD}@127.0.0.1:1/x")]);
+    run(&[&["run", "--source", "rtsp://127.0.0.1:1/x", "--credentials", &format!("me:{WORD}")], &asked[..]].concat());
+    let file = scratch.write("run.toml", format!("source = \"rtmp://me:{WORD}@127.0.0.1/x\"\n").as_bytes());
+    run(&["check", &file]);
+    let file = scratch.write("one.streams", format!("[[stream]]\nsource = \"rtsp://me:{WORD}/@a\"\n").as_bytes());
+    run(&["check", &file]);
+}
+
 /// Runs with everything that GStreamer can say, and looks for what nobody may read.
 fn assert_kept(flags: &[&str], environment: &[(&str, &str)], forms: &[String]) {
     let drawings = Scratch::new();

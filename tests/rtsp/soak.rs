@@ -76,7 +76,7 @@ fn four_cameras_for_half_an_hour() {
 
     let (began, folder) = (Instant::now(), format!("/proc/{}", run.id()));
     let mut seconds: Vec<Second> = Vec::new();
-    let mut harms = 0;
+    let mut harmed = std::collections::HashSet::new();
     while began.elapsed() < length {
         std::thread::sleep(Duration::from_secs(1));
         let turn = began.elapsed().as_secs() / EVERY.as_secs();
@@ -84,7 +84,9 @@ fn four_cameras_for_half_an_hour() {
             (turn as usize % levers.len(), if turn.is_multiple_of(2) { Harm::Cut } else { Harm::Stall });
         let within = began.elapsed().saturating_sub(EVERY * u32::try_from(turn).expect("small"));
         let mends = within >= LASTS || turn == 0;
-        harms += usize::from(!mends && within < Duration::from_secs(1));
+        if !mends {
+            harmed.insert(turn);
+        }
         levers[victim].set(if mends { Harm::None } else { harm });
         let status = std::fs::read_to_string(format!("{folder}/status")).expect("still runs");
         let field = |name: &str| -> f64 {
@@ -113,6 +115,7 @@ fn four_cameras_for_half_an_hour() {
     let table = table(&seconds);
     std::fs::write(out.join("table.md"), &table).expect("written");
     plot(&seconds, &out.join("soak.png"));
+    let harms = harmed.len();
     let gaps = events(&told, "gap_start").len();
     let back = events(&told, "gap_end").len();
     aloud(&format!("{table}\n{harms} times a camera was cut off or stalled; {gaps} gaps, {back} ended"));
@@ -123,7 +126,8 @@ fn four_cameras_for_half_an_hour() {
         assert_eq!(count("decoded"), entered, "the books close: {end}");
     }
     assert_eq!(events(&told, "end").len(), QUERIES.len());
-    assert!(gaps >= harms && back + QUERIES.len() > gaps, "{gaps} gaps, {back} ended");
+    // The last harm may have come too late for the watchdog.
+    assert!(gaps + 1 >= harms && back + QUERIES.len() > gaps, "{gaps} gaps, {back} ended");
     if length.as_secs_f64() < 2.0 * WARM {
         aloud("too short to say whether memory grows");
         return;

@@ -197,7 +197,7 @@ impl Delivery {
     fn resume(&mut self, grounded: &Grounded) -> Result<()> {
         let Grounded { frame, .. } = grounded;
         if let Some(gap) = self.gap.take_if(|gap| frame.connection > gap.connection) {
-            let seconds = gap.since.elapsed().as_secs_f64();
+            let seconds = frame.arrived.saturating_duration_since(gap.since).as_secs_f64();
             if gap.connection > 0 {
                 tracing::info!("is back after {seconds:.1} s");
             }
@@ -245,11 +245,11 @@ impl Delivery {
             return Ok(());
         }
         match note {
-            Note::GapStart { fault, decoded } => {
+            Note::GapStart { fault, decoded, since } => {
                 self.books.decoded = decoded;
                 let books = self.books.since(&self.books_before);
                 self.books_before = self.books;
-                self.gap = Some(Gap { since: Instant::now(), connection: self.connection });
+                self.gap = Some(Gap { since, connection: self.connection });
                 self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, books })
             }
             Note::GapRetry { attempt, fault } => {

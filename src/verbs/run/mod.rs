@@ -161,10 +161,19 @@ fn supervise(
             },
         );
         let deliverer = std::thread::Builder::new().name("deliver".into()).spawn(move || delivery.run(&output));
-        let keeper =
-            Keeper { address: settings.address.clone(), settings: settings.source.clone(), frames: input, timing };
+        let keeper = Keeper {
+            address: settings.address.clone(),
+            settings: settings.source.clone(),
+            frames: input,
+            timing,
+            counters: Arc::default(),
+        };
         let (ended, stopped) = (post(&messages, move |ended| Message::Ended(index, ended)), stopped.clone());
-        let keeper = std::thread::Builder::new().name("source".into()).spawn(move || ended(keeper.run(&stopped)));
+        let keeper = std::thread::Builder::new().name("source".into()).spawn(move || {
+            ended(keeper.run(&stopped));
+            // Not before: with its way into the stage the stream ends there, and that must not be heard first.
+            drop(keeper);
+        });
         supervisor.watch(Running {
             name: settings.address.name.clone(),
             outputs: settings.output.name(),
