@@ -1,7 +1,8 @@
 //! Live streams: delay and memory under overload, shares of streams of unequal rates, and several streams on one model
 //! against as many processes.
 //!
-//! `cargo bench --bench live` (about eight minutes); `cargo test` runs it in short.
+//! `cargo bench --bench live` (about eight minutes; `-- overload`, `shares` or `together` for a part); `cargo test` runs it
+//! in short.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -173,7 +174,15 @@ fn main() {
     // `cargo test` passes --test, `cargo bench` --bench.
     let short = !std::env::args().any(|arg| arg == "--bench");
     let (long, some, turns) = if short { (4, 3, 1) } else { (300, 60, 5) };
-    overload(Duration::from_secs(long));
-    shares(Duration::from_secs(some));
-    together_or_apart(turns);
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|named| named == name);
+    if wanted("overload") {
+        overload(Duration::from_secs(long));
+    }
+    if wanted("shares") {
+        shares(Duration::from_secs(some));
+    }
+    if wanted("together") {
+        together_or_apart(turns);
+    }
 }

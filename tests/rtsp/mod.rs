@@ -114,6 +114,17 @@ fn number(record: &Value, key: &str) -> f64 {
     record[key].as_f64().unwrap_or_else(|| panic!("{key} of {record}"))
 }
 
+/// Measured frames whose pictures are whole: where a datagram was lost, they are guessed until the next key frame, and
+/// their counters with them.
+fn sure(lines: &[Value]) -> Vec<&Value> {
+    let guessed: Vec<u64> = events(lines, "decode_error").iter().filter_map(|event| event["seq"].as_u64()).collect();
+    let is_sure = |frame: &&Value| {
+        let seq = frame["seq"].as_u64().expect("a number");
+        !guessed.iter().any(|at| (at.saturating_sub(5)..at + 2 * u64::from(RATE)).contains(&seq))
+    };
+    frames(lines).into_iter().filter(|frame| frame["measured"] == true).filter(is_sure).collect()
+}
+
 /// Frames are counted without a gap, times rise, and the time between two frames is what lies between their counters.
 fn assert_counters_and_times_agree(lines: &[Value]) {
     let frames = frames(lines);
@@ -121,13 +132,7 @@ fn assert_counters_and_times_agree(lines: &[Value]) {
     assert_eq!(order, (0..order.len() as u64).collect::<Vec<_>>(), "one record a frame, in order");
     let times: Vec<f64> = frames.iter().map(|frame| number(frame, "pts_ns")).collect();
     assert!(times.is_sorted_by(|a, b| a < b), "times rise");
-    // Where a datagram was lost, pictures are guessed until the next key frame, and their counters with them.
-    let guessed: Vec<u64> = events(lines, "decode_error").iter().filter_map(|event| event["seq"].as_u64()).collect();
-    let is_sure = |frame: &&Value| {
-        let seq = frame["seq"].as_u64().expect("a number");
-        !guessed.iter().any(|at| (at.saturating_sub(5)..at + 2 * u64::from(RATE)).contains(&seq))
-    };
-    let measured: Vec<_> = frames.into_iter().filter(|frame| frame["measured"] == true).filter(is_sure).collect();
+    let measured = sure(lines);
     assert!(measured.len() > 20, "{} frames", measured.len());
     for pair in measured.windows(2) {
         let (from, to) = (counter_of(pair[0]), counter_of(pair[1]));
