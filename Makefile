@@ -24,6 +24,7 @@ peers: setup
 
 build: setup
 	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --example rtsp_camera
 
 demo: build media
 	@bash scripts/demo.sh

@@ -8,7 +8,9 @@ fn every_file_that_ships_is_taken() {
     for folder in ["pipelines", "configs", "configs/model", "configs/train"] {
         let entries = std::fs::read_dir(repository().join(folder)).expect("a folder");
         files.extend(
-            entries.map(|e| e.expect("an entry").path()).filter(|path| path.extension().is_some_and(|e| e == "toml")),
+            entries
+                .map(|e| e.expect("an entry").path())
+                .filter(|path| path.extension().is_some_and(|e| e == "toml" || e == "streams")),
         );
     }
     assert!(files.len() > 15, "{files:?}");

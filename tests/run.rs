@@ -266,8 +266,39 @@ fn a_second_interrupt_ends_the_run_at_once() {
     while !said.contains("interrupted") {
         assert!(stderr.read_line(&mut said).expect("a line") > 0, "{said}");
     }
-    tool("kill", &["-INT", &child.id().to_string()]);
+    // Right after the first it says nothing new: it is heard a moment later.
+    let status = loop {
+        tool("kill", &["-INT", &child.id().to_string()]);
+        if let Some(status) = child.try_wait().expect("known") {
+            break status;
+        }
+    };
+    assert_eq!(status.code(), Some(130));
+}
+
+/// As `timeout` does: its child, and then its group.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let scratch = Scratch::new();
+    let options = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
+    let source = clip(&scratch, "long.mp4", "320x240", 3000, &options);
+    let (model, video) = (model(), scratch.file("out.mp4"));
+    let to = format!("mp4:{video}");
+    let child = command(&["run", "--source", &source, "--query", "a", "--model", &model, "--out", "jsonl:-"])
+        .args(["--out", &to])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    stdout.read_line(&mut String::new()).expect("a line");
+    let id = child.id().to_string();
+    tool("kill", &["-TERM", &id]);
+    tool("kill", &["-TERM", &id]);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("read");
     assert_eq!(child.wait().expect("ends").code(), Some(130));
+    assert!(rest.lines().last().is_some_and(|line| line.contains("\"event\":\"end\"")), "the books are closed");
+    assert!(probe(&video).2 > 0, "the video is whole");
 }
 
 /// Shutdown races with whatever is going on, so it is tried at ten different places.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Check a model directory (sizes, names and shapes of all tensors, tokenizer) or a TOML file: a run's settings, a
-/// pipeline description, a training recipe, or a model's sizes. Prints a summary.
+/// Check a model directory (sizes, names and shapes of all tensors, tokenizer) or a file: a run's settings, a .streams
+/// file, a pipeline description, a training recipe, or a model's sizes. Prints a summary.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The model directory or the file.

@@ -17,8 +17,8 @@ use crate::track::Smoothing;
 /// Examples:
 ///   spotter run --source clip.mp4 --query "the red square" --out jsonl:boxes.jsonl --out mp4:boxes.mp4
 ///   spotter run --source /dev/video0 --query "the cup" --model models/mine --out jsonl:- --out display:
-///   spotter run --source rtsp://camera/stream --query "the red car" --credentials login.txt --out jsonl:-
-///   spotter run --source cameras.streams --out jsonl:- --out 'mkv:{source}.mkv'
+///   spotter run --source rtsp://camera/stream --query "the red car" --out jsonl:-
+///   spotter run --source cameras.streams --query "a dog" --out 'mkv:{source}.mkv'
 ///   spotter run --source 'frames/*.png' --query "the dog" --out frames:drawn
 #[expect(clippy::doc_markdown, reason = "the help shows these lines as they are")]
 #[derive(Debug, Default, Args)]
@@ -32,7 +32,7 @@ pub struct RunArgs {
     /// Streams of a settings file.
     #[arg(skip)]
     pub stream: Vec<StreamEntry>,
-    /// What to look for, in words.
+    /// What to look for, in words. Streams of a .streams file may have queries of their own.
     #[arg(long, value_name = "TEXT")]
     pub query: Option<String>,
     /// A TOML file with any of these settings, named as the flags are; flags win.
@@ -43,7 +43,8 @@ pub struct RunArgs {
     pub model: Option<PathBuf>,
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
-    /// it. `{source}` in a path stands for the stream's name.
+    /// it. Files that are there are replaced; `{source}` in a path stands for the stream's name, `{time}` for the time
+    /// when the run began.
     #[arg(long, value_name = "KIND:PATH")]
     pub out: Vec<OutArg>,
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there). cpu if not given.
@@ -97,7 +98,8 @@ pub struct RunArgs {
     /// After how long without a frame a live source counts as lost. 10s if not given.
     #[arg(long, value_name = "TIME", help_heading = "Cameras")]
     pub stall_timeout: Option<String>,
-    /// How long to wait before a lost camera is tried again; doubles with every attempt that fails. 1s if not given.
+    /// How long to wait before a lost camera is tried again, up to a quarter less by chance; doubles with every attempt
+    /// that fails. 1s if not given.
     #[arg(long, value_name = "TIME", help_heading = "Cameras")]
     pub reconnect_interval: Option<String>,
     /// The longest such wait. 30s if not given.

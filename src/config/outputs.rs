@@ -8,6 +8,8 @@ use crate::sink::{Target, place, same_file};
 
 /// What stands in a path for the name of its stream.
 const HOLE: &str = "{source}";
+/// What stands in a path for the time when the run began.
+const TIME: &str = "{time}";
 
 /// The outputs of one stream.
 pub(super) struct Outputs {
@@ -32,12 +34,14 @@ impl Outputs {
 /// A place cannot be written or is taken, or several streams would write one video.
 pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf]) -> Result<Vec<Outputs>> {
     let mut places = Vec::new();
+    // As in 20261125T184300Z.
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().replace(['-', ':'], "");
     let mut all = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let mut outputs = Outputs { json_lines: Vec::new(), targets: Vec::new() };
         for out in outs {
             let of_each = out.path().is_some_and(|path| path.to_string_lossy().contains(HOLE));
-            let out = out.clone().map_path(|path| of_stream(&path, name));
+            let out = out.clone().map_path(|path| of_stream(&path, name, &now));
             if names.len() > 1 && !of_each && matches!(out, OutArg::Mp4(_) | OutArg::Mkv(_) | OutArg::Frames(_)) {
                 let reason = format!("several streams cannot share it; put {HOLE} into the path for the stream's name");
                 return Err(Error::Usage(format!("--out {out}: {reason}")));
@@ -65,12 +69,12 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf]) -> Res
     Ok(all)
 }
 
-/// `path` with the name of its stream in it, as far as a file can be called so.
-fn of_stream(path: &Path, name: &str) -> PathBuf {
+/// `path` with the name of its stream in it, as far as a file can be called so, and the time.
+fn of_stream(path: &Path, name: &str, now: &str) -> PathBuf {
     let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = name.chars().map(plain).collect();
     match path.to_str() {
-        Some(text) => text.replace(HOLE, name.trim_start_matches('.')).into(),
+        Some(text) => text.replace(HOLE, name.trim_start_matches('.')).replace(TIME, now).into(),
         None => path.to_path_buf(),
     }
 }

@@ -109,7 +109,8 @@ pub(super) fn resolve(entries: Vec<StreamEntry>, query: Option<&str>, login: Opt
             }
             address.name = id;
         }
-        let own = entry.credentials.as_deref().map(Login::read).transpose()?;
+        let own = entry.credentials.as_deref().map(Login::read).transpose();
+        let own = own.map_err(|error| Error::Usage(format!("credentials of {}: {error}", address.name)))?;
         let query = entry.query.as_deref().or(query).ok_or_else(|| missing("query", "\"the red square\""))?;
         if query.trim().is_empty() {
             return Err(Error::Usage(format!("--query {query:?}: says nothing, expected words")));

@@ -70,6 +70,9 @@ impl Address {
                 Kind::Http(source.to_owned())
             }
             Some(("rtsp" | "rtsps", rest)) if rest.starts_with("//") => {
+                if source.contains(char::is_whitespace) {
+                    return Err(usage("holds a space, expected an address alone".into()));
+                }
                 if !has_server(source) {
                     return Err(usage("names no server, expected rtsp://HOST:PORT/PATH".into()));
                 }
@@ -117,7 +120,7 @@ impl Address {
         match &self.kind {
             // souphttpsrc keeps the reason of a failed connection or handshake to itself.
             Kind::Http(uri) if reason.contains("Internal data stream error") => {
-                let why = unreachable(uri).or_else(|| {
+                let why = unreachable(uri).map(|why| why.reason).or_else(|| {
                     uri.starts_with("https:").then(|| {
                         "the server's certificate may be one that nobody vouches for, or out of date".to_owned()
                     })
@@ -172,8 +175,15 @@ fn has_server(address: &str) -> bool {
     server(&bare).is_some_and(|(host, port)| !host.is_empty() && port.is_none_or(|port| port.parse::<u16>().is_ok()))
 }
 
+/// Why a server cannot be reached.
+pub(super) struct Unreachable {
+    pub(super) reason: String,
+    /// It neither answered nor refused.
+    pub(super) silent: bool,
+}
+
 /// Why the server of an address cannot be reached; none where it can.
-pub(super) fn unreachable(uri: &str) -> Option<String> {
+pub(super) fn unreachable(uri: &str) -> Option<Unreachable> {
     use std::net::{TcpStream, ToSocketAddrs};
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
     let bare = split_login(uri).map_or_else(|| uri.to_owned(), |(_, bare)| bare);
@@ -187,13 +197,16 @@ pub(super) fn unreachable(uri: &str) -> Option<String> {
     let server = (host, port.and_then(|port| port.parse().ok()).unwrap_or(usual));
     let addresses = match server.to_socket_addrs() {
         Ok(addresses) => addresses,
-        Err(error) => return Some(format!("{host} is not known: {error}")),
+        Err(error) => return Some(Unreachable { reason: format!("{host} is not known: {error}"), silent: false }),
     };
     let mut last = None;
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(_) => return None,
-            Err(error) => last = Some(format!("{address} cannot be reached: {error}")),
+            Err(error) => {
+                let silent = error.kind() == std::io::ErrorKind::TimedOut;
+                last = Some(Unreachable { reason: format!("{address} cannot be reached: {error}"), silent });
+            }
         }
     }
     last

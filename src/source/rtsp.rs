@@ -135,7 +135,16 @@ impl Learned {
         let facts = Arc::clone(&self.0);
         source.connect("accept-certificate", false, move |arguments| {
             let flags = arguments.get(3).and_then(gst::glib::FlagsValue::from_value);
-            let wrong = flags.map(|(_, values)| values.iter().map(|v| v.nick()).collect::<Vec<_>>().join(", "));
+            // `validate-all` only says that everything was looked at.
+            let names = |values: &[&gst::glib::FlagsValue]| {
+                values
+                    .iter()
+                    .map(|value| value.nick())
+                    .filter(|name| *name != "validate-all")
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let wrong = flags.map(|(_, values)| names(&values));
             *facts.certificate.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
             Some(false.to_value())
         });
@@ -174,6 +183,9 @@ impl Learned {
         if fault::is_no_stream(&fault) {
             return Fault::new(fault::CODEC_UNSUPPORTED, "the server offers no video");
         }
+        if fault.code == fault::AUTH_FAILED {
+            return Fault { reason: format!("{}; see --credentials", fault.reason), ..fault };
+        }
         if !fault::is_unexplained(&fault) {
             return fault;
         }
@@ -182,7 +194,7 @@ impl Learned {
             return Fault::new(fault::TLS_CERTIFICATE, &reason);
         }
         match unreachable(uri) {
-            Some(reason) => Fault::new(fault::CONNECTION_FAILED, &reason),
+            Some(why) => Fault::new(if why.silent { fault::TIMEOUT } else { fault::CONNECTION_FAILED }, &why.reason),
             None if uri.starts_with("rtsps:") => {
                 Fault::new(fault::TLS_HANDSHAKE, "the server does not speak TLS, or no version of it that we speak")
             }

@@ -138,6 +138,23 @@ fn company_changes_no_answer() {
 }
 
 #[test]
+fn file_names_hold_the_streams_name_and_the_time() {
+    let scratch = Scratch::new();
+    let out = format!("jsonl:{}", scratch.file("{source}-{time}.jsonl"));
+    let model = model_with_presence();
+    let sources = ["--source", "test:ball?frames=3", "--source", "test:snow?frames=3"];
+    spotter(&[&["run", "--query", "a", "--model", &model, "--out", &out], &sources[..]].concat()).expect_success();
+    let names = scratch.names();
+    let digits = |name: &String| name.bytes().filter(u8::is_ascii_digit).count();
+    assert!(
+        names[0].starts_with("test_ball_frames_3-20") && names[1].starts_with("test_snow_frames_3-20"),
+        "{names:?}"
+    );
+    // Date, time, and the 3.
+    assert!(names.iter().all(|name| digits(name) == 8 + 6 + 1), "{names:?}");
+}
+
+#[test]
 fn wrong_files_of_streams_say_what_is_wrong() {
     let scratch = Scratch::new();
     let run = |text: &str, flags: &[&str]| {
@@ -162,6 +179,11 @@ fn wrong_files_of_streams_say_what_is_wrong() {
     let login = scratch.write("login.txt", b"no colon\n");
     insta::assert_snapshot!("streams_login", run(two, &[&asked[..], &["--credentials", &login]].concat()));
     insta::assert_snapshot!("streams_latency", run(two, &[&asked[..], &["--latency", "100000h"]].concat()));
+    insta::assert_snapshot!("streams_space", run("rtsp://camera/x the red car\n", &asked));
+    insta::assert_snapshot!(
+        "streams_credentials",
+        run("[[stream]]\nsource = \"rtsp://a/x\"\ncredentials = \"no\"\n", &asked)
+    );
     insta::assert_snapshot!("streams_port", run("rtsp://camera:99999/x\n", &asked));
     insta::assert_snapshot!("streams_stall", run(two, &[&asked[..], &["--stall-timeout", "0"]].concat()));
 }

@@ -7,12 +7,13 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::cli::CheckArgs;
+use crate::config::is_streams_file;
 use crate::error::{Error, Result};
 
 /// # Errors
 /// Something is missing, damaged, unknown or contradicts something else.
 pub(super) fn run(args: &CheckArgs) -> Result<()> {
-    let lines = if args.path.is_file() {
+    let lines = if args.path.is_file() || is_streams_file(&args.path) {
         if args.deep {
             return Err(Error::Usage("--deep: is for model directories".into()));
         }

@@ -1,9 +1,14 @@
 //! Ctrl-C and SIGTERM: the first finishes cleanly, the second ends the process at once.
 
+use std::time::{Duration, Instant};
+
 use crossbeam_channel::Sender;
 
 use super::Message;
 use crate::error::{Error, Result};
+
+/// Signals so close to the first one say no more than that: `timeout` signals its child, and then its whole group.
+const ONE_WISH: Duration = Duration::from_millis(300);
 
 /// Watches signals for as long as it lives; they stay taken after that.
 pub(super) struct Signals {
@@ -19,12 +24,17 @@ impl Signals {
                 .map_err(fail)?;
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
-            for (count, _) in signals.forever().enumerate() {
-                if count > 0 {
-                    signal_hook::low_level::exit(i32::from(Error::Interrupted.exit_code()));
+            let mut first: Option<Instant> = None;
+            for _ in signals.forever() {
+                match first {
+                    None => {
+                        tracing::warn!("interrupted: finishing the files (once more ends at once)");
+                        drop(messages.send(Message::Interrupt));
+                        first = Some(Instant::now());
+                    }
+                    Some(first) if first.elapsed() < ONE_WISH => {}
+                    Some(_) => signal_hook::low_level::exit(i32::from(Error::Interrupted.exit_code())),
                 }
-                tracing::warn!("interrupted: finishing the files (once more ends at once)");
-                drop(messages.send(Message::Interrupt));
             }
         });
         Ok(Self { handle, thread: Some(thread.map_err(fail)?) })
