@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod heap;
 pub mod logging;
 pub mod overlay;
 pub mod pipeline;

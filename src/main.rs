@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use spotter::cli::Cli;
 
-// glibc gives large blocks back to the system on every free, so that each large tensor is paged in anew; and it keeps a
-// heap for every few threads, which grow while those of cameras come and go. Its feature `override` makes GStreamer's
-// allocations mimalloc's too.
+// glibc gives large blocks back to the system on every free, so that each large tensor is paged in anew.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    spotter::heap::share();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(spotter::logging::complain(&error)),

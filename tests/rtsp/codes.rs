@@ -58,7 +58,7 @@ fn a_wrong_path_and_a_refused_port() {
     let camera = camera(&scratch, &[]);
     let ran = attempts(&camera.address.replace("/camera", "/elsewhere"), &[]);
     assert_code(&ran, "STREAM_NOT_FOUND", "Not Found (404)");
-    let nobody = format!("rtsp://127.0.0.1:{}/camera", free_port());
+    let nobody = format!("rtsp://127.0.0.1:{}/nobody", free_port());
     assert_code(&attempts(&nobody, &[]), "STREAM_CONNECTION_FAILED", "Connection refused");
     assert_code(&attempts("rtsp://no.such.host.invalid/x", &[]), "STREAM_CONNECTION_FAILED", "no.such.host.invalid");
 }
@@ -170,7 +170,7 @@ fn certificates_that_nobody_vouches_for_and_servers_without_tls() {
 /// The first connection that fails is no reason to wait for the next one.
 #[test]
 fn a_run_that_never_connected_ends_when_it_is_told_to() {
-    let nobody = format!("rtsp://127.0.0.1:{}/camera", free_port());
+    let nobody = format!("rtsp://127.0.0.1:{}/nobody", free_port());
     let model = model();
     let child = command(&["run", "--source", &nobody, "--query", "a", "--model", &model, "--out", "jsonl:-"])
         .args(["--reconnect-interval", "1h", "--reconnect-max-interval", "1h"])

@@ -73,7 +73,7 @@ fn cameras_of_a_file_have_names_queries_and_videos_of_their_own() {
 fn one_camera_that_is_given_up_is_told_and_the_others_go_on() {
     let scratch = Scratch::new();
     let file = clip(&scratch, "clip.mp4", "160x120", 50, &["-c:v", "libx264", "-pix_fmt", "yuv420p"]);
-    let nobody = format!("rtsp://127.0.0.1:{}/camera", free_port());
+    let nobody = format!("rtsp://127.0.0.1:{}/nobody", free_port());
     let model = model_with_presence();
     let flags = ["run", "--source", &nobody, "--source", &file, "--query", "a", "--model", &model, "--out", "jsonl:-"];
     let ran = spotter(&[&flags[..], &["--reconnect-attempts", "1", "--reconnect-interval", "10ms"]].concat());
