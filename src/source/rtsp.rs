@@ -115,6 +115,8 @@ impl Learned {
     }
 
     fn set_up_source(&self, source: &gst::Element, login: Option<&Login>, trusted: Option<&Path>) {
+        // Capture times, also where a description of a user's own does not ask for them.
+        source.set_property("add-reference-timestamp-meta", true);
         // Not by way of a launch line, which GStreamer logs.
         if let Some(login) = login {
             source.set_property("user-id", &login.user);

@@ -69,6 +69,7 @@ fn no_output_holds_the_password_of_a_pipeline_description() {
     for launch in [
         format!("rtspsrc location={{uri}} protocols=tcp user-id=me user-pw={WORD} ! decodebin ! videoconvert"),
         format!("rtspsrc location={in_address} protocols=tcp ! decodebin ! videoconvert"),
+        format!("uridecodebin uri={in_address} caps=video/x-raw(ANY) expose-all-streams=false ! videoconvert"),
     ] {
         let pipeline = scratch.write("own.toml", format!("[source]\nlaunch = \"{launch}\"\n").as_bytes());
         assert_kept(&["--source", &camera.address, "--pipeline", &pipeline], &[], &[WORD.into()]);
