@@ -161,7 +161,8 @@ fn credentials(address: &str) -> Option<(&str, &str)> {
     if let Some((login, _)) = authority.rsplit_once('@') {
         return Some((scheme, login));
     }
-    let (_, port) = authority.split_once(':')?;
+    // The colons of an IPv6 address are none of a login.
+    let (_, port) = authority.split_once(':').filter(|_| !authority.starts_with('['))?;
     let (login, _) = rest.rsplit_once('@')?;
     (port.is_empty() || port.chars().any(|c| !c.is_ascii_digit())).then_some((scheme, login))
 }
@@ -184,9 +185,23 @@ pub fn secret_values(address: &str) -> Vec<(&str, &str)> {
     const NAMES: [&str; 6] = ["pass", "pwd", "token", "secret", "auth", "apikey"];
     let Some((_, rest)) = address.split_once("://") else { return Vec::new() };
     let Some(at) = rest.find(['/', '?']) else { return Vec::new() };
-    let parts = rest[at..].split(['/', '?', '&', ';', '#', '_']).filter_map(|part| part.split_once('='));
+    let parts = rest[at..].split(['/', '?', '&', ';', '#']).flat_map(joined_by_underscores);
+    let parts = parts.filter_map(|part| part.split_once('='));
     let is_secret = |key: &str| NAMES.iter().any(|name| key.to_ascii_lowercase().contains(name));
     parts.filter(|(key, value)| is_secret(key) && !value.is_empty()).collect()
+}
+
+/// `a=1_b=2` as its two parts; what has no name of its own belongs to the value before it.
+fn joined_by_underscores(text: &str) -> Vec<&str> {
+    let begins = |at: usize| text[at + 1..].split('_').next().is_some_and(|part| part.contains('='));
+    let cuts = text.match_indices('_').map(|(at, _)| at).filter(|at| begins(*at) && text[..*at].contains('='));
+    let (mut parts, mut from) = (Vec::new(), 0);
+    for at in cuts {
+        parts.push(&text[from..at]);
+        from = at + 1;
+    }
+    parts.push(&text[from..]);
+    parts
 }
 
 /// A text in which no address has a user name and password any more.
@@ -236,7 +251,10 @@ mod tests {
             ("rtsp://me:s#cr?t@host/x", "rtsp://***@host/x"),
             ("rtsp://cam:554/user=admin&password=s3&channel=1", "rtsp://cam:554/user=admin&password=***&channel=1"),
             ("rtsp://cam/live?Token=abc&x=1", "rtsp://cam/live?Token=***&x=1"),
+            ("rtsp://cam/live?api_token=ab_cd&x=1", "rtsp://cam/live?api_token=***&x=1"),
+            ("rtsp://cam/user=me_password=s3_cr_channel=1.sdp", "rtsp://cam/user=me_password=***_channel=1.sdp"),
             ("rtsp://cam:554/user@place", "rtsp://cam:554/user@place"),
+            ("rtsp://[::1]:554/user@place", "rtsp://[::1]:554/user@place"),
         ] {
             assert_eq!(without_login(address), clean);
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::OutArg;
 use crate::error::{Error, Result};
-use crate::sink::{Target, place, same_file};
+use crate::sink::{Target, file_name, place, same_file};
 
 /// What stands in a path for the name of its stream.
 const HOLE: &str = "{source}";
@@ -71,8 +71,7 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf]) -> Res
 
 /// `path` with the name of its stream in it, as far as a file can be called so, and the time.
 fn of_stream(path: &Path, name: &str, now: &str) -> PathBuf {
-    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let name: String = name.chars().map(plain).collect();
+    let name = file_name(name);
     match path.to_str() {
         Some(text) => text.replace(HOLE, name.trim_start_matches('.')).replace(TIME, now).into(),
         None => path.to_path_buf(),

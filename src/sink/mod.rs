@@ -9,4 +9,5 @@ mod pipeline;
 pub use branches::{Branch, Target};
 pub(crate) use branches::{place, same_file};
 pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
+pub(crate) use numbered::file_name;
 pub use pipeline::{Output, OutputSettings};

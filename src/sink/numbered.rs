@@ -9,6 +9,11 @@ use gstreamer as gst;
 
 use crate::error::{Error, Result};
 
+/// `name` as far as a file can be called so.
+pub(crate) fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+}
+
 /// A file on its way.
 pub(super) struct Unfinished {
     pub(super) written: PathBuf,

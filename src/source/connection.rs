@@ -13,10 +13,9 @@ use super::address::{Address, Kind};
 use super::bus::{self, Report};
 use super::handover::{Counters, Door, Handover, Telling, appsink};
 use super::rtsp::Learned;
-use super::{SourceSettings, Timing, complaints, pictures, tune};
+use super::{Keeper, SourceSettings, complaints, pictures, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
-use crate::stage::Intake;
 
 /// A running source pipeline.
 pub(super) struct Connection {
@@ -34,15 +33,6 @@ pub(super) struct Connection {
     stopped: bool,
 }
 
-/// What all connections of a source have in common.
-pub(super) struct Line<'a> {
-    pub(super) address: &'a Address,
-    pub(super) settings: &'a SourceSettings,
-    pub(super) frames: &'a Intake,
-    pub(super) timing: &'a Timing,
-    pub(super) counters: &'a Arc<Counters>,
-}
-
 /// Builds the source part of the pipeline.
 ///
 /// # Errors
@@ -55,14 +45,19 @@ pub(crate) fn build(address: &Address, settings: &SourceSettings) -> Result<gst:
     }
 }
 
-impl Line<'_> {
-    /// Builds and starts the pipeline. Frames go into the intake, which may block the decoder; how it ends goes into
-    /// `reports`.
+impl Connection {
+    /// Builds and starts the pipeline of connection `number` of a source, with these `settings` in place of its own. Frames
+    /// go into the intake, which may block the decoder; how it ends goes into `reports`.
     ///
     /// # Errors
     /// The pipeline cannot be built or started.
-    pub(super) fn connect(&self, number: u64, reports: impl Fn(Report) + Send + Sync + 'static) -> Result<Connection> {
-        let Self { address, settings, .. } = *self;
+    pub(super) fn open(
+        source: &Keeper,
+        settings: &SourceSettings,
+        number: u64,
+        reports: impl Fn(Report) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let Keeper { address, frames, timing, counters, .. } = source;
         pipeline::init()?;
         let bin = build(address, settings)?;
         let learned = match &address.kind {
@@ -77,15 +72,14 @@ impl Line<'_> {
         tune::refuse_playlists(&bin);
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back() };
-        let door = Door::to(self.frames.clone());
-        let handover =
-            Handover::new(door.clone(), stopped, Arc::clone(self.counters), rotation, learned.clone(), telling);
+        let door = Door::to(frames.clone());
+        let handover = Handover::new(door.clone(), stopped, Arc::clone(counters), rotation, learned.clone(), telling);
         let sink = appsink(settings.realtime, handover);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
         bin.link(&sink).map_err(|e| fail(e.to_string()))?;
-        self.timing.keep(&pipeline);
-        self.timing.watch(&pipeline);
+        timing.keep(&pipeline);
+        timing.watch(&pipeline);
         bus::forward(&pipeline, reports);
         let feeder = match (&address.kind, bin.by_name(pictures::APPSRC)) {
             (Kind::Pictures(paths), Some(appsrc)) => {
@@ -104,10 +98,9 @@ impl Line<'_> {
         }
         let on_a_server = matches!(address.kind, Kind::Http(_));
         let drawing = format!("source-{}-{number}", address.name);
-        let counters = Arc::clone(self.counters);
-        Ok(Connection {
+        Ok(Self {
             pipeline,
-            counters,
+            counters: Arc::clone(counters),
             stop: Some(stop),
             door,
             feeder,
@@ -118,9 +111,7 @@ impl Line<'_> {
             stopped: false,
         })
     }
-}
 
-impl Connection {
     /// Frames that came out of the decoder so far.
     pub(super) fn decoded(&self) -> u64 {
         self.counters.decoded.load(Ordering::Acquire)

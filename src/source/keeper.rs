@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
 
 use super::address::{Address, Kind};
 use super::bus::Report;
-use super::connection::{Connection, Line};
+use super::connection::Connection;
 use super::fault::{self, Fault};
 pub use super::handover::Counters;
 use super::rtsp::{Learned, Transport};
@@ -114,11 +114,9 @@ impl Keeper {
     }
 
     fn connect(&self, settings: &SourceSettings, number: u64) -> Result<(Connection, Receiver<Report>)> {
-        let Self { address, frames, timing, counters, .. } = self;
         let (post, reports) = bounded(REPORTS);
-        let line = Line { address, settings, frames, timing, counters };
         // A pipeline must not wait for us: we may be waiting for it to stop.
-        let connection = line.connect(number, move |report| drop(post.try_send(report)))?;
+        let connection = Connection::open(self, settings, number, move |report| drop(post.try_send(report)))?;
         Ok((connection, reports))
     }
 

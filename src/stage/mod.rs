@@ -162,6 +162,13 @@ pub struct Batching {
     pub patience: Duration,
 }
 
+impl Default for Batching {
+    /// One by one.
+    fn default() -> Self {
+        Self { most: 1, patience: Duration::ZERO }
+    }
+}
+
 /// How the stage treats the frames of one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StageSettings {

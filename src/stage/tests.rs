@@ -181,8 +181,7 @@ fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
     );
     let measured: Vec<u64> =
         verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq).collect();
-    assert!((2..=5).contains(&measured.len()), "{measured:?}");
-    assert_eq!((measured[0], measured.last()), (0, Some(&99)), "the newest is looked at");
+    assert_eq!(measured, [0, 99], "the newest is looked at, and nothing that was older when the model was free");
     let dropped = verdicts.iter().filter(|v| v.outcome == Outcome::Dropped { cause: "overload" });
     assert!(dropped.clone().all(|v| v.frame.buffer.size() == 0), "their memory is free");
     assert_eq!(dropped.count() + measured.len(), 100);

@@ -216,6 +216,9 @@ fn reordered_frames_have_rising_times_over_gaps() {
     let books = outcome.expect("no failure");
     assert!(books.closed() && books.error == 0, "{books}");
     assert_gaps_are_told(&lines);
+    // Once a connection has the camera's clock it keeps it, also for frames whose own time the decoder lost.
+    let changes = events(&lines, "clock").len();
+    assert!(changes <= 2 * 4, "{changes} changes of clock in four connections");
 }
 
 /// What a gap takes hold of it lets go.
