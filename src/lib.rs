@@ -13,6 +13,7 @@ pub mod overlay;
 pub mod pipeline;
 pub mod record;
 pub mod secrets;
+pub mod service;
 pub mod sink;
 pub mod source;
 pub mod stage;

@@ -55,22 +55,31 @@ impl Login {
     /// # Errors
     /// The file cannot be read or holds no such line.
     pub fn read(path: &Path) -> Result<Self> {
-        use std::os::unix::fs::PermissionsExt;
-        if !path.exists() && path.to_string_lossy().contains(':') {
-            // Somebody typed the credentials themselves.
-            hide(&path.to_string_lossy());
-            let reason = "expected the name of a file with user:password on its first line, and found no such file";
-            return Err(Error::Usage(format!("--credentials {HIDDEN}: {reason}")));
-        }
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let others = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
-        if others {
-            tracing::warn!("{}: other users of this machine may read it (chmod 600 keeps them out)", path.display());
-        }
+        let text = read_credentials(path, "--credentials")?;
         let first = text.lines().next().unwrap_or_default();
         Self::parse(first).ok_or_else(|| {
             Error::Usage(format!("{}: its first line is no user:password, expected one with a colon", path.display()))
         })
+    }
+
+    /// From all lines of a file, `user:password` each; empty ones are left out. They are hidden from then on.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds no line, or one that is no `user:password`.
+    pub fn read_all(path: &Path) -> Result<Vec<Self>> {
+        let text = read_credentials(path, "--out-credentials")?;
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let parsed = lines.map(|(number, line)| {
+            Self::parse(line).filter(|login| !login.user.is_empty()).ok_or_else(|| {
+                let reason = format!("line {} is no user:password, expected a name, a colon, a password", number + 1);
+                Error::Usage(format!("{}: {reason}", path.display()))
+            })
+        });
+        let logins: Vec<Self> = parsed.collect::<Result<_>>()?;
+        if logins.is_empty() {
+            return Err(Error::Usage(format!("{}: is empty, expected user:password, one a line", path.display())));
+        }
+        Ok(logins)
     }
 
     /// It is hidden from then on.
@@ -79,6 +88,23 @@ impl Login {
         hide(&base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")));
         Self { user: user.to_owned(), password: password.to_owned() }
     }
+}
+
+/// The text of a file with credentials.
+fn read_credentials(path: &Path, flag: &str) -> Result<String> {
+    use std::os::unix::fs::PermissionsExt;
+    if !path.exists() && path.to_string_lossy().contains(':') {
+        // Somebody typed the credentials themselves.
+        hide(&path.to_string_lossy());
+        let reason = "expected the name of a file with user:password on its first line, and found no such file";
+        return Err(Error::Usage(format!("{flag} {HIDDEN}: {reason}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let others = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+    if others {
+        tracing::warn!("{}: other users of this machine may read it (chmod 600 keeps them out)", path.display());
+    }
+    Ok(text)
 }
 
 /// Hides a text from now on, also as part of an address.

@@ -13,7 +13,7 @@ pub use convert::{ConvertArgs, Precision};
 pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use ground::GroundArgs;
-pub use run::{ModeArg, OutArg, PaceArg, RunArgs};
+pub use run::{ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use train::TrainArgs;
 
 use clap::{Parser, Subcommand, ValueEnum};

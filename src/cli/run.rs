@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::config::StreamEntry;
+use crate::secrets;
+use crate::sink::RtspOut;
 use crate::source::Transport;
 use crate::track::Smoothing;
 
@@ -19,9 +21,10 @@ use crate::track::Smoothing;
 ///   spotter run --source /dev/video0 --query "the cup" --model models/mine --out jsonl:- --out display:
 ///   spotter run --source rtsp://camera/stream --query "the red car" --out jsonl:-
 ///   spotter run --source cameras.streams --query "a dog" --out 'mkv:{source}.mkv'
+///   spotter run --source rtsp://camera/stream --query "the red car" --out rtsp://127.0.0.1:8554/found
 ///   spotter run --source 'frames/*.png' --query "the dog" --out frames:drawn
 #[expect(clippy::doc_markdown, reason = "the help shows these lines as they are")]
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(verbatim_doc_comment)]
 pub struct RunArgs {
     /// A video file, a file://, http://, https://, rtsp:// or rtsps:// address, a folder or pattern of pictures,
@@ -43,8 +46,8 @@ pub struct RunArgs {
     pub model: Option<PathBuf>,
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
-    /// it. Files that are there are replaced; `{source}` in a path stands for the stream's name, `{time}` for the time
-    /// when the run began.
+    /// it, `rtsp://HOST:PORT/NAME` serves it to any player (rtsps:// with TLS). Files that are there are replaced;
+    /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began.
     #[arg(long, value_name = "KIND:PATH")]
     pub out: Vec<OutArg>,
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there). cpu if not given.
@@ -115,6 +118,27 @@ pub struct RunArgs {
     /// How long a frame waits for those of other streams, to go through the model with them. 0 if not given.
     #[arg(long, value_name = "MS", help_heading = "Cameras")]
     pub batch_timeout_ms: Option<u64>,
+    /// What RTSP clients see. Exact: frames with their own box, when it is known. Low-latency: every frame at once, with
+    /// the newest box that is known, marked as carried. Exact if not given.
+    #[arg(long, value_enum, help_heading = "RTSP out")]
+    pub overlay_sync: Option<OverlaySync>,
+    /// A file with `user:password` on every line: who may watch. Without it, the environment's SPOTTER_OUT_USER and
+    /// SPOTTER_OUT_PASSWORD, or nobody is asked. Needed where other machines can connect.
+    #[arg(long, value_name = "FILE", help_heading = "RTSP out")]
+    pub out_credentials: Option<PathBuf>,
+    /// Certificate and private key for rtsps://, in one PEM file.
+    #[arg(long, value_name = "FILE.pem", help_heading = "RTSP out")]
+    pub out_tls: Option<PathBuf>,
+    /// Let other machines watch without a password.
+    #[arg(long, help_heading = "RTSP out")]
+    pub allow_anonymous: bool,
+    /// A socket that takes commands, one JSON object a line: `{"command": "set-query", "query": "a dog"}`, `status`,
+    /// `stop`. Only for this user and root.
+    #[arg(long, value_name = "unix:PATH", help_heading = "Service")]
+    pub control: Option<String>,
+    /// Serve /metrics for Prometheus, and the probes /live, /ready and /startup, over HTTP at this address.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Service")]
+    pub metrics: Option<String>,
     /// A pipeline description (see pipelines/): its source part replaces the built-in one, its sinks are added. It is
     /// code: it can run any GStreamer element.
     #[arg(long, value_name = "FILE.toml")]
@@ -150,6 +174,17 @@ pub enum PaceArg {
     Realtime,
 }
 
+/// `--overlay-sync`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverlaySync {
+    /// Frames wait for their own box.
+    #[default]
+    Exact,
+    /// Frames leave at once, with the newest box.
+    LowLatency,
+}
+
 /// One `--out`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutArg {
@@ -163,26 +198,38 @@ pub enum OutArg {
     Frames(PathBuf),
     /// A window.
     Display,
+    /// An RTSP stream, by its address as typed, which may hold credentials.
+    Rtsp(String),
 }
 
 impl OutArg {
-    /// Where it goes; none for a window.
+    /// Where it goes on this machine; none for a window and for RTSP.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::JsonLines(path) | Self::Mp4(path) | Self::Mkv(path) | Self::Frames(path) => Some(path),
-            Self::Display => None,
+            Self::Display | Self::Rtsp(_) => None,
         }
     }
 
-    /// The same kind of output at another place.
-    #[must_use]
-    pub fn map_path(self, map: impl FnOnce(PathBuf) -> PathBuf) -> Self {
+    /// What stands behind its kind; for RTSP the whole address.
+    pub fn place(&self) -> &str {
         match self {
-            Self::JsonLines(path) => Self::JsonLines(map(path)),
-            Self::Mp4(path) => Self::Mp4(map(path)),
-            Self::Mkv(path) => Self::Mkv(map(path)),
-            Self::Frames(path) => Self::Frames(map(path)),
+            Self::Rtsp(address) => address,
+            other => other.path().and_then(Path::to_str).unwrap_or_default(),
+        }
+    }
+
+    /// The same, at the place that `map` makes of its own. Paths that are no UTF-8 stay as they are.
+    #[must_use]
+    pub fn map_place(self, map: impl Fn(&str) -> String) -> Self {
+        let of_path = |path: PathBuf| path.to_str().map(&map).map_or(path.clone(), PathBuf::from);
+        match self {
+            Self::JsonLines(path) => Self::JsonLines(of_path(path)),
+            Self::Mp4(path) => Self::Mp4(of_path(path)),
+            Self::Mkv(path) => Self::Mkv(of_path(path)),
+            Self::Frames(path) => Self::Frames(of_path(path)),
             Self::Display => Self::Display,
+            Self::Rtsp(address) => Self::Rtsp(map(&address)),
         }
     }
 }
@@ -195,6 +242,7 @@ impl std::fmt::Display for OutArg {
             Self::Mkv(_) => "mkv",
             Self::Frames(_) => "frames",
             Self::Display => "display",
+            Self::Rtsp(address) => return f.write_str(&secrets::without_login(address)),
         };
         write!(f, "{kind}:{}", self.path().unwrap_or(Path::new("")).display())
     }
@@ -204,11 +252,13 @@ impl FromStr for OutArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR or display:";
+        let expected =
+            "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display: or rtsp://HOST:PORT/NAME";
         let (kind, path) = text.split_once(':').ok_or_else(|| format!("has no kind, {expected}"))?;
         match (kind, path) {
             ("display", "") => Ok(Self::Display),
             ("display", _) => Err(format!("display: takes no path, {expected}")),
+            ("rtsp" | "rtsps", _) => text.parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned())),
             ("jsonl" | "mp4" | "mkv" | "frames", "") => Err(format!("has no path, {expected}")),
             ("mp4" | "mkv", "-") => Err(format!("video needs a file, {expected}")),
             ("jsonl", path) => Ok(Self::JsonLines(path.into())),

@@ -2,6 +2,7 @@
 
 mod model;
 mod outputs;
+mod reload;
 mod run;
 mod run_file;
 mod streams;
@@ -10,6 +11,7 @@ use crate::error::Error;
 
 pub(crate) use model::check_device;
 pub use model::{device, load_model, model_variant, threshold};
+pub use reload::Origin;
 pub use run::{RunSettings, StreamSettings};
 pub use run_file::RunFile;
 pub use streams::StreamEntry;

@@ -1,10 +1,11 @@
 //! Where results of a run go: each place checked, none twice and none over a file of the source.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli::OutArg;
 use crate::error::{Error, Result};
-use crate::sink::{Target, file_name, place, same_file};
+use crate::secrets::without_login;
+use crate::sink::{Access, RtspOut, Target, file_name, place, same_file};
 
 /// What stands in a path for the name of its stream.
 const HOLE: &str = "{source}";
@@ -15,6 +16,7 @@ const TIME: &str = "{time}";
 pub(super) struct Outputs {
     pub(super) json_lines: Vec<PathBuf>,
     pub(super) targets: Vec<Target>,
+    pub(super) rtsp: Vec<RtspOut>,
 }
 
 impl Outputs {
@@ -31,18 +33,19 @@ impl Outputs {
 /// The outputs of every stream. `names` are those of the streams, `files` what they read.
 ///
 /// # Errors
-/// A place cannot be written or is taken, or several streams would write one video.
-pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf]) -> Result<Vec<Outputs>> {
-    let mut places = Vec::new();
+/// A place cannot be written or is taken, several streams would write one video, or `access` forbids that one is served.
+pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access: &Access) -> Result<Vec<Outputs>> {
+    let (mut places, mut served) = (Vec::new(), Vec::<RtspOut>::new());
     // As in 20261125T184300Z.
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().replace(['-', ':'], "");
     let mut all = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let mut outputs = Outputs { json_lines: Vec::new(), targets: Vec::new() };
+        let mut outputs = Outputs { json_lines: Vec::new(), targets: Vec::new(), rtsp: Vec::new() };
         for out in outs {
-            let of_each = out.path().is_some_and(|path| path.to_string_lossy().contains(HOLE));
-            let out = out.clone().map_path(|path| of_stream(&path, name, &now));
-            if names.len() > 1 && !of_each && matches!(out, OutArg::Mp4(_) | OutArg::Mkv(_) | OutArg::Frames(_)) {
+            let of_each = out.place().contains(HOLE);
+            let out = out.clone().map_place(|place| of_stream(place, name, &now));
+            let shared = matches!(out, OutArg::JsonLines(_) | OutArg::Display);
+            if names.len() > 1 && !of_each && !shared {
                 let reason = format!("several streams cannot share it; put {HOLE} into the path for the stream's name");
                 return Err(Error::Usage(format!("--out {out}: {reason}")));
             }
@@ -62,6 +65,14 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf]) -> Res
                 OutArg::Mkv(path) => outputs.targets.push(Target::Mkv(path)),
                 OutArg::Frames(folder) => outputs.targets.push(Target::Frames(folder)),
                 OutArg::Display => outputs.targets.push(Target::Display),
+                OutArg::Rtsp(address) => {
+                    let out = address.parse::<RtspOut>();
+                    let out =
+                        out.map_err(|reason| Error::Usage(format!("--out {}: {reason}", without_login(&address))))?;
+                    serve(&out, &served, access)?;
+                    served.push(out.clone());
+                    outputs.rtsp.push(out);
+                }
             }
         }
         all.push(outputs);
@@ -69,12 +80,22 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf]) -> Res
     Ok(all)
 }
 
-/// `path` with the name of its stream in it, as far as a file can be called so, and the time.
-fn of_stream(path: &Path, name: &str, now: &str) -> PathBuf {
-    let name = file_name(name);
-    match path.to_str() {
-        Some(text) => text.replace(HOLE, name.trim_start_matches('.')).replace(TIME, now).into(),
-        None => path.to_path_buf(),
+/// `place` with the name of its stream in it, as far as a file can be called so, and the time.
+fn of_stream(place: &str, name: &str, now: &str) -> String {
+    place.replace(HOLE, file_name(name).trim_start_matches('.')).replace(TIME, now)
+}
+
+/// Refuses an address that is taken, or must not be there.
+fn serve(out: &RtspOut, served: &[RtspOut], access: &Access) -> Result<()> {
+    access.check(out)?;
+    match served.iter().find(|other| other.place == out.place) {
+        Some(other) if other.tls != out.tls => {
+            Err(Error::Usage(format!("--out {out}: {other} is at the same port; either both have TLS or none")))
+        }
+        _ if served.iter().any(|other| (other.place, &other.path) == (out.place, &out.path)) => {
+            Err(Error::Usage(format!("--out {out}: is named twice")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -102,6 +123,6 @@ fn check(out: &OutArg, sources: &[PathBuf]) -> Result<()> {
             Err(_) if !qrnet::files::parent(folder).is_dir() => fail("its folder does not exist"),
             Err(_) => Ok(()),
         },
-        OutArg::Display => Ok(()),
+        OutArg::Display | OutArg::Rtsp(_) => Ok(()),
     }
 }

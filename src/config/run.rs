@@ -1,17 +1,21 @@
 //! Settings of `spotter run`.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gstreamer as gst;
 
 use super::outputs::{self, Outputs};
+use super::reload::Origin;
 use super::streams::{self, Resolved};
 use super::{RunFile, check_device, missing};
-use crate::cli::{ModeArg, PaceArg, RunArgs};
+use crate::cli::{ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
-use crate::pipeline::PipelineFile;
-use crate::sink::{OutputSettings, Target};
+use crate::pipeline::{PipelineFile, SinkPart};
+use crate::secrets::Login;
+use crate::service::ServiceSettings;
+use crate::sink::{Access, OutputSettings, RtspOut, Target};
 use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings, trust};
 use crate::stage::{Batching, Mode, Sampling};
 use crate::track::Smoothing;
@@ -39,6 +43,14 @@ pub struct RunSettings {
     pub threads: Option<usize>,
     /// Whether records are without times and run id.
     pub reproducible: bool,
+    /// Who may watch what is served.
+    pub access: Access,
+    /// What who watches sees.
+    pub overlay_sync: OverlaySync,
+    /// Where an operator can look.
+    pub service: ServiceSettings,
+    /// Where queries are read anew while the run goes on; none where they were typed.
+    pub origin: Option<Origin>,
 }
 
 /// One stream of a run.
@@ -54,6 +66,8 @@ pub struct StreamSettings {
     pub json_lines: Vec<PathBuf>,
     /// Where annotated frames go.
     pub output: OutputSettings,
+    /// Where they are served.
+    pub rtsp: Vec<RtspOut>,
     /// What happens to frames that come too fast.
     pub mode: Mode,
     /// How far presence may fall below the threshold.
@@ -78,6 +92,7 @@ impl RunSettings {
     /// A setting is missing or out of range, a source is unusable, an output's folder is missing, or two outputs are
     /// one file.
     pub fn resolve(mut args: RunArgs) -> Result<Self> {
+        let origin = Origin::of(&args)?;
         if let Some(path) = args.config.clone() {
             args = RunFile::read(&path)?.under(args, &path.display().to_string())?;
         }
@@ -87,7 +102,8 @@ impl RunSettings {
         let resolved = streams::resolve(entries, args.query.as_deref(), login.as_ref())?;
         let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
         let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
-        let outputs = outputs::resolve(&args.out, &names, &files)?;
+        let access = access(&args)?;
+        let outputs = outputs::resolve(&args.out, &names, &files, &access)?;
         let in_use: Vec<PathBuf> = files.into_iter().chain(outputs.iter().flat_map(Outputs::files)).collect();
         let common = Common::of(&args)?;
         let streams = resolved.into_iter().zip(outputs);
@@ -116,6 +132,13 @@ impl RunSettings {
             device,
             threads: args.threads,
             reproducible: args.reproducible,
+            access,
+            overlay_sync: args.overlay_sync.unwrap_or_default(),
+            service: ServiceSettings {
+                metrics: args.metrics.as_deref().map(place_of_metrics).transpose()?,
+                control: args.control.as_deref().map(place_of_control).transpose()?,
+            },
+            origin,
         })
     }
 
@@ -124,7 +147,9 @@ impl RunSettings {
     /// # Errors
     /// There is no output.
     pub fn check_outputs(&self) -> Result<()> {
-        let sees = |stream: &StreamSettings| !stream.json_lines.is_empty() || !stream.output.is_empty();
+        let sees = |stream: &StreamSettings| {
+            !stream.json_lines.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
+        };
         if self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
     }
 }
@@ -179,26 +204,35 @@ impl Common {
 
     fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs, in_use: &[PathBuf]) -> Result<StreamSettings> {
         let Resolved { address, query, login } = stream;
-        let Outputs { json_lines, targets } = outputs;
+        let Outputs { json_lines, targets, rtsp } = outputs;
         let sinks = self.pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
         let replaced = sinks.iter().filter_map(|sink| sink.target.as_deref());
-        if let Some(kind) = replaced.into_iter().find(|kind| !targets.iter().any(|target| target.kind() == *kind)) {
+        let is_wanted = |kind: &str| match kind {
+            "rtsp" => !rtsp.is_empty(),
+            kind => targets.iter().any(|target| target.kind() == kind),
+        };
+        if let Some(kind) = replaced.into_iter().find(|kind| !is_wanted(kind)) {
             return Err(Error::Usage(format!("--pipeline replaces {kind}:, but no --out {kind}: is given")));
         }
         let shows = targets.contains(&Target::Display);
-        let only_shows = shows && targets.len() == 1 && json_lines.is_empty() && sinks.is_empty();
+        let is_own = |sink: &SinkPart| sink.target.is_none();
+        let watched = shows || !rtsp.is_empty();
+        let only_watched = watched
+            && targets.iter().all(|target| *target == Target::Display)
+            && json_lines.is_empty()
+            && !sinks.iter().any(is_own);
         if shows && ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
             return Err(Error::Usage(
                 "--out display: there is none here, neither DISPLAY nor WAYLAND_DISPLAY is set".into(),
             ));
         }
         let realtime = match args.pace.unwrap_or_default() {
-            PaceArg::Auto => shows && !address.is_live(),
+            PaceArg::Auto => watched && !address.is_live(),
             PaceArg::Fast => false,
             PaceArg::Realtime => !address.is_live(),
         };
         let mode = match args.mode.unwrap_or_default() {
-            ModeArg::Auto if address.is_live() || (realtime && only_shows) => Mode::Freshest,
+            ModeArg::Auto if address.is_live() || (realtime && only_watched) => Mode::Freshest,
             ModeArg::Auto | ModeArg::EveryFrame => Mode::EveryFrame,
             ModeArg::Freshest => Mode::Freshest,
         };
@@ -238,6 +272,7 @@ impl Common {
             address,
             query,
             json_lines,
+            rtsp,
             mode,
             hysteresis,
         })
@@ -255,6 +290,30 @@ fn batching(most: Option<usize>, patience_ms: Option<u64>) -> Result<Batching> {
         return Err(Error::Usage(format!("--batch-timeout-ms {patience}: {reason}")));
     }
     Ok(Batching { most, patience: Duration::from_millis(patience) })
+}
+
+/// Who may watch.
+fn access(args: &RunArgs) -> Result<Access> {
+    let viewers = match &args.out_credentials {
+        Some(file) => Login::read_all(file)?,
+        None => streams::environment_login("SPOTTER_OUT")?.into_iter().collect(),
+    };
+    Ok(Access { viewers, certificate: args.out_tls.clone(), anonymous: args.allow_anonymous })
+}
+
+fn place_of_metrics(text: &str) -> Result<SocketAddr> {
+    let fail = |reason: String| Error::Usage(format!("--metrics {text}: {reason}, expected HOST:PORT"));
+    let mut places = text.to_socket_addrs().map_err(|e| fail(e.to_string()))?;
+    places.next().ok_or_else(|| fail("has no address".into()))
+}
+
+fn place_of_control(text: &str) -> Result<PathBuf> {
+    let path = text.strip_prefix("unix:").filter(|path| !path.is_empty());
+    let path = path.ok_or_else(|| Error::Usage(format!("--control {text}: expected unix:PATH")))?;
+    if !qrnet::files::parent(Path::new(path)).is_dir() {
+        return Err(Error::Usage(format!("--control {text}: its folder does not exist")));
+    }
+    Ok(path.into())
 }
 
 fn read_pipeline(path: &Path) -> Result<PipelineFile> {

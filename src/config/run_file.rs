@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StreamEntry;
-use crate::cli::{ModeArg, OutArg, PaceArg, RunArgs};
+use crate::cli::{ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::source::Transport;
 use crate::track::Smoothing;
@@ -45,6 +45,12 @@ pub struct RunFile {
     pub reconnect_attempts: Option<u64>,
     pub max_batch: Option<usize>,
     pub batch_timeout_ms: Option<u64>,
+    pub overlay_sync: Option<OverlaySync>,
+    pub out_credentials: Option<PathBuf>,
+    pub out_tls: Option<PathBuf>,
+    pub allow_anonymous: bool,
+    pub control: Option<String>,
+    pub metrics: Option<String>,
 }
 
 /// A text, or a list of them.
@@ -103,6 +109,12 @@ impl qrnet::strict::Strict for RunFile {
             reconnect_attempts: Some(1),
             max_batch: Some(1),
             batch_timeout_ms: Some(0),
+            overlay_sync: Some(OverlaySync::Exact),
+            out_credentials: Some(PathBuf::new()),
+            out_tls: Some(PathBuf::new()),
+            allow_anonymous: false,
+            control: Some(String::new()),
+            metrics: Some(String::new()),
         }
     }
 }
@@ -160,6 +172,12 @@ impl RunFile {
             reconnect_attempts: typed.reconnect_attempts.or(self.reconnect_attempts),
             max_batch: typed.max_batch.or(self.max_batch),
             batch_timeout_ms: typed.batch_timeout_ms.or(self.batch_timeout_ms),
+            overlay_sync: typed.overlay_sync.or(self.overlay_sync),
+            out_credentials: typed.out_credentials.or(self.out_credentials),
+            out_tls: typed.out_tls.or(self.out_tls),
+            allow_anonymous: typed.allow_anonymous || self.allow_anonymous,
+            control: typed.control.or(self.control),
+            metrics: typed.metrics.or(self.metrics),
         })
     }
 }

@@ -133,15 +133,19 @@ pub(super) fn resolve(entries: Vec<StreamEntry>, query: Option<&str>, login: Opt
 /// # Errors
 /// The file cannot be read or holds none.
 pub(super) fn common_login(file: Option<&Path>) -> Result<Option<Login>> {
-    const USER: &str = "SPOTTER_RTSP_USER";
-    const PASSWORD: &str = "SPOTTER_RTSP_PASSWORD";
-    if let Some(file) = file {
-        return Login::read(file).map(Some);
-    }
-    match (std::env::var(USER).ok(), std::env::var(PASSWORD).ok()) {
+    file.map_or_else(|| environment_login("SPOTTER_RTSP"), |file| Login::read(file).map(Some))
+}
+
+/// What `NAME_USER` and `NAME_PASSWORD` say.
+///
+/// # Errors
+/// One is set and the other is not.
+pub(super) fn environment_login(name: &str) -> Result<Option<Login>> {
+    let (user_name, password_name) = (format!("{name}_USER"), format!("{name}_PASSWORD"));
+    match (std::env::var(&user_name).ok(), std::env::var(&password_name).ok()) {
         (Some(user), Some(password)) => Ok(Some(Login::new(&user, &password))),
-        (Some(_), None) => Err(Error::Usage(format!("{USER} is set, but {PASSWORD} is not"))),
-        (None, Some(_)) => Err(Error::Usage(format!("{PASSWORD} is set, but {USER} is not"))),
+        (Some(_), None) => Err(Error::Usage(format!("{user_name} is set, but {password_name} is not"))),
+        (None, Some(_)) => Err(Error::Usage(format!("{password_name} is set, but {user_name} is not"))),
         (None, None) => Ok(None),
     }
 }

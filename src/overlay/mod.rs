@@ -19,7 +19,7 @@ use crate::error::Result;
 pub struct Annotation {
     /// The box, in pixels of the frame; none for "not here".
     pub rect: Option<Rect>,
-    /// True where the box stands in from an earlier frame.
+    /// True where the claim stands in from an earlier frame.
     pub carried: bool,
     /// The sentence.
     pub query: String,
@@ -34,7 +34,7 @@ impl Annotation {
     pub fn caption(&self) -> String {
         let presence = self.presence.map(|p| format!(" {:.0} %", 100.0 * p)).unwrap_or_default();
         let prefix = if self.rect.is_some() { "" } else { "not here: " };
-        let carried = if self.carried && self.rect.is_some() { " (carried)" } else { "" };
+        let carried = if self.carried { " (carried)" } else { "" };
         let suffix = if self.trained { "" } else { " (untrained)" };
         format!("{prefix}{}{presence}{carried}{suffix}", self.query)
     }
@@ -57,4 +57,18 @@ impl Annotation {
         tiles.push(caption);
         Ok(tiles)
     }
+}
+
+/// A shade over the whole frame, and words at its foot: it is not of now.
+///
+/// # Errors
+/// The drawing library fails.
+pub fn notice_tiles(text: &str, width: usize, height: usize) -> Result<Vec<Tile>> {
+    /// How much of the picture's light goes, of 255.
+    const SHADE: u8 = 150;
+    let mut words = caption_tile(text, None, Line::Missing, width, height)?;
+    words.x = (width - words.width) / 2;
+    words.y = height - words.height;
+    let shade = [0, 0, 0, SHADE].repeat(width * height);
+    Ok(vec![Tile { x: 0, y: 0, width, height, bgra: shade }, words])
 }

@@ -43,7 +43,8 @@ pub struct SinkPart {
     /// Whether box and caption are drawn in. The metadata is there either way.
     #[serde(default = "yes")]
     pub draw: bool,
-    /// The kind of `--out` whose built-in description this one replaces: `mp4`, `mkv`, `frames` or `display`.
+    /// The kind of `--out` whose built-in description this one replaces: `mp4`, `mkv`, `frames`, `display` or
+    /// `rtsp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }
@@ -74,7 +75,7 @@ impl qrnet::strict::Strict for PipelineFile {
 }
 
 /// The pipelines that ship with the program, by name.
-pub const BUILT_IN: [(&str, &str); 10] = [
+pub const BUILT_IN: [(&str, &str); 12] = [
     ("camera", include_str!("../../pipelines/camera.toml")),
     ("display", include_str!("../../pipelines/display.toml")),
     ("file", include_str!("../../pipelines/file.toml")),
@@ -84,11 +85,13 @@ pub const BUILT_IN: [(&str, &str); 10] = [
     ("mp4", include_str!("../../pipelines/mp4.toml")),
     ("pictures", include_str!("../../pipelines/pictures.toml")),
     ("rtsp-in", include_str!("../../pipelines/rtsp-in.toml")),
+    ("rtsp-out", include_str!("../../pipelines/rtsp-out.toml")),
+    ("rtsp-out-openh264", include_str!("../../pipelines/rtsp-out-openh264.toml")),
     ("test", include_str!("../../pipelines/test.toml")),
 ];
 
 /// Kinds of `--out` that have a description.
-const TARGETS: [&str; 4] = ["display", "frames", "mkv", "mp4"];
+const TARGETS: [&str; 5] = ["display", "frames", "mkv", "mp4", "rtsp"];
 
 impl PipelineFile {
     /// Reads a description; `name` is named in errors.

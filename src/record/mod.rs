@@ -291,6 +291,15 @@ pub enum EventKind<'a> {
         /// The clock from then on.
         to: Clock,
     },
+    /// Something else is looked for from frame `seq` on.
+    Query {
+        /// The first such frame.
+        seq: u64,
+        /// The sentence.
+        query: &'a str,
+        /// Counts the sentences of a stream, from 1.
+        query_rev: u32,
+    },
     /// The decoder could not restore whole pictures.
     DecodeError {
         /// The first such frame, or one that follows it closely: decoders work ahead.

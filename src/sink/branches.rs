@@ -170,7 +170,7 @@ pub(super) fn connect(
 }
 
 /// `videobox` adds pixels for negative numbers.
-fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
+pub(super) fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
     let pad = |length: u32| if length % 2 == 1 { "-1" } else { "0" };
     vec![Hole::new("pad_right", pad(info.width())), Hole::new("pad_bottom", pad(info.height()))]
 }
@@ -251,7 +251,7 @@ fn one_encoder_thread(element: &gst::Element) {
 }
 
 /// Lets the overlay draw what stands in the metadata of the buffer at hand.
-fn draw_from_meta(overlay: &gst::Element) {
+pub(super) fn draw_from_meta(overlay: &gst::Element) {
     let size = Mutex::new((0, 0));
     overlay.connect("draw", false, move |arguments| {
         let none = || Some(None::<gst_video::VideoOverlayComposition>.to_value());
@@ -262,8 +262,9 @@ fn draw_from_meta(overlay: &gst::Element) {
         {
             *size = (info.width() as usize, info.height() as usize);
         }
-        let Some(annotation) = sample.buffer().and_then(meta::annotation) else { return none() };
-        match annotation.tiles(size.0, size.1) {
+        let Some(buffer) = sample.buffer() else { return none() };
+        match tiles(buffer, *size) {
+            Ok(tiles) if tiles.is_empty() => none(),
             Ok(tiles) => Some(overlay::attach_tiles(tiles).to_value()),
             Err(error) => {
                 tracing::warn!("{error}");
@@ -271,4 +272,16 @@ fn draw_from_meta(overlay: &gst::Element) {
             }
         }
     });
+}
+
+/// What the metadata of a frame of this size says, as it is drawn.
+fn tiles(buffer: &gst::BufferRef, (width, height): (usize, usize)) -> Result<Vec<overlay::Tile>> {
+    let mut tiles = match meta::notice(buffer) {
+        Some(notice) => overlay::notice_tiles(&notice, width, height)?,
+        None => Vec::new(),
+    };
+    if let Some(annotation) = meta::annotation(buffer) {
+        tiles.extend(annotation.tiles(width, height)?);
+    }
+    Ok(tiles)
 }

@@ -19,6 +19,7 @@ pub const ROI_TYPE: &str = "spotter";
 /// Name of the custom meta that every forwarded frame carries.
 pub const FRAME_META: &str = "SpotterFrameMeta";
 const DETECTION: &str = "detection";
+const NOTICE: &str = "notice";
 
 /// What was asked of the frames.
 #[derive(Debug, Clone, Copy)]
@@ -103,19 +104,62 @@ pub fn annotation(buffer: &gst::BufferRef) -> Option<Annotation> {
     claimed.then_some(Annotation { rect, carried: !measured, query, presence, trained })
 }
 
+/// Copies what is claimed of a frame onto another picture of it, on which `place` says where a box lies.
+pub(super) fn carry_over(from: &gst::BufferRef, to: &mut gst::BufferRef, place: impl Fn(Rect) -> Rect) {
+    register();
+    if let (Ok(before), Ok(mut after)) =
+        (gst::meta::CustomMeta::from_buffer(from, FRAME_META), gst::meta::CustomMeta::add(to, FRAME_META))
+    {
+        for (name, value) in before.structure().iter() {
+            after.mut_structure().set_value(name, value.clone());
+        }
+    }
+    if let Some(rect) = annotation(from).and_then(|annotation| annotation.rect) {
+        let rect = place(rect);
+        let edge = |value: f64| value.round().max(0.0) as u32;
+        let (x, y) = (edge(rect.x0), edge(rect.y0));
+        let size = (edge(rect.x1).saturating_sub(x), edge(rect.y1).saturating_sub(y));
+        gst_video::VideoRegionOfInterestMeta::add(to, ROI_TYPE, (x, y, size.0, size.1));
+    }
+}
+
+/// Notes on a frame that it is not of now, in words to be drawn on it.
+pub(super) fn set_notice(buffer: &mut gst::BufferRef, notice: &str) {
+    register();
+    if gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).is_err() {
+        drop(gst::meta::CustomMeta::add(buffer, FRAME_META));
+    }
+    if let Ok(mut meta) = gst::meta::CustomMeta::from_mut_buffer(buffer, FRAME_META) {
+        meta.mut_structure().set(NOTICE, notice);
+    }
+}
+
+/// What [`set_notice`] noted.
+pub(super) fn notice(buffer: &gst::BufferRef) -> Option<String> {
+    gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?.structure().get(NOTICE).ok()
+}
+
 fn register() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| gst::meta::CustomMeta::register_simple(FRAME_META));
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use super::*;
     use crate::stage::Outcome;
     use crate::track::{Track, Tracking};
+
+    /// Claims that something was found at `x, y, w, h`.
+    pub(in crate::sink) fn mark(buffer: &mut gst::BufferRef, place: (u32, u32, u32, u32)) {
+        register();
+        let mut meta = gst::meta::CustomMeta::add(buffer, FRAME_META).expect("registered");
+        meta.mut_structure().set("query", "a dog");
+        gst_video::VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, place);
+    }
 
     fn rect() -> Rect {
         Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 }

@@ -5,9 +5,11 @@ mod frames;
 mod meta;
 mod numbered;
 mod pipeline;
+mod rtsp;
 
 pub use branches::{Branch, Target};
 pub(crate) use branches::{place, same_file};
 pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
 pub(crate) use numbered::file_name;
 pub use pipeline::{Output, OutputSettings};
+pub use rtsp::{Access, Mount, RtspOut, RtspServers, Verdict, launch};

@@ -11,11 +11,12 @@ use gstreamer_app as gst_app;
 
 use super::address::{Address, Kind};
 use super::bus::{self, Report};
-use super::handover::{Counters, Door, Handover, Telling, appsink};
+use super::handover::{Counters, Handover, Telling, appsink};
 use super::rtsp::Learned;
 use super::{Keeper, SourceSettings, complaints, pictures, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
+use crate::stage::Door;
 
 /// A running source pipeline.
 pub(super) struct Connection {

@@ -1,7 +1,7 @@
 //! From the decoder into the stage: a sample becomes a [`Frame`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
@@ -13,7 +13,7 @@ use gstreamer_video as gst_video;
 use super::complaints;
 use super::rtsp::Learned;
 use crate::record::Clock;
-use crate::stage::{Closed, Frame, Intake};
+use crate::stage::{Closed, Door, Frame};
 
 /// What is counted of a source over all its connections.
 #[derive(Debug, Default)]
@@ -28,6 +28,13 @@ pub struct Counters {
     pub(super) last_time: AtomicU64,
     /// Running time of the newest frame of a source that comes back, nanoseconds.
     running: AtomicU64,
+}
+
+impl Counters {
+    /// Frames that came out of the decoder until now.
+    pub fn decoded(&self) -> u64 {
+        self.decoded.load(Ordering::Acquire)
+    }
 }
 
 /// Formats that the overlay draws on without leaving them. Everything that decoders usually produce is among them.
@@ -55,25 +62,6 @@ const FORMATS: [gst_video::VideoFormat; 22] = [
     gst_video::VideoFormat::I42210le,
     gst_video::VideoFormat::Y44410le,
 ];
-
-/// The way into the stage, until it is closed: a pipeline that cannot be stopped must not keep it open.
-#[derive(Clone)]
-pub(super) struct Door(Arc<Mutex<Option<Intake>>>);
-
-impl Door {
-    pub(super) fn to(intake: Intake) -> Self {
-        Self(Arc::new(Mutex::new(Some(intake))))
-    }
-
-    /// None once it is closed. Not held open while somebody waits behind it.
-    fn open(&self) -> Option<Intake> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
 
 /// How frames of one connection are told.
 #[derive(Debug, Clone, Copy)]

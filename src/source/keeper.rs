@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
@@ -110,7 +109,7 @@ impl Keeper {
     }
 
     fn decoded(&self) -> u64 {
-        self.counters.decoded.load(Ordering::Acquire)
+        self.counters.decoded()
     }
 
     fn connect(&self, settings: &SourceSettings, number: u64) -> Result<(Connection, Receiver<Report>)> {

@@ -28,6 +28,11 @@ impl Timing {
         }
     }
 
+    /// The clock, and what it showed when running time was 0; none for sources that are not live.
+    pub(crate) fn base(&self) -> Option<(gst::Clock, gst::ClockTime)> {
+        self.fixed.clone()
+    }
+
     /// Makes `pipeline` keep this time, where it is one that is kept.
     pub(crate) fn keep(&self, pipeline: &gst::Pipeline) {
         if let Some((clock, base_time)) = &self.fixed {

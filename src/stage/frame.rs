@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use gstreamer as gst;
 use gstreamer_video as gst_video;
+use qrnet::CompiledQuery;
 
 use crate::record::{Clock, Resolution};
 use crate::source::Fault;
@@ -77,4 +78,32 @@ pub enum Note {
         /// Why.
         fault: Fault,
     },
+    /// From here on the stream is asked for something else.
+    Query(Arc<Question>),
+}
+
+/// What a stream is asked for.
+#[derive(Clone)]
+pub struct Question {
+    /// The sentence.
+    pub text: String,
+    /// Counts the questions of a stream, from 1.
+    pub rev: u32,
+    /// The sentence as the model takes it; none for models that read it themselves.
+    pub compiled: Option<Arc<CompiledQuery>>,
+}
+
+/// By what was asked: a sentence is compiled to the same thing every time.
+impl PartialEq for Question {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, self.rev) == (&other.text, other.rev)
+    }
+}
+
+impl Eq for Question {}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question").field("text", &self.text).field("rev", &self.rev).finish_non_exhaustive()
+    }
 }

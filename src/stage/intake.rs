@@ -52,14 +52,29 @@ pub struct Intake {
     waiting: Option<Receiver<Arrival>>,
     sampler: Arc<Mutex<Sampler>>,
     skips: bool,
+    tap: Option<Arc<Tap>>,
 }
+
+/// Sees every frame that comes, before anything is known of it. Must not wait.
+type Tap = dyn Fn(&Frame) + Send + Sync;
 
 impl Intake {
     pub(super) fn new(mode: Mode, sampling: Sampling) -> (Self, Receiver<Arrival>) {
         let (sender, receiver) = bounded(if mode == Mode::Freshest { 1 } else { QUEUE });
         let waiting = (mode == Mode::Freshest).then(|| receiver.clone());
         let sampler = Arc::new(Mutex::new(Sampler::new(sampling)));
-        (Self { sender, waiting, sampler, skips: sampling.skips() }, receiver)
+        (Self { sender, waiting, sampler, skips: sampling.skips(), tap: None }, receiver)
+    }
+
+    /// Lets `tap` see every frame that is handed over from now on. It must not wait.
+    #[must_use]
+    pub fn tapped(self, tap: impl Fn(&Frame) + Send + Sync + 'static) -> Self {
+        Self { tap: Some(Arc::new(tap)), ..self }
+    }
+
+    /// How many arrivals wait for the stage.
+    pub fn waiting(&self) -> usize {
+        self.sender.len()
     }
 
     /// Hands a frame over.
@@ -71,6 +86,9 @@ impl Intake {
     /// # Errors
     /// The stage is gone or `stopped` is.
     pub fn offer(&self, frame: Frame, stopped: &Receiver<()>) -> Result<(), Closed> {
+        if let Some(tap) = &self.tap {
+            tap(&frame);
+        }
         let fate = if frame.corrupt {
             let message = "the decoder could not restore the whole picture".into();
             Fate::Pass(Outcome::Error { cause: "decode", message })
@@ -134,6 +152,27 @@ impl Intake {
                 }
             }
         }
+    }
+}
+
+/// The way into the stage, until it is closed: whoever keeps a door does not keep the stream from ending.
+#[derive(Clone)]
+pub struct Door(Arc<Mutex<Option<Intake>>>);
+
+impl Door {
+    /// A door that is open.
+    pub fn to(intake: Intake) -> Self {
+        Self(Arc::new(Mutex::new(Some(intake))))
+    }
+
+    /// None once it is closed. Not held open while somebody waits behind it.
+    pub fn open(&self) -> Option<Intake> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets nobody in any more.
+    pub fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

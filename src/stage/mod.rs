@@ -32,8 +32,8 @@ use qrnet::preprocess::{Letterboxed, Rect};
 use qrnet::{Canvas, CompiledQuery, Grounder};
 
 pub(crate) use convert::view;
-pub use frame::{Frame, Note};
-pub use intake::{Closed, Intake, Mode};
+pub use frame::{Frame, Note, Question};
+pub use intake::{Closed, Door, Intake, Mode};
 use prepare::Preparer;
 pub use sampling::Sampling;
 use worker::{Feed, Port, Worker};
@@ -93,6 +93,11 @@ pub trait Ground: Send {
     /// # Errors
     /// The device failed. The run ends.
     fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>>;
+
+    /// From the next picture of `stream` on, `question` is what it is asked. Models that look for one thing need not listen.
+    fn ask(&mut self, stream: usize, question: &Question) {
+        let _ = (stream, question);
+    }
 }
 
 /// QRNet with compiled queries.
@@ -125,6 +130,12 @@ impl Ground for Model {
             }
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    fn ask(&mut self, stream: usize, question: &Question) {
+        if let (Some(query), Some(compiled)) = (self.queries.get_mut(stream), &question.compiled) {
+            *query = Arc::clone(compiled);
+        }
     }
 }
 

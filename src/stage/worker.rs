@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::intake::Arrival;
 use super::prepare::{Prepared, Preparer, Ready};
-use super::{Batching, Delivered, Ground, Grounded, Job, Outcome, Passing};
+use super::{Batching, Delivered, Ground, Grounded, Job, Note, Outcome, Passing};
 
 /// Where a stream's frames come from.
 pub(super) enum Feed {
@@ -219,7 +219,14 @@ impl<F: FnOnce(String)> Worker<F> {
         frame.map(|frame| Asked { stream, frame, rest })
     }
 
+    /// Sends items on. What comes after a change of the query is asked the new one: items before the frame to measure are
+    /// delivered before it is grounded, those behind it after.
     fn deliver(&mut self, stream: usize, items: Delivered) {
+        for item in &items {
+            if let Passing::Note(Note::Query(question)) = item {
+                self.model.ask(stream, question);
+            }
+        }
         if let Some(port) = &mut self.ports[stream] {
             port.outbox.extend(items);
             if !port.flush() {

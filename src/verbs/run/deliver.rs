@@ -7,32 +7,34 @@ use crossbeam_channel::{Receiver, Sender};
 use serde::Serialize;
 
 use super::supervisor::Ending;
-use super::{Message, OutputStopper, Status, post};
+use super::{Message, OutputStopper, post};
+use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::record::{
     Asked, Books, Clock, EVENT_SCHEMA, Event, EventKind, FrameRecord, Latency, RecordFile, Resolution, Status as Fate,
 };
-use crate::sink::{Output, OutputSettings, Query, Target, annotate};
+use crate::service::Status;
+use crate::sink::{Mount, Output, OutputSettings, Query, Target, Verdict, annotate};
 use crate::source::{Address, Timing};
-use crate::stage::{Delivered, Grounded, Note, Outcome, Passing};
+use crate::stage::{Delivered, Grounded, Note, Outcome, Passing, Question};
 use crate::track::{Seen, Track, Tracking};
 
 /// What records of a stream are called by.
 pub(super) struct Names {
     run_id: Arc<str>,
     address: Address,
-    query: String,
+    question: Arc<Question>,
     trained: bool,
     reproducible: bool,
 }
 
 impl Names {
-    pub(super) fn new(settings: &StreamSettings, run_id: &Arc<str>, trained: bool) -> Self {
+    pub(super) fn new(settings: &StreamSettings, question: Arc<Question>, run_id: &Arc<str>, trained: bool) -> Self {
         Self {
             run_id: Arc::clone(run_id),
             address: settings.address.clone(),
-            query: settings.query.clone(),
+            question,
             trained,
             reproducible: settings.source.reproducible,
         }
@@ -40,8 +42,8 @@ impl Names {
 
     fn record<'a>(&'a self, grounded: &Grounded, seen: &Seen) -> FrameRecord<'a> {
         let Grounded { frame, queued, grounding, .. } = grounded;
-        let asked =
-            Asked { run_id: &self.run_id, source: &self.address.name, query: &self.query, query_rev: QUERY_REV };
+        let Question { text, rev, .. } = &*self.question;
+        let asked = Asked { run_id: &self.run_id, source: &self.address.name, query: text, query_rev: *rev };
         let milliseconds = |duration: Duration| 1e3 * duration.as_secs_f64();
         let live = self.address.is_live();
         FrameRecord {
@@ -60,8 +62,6 @@ impl Names {
     }
 }
 
-/// The first query of a run.
-const QUERY_REV: u32 = 1;
 /// How long an output pipeline may take to finish its files.
 const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
 /// How far apart frames are taken to be that have no time.
@@ -74,6 +74,9 @@ pub(super) struct Links {
     pub(super) messages: Sender<Message>,
     pub(super) stopper: OutputStopper,
     pub(super) status: Arc<Status>,
+    /// Where the stream is served.
+    pub(super) mounts: Vec<Mount>,
+    pub(super) overlay_sync: OverlaySync,
     /// How the stream ended; disconnected where nobody knows.
     pub(super) finished: Receiver<Ending>,
 }
@@ -96,6 +99,8 @@ pub(super) struct Delivery {
     /// Output pipelines so far.
     parts: usize,
     resolution: Option<Resolution>,
+    /// Of the next frame.
+    next_seq: u64,
     clock: Option<Clock>,
     gap: Option<Gap>,
     /// Connections so far.
@@ -127,6 +132,7 @@ impl Delivery {
             output: None,
             parts: 0,
             resolution: None,
+            next_seq: 0,
             clock: None,
             gap: None,
             connection: 0,
@@ -150,7 +156,7 @@ impl Delivery {
             let _at_the_end = OnDrop(|| drop(messages.send(Message::Drained(stream))));
             for passing in verdicts.iter().flatten() {
                 let delivered = match passing {
-                    Passing::Frame(grounded) => self.frame(&grounded),
+                    Passing::Frame(grounded) => self.frame(&grounded, verdicts.len()),
                     Passing::Note(note) => self.note(note),
                 };
                 if let Err(error) = delivered {
@@ -158,8 +164,16 @@ impl Delivery {
                     self.post_failure(error);
                 }
             }
+            self.links.status.end();
+            // Both take their time; nobody has to wait for the other.
+            let mounts = self.links.mounts.clone();
+            let farewell = std::thread::Builder::new().name("farewell".into());
+            let farewell = farewell.spawn(move || mounts.iter().for_each(Mount::end));
             if let Err(error) = self.finish_output() {
                 self.post_failure(error);
+            }
+            if let Ok(farewell) = farewell {
+                drop(farewell.join());
             }
         }
         if let Ok(ending) = self.links.finished.recv() {
@@ -172,8 +186,9 @@ impl Delivery {
         drop(self.links.messages.send(Message::Sink(error)));
     }
 
-    fn frame(&mut self, grounded: &Grounded) -> Result<()> {
+    fn frame(&mut self, grounded: &Grounded, waiting: usize) -> Result<()> {
         let frame = &grounded.frame;
+        self.next_seq = frame.seq + 1;
         let resolution = frame.resolution();
         let time =
             frame.stream_time.map_or_else(|| FRAME_TIME * u32::try_from(frame.seq).unwrap_or(u32::MAX), Duration::from);
@@ -185,7 +200,7 @@ impl Delivery {
         let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
         let seen = self.track.see(&grounded.outcome, time, diagonal);
         self.books.enter(&seen);
-        self.links.status.frame(&seen, frame.arrived.elapsed());
+        self.links.status.frame(grounded, &seen, waiting);
         if self.broken {
             return Ok(());
         }
@@ -200,6 +215,7 @@ impl Delivery {
             let seconds = frame.arrived.saturating_duration_since(gap.since).as_secs_f64();
             if gap.connection > 0 {
                 tracing::info!("is back after {seconds:.1} s");
+                self.links.status.back();
             }
             self.event(&EventKind::GapEnd { seq: frame.seq, seconds })?;
             if let Some(output) = &mut self.output {
@@ -223,9 +239,26 @@ impl Delivery {
             self.event(&EventKind::Clock { seq: frame.seq, from, to: frame.clock })?;
         }
         self.note_error(grounded)?;
+        let elsewhere = self.is_seen();
         let record = self.names.record(grounded, seen);
-        write_all(&mut self.records, &record, !self.settings.is_empty())?;
-        if self.settings.is_empty() || seen.status == Fate::Dropped {
+        write_all(&mut self.records, &record, elsewhere)?;
+        let idle = self.settings.is_empty() && self.links.mounts.is_empty();
+        if idle || seen.status == Fate::Dropped {
+            return Ok(());
+        }
+        let Question { text, rev, .. } = &*self.names.question;
+        let query = Query { text, rev: *rev, trained: self.names.trained };
+        let annotated = annotate(frame, seen, &query);
+        for mount in &self.links.mounts {
+            match self.links.overlay_sync {
+                OverlaySync::Exact => mount.show(frame, annotated.clone())?,
+                OverlaySync::LowLatency => {
+                    let question = Arc::clone(&self.names.question);
+                    mount.set_verdict(Some(Verdict { seen: seen.clone(), question }));
+                }
+            }
+        }
+        if self.settings.is_empty() {
             return Ok(());
         }
         if self.output.as_ref().is_some_and(|output| !output.fits(&frame.info)) {
@@ -235,8 +268,12 @@ impl Delivery {
             self.start_output(&frame.info)?;
         }
         let Some(output) = &mut self.output else { return Ok(()) };
-        let query = Query { text: &self.names.query, rev: QUERY_REV, trained: self.names.trained };
-        output.push(annotate(frame, seen, &query), frame.running_time, frame.arrived.elapsed())
+        output.push(annotated, frame.running_time, frame.arrived.elapsed())
+    }
+
+    /// Whether somebody sees the stream, whatever becomes of the records.
+    fn is_seen(&self) -> bool {
+        !self.settings.is_empty() || !self.links.mounts.is_empty()
     }
 
     fn note(&mut self, note: Note) -> Result<()> {
@@ -250,10 +287,21 @@ impl Delivery {
                 let books = self.books.since(&self.books_before);
                 self.books_before = self.books;
                 self.gap = Some(Gap { since, connection: self.connection });
+                self.links.mounts.iter().for_each(|mount| mount.set_gap(fault.code));
                 self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, books })
             }
             Note::GapRetry { attempt, fault } => {
+                self.links.mounts.iter().for_each(|mount| mount.set_gap(fault.code));
                 self.event(&EventKind::GapRetry { attempt, code: fault.code, reason: &fault.reason })
+            }
+            Note::Query(question) => {
+                // What was seen of the old one says nothing of the new one.
+                self.track.reset();
+                self.links.mounts.iter().for_each(|mount| mount.set_verdict(None));
+                self.names.question = Arc::clone(&question);
+                let Question { text, rev, .. } = &*question;
+                tracing::info!("looks for {text:?} from frame {} on (revision {rev})", self.next_seq);
+                self.event(&EventKind::Query { seq: self.next_seq, query: text, query_rev: *rev })
             }
         }
     }
@@ -313,7 +361,8 @@ impl Delivery {
     fn event(&mut self, kind: &EventKind) -> Result<()> {
         let (run_id, source) = (&*self.names.run_id, self.names.address.name.as_str());
         let event = Event { schema: EVENT_SCHEMA, run_id, source, kind };
-        write_all(&mut self.records, &event, !self.settings.is_empty())
+        let elsewhere = self.is_seen();
+        write_all(&mut self.records, &event, elsewhere)
     }
 
     /// Writes the last event and what is buffered. Records that were never begun are not begun with it.

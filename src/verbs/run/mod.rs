@@ -4,9 +4,10 @@
 //! thread that calls [`run`] supervises: streams, outputs, worker and signals report to it through one channel. However
 //! the run ends, frames that were handed over are entered in the books, files are finished, and no thread outlives it.
 
+mod board;
 mod deliver;
+mod operate;
 mod signals;
-mod status;
 mod supervisor;
 
 use std::collections::HashMap;
@@ -16,15 +17,18 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 
+use crate::cli::OverlaySync;
 use crate::config::{RunSettings, StreamSettings, load_model, threshold};
 use crate::error::{Error, Result};
 use crate::record::{Books, RecordFile, run_id};
-use crate::source::{Ended, Keeper, Timing};
-use crate::stage::{Ground, Model, Stage, StageSettings, Stream};
+use crate::service::{Compile, Queries, Service};
+use crate::sink::{Mount, RtspOut, RtspServers};
+use crate::source::{Counters, Ended, Keeper, Timing};
+use crate::stage::{Door, Frame, Ground, Intake, Model, Question, Stage, StageSettings, Stream};
 use crate::track::Tracking;
+use board::Board;
 use deliver::{Delivery, Names};
 use signals::Signals;
-use status::{Board, Status};
 use supervisor::{Running, Supervisor};
 
 /// What happens to a run. Streams are counted from 0.
@@ -39,8 +43,12 @@ enum Message {
     Sink(Error),
     /// Every frame of a stream is delivered.
     Drained(usize),
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, or another signal to go before the work is done.
     Interrupt,
+    /// Somebody wants a run to end that does not end by itself.
+    Stop,
+    /// Settings are to be read anew.
+    Reread,
 }
 
 /// Messages that may wait; posting threads block beyond that.
@@ -57,6 +65,7 @@ type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// The model, a source, an output or the worker failed, or the user interrupted. What was written until then is whole.
 pub fn run(settings: &RunSettings) -> Result<()> {
     super::use_threads(settings.threads)?;
+    let service = service(settings)?;
     let mut grounder = load_model(settings.model.as_deref(), &settings.device, false)?;
     let threshold = threshold(settings.threshold, &grounder)?;
     // Equal queries are compiled once, and their frames go through the model together.
@@ -66,12 +75,15 @@ pub fn run(settings: &RunSettings) -> Result<()> {
             compiled.insert(query, Arc::new(grounder.compile(query)?));
         }
     }
-    let queries = settings.streams.iter().filter_map(|stream| compiled.get(&stream.query).cloned()).collect();
+    let queries: Vec<_> = settings.streams.iter().filter_map(|stream| compiled.get(&stream.query).cloned()).collect();
     grounder.drop_text();
     let trained = grounder.trained();
     let hearing = Hearing::default();
-    let _signals = Signals::watch(hearing.messages.clone())?;
-    supervise(settings, Box::new(Model { grounder, queries }), threshold, trained, hearing).map(drop)
+    let lives = settings.streams.iter().all(|stream| stream.address.is_live());
+    let _signals = Signals::watch(hearing.messages.clone(), lives, settings.origin.is_some())?;
+    let asking =
+        Asking { first: queries.iter().cloned().map(Some).collect(), compile: operate::compiler(settings, &grounder) };
+    supervise(settings, Box::new(Model { grounder, queries }), asking, threshold, trained, hearing, &service).map(drop)
 }
 
 /// Grounds videos with any model, `trained` or not; `threshold` is none for one that has no presence to compare with it.
@@ -80,7 +92,7 @@ pub fn run(settings: &RunSettings) -> Result<()> {
 /// # Errors
 /// A source, an output or the model failed. What was written until then is whole.
 pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<f32>, trained: bool) -> Result<Books> {
-    supervise(settings, model, threshold, trained, Hearing::default())
+    stream_until(settings, model, threshold, trained, never())
 }
 
 /// The same until `stop` is disconnected or gives something: how a program ends a live source.
@@ -94,7 +106,16 @@ pub fn stream_until(
     trained: bool,
     stop: Receiver<()>,
 ) -> Result<Books> {
-    supervise(settings, model, threshold, trained, Hearing { stop, ..Hearing::default() })
+    let service = service(settings)?;
+    let hearing = Hearing { stop, ..Hearing::default() };
+    // The model reads its questions itself.
+    let asking = Asking { first: vec![None; settings.streams.len()], compile: Box::new(|_| Ok(None)) };
+    supervise(settings, model, asking, threshold, trained, hearing, &service)
+}
+
+fn service(settings: &RunSettings) -> Result<Service> {
+    let streams = settings.streams.iter().map(|stream| (stream.address.name.as_str(), stream.query.as_str()));
+    Service::start(&settings.service, streams)
 }
 
 /// What a supervisor hears.
@@ -112,14 +133,24 @@ impl Default for Hearing {
     }
 }
 
+/// How sentences become what the model takes.
+struct Asking {
+    /// Of the sentences that streams begin with.
+    first: Vec<Option<Arc<qrnet::CompiledQuery>>>,
+    /// Of those that come later.
+    compile: Compile,
+}
+
 fn supervise(
     settings: &RunSettings,
     model: Box<dyn Ground>,
+    asking: Asking,
     threshold: Option<f32>,
     trained: bool,
     Hearing { messages, inbox, stop: asked_to_stop }: Hearing,
+    service: &Service,
 ) -> Result<Books> {
-    let started = Instant::now();
+    let (started, overlay_sync) = (Instant::now(), settings.overlay_sync);
     let trackings: Vec<Tracking> =
         settings.streams.iter().map(|stream| tracking(settings, stream, threshold)).collect();
     let stages: Vec<StageSettings> = settings
@@ -132,31 +163,49 @@ fn supervise(
             watch_cuts: tracking.remembers() || settings.sampling.skips(),
         })
         .collect();
+    let timings: Vec<Timing> = settings.streams.iter().map(|stream| Timing::new(stream.address.is_live())).collect();
+    let mounts = mounts(settings, &timings, trained)?;
+    let servers = RtspServers::start(&mounts.iter().flatten().cloned().collect::<Vec<_>>(), &settings.access)?;
+    service.seen.set_clients(servers.clients());
     let failed = post(&messages, Message::Worker);
     let (stage, streams) =
         Stage::start(model, &stages, settings.batching, failed).map_err(|e| Error::Worker(e.to_string()))?;
     let run_id: Arc<str> = if settings.reproducible { REPRODUCIBLE.into() } else { run_id().into() };
     let records = record_files(settings);
-    let board = Board::new(settings);
+    let board = Board::new(settings, service.seen.streams());
     let (stop, stopped) = bounded(0);
-    let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()));
-    for (index, ((settings, tracking), Stream { input, output })) in
-        settings.streams.iter().zip(trackings).zip(streams).enumerate()
-    {
-        let timing = Timing::new(settings.address.is_live());
-        let stopper = OutputStopper::default();
+    let queries = Arc::new(Queries::new(asking.compile, stopped.clone()));
+    let control = operate::control(settings, service, &queries, &messages, &run_id)?;
+    let reread = operate::reread(settings, &queries);
+    let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reread);
+    let ways = settings.streams.iter().zip(trackings).zip(timings).zip(mounts).zip(asking.first).zip(streams);
+    for (index, (((((settings, tracking), timing), mounts), compiled), Stream { input, output })) in ways.enumerate() {
+        let mounts: Vec<Mount> = mounts.into_iter().map(|(_, mount)| mount).collect();
+        let question = Arc::new(Question { text: settings.query.clone(), rev: 1, compiled });
+        let name = settings.address.name.clone();
+        let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
         let (finish, finished) = bounded(1);
+        let input = match overlay_sync {
+            OverlaySync::LowLatency if !mounts.is_empty() => shown_at_once(input, &mounts, &messages),
+            _ => input,
+        };
+        let door = Door::to(input.clone());
+        queries.add(&name, Arc::clone(&question), door.clone());
+        let status = Arc::clone(service.seen.status(index));
+        status.link(door.clone(), Arc::clone(&counters));
         let delivery = Delivery::new(
             settings,
             tracking,
-            Names::new(settings, &run_id, trained),
+            Names::new(settings, question, &run_id, trained),
             settings.json_lines.iter().filter_map(|path| records.get(path).cloned()).collect(),
             timing.clone(),
             deliver::Links {
                 stream: index,
                 messages: messages.clone(),
                 stopper: Arc::clone(&stopper),
-                status: board.status(index),
+                status,
+                mounts,
+                overlay_sync,
                 finished,
             },
         );
@@ -166,16 +215,17 @@ fn supervise(
             settings: settings.source.clone(),
             frames: input,
             timing,
-            counters: Arc::default(),
+            counters,
         };
         let (ended, stopped) = (post(&messages, move |ended| Message::Ended(index, ended)), stopped.clone());
         let keeper = std::thread::Builder::new().name("source".into()).spawn(move || {
             ended(keeper.run(&stopped));
-            // Not before: with its way into the stage the stream ends there, and that must not be heard first.
+            // Not before: with its ways into the stage the stream ends there, and that must not be heard first.
+            door.close();
             drop(keeper);
         });
         supervisor.watch(Running {
-            name: settings.address.name.clone(),
+            name,
             outputs: settings.output.name(),
             output_stop: stopper,
             finish,
@@ -186,8 +236,9 @@ fn supervise(
         });
     }
     drop((messages, stopped));
+    service.seen.set_started();
     let (books, verdict) = supervisor.run(stage.into_threads());
-    drop(board);
+    drop((control, servers, board));
     let mut total = Books::default();
     for (_, books) in &books {
         total += *books;
@@ -211,6 +262,31 @@ fn supervise(
             verdict.and(Err(Error::Partial { failed: failed as usize, total: total.decoded as usize, what: "frames" }))
         }
     }
+}
+
+/// By stream, what is served of it and where.
+fn mounts(settings: &RunSettings, timings: &[Timing], trained: bool) -> Result<Vec<Vec<(RtspOut, Mount)>>> {
+    let of_stream = |(stream, timing): (&StreamSettings, &Timing)| {
+        if stream.rtsp.is_empty() {
+            return Ok(Vec::new());
+        }
+        let launch = crate::sink::launch(&stream.output.sinks)?;
+        let mount = |out: &RtspOut| (out.clone(), Mount::new(&out.to_string(), &launch, timing, trained));
+        Ok(stream.rtsp.iter().map(mount).collect())
+    };
+    settings.streams.iter().zip(timings).map(of_stream).collect()
+}
+
+/// Every frame is shown when it comes, before the stage sees it.
+fn shown_at_once(input: Intake, mounts: &[Mount], messages: &Sender<Message>) -> Intake {
+    let (mounts, failed) = (mounts.to_vec(), post(messages, Message::Sink));
+    input.tapped(move |frame: &Frame| {
+        for mount in &mounts {
+            if let Err(error) = mount.show_at_once(frame) {
+                failed(error);
+            }
+        }
+    })
 }
 
 fn tracking(settings: &RunSettings, stream: &StreamSettings, threshold: Option<f32>) -> Tracking {

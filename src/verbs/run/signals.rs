@@ -1,8 +1,10 @@
-//! Ctrl-C and SIGTERM: the first finishes cleanly, the second ends the process at once.
+//! Signals: Ctrl-C and SIGTERM finish cleanly, twice they end the process at once; SIGHUP reads the queries anew.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Message;
 use crate::error::{Error, Result};
@@ -17,20 +19,31 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn watch(messages: Sender<Message>) -> Result<Self> {
+    /// A `service` has no end of its own: SIGTERM ends it as it is meant to. One that `rereads` its settings does so on
+    /// SIGHUP.
+    pub(super) fn watch(messages: Sender<Message>, service: bool, rereads: bool) -> Result<Self> {
         let fail = |e: std::io::Error| Error::Worker(format!("signals cannot be watched: {e}"));
-        let mut signals =
-            signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM])
-                .map_err(fail)?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(fail)?;
         let handle = signals.handle();
+        let had_terminal = has_terminal();
         let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
             let mut first: Option<Instant> = None;
-            for _ in signals.forever() {
+            for signal in signals.forever() {
+                // The same signal says that a terminal was closed.
+                if signal == SIGHUP && rereads && (!had_terminal || has_terminal()) {
+                    drop(messages.send(Message::Reread));
+                    continue;
+                }
                 match first {
                     None => {
-                        tracing::warn!("interrupted: finishing the files (once more ends at once)");
-                        drop(messages.send(Message::Interrupt));
                         first = Some(Instant::now());
+                        if signal == SIGTERM && service {
+                            tracing::info!("asked to stop (once more ends at once)");
+                            drop(messages.send(Message::Stop));
+                        } else {
+                            tracing::warn!("interrupted: finishing the files (once more ends at once)");
+                            drop(messages.send(Message::Interrupt));
+                        }
                     }
                     Some(first) if first.elapsed() < ONE_WISH => {}
                     Some(_) => signal_hook::low_level::exit(i32::from(Error::Interrupted.exit_code())),
@@ -39,6 +52,10 @@ impl Signals {
         });
         Ok(Self { handle, thread: Some(thread.map_err(fail)?) })
     }
+}
+
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
 }
 
 impl Drop for Signals {

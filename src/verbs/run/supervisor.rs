@@ -39,6 +39,8 @@ pub(super) struct Supervisor {
     /// While it is there, sources go on.
     stop: Option<Sender<()>>,
     stage_stop: Box<dyn Fn() + Send>,
+    /// Reads the settings anew, beside the run; none where there is nothing to read.
+    reread: Option<Box<dyn Fn() + Send>>,
     streams: Vec<Running>,
     /// The first failure is the run's.
     verdict: Result<()>,
@@ -52,9 +54,10 @@ impl Supervisor {
         asked_to_stop: Receiver<()>,
         stop: Sender<()>,
         stage_stop: Box<dyn Fn() + Send>,
+        reread: Option<Box<dyn Fn() + Send>>,
     ) -> Self {
         let stop = Some(stop);
-        Self { inbox, asked_to_stop, stop, stage_stop, streams: Vec::new(), verdict: Ok(()), fatal: None }
+        Self { inbox, asked_to_stop, stop, stage_stop, reread, streams: Vec::new(), verdict: Ok(()), fatal: None }
     }
 
     pub(super) fn watch(&mut self, stream: Running) {
@@ -132,6 +135,12 @@ impl Supervisor {
             }
             Message::Sink(error) => self.fail_all(error),
             Message::Interrupt => self.fail_all(Error::Interrupted),
+            Message::Stop => self.end_sources(),
+            Message::Reread => {
+                if let Some(reread) = &self.reread {
+                    reread();
+                }
+            }
             Message::Worker(reason) => {
                 let error = Error::Worker(reason);
                 self.fatal.get_or_insert(error.to_string());

@@ -1,0 +1,66 @@
+//! Reading a run's queries anew while it goes on.
+
+use std::path::Path;
+
+use super::streams::{entries, is_streams_file};
+use super::{RunFile, StreamEntry};
+use crate::cli::RunArgs;
+use crate::error::{Error, Result};
+use crate::source::Address;
+
+/// The files that a run's settings came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    args: RunArgs,
+    /// Of the settings file, as it was when the run began.
+    before: toml::Table,
+}
+
+/// Settings that are read anew; all others count from the next start on.
+const LIVE: [&str; 2] = ["query", "stream"];
+
+impl Origin {
+    /// None where nothing comes from a file.
+    ///
+    /// # Errors
+    /// The settings file cannot be read.
+    pub(super) fn of(args: &RunArgs) -> Result<Option<Self>> {
+        let has_streams = |sources: &[String]| sources.iter().any(|source| is_streams_file(Path::new(source)));
+        if args.config.is_none() && !has_streams(&args.source) {
+            return Ok(None);
+        }
+        Ok(Some(Self { args: args.clone(), before: settings(args)? }))
+    }
+
+    /// What the files now say that streams look for, by the streams' names, and settings that changed beside that.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what it says cannot be used: then nothing of it is.
+    pub fn queries(&self) -> Result<(Vec<(String, String)>, Vec<String>)> {
+        let now = settings(&self.args)?;
+        let keys = self.before.keys().chain(now.keys().filter(|key| !self.before.contains_key(*key)));
+        let other = keys.filter(|key| !LIVE.contains(&key.as_str()) && self.before.get(*key) != now.get(*key));
+        let other = other.cloned().collect();
+        let mut args = self.args.clone();
+        if let Some(path) = &args.config {
+            let name = path.display().to_string();
+            args = RunFile::read(path)?.under(args, &name)?;
+        }
+        let mut all = args.stream;
+        all.extend(entries(args.source)?);
+        let name_and_query = |entry: StreamEntry| {
+            let name = entry.id.map_or_else(|| Address::resolve(&entry.source).map(|address| address.name), Ok)?;
+            let query = entry.query.or_else(|| args.query.clone());
+            let query = query.filter(|query| !query.trim().is_empty());
+            let query = query.ok_or_else(|| Error::Usage(format!("stream {name}: has no query, expected words")))?;
+            Ok((name, query))
+        };
+        Ok((all.into_iter().map(name_and_query).collect::<Result<_>>()?, other))
+    }
+}
+
+fn settings(args: &RunArgs) -> Result<toml::Table> {
+    let Some(path) = &args.config else { return Ok(toml::Table::new()) };
+    let fail = |e: toml::ser::Error| Error::Usage(format!("{}: {e}", path.display()));
+    toml::Table::try_from(RunFile::read(path)?).map_err(fail)
+}

@@ -1,0 +1,199 @@
+//! The control socket: one JSON object a line, one line of answer to each.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::secrets;
+
+/// The longest line that is read, its end included.
+const LONGEST: u64 = 64 * 1024;
+/// Connections at once, at most.
+const CONNECTIONS: usize = 16;
+/// Root may do everything anyway.
+const ROOT: u32 = 0;
+
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Command {
+    /// Look for something else.
+    SetQuery {
+        /// The sentence.
+        query: String,
+        /// One stream; all without it.
+        #[serde(default)]
+        stream: Option<String>,
+    },
+    /// Say how things are.
+    Status,
+    /// End the run.
+    Stop,
+}
+
+/// What is done about a command; the fields of an answer, or why there is none.
+type Obey = dyn Fn(Command) -> Result<Value> + Send + Sync;
+
+/// Listens until it goes, and takes its socket away then.
+pub(crate) struct Control {
+    path: PathBuf,
+    ending: Arc<AtomicBool>,
+    connections: Connections,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Those that are open.
+#[derive(Clone, Default)]
+struct Connections(Arc<Mutex<Vec<(u64, UnixStream)>>>);
+
+impl Control {
+    /// # Errors
+    /// There is something else at that place, or another run listens there.
+    pub(crate) fn start(path: &Path, obey: impl Fn(Command) -> Result<Value> + Send + Sync + 'static) -> Result<Self> {
+        let listener = listen(path)?;
+        let ending = Arc::new(AtomicBool::new(false));
+        let connections = Connections::default();
+        let thread = std::thread::Builder::new().name("control".into()).spawn({
+            let (ending, connections) = (Arc::clone(&ending), connections.clone());
+            let obey: Arc<Obey> = Arc::new(obey);
+            move || accept(&listener, &ending, &connections, &obey)
+        });
+        let thread = thread.map_err(Error::io("serve", path))?;
+        tracing::info!("control socket at {}", path.display());
+        Ok(Self { path: path.to_path_buf(), ending, connections, thread: Some(thread) })
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Release);
+        // Whoever waits for the next client gets one.
+        drop(UnixStream::connect(&self.path));
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+        for (_, stream) in &*self.connections.lock() {
+            // What is being answered is answered; nothing more is read.
+            drop(stream.shutdown(Shutdown::Read));
+        }
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+/// The socket appears with its rights: it is made in a folder that nobody else may enter, and moved.
+fn listen(path: &Path) -> Result<UnixListener> {
+    let fail = |reason: String| Error::Usage(format!("--control unix:{}: {reason}", path.display()));
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(fail("is there and no socket, expected a free place".into()));
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => return Err(fail("somebody else listens there".into())),
+        // Left behind by a run that was killed; moving replaces it.
+        _ => {}
+    }
+    let mut private = tempfile::Builder::new();
+    private.prefix(".spotter").permissions(PermissionsExt::from_mode(0o700));
+    let folder = private.tempdir_in(qrnet::files::parent(path)).map_err(|e| fail(e.to_string()))?;
+    let made = folder.path().join("socket");
+    let listener = UnixListener::bind(&made).map_err(|e| fail(e.to_string()))?;
+    std::fs::set_permissions(&made, PermissionsExt::from_mode(0o600)).map_err(|e| fail(e.to_string()))?;
+    std::fs::rename(&made, path).map_err(|e| fail(e.to_string()))?;
+    Ok(listener)
+}
+
+fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connections, obey: &Arc<Obey>) {
+    for (number, stream) in (0..).zip(listener.incoming()) {
+        if ending.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(mut stream) = stream else { continue };
+        if let Err(refusal) = admit(&stream, connections) {
+            tracing::warn!("control: {refusal}");
+            reply(&mut stream, &Err(Error::Usage(refusal)));
+            continue;
+        }
+        let Ok(copy) = stream.try_clone() else { continue };
+        connections.lock().push((number, copy));
+        let (connections, obey) = (connections.clone(), Arc::clone(obey));
+        let serve = move || {
+            converse(stream, &*obey);
+            connections.lock().retain(|(other, _)| *other != number);
+        };
+        if let Err(error) = std::thread::Builder::new().name("control".into()).spawn(serve) {
+            tracing::warn!("control: {error}");
+        }
+    }
+}
+
+/// Refuses strangers, and more clients than there is any use for.
+fn admit(stream: &UnixStream, connections: &Connections) -> std::result::Result<(), String> {
+    let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|e| format!("cannot tell who it is: {e}"))?;
+    let (theirs, ours) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
+    if theirs != ours && theirs != ROOT {
+        return Err(format!("user {theirs} is refused, only {ours} and root may give commands"));
+    }
+    match connections.lock().len() {
+        CONNECTIONS.. => Err(format!("{CONNECTIONS} clients are connected, expected fewer")),
+        _ => Ok(()),
+    }
+}
+
+/// Answers line by line until the client leaves or goes too far.
+fn converse(stream: UnixStream, obey: &Obey) {
+    let Ok(mut writer) = stream.try_clone() else { return };
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        match reader.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(length) if length as u64 == LONGEST && line.last() != Some(&b'\n') => {
+                let reason = format!("a line is longer than {LONGEST} bytes");
+                reply(&mut writer, &Err(Error::Usage(reason)));
+                // What follows is the rest of it.
+                return;
+            }
+            Ok(_) if line.trim_ascii().is_empty() => {}
+            Ok(_) => {
+                let answer = match serde_json::from_slice(&line) {
+                    Ok(command) => obey(command),
+                    Err(error) => Err(Error::Usage(format!(
+                        "{error}; expected an object as in {{\"command\": \"status\"}}, with set-query (query, stream), status \
+                         or stop"
+                    ))),
+                };
+                if !reply(&mut writer, &answer) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// False where nobody listens.
+fn reply(stream: &mut UnixStream, answer: &Result<Value>) -> bool {
+    let line = match answer {
+        Ok(Value::Object(fields)) => {
+            let mut line = fields.clone();
+            line.insert("ok".into(), true.into());
+            Value::Object(line)
+        }
+        Ok(_) => json!({ "ok": true }),
+        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+    };
+    stream.write_all(format!("{}\n", secrets::hidden(&line.to_string())).as_bytes()).is_ok()
+}
+
+impl Connections {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u64, UnixStream)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,230 @@
+//! Numbers for Prometheus. What is counted, is counted when it happens; lengths and ages are taken when somebody asks.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::record::Status as Fate;
+use crate::stage::Grounded;
+use crate::track::Seen;
+
+/// Seconds; from the small model on many cores to the full one on two.
+const GROUNDING_SECONDS: [f64; 13] = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4];
+
+/// All metrics of a run.
+pub(super) struct Metrics {
+    registry: Registry,
+    frames: IntCounterVec,
+    decoded: IntCounterVec,
+    carried: IntCounterVec,
+    grounding: HistogramVec,
+    latency: HistogramVec,
+    queue: IntGaugeVec,
+    age: GaugeVec,
+    gaps: IntCounterVec,
+    retries: IntCounterVec,
+    reconnects: IntCounterVec,
+    up: IntGaugeVec,
+    revision: IntGaugeVec,
+    clients: IntGaugeVec,
+}
+
+/// Registers; names are ours and differ, so it cannot fail, and a metric that is not registered is only not seen.
+macro_rules! metric {
+    ($registry:expr, $kind:ident, $name:literal, $help:literal, $labels:expr) => {{
+        let made = $kind::new(Opts::new($name, $help).into(), $labels);
+        let made = made.unwrap_or_else(|e| unreachable!("{}: {e}", $name));
+        let registered = $registry.register(Box::new(made.clone()));
+        debug_assert!(registered.is_ok(), "{} twice", $name);
+        made
+    }};
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let seconds = |name: &str, help: &str| {
+            let options = HistogramOpts::new(name, help).buckets(GROUNDING_SECONDS.to_vec());
+            let made = HistogramVec::new(options, &["stream"]).unwrap_or_else(|e| unreachable!("{name}: {e}"));
+            let registered = r.register(Box::new(made.clone()));
+            debug_assert!(registered.is_ok(), "{name} twice");
+            made
+        };
+        let metrics = Self {
+            frames: metric!(
+                r,
+                IntCounterVec,
+                "spotter_frames_total",
+                "Frames by what became of them, and why they were not measured.",
+                &["stream", "status", "cause"]
+            ),
+            decoded: metric!(
+                r,
+                IntCounterVec,
+                "spotter_frames_decoded_total",
+                "Frames that came out of the decoder.",
+                &["stream"]
+            ),
+            carried: metric!(
+                r,
+                IntCounterVec,
+                "spotter_frames_carried_total",
+                "Frames that carry the box of an earlier one.",
+                &["stream"]
+            ),
+            grounding: seconds("spotter_grounding_seconds", "Letterbox and model, of measured frames."),
+            latency: seconds("spotter_latency_seconds", "From the decoder to the record, of measured frames."),
+            queue: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_queue_length",
+                "What waits for the model (stage) and for whoever takes results (delivery).",
+                &["stream", "queue"]
+            ),
+            age: metric!(
+                r,
+                GaugeVec,
+                "spotter_newest_frame_age_seconds",
+                "Since the newest delivered frame came out of the decoder.",
+                &["stream"]
+            ),
+            gaps: metric!(
+                r,
+                IntCounterVec,
+                "spotter_gaps_total",
+                "Connections that were lost or not made, by the code of the reason.",
+                &["stream", "code"]
+            ),
+            retries: metric!(
+                r,
+                IntCounterVec,
+                "spotter_failed_reconnects_total",
+                "Further attempts to connect that failed, by the code of the reason.",
+                &["stream", "code"]
+            ),
+            reconnects: metric!(
+                r,
+                IntCounterVec,
+                "spotter_reconnects_total",
+                "Times that frames came again after a gap.",
+                &["stream"]
+            ),
+            up: metric!(r, IntGaugeVec, "spotter_up", "1 while frames come from the source.", &["stream"]),
+            revision: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_query_revision",
+                "Counts up when the query changes while running.",
+                &["stream"]
+            ),
+            clients: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_rtsp_clients",
+                "Clients that are connected to an RTSP server of this run.",
+                &["address"]
+            ),
+            registry: registry.clone(),
+        };
+        let version = metric!(r, IntGaugeVec, "spotter_build_info", "1; the version as a label.", &["version"]);
+        version.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        // Memory, processor time and descriptors of this process, where the system tells them.
+        drop(registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self())));
+        metrics
+    }
+
+    /// Those of one stream, all there from the beginning.
+    pub(super) fn of_stream(&self, stream: &str) -> StreamMetrics {
+        let one = [stream];
+        let metrics = StreamMetrics {
+            stream: stream.to_owned(),
+            frames: self.frames.clone(),
+            decoded: self.decoded.with_label_values(&one),
+            carried: self.carried.with_label_values(&one),
+            grounding: self.grounding.with_label_values(&one),
+            latency: self.latency.with_label_values(&one),
+            queue: self.queue.clone(),
+            age: self.age.clone(),
+            gaps: self.gaps.clone(),
+            retries: self.retries.clone(),
+            reconnects: self.reconnects.with_label_values(&one),
+            up: self.up.clone(),
+            revision: self.revision.clone(),
+        };
+        metrics.refresh(false, None, 1, 0, &[]);
+        metrics
+    }
+
+    /// As Prometheus reads it (text format 0.0.4).
+    pub(super) fn text(&self, clients: impl Iterator<Item = (String, usize)>) -> String {
+        for (address, count) in clients {
+            self.clients.with_label_values(&[address]).set(count as i64);
+        }
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::warn!("metrics: {error}");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// What text of metrics is.
+pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// The metrics of one stream.
+pub(super) struct StreamMetrics {
+    stream: String,
+    frames: IntCounterVec,
+    decoded: IntCounter,
+    carried: IntCounter,
+    grounding: Histogram,
+    latency: Histogram,
+    queue: IntGaugeVec,
+    age: GaugeVec,
+    gaps: IntCounterVec,
+    retries: IntCounterVec,
+    reconnects: IntCounter,
+    up: IntGaugeVec,
+    revision: IntGaugeVec,
+}
+
+impl StreamMetrics {
+    pub(super) fn frame(&self, seen: &Seen, grounded: &Grounded) {
+        let labels = [&self.stream, seen.status.as_str(), seen.cause.unwrap_or_default()];
+        self.frames.with_label_values(&labels).inc();
+        self.carried.inc_by(u64::from(seen.carried()));
+        if matches!(seen.status, Fate::Box | Fate::Absent) {
+            self.grounding.observe(grounded.grounding.as_secs_f64());
+            self.latency.observe(grounded.frame.arrived.elapsed().as_secs_f64());
+        }
+    }
+
+    pub(super) fn gap(&self, code: &str) {
+        self.gaps.with_label_values(&[&self.stream, code]).inc();
+    }
+
+    pub(super) fn retry(&self, code: &str) {
+        self.retries.with_label_values(&[&self.stream, code]).inc();
+    }
+
+    pub(super) fn back(&self) {
+        self.reconnects.inc();
+    }
+
+    pub(super) fn refresh(&self, up: bool, age: Option<Duration>, rev: u32, decoded: u64, waiting: &[(&str, u64)]) {
+        let stream = [&self.stream];
+        self.up.with_label_values(&stream).set(i64::from(up));
+        self.revision.with_label_values(&stream).set(i64::from(rev));
+        if let Some(age) = age {
+            self.age.with_label_values(&stream).set(age.as_secs_f64());
+        }
+        self.decoded.inc_by(decoded.saturating_sub(self.decoded.get()));
+        for (queue, length) in waiting {
+            self.queue.with_label_values(&[&*self.stream, *queue]).set(*length as i64);
+        }
+    }
+}

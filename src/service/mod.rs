@@ -1,0 +1,114 @@
+//! What an operator sees of a run, and how it is told something while it goes on: metrics and probes over HTTP, a control
+//! socket, changes of the query.
+
+mod control;
+mod http;
+mod metrics;
+mod queries;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Value, json};
+
+use crate::error::Result;
+pub(crate) use control::{Command, Control};
+use http::HttpServer;
+use metrics::Metrics;
+pub(crate) use queries::{Changed, Compile, Queries};
+pub(crate) use status::{Found, Status};
+
+/// Where an operator can look.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceSettings {
+    /// Metrics and probes over HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// The control socket.
+    pub control: Option<PathBuf>,
+}
+
+/// The state of a run as an operator sees it. HTTP is served while somebody holds it.
+pub(crate) struct Service {
+    pub(crate) seen: Arc<Seen>,
+    _http: Option<HttpServer>,
+}
+
+/// What is known of a run.
+pub(crate) struct Seen {
+    metrics: Metrics,
+    /// By stream.
+    streams: Vec<Arc<Status>>,
+    /// Models are loaded and queries compiled.
+    started: AtomicBool,
+    /// Clients by the server's address.
+    clients: OnceLock<Vec<(SocketAddr, Arc<AtomicUsize>)>>,
+}
+
+impl Service {
+    /// For streams with these names and queries.
+    ///
+    /// # Errors
+    /// The address for metrics is taken or not this machine's.
+    pub(crate) fn start<'a>(
+        settings: &ServiceSettings,
+        streams: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self> {
+        let metrics = Metrics::new();
+        let streams = streams.map(|(name, query)| Arc::new(Status::new(name, query, &metrics))).collect();
+        let seen = Arc::new(Seen { metrics, streams, started: AtomicBool::new(false), clients: OnceLock::new() });
+        let http = settings.metrics.map(|place| HttpServer::start(place, Arc::clone(&seen))).transpose()?;
+        Ok(Self { seen, _http: http })
+    }
+}
+
+impl Seen {
+    /// Where a stream's frames are noted, counted from 0.
+    pub(crate) fn status(&self, stream: usize) -> &Arc<Status> {
+        &self.streams[stream]
+    }
+
+    pub(crate) fn streams(&self) -> &[Arc<Status>] {
+        &self.streams
+    }
+
+    /// Everything is loaded; frames are looked at as they come.
+    pub(crate) fn set_started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// Who watches, once servers are there.
+    pub(crate) fn set_clients(&self, clients: Vec<(SocketAddr, Arc<AtomicUsize>)>) {
+        // Servers are started once.
+        let _ = self.clients.set(clients);
+    }
+
+    fn clients(&self) -> impl Iterator<Item = (String, usize)> {
+        let clients = self.clients.get().map(Vec::as_slice).unwrap_or_default();
+        clients.iter().map(|(place, count)| (place.to_string(), count.load(Ordering::Acquire)))
+    }
+
+    fn has_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Frames come from every source that has not ended.
+    fn is_ready(&self) -> bool {
+        self.has_started() && self.streams.iter().all(|stream| stream.is_up() || stream.has_ended())
+    }
+
+    /// No frame waits for a model or a reader that does nothing.
+    fn is_live(&self) -> bool {
+        self.streams.iter().all(|stream| !stream.is_stuck())
+    }
+
+    /// All of it, as the control socket tells it.
+    pub(crate) fn to_json(&self) -> Value {
+        let clients: serde_json::Map<_, _> = self.clients().map(|(place, count)| (place, count.into())).collect();
+        let streams: Vec<Value> = self.streams.iter().map(|stream| stream.to_json()).collect();
+        json!({ "started": self.has_started(), "ready": self.is_ready(), "live": self.is_live(), "rtsp_clients": clients,
+            "streams": streams })
+    }
+}

@@ -1,0 +1,318 @@
+//! The picture behind one address.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gst::glib;
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::fit::Fit;
+use crate::error::{Error, Result};
+use crate::pipeline;
+use crate::record::Status;
+use crate::sink::branches::{draw_from_meta, pads};
+use crate::sink::{Query, annotate, meta};
+use crate::source::Timing;
+use crate::stage::{Frame, Question};
+use crate::track::Seen;
+
+/// Frames that may wait for an encoder; older ones are left out.
+const WAITING: u64 = 3;
+/// The shortest time without a frame after which the last one is shown as old.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest, where frames come that seldom.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+/// Intervals between frames that are remembered.
+const INTERVALS: usize = 8;
+/// How often an old frame is shown again: clients take silence for a failure.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long those who watch may take to see the last frame.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Two frames are never closer.
+const LEAST: gst::ClockTime = gst::ClockTime::MSECOND;
+
+/// What was claimed last, for frames that are shown before anything is known of them.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// The claim.
+    pub seen: Seen,
+    /// What was asked.
+    pub question: Arc<Question>,
+}
+
+/// The picture behind one address: frames are put up as they come, whoever watches.
+#[derive(Clone)]
+pub struct Mount(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    launch: String,
+    trained: bool,
+    clock: gst::Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of the first frame, for ever.
+    info: Option<gst_video::VideoInfo>,
+    fit: Option<Fit>,
+    last: Option<Last>,
+    /// What the clock shows when running time is 0.
+    base: Option<gst::ClockTime>,
+    intervals: VecDeque<Duration>,
+    verdict: Option<Verdict>,
+    /// Why no frames come, where that is known.
+    gap: Option<&'static str>,
+    /// When the last frame was shown again.
+    again: Option<Instant>,
+    players: Vec<Player>,
+    closed: bool,
+}
+
+/// The frame that is shown.
+struct Last {
+    buffer: gst::Buffer,
+    /// When it is to be shown, by the clock.
+    time: gst::ClockTime,
+    came: Instant,
+}
+
+/// A media pipeline.
+struct Player {
+    appsrc: glib::WeakRef<gst_app::AppSrc>,
+    payloader: glib::WeakRef<gst::Element>,
+    /// The last frame that it got.
+    last: Option<gst::ClockTime>,
+    /// Its clients have everything.
+    ended: Arc<AtomicBool>,
+}
+
+impl Mount {
+    /// `launch` encodes and payloads; frames of a live source keep its `timing`.
+    pub fn new(name: &str, launch: &str, timing: &Timing, trained: bool) -> Self {
+        let (clock, base) = timing.base().map_or_else(|| (gst::SystemClock::obtain(), None), |(c, b)| (c, Some(b)));
+        Self(Arc::new(Inner {
+            name: name.to_owned(),
+            launch: launch.to_owned(),
+            trained,
+            clock,
+            state: Mutex::new(State { base, ..State::default() }),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows a frame with what is claimed of it on its buffer. Nobody is waited for.
+    ///
+    /// # Errors
+    /// The picture is too small to be encoded, or cannot be made to fit those before it.
+    pub fn show(&self, frame: &Frame, annotated: gst::Buffer) -> Result<()> {
+        let state = &mut *self.state();
+        let buffer = self.fitted(state, frame, annotated)?;
+        let now = self.0.clock.time();
+        let shown_at = match frame.running_time {
+            Some(time) => time + *state.base.get_or_insert_with(|| now.saturating_sub(time)),
+            None => now,
+        };
+        let time = state.last.as_ref().map_or(shown_at, |last| shown_at.max(last.time + LEAST));
+        let came = Instant::now();
+        if let Some(last) = state.last.replace(Last { buffer: buffer.clone(), time, came }) {
+            state.intervals.truncate(INTERVALS - 1);
+            state.intervals.push_front(came - last.came);
+        }
+        state.gap = None;
+        state.again = None;
+        for player in &mut state.players {
+            player.push(buffer.clone(), time);
+        }
+        Ok(())
+    }
+
+    /// Shows a frame of which nothing is known yet, with the last verdict.
+    ///
+    /// # Errors
+    /// As [`Mount::show`].
+    pub fn show_at_once(&self, frame: &Frame) -> Result<()> {
+        let verdict = self.state().verdict.clone();
+        let Some(Verdict { seen, question }) = verdict else { return self.show(frame, frame.buffer.copy()) };
+        let seen = Seen { measured: false, raw: None, ..seen };
+        let query = Query { text: &question.text, rev: question.rev, trained: self.0.trained };
+        self.show(frame, annotate(frame, &seen, &query))
+    }
+
+    /// What frames that are shown at once are said to show; none where that is not known any more.
+    pub fn set_verdict(&self, verdict: Option<Verdict>) {
+        let known = |verdict: &Verdict| matches!(verdict.seen.status, Status::Box | Status::Absent);
+        if verdict.as_ref().is_none_or(known) {
+            self.state().verdict = verdict;
+        }
+    }
+
+    /// Frames stay away, for a reason with a code.
+    pub fn set_gap(&self, code: &'static str) {
+        self.state().gap = Some(code);
+    }
+
+    /// Lets those who watch see the last frame, and says that there are no more.
+    pub fn end(&self) {
+        let ended: Vec<_> = {
+            let state = &mut *self.state();
+            state.closed = true;
+            let players = state.players.iter().filter_map(|player| Some((player.appsrc.upgrade()?, player)));
+            let told = players.filter(|(appsrc, player)| player.last.is_some() && appsrc.end_of_stream().is_ok());
+            told.map(|(_, player)| Arc::clone(&player.ended)).collect()
+        };
+        const TICK: Duration = Duration::from_millis(10);
+        let began = Instant::now();
+        while began.elapsed() < FAREWELL && !ended.iter().all(|ended| ended.load(Ordering::Acquire)) {
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// A new client wants to see something at once.
+    pub(super) fn wants_key_frame(&self) {
+        let payloaders: Vec<_> = self.state().players.iter().filter_map(|player| player.payloader.upgrade()).collect();
+        for pad in payloaders.iter().filter_map(|payloader| payloader.static_pad("sink")) {
+            pad.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+        }
+    }
+
+    /// Feeds media that have nothing yet, and shows the last frame again where no new one comes.
+    pub(super) fn tick(&self) {
+        let state = &mut *self.state();
+        state.players.retain(|player| player.appsrc.upgrade().is_some());
+        let Some(last) = state.last.as_ref().filter(|_| !state.players.is_empty() && !state.closed) else { return };
+        let silent = last.came.elapsed();
+        let time = last.time + gst::ClockTime::try_from(silent).unwrap_or(gst::ClockTime::ZERO);
+        let usual = state.intervals.iter().max().copied().unwrap_or_default();
+        if state.gap.is_none() && silent < (3 * usual).clamp(PATIENCE, LONGEST_PATIENCE) {
+            for player in state.players.iter_mut().filter(|player| player.last.is_none()) {
+                player.push(last.buffer.clone(), time);
+            }
+            return;
+        }
+        if state.again.is_some_and(|again| again.elapsed() < AGAIN) {
+            return;
+        }
+        state.again = Some(Instant::now());
+        let mut old = last.buffer.copy();
+        let reason = state.gap.map(|code| format!(" ({code})")).unwrap_or_default();
+        meta::set_notice(old.make_mut(), &format!("no picture for {} s{reason}", silent.as_secs()));
+        for player in &mut state.players {
+            player.push(old.clone(), time);
+        }
+    }
+
+    /// A media pipeline for the first client; none before the first frame.
+    pub(super) fn media(&self) -> Option<gst::Element> {
+        let state = &mut *self.state();
+        let info = state.info.clone().filter(|_| !state.closed)?;
+        match self.build(&info) {
+            Ok((bin, player)) => {
+                state.players.push(player);
+                Some(bin.upcast())
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                None
+            }
+        }
+    }
+
+    fn build(&self, info: &gst_video::VideoInfo) -> Result<(gst::Bin, Player)> {
+        let fail = |reason: String| Error::Output { name: self.0.name.clone(), reason };
+        let appsrc = gst_app::AppSrc::builder()
+            .name("frames")
+            .caps(&info.to_caps().map_err(|e| fail(e.to_string()))?)
+            .format(gst::Format::Time)
+            .is_live(true)
+            .max_buffers(WAITING)
+            .leaky_type(gst_app::AppLeakyType::Downstream)
+            .build();
+        let overlay = gst::ElementFactory::make("overlaycomposition").build();
+        let overlay = overlay.map_err(|_| fail(pipeline::missing(&["overlaycomposition"])))?;
+        draw_from_meta(&overlay);
+        let encoder = pipeline::build("rtsp", &self.0.launch, &pads(info), gst::PadDirection::Sink)?;
+        let payloader = payloader(&encoder)?;
+        let bin = gst::Bin::new();
+        let chain = [appsrc.upcast_ref(), &overlay, encoder.upcast_ref()];
+        let linked = bin.add_many(chain).and_then(|()| gst::Element::link_many(chain));
+        linked.map_err(|e| fail(e.to_string()))?;
+        let ended = Arc::new(AtomicBool::new(false));
+        if let Some(pad) = payloader.static_pad("src") {
+            let ended = Arc::clone(&ended);
+            pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
+                    ended.store(true, Ordering::Release);
+                }
+                gst::PadProbeReturn::Ok
+            });
+        }
+        let player = Player { appsrc: appsrc.downgrade(), payloader: payloader.downgrade(), last: None, ended };
+        Ok((bin, player))
+    }
+
+    /// The frame as those who watch have to get it.
+    fn fitted(&self, state: &mut State, frame: &Frame, buffer: gst::Buffer) -> Result<gst::Buffer> {
+        /// x264 takes no smaller pictures.
+        const LEAST_SIDE: u32 = 16;
+        let fail = |reason: String| Error::Output { name: self.0.name.clone(), reason };
+        let first = match &state.info {
+            Some(first) => first,
+            None => {
+                let (width, height) = (frame.info.width(), frame.info.height());
+                if width < LEAST_SIDE || height < LEAST_SIDE {
+                    let reason = format!("at least {LEAST_SIDE}x{LEAST_SIDE}");
+                    return Err(fail(format!("the picture is {width}x{height}, H.264 video needs {reason}")));
+                }
+                state.info.insert((*frame.info).clone())
+            }
+        };
+        let like =
+            |info: &gst_video::VideoInfo| (info.width(), info.height(), info.format(), info.par(), info.colorimetry());
+        if like(&frame.info) == like(first) {
+            return Ok(buffer);
+        }
+        let fit = match state.fit.take().filter(|fit| fit.is_for(&frame.info)) {
+            Some(fit) => fit,
+            None => Fit::new(&frame.info, first).map_err(fail)?,
+        };
+        state.fit.insert(fit).frame(&buffer).map_err(fail)
+    }
+}
+
+impl Player {
+    fn push(&mut self, mut buffer: gst::Buffer, time: gst::ClockTime) {
+        let Some(appsrc) = self.appsrc.upgrade() else { return };
+        // A pipeline that does not play yet has no clock.
+        let Some(base) = appsrc.clock().and_then(|_| appsrc.base_time()) else { return };
+        if self.last.is_some_and(|last| time <= last) || (time < base && self.last.is_some()) {
+            return;
+        }
+        self.last = Some(time);
+        let writable = buffer.make_mut();
+        writable.set_pts(time.saturating_sub(base));
+        writable.set_dts(None);
+        writable.set_duration(None);
+        if let Err(error) = appsrc.push_buffer(buffer) {
+            tracing::trace!("a client's pipeline takes no frame: {error}");
+        }
+    }
+}
+
+/// The element that makes packets; the server finds it by its name, too.
+pub(super) fn payloader(encoder: &gst::Bin) -> Result<gst::Element> {
+    const NAME: &str = "pay0";
+    encoder.by_name(NAME).ok_or_else(|| Error::Pipeline {
+        name: "rtsp".into(),
+        reason: format!("has no payloader of that name, expected one as in rtph264pay name={NAME}"),
+    })
+}
