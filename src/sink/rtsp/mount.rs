@@ -32,7 +32,7 @@ const INTERVALS: usize = 8;
 /// How often an old frame is shown again: clients take silence for a failure.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long those who watch may take to see the last frame.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Two frames are never closer.
 const LEAST: gst::ClockTime = gst::ClockTime::MSECOND;
 
@@ -163,16 +163,18 @@ impl Mount {
 
     /// Lets those who watch see the last frame, and says that there are no more.
     pub fn end(&self) {
-        let ended: Vec<_> = {
+        const TICK: Duration = Duration::from_millis(10);
+        let players = {
             let state = &mut *self.state();
             state.closed = true;
-            let players = state.players.iter().filter_map(|player| Some((player.appsrc.upgrade()?, player)));
-            let told = players.filter(|(appsrc, player)| player.last.is_some() && appsrc.end_of_stream().is_ok());
-            told.map(|(_, player)| Arc::clone(&player.ended)).collect()
+            std::mem::take(&mut state.players)
         };
-        const TICK: Duration = Duration::from_millis(10);
+        let told = |player: &Player| {
+            player.last.is_some() && player.appsrc.upgrade().is_some_and(|appsrc| appsrc.end_of_stream().is_ok())
+        };
+        let told: Vec<Player> = players.into_iter().filter(told).collect();
         let began = Instant::now();
-        while began.elapsed() < FAREWELL && !ended.iter().all(|ended| ended.load(Ordering::Acquire)) {
+        while began.elapsed() < FAREWELL && told.iter().any(Player::goes_on) {
             std::thread::sleep(TICK);
         }
     }
@@ -290,6 +292,12 @@ impl Mount {
 }
 
 impl Player {
+    /// Whether there are clients that have not got everything.
+    fn goes_on(&self) -> bool {
+        let plays = |appsrc: gst_app::AppSrc| appsrc.current_state() == gst::State::Playing;
+        !self.ended.load(Ordering::Acquire) && self.appsrc.upgrade().is_some_and(plays)
+    }
+
     fn push(&mut self, mut buffer: gst::Buffer, time: gst::ClockTime) {
         let Some(appsrc) = self.appsrc.upgrade() else { return };
         // A pipeline that does not play yet has no clock.
