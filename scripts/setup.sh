@@ -4,16 +4,16 @@
 set -euo pipefail
 
 packages=(
-  # build: C compiler for -sys crates, pkg-config, GStreamer, cairo and pango headers
+  # build: C compiler for -sys crates, pkg-config, GStreamer with its RTSP server, cairo and pango headers
   gcc libc6-dev make pkg-config
-  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libcairo2-dev libpango1.0-dev
+  libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev libcairo2-dev libpango1.0-dev
   # run: demuxers, decoders, x264enc, videobox, overlaycomposition, windows on X11, a font for captions
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
   # test and demo: other people's tools to make, to serve and to read videos; pip fetches the demo clip
   ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux bsdutils
-  # examples: an RTSP server
-  libgstrtspserver-1.0-dev
+  # test: other people's reader of metrics
+  prometheus
 )
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)

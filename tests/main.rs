@@ -14,6 +14,7 @@ mod metadata;
 mod one_frame;
 mod rtsp;
 mod run;
+mod served;
 mod support;
 mod train;
 mod web;

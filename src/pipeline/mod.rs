@@ -156,9 +156,11 @@ mod tests {
             .map(|f| f.expect("a file").path().file_stem().expect("a name").to_string_lossy().into_owned())
             .collect();
         files.sort();
-        // What only some machines can build is for `--pipeline`.
+        // Whole ways to begin from, and what only some machines can build, are for `--pipeline`.
+        let whole = |name: &String| name.contains("-to-");
+        let (whole, files): (Vec<_>, Vec<_>) = files.into_iter().partition(whole);
         let (special, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|name| name == "rtsp-in-vaapi");
-        assert_eq!(special.len(), 1);
+        assert_eq!((whole.len(), special.len()), (3, 1));
         assert_eq!(files, BUILT_IN.map(|(name, _)| name));
         gst::init().expect("GStreamer starts");
         let holes = [
@@ -175,8 +177,15 @@ mod tests {
             Hole::new("latency_ms", "200"),
             Hole::new("timeout_us", "10000000"),
         ];
-        for (name, _) in BUILT_IN {
-            let file = PipelineFile::built_in(name).expect("parses");
+        let built_in = BUILT_IN.map(|(name, _)| (name.to_owned(), PipelineFile::built_in(name).expect("parses")));
+        let whole = whole.into_iter().map(|name| {
+            let path = format!("{}/pipelines/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            let file = PipelineFile::parse(&std::fs::read_to_string(path).expect("read"), &name).expect("parses");
+            assert!(file.source.is_some() && file.sink.len() == 1, "{name} is a whole way");
+            (name, file)
+        });
+        for (name, file) in built_in.into_iter().chain(whole) {
+            let name = name.as_str();
             if file.source.is_some() {
                 file.build_source(name, &holes).expect("builds");
             }

@@ -404,3 +404,61 @@ fn notes_and_skipped_frames_keep_their_place() {
     assert_eq!(came, expected);
     stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
+
+/// Answers with a box as wide as what it was asked is long.
+struct Listening(usize);
+
+impl Ground for Listening {
+    fn canvas(&self) -> Canvas {
+        Canvas { width: 64, height: 64 }
+    }
+
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: self.0 as f64, y1: 1.0 }, None)).collect())
+    }
+
+    fn ask(&mut self, _stream: usize, question: &Question) {
+        self.0 = question.text.len();
+    }
+}
+
+/// A new question counts from the frame behind it on, in both modes, and wherever the frames wait.
+#[test]
+fn a_question_is_asked_from_the_next_frame_on() {
+    for mode in [Mode::EveryFrame, Mode::Freshest] {
+        let settings = StageSettings { mode, ..EVERY_FRAME };
+        let (stage, Stream { input, output }) = start(Box::new(Listening(0)), settings, |e| panic!("no failure: {e}"));
+        let feeder = std::thread::spawn(move || {
+            let (_running, stopped) = bounded(0);
+            for seq in 0..300u32 {
+                if seq % 7 == 3 {
+                    let text = "x".repeat(seq as usize);
+                    let question = Question { text, rev: seq, compiled: None };
+                    input.note(Note::Query(Arc::new(question)), &stopped).expect("taken");
+                }
+                input.offer(frame(u64::from(seq)), &stopped).expect("taken");
+            }
+        });
+        let (mut asked, mut next, mut measured) = (0, 0, 0);
+        for passing in output.iter().flatten() {
+            match passing {
+                Passing::Note(Note::Query(question)) => {
+                    assert_eq!(u64::from(question.rev), next, "it keeps its place");
+                    asked = question.text.len();
+                }
+                Passing::Note(note) => panic!("nobody said {note:?}"),
+                Passing::Frame(grounded) => {
+                    assert_eq!(grounded.frame.seq, next);
+                    next += 1;
+                    if let Outcome::Measured { rect, .. } = grounded.outcome {
+                        assert!((rect.width() - asked as f64).abs() < 1e-9, "frame {} in {mode:?}", grounded.frame.seq);
+                        measured += 1;
+                    }
+                }
+            }
+        }
+        assert!(next == 300 && measured > 0, "{measured} of {next}");
+        feeder.join().expect("fed");
+        stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
+    }
+}

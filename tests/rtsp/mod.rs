@@ -22,7 +22,7 @@ use crate::support::{Scratch, run_settings, tool};
 
 /// Frames that need nothing but those before them, as cameras send them, with a key frame a second.
 pub(crate) const AS_CAMERAS: [&str; 8] = ["-profile:v", "baseline", "-bf", "0", "-g", "25", "-tune", "zerolatency"];
-const RATE: u32 = 25;
+pub(crate) const RATE: u32 = 25;
 const FRAME_NS: f64 = 1e9 / RATE as f64;
 /// How long anything may take to happen.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -17,6 +17,10 @@ const SQUARE: usize = 20;
 const BITS: usize = 16;
 /// Boxes are drawn below the counter, with room for the caption above them.
 const BOX_TOP: f64 = 120.0;
+const BOX: (f64, f64) = (50.0, 40.0);
+/// Boxes that a video can tell apart: they lie so many pixels beside each other.
+pub(crate) const STEPS: usize = 32;
+const STEP: usize = 8;
 
 /// Puts the counter's bits on a grey plane.
 fn counted(frame: usize) -> Vec<u8> {
@@ -56,12 +60,38 @@ pub(crate) fn counter_clip(scratch: &Scratch, rate: u32, frames: usize, options:
 
 /// The counter on every frame of a video as it was encoded.
 pub(crate) fn counters(video: &str) -> Vec<usize> {
+    planes(video).iter().map(|plane| read_counter(|x, y| plane[y * WIDTH + x] > 128)).collect()
+}
+
+/// The counter on every frame, and by how much the drawn box says that it is, modulo [`STEPS`]: for [`Stepping`] boxes.
+pub(crate) fn counters_and_boxes(video: &str) -> Vec<(usize, Option<usize>)> {
+    let read = |plane: &Vec<u8>| {
+        // The rim of the box is black, on grey; that of a carried one has gaps.
+        let dark = |x: &usize| (130..150).filter(|y| plane[y * WIDTH + x] < 90).count() >= 6;
+        let left = (0..WIDTH).find(dark).map(|x| (x as f64 / STEP as f64).round() as usize);
+        (read_counter(|x, y| plane[y * WIDTH + x] > 128), left)
+    };
+    planes(video).iter().map(read).collect()
+}
+
+/// How bright a point is on every frame of a video whose pictures are as wide and high as they say.
+pub(crate) fn lumas(video: &str, (x, y): (usize, usize)) -> Vec<u8> {
+    let (width, height, _) = super::probe(video);
+    raw(video).chunks((width * height) as usize).map(|plane| plane[y * width as usize + x]).collect()
+}
+
+fn planes(video: &str) -> Vec<Vec<u8>> {
+    raw(video).chunks(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect()
+}
+
+/// All frames in grey, one after the other.
+fn raw(video: &str) -> Vec<u8> {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-i", video, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"])
         .output()
         .expect("ffmpeg starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout.chunks(WIDTH * HEIGHT).map(|plane| read_counter(|x, y| plane[y * WIDTH + x] > 128)).collect()
+    output.stdout
 }
 
 /// Says what the counter of each picture is: its number is the box's left edge.
@@ -84,9 +114,29 @@ impl Ground for Counter {
         std::thread::sleep(self.takes);
         let answer = |job: &Job| {
             let left = Self::read(job.picture) as f64;
-            (Rect { x0: left, y0: BOX_TOP, x1: left + 50.0, y1: BOX_TOP + 40.0 }, None)
+            (at(left), None)
         };
         Ok(jobs.iter().map(answer).collect())
+    }
+}
+
+fn at(left: f64) -> Rect {
+    Rect { x0: left, y0: BOX_TOP, x1: left + BOX.0, y1: BOX_TOP + BOX.1 }
+}
+
+/// The same with boxes that a video can tell apart.
+pub(crate) struct Stepping {
+    pub(crate) takes: Duration,
+}
+
+impl Ground for Stepping {
+    fn canvas(&self) -> Canvas {
+        Canvas { width: WIDTH, height: HEIGHT }
+    }
+
+    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+        std::thread::sleep(self.takes);
+        Ok(jobs.iter().map(|job| (at((Counter::read(job.picture) % STEPS * STEP) as f64), None)).collect())
     }
 }
 

@@ -58,6 +58,7 @@ impl Access {
             return Ok(None);
         }
         let auth = gst_rtsp_server::RTSPAuth::new();
+        auth.set_realm(Some("spotter"));
         if let Some(pem) = self.certificate.as_ref().filter(|_| tls) {
             let certificate = gio::TlsCertificate::from_file(pem).map_err(|error| {
                 let reason = format!("{error}; expected a certificate and its key in PEM form");

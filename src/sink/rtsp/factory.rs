@@ -38,7 +38,8 @@ impl MountFactory {
 
 mod imp {
     use super::{
-        Mount, ObjectImpl, ObjectSubclass, OnceLock, RTSPMediaFactoryImpl, glib, gst, gst_rtsp, gst_rtsp_server,
+        Mount, ObjectImpl, ObjectSubclass, OnceLock, RTSPMediaFactoryImpl, RTSPMediaFactoryImplExt, glib, gst,
+        gst_rtsp, gst_rtsp_server,
     };
 
     #[derive(Default)]
@@ -61,7 +62,11 @@ mod imp {
             Some("all".into())
         }
 
-        /// None, and the client is told to come back (503), before the first frame.
+        /// Nothing before the first frame, and clients are told to come back (503).
+        fn construct(&self, url: &gst_rtsp::RTSPUrl) -> Option<gst_rtsp_server::RTSPMedia> {
+            if self.mount.get()?.shows() { self.parent_construct(url) } else { None }
+        }
+
         fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
             self.mount.get()?.media()
         }

@@ -85,6 +85,8 @@ impl Fit {
 
 #[cfg(test)]
 mod tests {
+    use gst_video::prelude::*;
+
     use super::*;
 
     fn info(format: gst_video::VideoFormat, width: u32, height: u32) -> gst_video::VideoInfo {

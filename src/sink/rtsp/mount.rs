@@ -213,7 +213,13 @@ impl Mount {
         }
     }
 
-    /// A media pipeline for the first client; none before the first frame.
+    /// Whether there is something to see.
+    pub(super) fn shows(&self) -> bool {
+        let state = self.state();
+        state.info.is_some() && !state.closed
+    }
+
+    /// A media pipeline for the first client; none where there is nothing to see.
     pub(super) fn media(&self) -> Option<gst::Element> {
         let state = &mut *self.state();
         let info = state.info.clone().filter(|_| !state.closed)?;

@@ -23,8 +23,11 @@ const TICK: Duration = Duration::from_millis(50);
 const CLEANUP: Duration = Duration::from_secs(2);
 /// Seconds after which a client that gives no sign of life is taken for gone.
 const SESSION_TIMEOUT: u32 = 30;
-/// Sessions at once, at most, per server.
-const MOST_SESSIONS: u32 = 256;
+/// Clients at once, at most, per server; each may have a session or two.
+const MOST_CLIENTS: usize = 256;
+const MOST_SESSIONS: u32 = 512;
+/// Bytes behind the head of a request: players send none that matter.
+const LONGEST_BODY: u32 = 64 * 1024;
 
 /// All servers of a run. They end when it goes.
 #[derive(Default)]
@@ -69,6 +72,7 @@ impl RtspServer {
         server.set_address(&place.ip().to_string());
         server.set_service(&place.port().to_string());
         server.set_auth(access.auth(&outs)?.as_ref());
+        server.set_content_length_limit(LONGEST_BODY);
         let fail = |reason: String| Error::Output { name: outs[0].to_string(), reason };
         let points = server.mount_points().ok_or_else(|| fail("the server has no mount points".into()))?;
         for (out, mount) in mounts {
@@ -139,11 +143,16 @@ impl Drop for RtspServer {
 
 /// Counts a client while it is there, and lets it see something at once.
 fn watch(client: &gst_rtsp_server::RTSPClient, clients: &Arc<AtomicUsize>, mounts: &[(String, Mount)]) {
-    clients.fetch_add(1, Ordering::AcqRel);
+    let before = clients.fetch_add(1, Ordering::AcqRel);
     let count = Arc::clone(clients);
     client.connect_closed(move |_| {
         count.fetch_sub(1, Ordering::AcqRel);
     });
+    if before >= MOST_CLIENTS {
+        tracing::warn!("a client is refused: {MOST_CLIENTS} are connected");
+        client.close();
+        return;
+    }
     client.connect_new_session(|_, session| session.set_timeout(SESSION_TIMEOUT));
     let mounts = mounts.to_vec();
     client.connect_play_request(move |_, context| {

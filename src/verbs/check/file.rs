@@ -85,8 +85,8 @@ fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
     for sink in &file.sink {
         let holes: &[Hole] = match sink.target.as_deref() {
             Some("mp4" | "mkv") => &file_holes,
+            Some("rtsp") | None => &pads,
             Some(_) => &[],
-            None => &pads,
         };
         build(name, &sink.launch, holes, gst::PadDirection::Sink)?;
         let plain = if sink.draw { "" } else { " (nothing drawn in)" };
@@ -135,6 +135,10 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         lines.push(format!("mode        {mode}"));
         lines.extend(stream.json_lines.iter().map(|file| format!("out         jsonl:{}", file.display())));
         lines.extend(stream.output.targets.iter().map(|target| format!("out         {target}")));
+        lines.extend(stream.rtsp.iter().map(|out| format!("out         {out}")));
+        if !stream.rtsp.is_empty() {
+            crate::sink::launch(&stream.output.sinks)?;
+        }
         lines.extend(stream.output.sinks.iter().map(|sink| format!("out         {}", sink.launch)));
     }
     if settings.check_outputs().is_err() {

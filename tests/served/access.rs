@@ -1,0 +1,114 @@
+//! Who may watch: places, passwords, certificates, and what is refused before anything starts.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use super::{Service, until};
+use crate::support::servers::free_port;
+use crate::support::{Scratch, command, spotter, tool};
+
+const SOURCE: [&str; 4] = ["--source", "test:ball?live=true&size=320x240&fps=25", "--query", "the white circle"];
+
+/// Certificate and key for this machine, in one file.
+pub(super) fn certificate(scratch: &Scratch) -> String {
+    let (cert, key) = (scratch.file("cert.pem"), scratch.file("key.pem"));
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
+    let names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", &key, "-out", &cert];
+    tool("openssl", &[&request[..], &names].concat());
+    scratch.write("server.pem", (scratch.read("cert.pem") + &scratch.read("key.pem")).as_bytes())
+}
+
+/// The status line of an answer to DESCRIBE, and how it asks for a password.
+fn describe(address: &str, header: &str) -> (String, Vec<String>) {
+    use std::io::{Read, Write};
+    let server = address.strip_prefix("rtsp://").and_then(|rest| rest.split('/').next()).expect("an address");
+    let mut stream = std::net::TcpStream::connect(server).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    write!(stream, "DESCRIBE {address} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n{header}\r\n").expect("sent");
+    let mut bytes = vec![0; 4096];
+    let length = stream.read(&mut bytes).expect("an answer");
+    let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+    let asks = text.lines().filter_map(|line| line.strip_prefix("WWW-Authenticate: "));
+    (text.lines().next().unwrap_or_default().to_owned(), asks.map(String::from).collect())
+}
+
+#[test]
+fn passwords_are_asked_for_in_both_ways() {
+    let scratch = Scratch::new();
+    let users = scratch.write("users", b"viewer:word\n");
+    let service =
+        Service::start(&[&SOURCE[..], &["--out", "rtsp://127.0.0.1:0/x", "--out-credentials", &users]].concat());
+    let address = service.address();
+    let (status, asks) = describe(&address, "");
+    assert!(status.contains("401") && asks.iter().any(|ask| ask.starts_with("Basic")), "{status} {asks:?}");
+    assert!(asks.iter().any(|ask| ask.starts_with("Digest")), "{asks:?}");
+    let basic = |login: &str| {
+        use base64::Engine;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(login);
+        describe(&address, &format!("Authorization: Basic {encoded}\r\n")).0
+    };
+    assert!(basic("viewer:wrong").contains("401") && basic("nobody:word").contains("401"));
+    until("first frame", super::PATIENCE, || basic("viewer:word").contains("200").then_some(()));
+    assert!(basic(":").contains("401"));
+}
+
+#[test]
+fn a_login_may_stand_in_the_address_or_the_environment() {
+    let config = Scratch::new();
+    let file = config.write("run.toml", b"out = [\"rtsp://viewer:w%40rd@127.0.0.1:0/x\"]\n");
+    let service = Service::start(&[&SOURCE[..], &["--config", &file]].concat());
+    let address = service.address();
+    assert!(!address.contains("w%40rd") && describe(&address, "").0.contains("401"));
+    let run = [&["run"], &SOURCE[..], &["--out", "rtsp://0.0.0.0:0/x"]].concat();
+    let mut child = command(&run);
+    child.env("SPOTTER_OUT_USER", "viewer").env("SPOTTER_OUT_PASSWORD", "word").stderr(std::process::Stdio::piped());
+    let mut child = child.spawn().expect("starts");
+    let told = super::lines(child.stderr.take().expect("piped"));
+    let line = super::wait(&told, "address", |line| line.contains("serves rtsp://0.0.0.0:"));
+    let port = line.rsplit(':').next().and_then(|rest| rest.split('/').next()).expect("a port");
+    assert!(describe(&format!("rtsp://127.0.0.1:{port}/x"), "").0.contains("401"));
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+}
+
+#[test]
+fn what_must_not_or_cannot_be_served_is_refused_at_once() {
+    let scratch = Scratch::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = format!("rtsp://127.0.0.1:{}/x", taken.local_addr().expect("bound").port());
+    let free = free_port();
+    let (here, there) = (format!("rtsp://127.0.0.1:{free}/x"), format!("rtsps://127.0.0.1:{free}/y"));
+    let garbage = scratch.write("garbage.pem", b"nothing\n");
+    let no_key = {
+        certificate(&scratch);
+        scratch.file("cert.pem")
+    };
+    let (empty, odd) = (scratch.write("empty", b"\n\n"), scratch.write("odd", b"viewer:a\nnocolon\n"));
+    let mine =
+        scratch.write("mine.toml", b"[[sink]]\ntarget = \"rtsp\"\nlaunch = \"videoconvert ! x264enc ! rtph264pay\"\n");
+    let cases: [(&[&str], i32, &str); 14] = [
+        (&["--out", "rtsp://0.0.0.0:0/x"], 2, "other machines could watch without a password"),
+        (&["--out", "rtsp://[::]:0/x"], 2, "other machines could watch without a password"),
+        (&["--out", "rtsps://127.0.0.1:0/x"], 2, "needs a certificate"),
+        (&["--out", "rtsps://127.0.0.1:0/x", "--out-tls", &garbage], 2, "expected a certificate and its key"),
+        (&["--out", "rtsps://127.0.0.1:0/x", "--out-tls", &no_key], 2, "expected a certificate and its key"),
+        (&["--out", &taken], 1, "cannot listen there"),
+        (&["--out", "rtsp://203.0.113.9:8554/x", "--allow-anonymous"], 1, "at an address of this machine"),
+        (&["--out", &here, "--out", &here], 2, "is named twice"),
+        (&["--out", &here, "--out", &there, "--out-tls", &garbage], 2, "either both have TLS or none"),
+        (&["--out", "rtsp://127.0.0.1:1"], 2, "has no name after the port"),
+        (&["--out", &here, "--out-credentials", &empty], 2, "expected user:password, one a line"),
+        (&["--out", &here, "--out-credentials", &odd], 2, "line 2 is no user:password"),
+        (&["--out", &here, "--pipeline", &mine], 2, "rtph264pay name=pay0"),
+        (&["--out", "jsonl:-", "--pipeline", &mine], 2, "--pipeline replaces rtsp:, but no --out rtsp: is given"),
+    ];
+    for (flags, code, expected) in cases {
+        let ran = spotter(&[&["run"], &SOURCE[..], flags].concat());
+        assert!(ran.stderr.contains(expected), "{flags:?}: {}", ran.stderr);
+        assert_eq!(ran.code, Some(code), "{flags:?}: {}", ran.stderr);
+        assert_eq!(ran.stderr.matches("ERROR").count() + ran.stderr.matches("error:").count(), 1, "{}", ran.stderr);
+    }
+    let several = ["--source", "test:ball?live=true", "--source", "test:snow?live=true", "--query", "a"];
+    let ran = spotter(&[&["run"], &several[..], &["--out", &here]].concat());
+    assert!(ran.code == Some(2) && ran.stderr.contains("put {source} into the path"), "{}", ran.stderr);
+}

@@ -1,0 +1,120 @@
+//! Metrics and probes, against the books and Prometheus' own tool.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::{Line, PATIENCE, Service, page, until};
+use crate::rtsp::{AS_CAMERAS, RATE};
+use crate::support::counter::counter_clip;
+use crate::support::servers::{Server, free_port};
+use crate::support::{Scratch, repository};
+
+/// The sum of all samples of a metric that have this label.
+fn sum(text: &str, metric: &str, label: &str) -> u64 {
+    let lines = text.lines().filter(|line| line.starts_with(&format!("{metric}{{")) && line.contains(label));
+    lines.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number") as u64).sum()
+}
+
+fn promtool(text: &str) {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = promtool.spawn().expect("promtool is needed for this test (scripts/setup.sh installs it)");
+    child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("taken");
+    let output = child.wait_with_output().expect("ends");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn metrics_agree_with_the_books_and_hold_no_secret() {
+    const PASSWORDS: [&str; 2] = ["s3cr:t/p@ss \"w'", "v1ewer-w0rd"];
+    let scratch = Scratch::new();
+    let clip = counter_clip(&scratch, RATE, 60 * RATE as usize, &AS_CAMERAS);
+    let camera = Server::camera(&clip, &["--login", &format!("me:{}", PASSWORDS[0])]);
+    let login = scratch.write("login", format!("me:{}\n", PASSWORDS[0]).as_bytes());
+    let users = scratch.write("users", format!("viewer:{}\n", PASSWORDS[1]).as_bytes());
+    let path = scratch.file("control");
+    let flags =
+        ["--source", &camera.address, "--credentials", &login, "--query", "a", "--out", "jsonl:-", "--stride", "3"];
+    let out = ["--out", "rtsp://127.0.0.1:0/x", "--out-credentials", &users, "--metrics", "127.0.0.1:0"];
+    let operate = ["--control", &format!("unix:{path}"), "--reconnect-interval", "200ms"];
+    let service = Service::start(&[&flags[..], &out, &operate].concat());
+    let place = service.told("metrics at http://").replace("/metrics", "");
+    until("readiness", PATIENCE, || (page(&place, "/ready").0 == 200).then_some(()));
+    let mut records: Vec<Value> = (0..2 * RATE).map(|_| service.record("line", |_| true)).collect();
+    drop(camera);
+    // Every frame of the connection is delivered before the gap is told.
+    while records.last().is_none_or(|line| line["event"] != "gap_start") {
+        records.push(service.record("gap", |_| true));
+    }
+    assert_eq!(page(&place, "/ready").0, 503, "no frames come");
+    assert_eq!((page(&place, "/live").0, page(&place, "/startup").0), (200, 200));
+    assert_eq!((page(&place, "/nothing").0, page(&place, "/metrics?x=y").0), (404, 200));
+    let (_, text) = page(&place, "/metrics");
+    promtool(&text);
+    let status = Line::to(&path).ask(&json!({"command": "status"}));
+    let (ended, rest) = service.stop();
+    assert!(ended.success());
+    records.extend(rest);
+    let books = &records.iter().find(|line| line["event"] == "end").expect("an end")["books"];
+    let number = |key: &str| books[key].as_u64().expect("a number");
+    assert_eq!(status["streams"][0]["books"], *books);
+    assert!(number("decoded") > u64::from(RATE) && number("skipped") > 10, "{books}");
+    for outcome in ["box", "absent", "skipped", "dropped", "error"] {
+        let counted = sum(&text, "spotter_frames_total", &format!("status=\"{outcome}\""));
+        assert_eq!(counted, number(outcome), "{outcome}: {books}\n{text}");
+    }
+    assert_eq!(sum(&text, "spotter_frames_total", "cause=\"stride\""), number("skipped"));
+    assert_eq!(sum(&text, "spotter_frames_decoded_total", ""), number("decoded"));
+    assert_eq!(sum(&text, "spotter_frames_carried_total", ""), number("carried"));
+    let measured = number("box") + number("absent");
+    assert_eq!(sum(&text, "spotter_grounding_seconds_count", ""), measured);
+    assert_eq!(sum(&text, "spotter_grounding_seconds_bucket", "le=\"+Inf\""), measured);
+    assert_eq!((sum(&text, "spotter_up", ""), sum(&text, "spotter_gaps_total", "")), (0, 1));
+    let told = format!("{text}{status}");
+    for secret in PASSWORDS.iter().flat_map(|password| [*password, &password[..4]]) {
+        assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[test]
+fn every_metric_of_the_dashboard_is_there() {
+    let place = format!("127.0.0.1:{}", free_port());
+    let source = ["--source", "test:ball?live=true&size=160x120&fps=25", "--query", "a"];
+    let out = ["--out", "rtsp://127.0.0.1:0/x", "--out", "jsonl:-", "--metrics", &place];
+    let service = Service::start(&[&source[..], &out].concat());
+    service.record("frame", |line| line["seq"].is_number());
+    let (_, text) = page(&place, "/metrics");
+    promtool(&text);
+    let dashboard = repository().join("examples/deploy/grafana-dashboard.json");
+    let dashboard = std::fs::read_to_string(dashboard).expect("there");
+    let parsed: Value = serde_json::from_str(&dashboard).expect("JSON");
+    assert!(parsed["panels"].as_array().is_some_and(|panels| panels.len() > 5));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names =
+        dashboard.split(|c| !is_name(c)).filter(|word| word.starts_with("spotter_") || word.starts_with("process_"));
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() > 8, "{names:?}");
+    // Counters with a label for the reason come with the first reason.
+    for name in
+        names.into_iter().filter(|name| !["spotter_gaps_total", "spotter_failed_reconnects_total"].contains(name))
+    {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is in no metric:\n{text}");
+    }
+    assert!(service.stop().0.success());
+}
+
+#[test]
+fn a_place_that_is_taken_or_none_is_an_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("bound").to_string();
+    for (place, expected) in [(taken.as_str(), "cannot listen there"), ("nonsense", "expected HOST:PORT")] {
+        let args = ["run", "--source", "test:ball?frames=1", "--query", "a", "--out", "jsonl:-", "--metrics", place];
+        let ran = crate::support::spotter(&args);
+        assert!(ran.code == Some(2) && ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+}

@@ -1,0 +1,132 @@
+//! Changing the query while frames come.
+
+use std::collections::HashMap;
+
+use rand::RngExt;
+use serde_json::{Value, json};
+
+use super::{Line, PATIENCE, Service, until};
+use crate::support::{Scratch, bikes, model, spotter, tool};
+
+const QUERIES: [&str; 3] = ["the red car", "a bicycle", "dog on the left"];
+const CHANGES: usize = 20;
+
+/// Boxes by frame, of a run that asks for nothing else.
+fn undisturbed(clip: &str, query: &str) -> Vec<Value> {
+    let args = ["run", "--source", clip, "--query", query, "--model", &model(), "--out", "jsonl:-"];
+    let lines = spotter(&args).expect_success().lines();
+    lines.into_iter().filter(|line| line["seq"].is_number() && line["box"].is_object()).collect()
+}
+
+#[test]
+fn twenty_changes_lose_no_frame_and_each_begins_where_it_says() {
+    let scratch = Scratch::new();
+    let clip = scratch.file("clip.mp4");
+    tool("ffmpeg", &["-v", "error", "-stream_loop", "3", "-i", &bikes(), "-c", "copy", "-an", &clip]);
+    let truth: HashMap<&str, Vec<Value>> = QUERIES.iter().map(|query| (*query, undisturbed(&clip, query))).collect();
+    let total = truth[QUERIES[0]].len();
+    let same = (0..total).filter(|k| truth[QUERIES[0]][*k]["box"] == truth[QUERIES[1]][*k]["box"]).count();
+    assert!(same * 10 < total, "queries have boxes of their own: {same} of {total} are equal");
+
+    let settings = |query: &str| format!("query = \"{query}\"\nmode = \"every-frame\"\npace = \"realtime\"\n");
+    let config = scratch.write("run.toml", settings(QUERIES[0]).as_bytes());
+    let path = scratch.file("control");
+    let flags = ["--config", &config, "--source", &clip, "--model", &model(), "--out", "jsonl:-"];
+    let service = Service::start(&[&flags[..], &["--control", &format!("unix:{path}")]].concat());
+    let mut line = Line::to(&path);
+    let mut random = rand::rng();
+    let mut records = Vec::new();
+    let (mut rev, mut now) = (1, QUERIES[0]);
+    for change in 0..CHANGES {
+        for _ in 0..random.random_range(1..30) {
+            records.push(service.record("line", |_| true));
+        }
+        let others: Vec<&str> = QUERIES.iter().copied().filter(|query| *query != now).collect();
+        now = others[random.random_range(0..others.len())];
+        rev += 1;
+        if change % 2 == 0 {
+            let answer = line.ask(&json!({"command": "set-query", "query": now}));
+            assert_eq!(answer["query_rev"], json!({ clip.as_str(): rev }), "{answer}");
+        } else {
+            scratch.write("run.toml", settings(now).as_bytes());
+            tool("kill", &["-HUP", &service.id()]);
+            // The file is read beside the run; nothing else is asked until it was.
+            until("new query", PATIENCE, || {
+                let status = line.ask(&json!({"command": "status"}));
+                (status["streams"][0]["query_rev"] == rev).then_some(())
+            });
+        }
+    }
+    records.extend(service.records.iter().map(|line| super::parsed(&line)));
+
+    let events: Vec<&Value> = records.iter().filter(|line| line["event"] == "query").collect();
+    assert_eq!(events.len(), CHANGES);
+    let frames: Vec<&Value> = records.iter().filter(|line| line["schema"] == "spotter.frame/1").collect();
+    let order: Vec<u64> = frames.iter().map(|frame| frame["seq"].as_u64().expect("a number")).collect();
+    assert_eq!(order, (0..total as u64).collect::<Vec<_>>(), "no frame is lost");
+    for (seq, frame) in frames.iter().enumerate() {
+        let last = events.iter().rfind(|event| event["seq"].as_u64() <= Some(seq as u64));
+        let (query, rev) = last.map_or((QUERIES[0], 1), |event| {
+            (event["query"].as_str().expect("a text"), event["query_rev"].as_u64().expect("a number"))
+        });
+        assert_eq!((frame["query"].as_str(), frame["query_rev"].as_u64()), (Some(query), Some(rev)), "{frame}");
+        assert_eq!(frame["box"], truth[query][seq]["box"], "the box of frame {seq} is that of {query:?}");
+    }
+    let end = records.iter().find(|line| line["event"] == "end").expect("an end");
+    assert_eq!(
+        (end["books"]["box"].as_u64(), end["books"]["decoded"].as_u64()),
+        (Some(total as u64), Some(total as u64))
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_taken_change_nothing() {
+    let scratch = Scratch::new();
+    let config = scratch.write("run.toml", b"query = \"the circle\"\nstride = 1\n");
+    let source = ["--source", "test:ball?live=true&size=160x120&fps=25", "--out", "jsonl:-"];
+    let service = Service::start(&[&source[..], &["--config", &config]].concat());
+    service.record("frame", |line| line["seq"].is_number());
+    let reread = |text: &str, told: &str| {
+        scratch.write("run.toml", text.as_bytes());
+        tool("kill", &["-HUP", &service.id()]);
+        service.told(told)
+    };
+    let unknown = reread("query = \"the square\"\nqueri = \"the star\"\n", "the settings are not taken:");
+    assert!(unknown.contains("unknown key `queri`"), "{unknown}");
+    reread("query = \" \"\nstride = 1\n", "the settings are not taken:");
+    reread("query = \"qqq\"\nstride = 1\n", "the settings are not taken: query \"qqq\":");
+    let later = reread("query = \"the square\"\nstride = 2\n", "taken at the next start only:");
+    assert_eq!(later, "stride");
+    let event = service.record("change", |line| line["event"] == "query");
+    assert_eq!((event["query"].as_str(), event["query_rev"].as_u64()), (Some("the square"), Some(2)));
+    assert!(service.stop().0.success());
+}
+
+#[test]
+fn every_stream_has_a_query_of_its_own() {
+    let scratch = Scratch::new();
+    let stream = |id: &str, query: &str| {
+        format!(
+            "[[stream]]\nid = \"{id}\"\nsource = \"test:{id}?live=true&size=160x120&fps=25\"\nquery = \"{query}\"\n"
+        )
+    };
+    let both = |left: &str, right: &str| stream("ball", left) + &stream("snow", right);
+    let streams = scratch.write("two.streams", both("the circle", "the star").as_bytes());
+    let path = scratch.file("control");
+    let flags = ["--source", &streams, "--out", "jsonl:-", "--control", &format!("unix:{path}")];
+    let service = Service::start(&flags);
+    let event = || service.record("change", |line| line["event"] == "query");
+    let mut line = Line::to(&path);
+    let answer = line.ask(&json!({"command": "set-query", "query": "the ring", "stream": "snow"}));
+    assert_eq!(answer["query_rev"], json!({"snow": 2}));
+    assert_eq!(event()["source"], "snow");
+    // The other file again: one of them is as it was.
+    scratch.write("two.streams", both("the circle", "the square").as_bytes());
+    tool("kill", &["-HUP", &service.id()]);
+    let changed = event();
+    assert_eq!((changed["source"].as_str(), changed["query"].as_str()), (Some("snow"), Some("the square")));
+    let answer = line.ask(&json!({"command": "set-query", "query": "the square"}));
+    assert_eq!(answer["query_rev"], json!({"ball": 2, "snow": 3}), "what is asked already is not asked anew");
+    assert_eq!(event()["source"], "ball");
+    assert!(service.stop().0.success());
+}

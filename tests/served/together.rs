@@ -1,0 +1,68 @@
+//! Pictures and boxes as a player sees them, behind a camera that is not ours.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use spotter::verbs::stream_until;
+
+use crate::rtsp::{AS_CAMERAS, RATE};
+use crate::support::counter::{STEPS, Stepping, counter_clip, counters_and_boxes};
+use crate::support::servers::{Server, free_port};
+use crate::support::{Scratch, run_settings};
+
+/// Saves so many seconds of what is served while the stream runs; returns the counter of every saved frame and which
+/// counter its box is of.
+fn saved(model: Stepping, flags: &[&str], seconds: u32) -> Option<Vec<(usize, Option<usize>)>> {
+    let scratch = Scratch::new();
+    counter_clip(&scratch, RATE, 40 * RATE as usize, &AS_CAMERAS);
+    let camera = Server::aio(scratch.path(), "counter.mp4")?;
+    let out = format!("rtsp://127.0.0.1:{}/found", free_port());
+    let common = ["--source", &camera.address, "--rtsp-transport", "tcp", "--query", "a", "--out", &out];
+    let settings = run_settings(&[&common, flags].concat());
+    let (stop, stopped) = bounded(0);
+    let run = std::thread::spawn(move || stream_until(&settings, Box::new(model), None, true, stopped));
+    let video = scratch.file("saved.mkv");
+    super::until("stream", super::PATIENCE, || {
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-y", "-v", "error", "-rtsp_transport", "tcp", "-i", &out, "-t", &seconds.to_string()]);
+        ffmpeg.args(["-c", "copy", &video]).stdin(Stdio::null()).stderr(Stdio::null());
+        ffmpeg.status().expect("starts").success().then_some(())
+    });
+    drop(stop);
+    let books = run.join().expect("no panic").expect("no failure");
+    assert!(books.closed() && books.error == 0, "{books}");
+    Some(counters_and_boxes(&video))
+}
+
+#[test]
+fn in_exact_mode_every_frame_has_its_own_box() {
+    // Slower than the camera: frames are left out.
+    let model = Stepping { takes: Duration::from_millis(60) };
+    let Some(frames) = saved(model, &[], 6) else { return };
+    assert!(frames.len() > 40, "{} frames", frames.len());
+    for (counter, boxed) in &frames {
+        assert_eq!(*boxed, Some(counter % STEPS), "the box on frame {counter}: {frames:?}");
+    }
+    let left_out = frames.windows(2).filter(|pair| pair[1].0 > pair[0].0 + 1).count();
+    assert!(left_out > frames.len() / 2, "the model is slower than the camera");
+}
+
+#[test]
+fn in_low_latency_mode_every_frame_leaves_at_once() {
+    /// Frames that pass while one is grounded.
+    const SLOW: usize = 5;
+    let model = Stepping { takes: Duration::from_millis(SLOW as u64 * 1000 / u64::from(RATE)) };
+    let Some(frames) = saved(model, &["--overlay-sync", "low-latency"], 6) else { return };
+    let counters: Vec<usize> = frames.iter().map(|(counter, _)| *counter).collect();
+    let missed: usize = counters.windows(2).map(|pair| pair[1] - pair[0] - 1).sum();
+    assert!(missed * 50 < counters.len(), "{missed} of {} frames are missing: {counters:?}", counters.len());
+    // The box is one of a frame before, and never the same for long.
+    let boxes: Vec<usize> = frames.iter().filter_map(|(_, boxed)| *boxed).collect();
+    assert!(boxes.len() > frames.len() - 3 * SLOW, "boxes are carried: {frames:?}");
+    let late = |(counter, boxed): &(usize, Option<usize>)| boxed.map(|boxed| (counter + STEPS - boxed) % STEPS);
+    let behind: Vec<usize> = frames.iter().filter_map(late).collect();
+    assert!(behind.iter().all(|frames| (SLOW..=3 * SLOW).contains(frames)), "{behind:?}");
+    let changes = boxes.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(changes > frames.len() / (2 * SLOW), "the newest box is shown: {boxes:?}");
+}
