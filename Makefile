@@ -7,7 +7,7 @@ CARGO ?= cargo
 help:
 	@echo "make demo       install what is missing, build, ground a real clip into out/"
 	@echo "make test       install what is missing, lint, build, run all tests"
-	@echo "make test-slow  tests that take longer, half an hour of four cameras among them (SPOTTER_SOAK_MINUTES)"
+	@echo "make test-slow  tests that take longer, soaks of half an hour among them (SPOTTER_SOAK_MINUTES, SPOTTER_SOAK_HOURS)"
 	@echo "make bench      speed, against a baseline measured in the same run"
 	@echo "make lint       formatting, clippy, documentation"
 
@@ -33,8 +33,9 @@ demo: build media
 test: lint media peers
 	$(CARGO) test --release --locked --workspace
 
-# The full-size model's compiled path against its plain one, a hundred times as many random cases, and half an hour of
-# four cameras that come and go (out/soak/ holds a table and a plot). A sentence encoder is tried as the text tower where
+# The full-size model's compiled path against its plain one, a hundred times as many random cases, half an hour of four
+# cameras that come and go, and six hours of film that nobody watches, at ten times its pace (out/soak/ holds tables and a
+# plot). A sentence encoder is tried as the text tower where
 # QRNET_TEXT_ENCODER names its folder.
 test-slow: media peers
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess

@@ -1,6 +1,7 @@
 //! Arguments as typed. No work happens here; verbs read these structures.
 
 mod check;
+mod control;
 mod convert;
 mod doctor;
 mod eval;
@@ -9,6 +10,7 @@ mod run;
 mod train;
 
 pub use check::CheckArgs;
+pub use control::{ControlArgs, ControlCommand};
 pub use convert::{ConvertArgs, Precision};
 pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
@@ -54,6 +56,7 @@ pub enum LogFormat {
 #[expect(missing_docs, reason = "a comment here would hide the longer help of the arguments")]
 pub enum Verb {
     Run(Box<RunArgs>),
+    Control(ControlArgs),
     Ground(GroundArgs),
     Convert(ConvertArgs),
     Train(TrainArgs),

@@ -11,7 +11,8 @@ use crate::error::Error;
 
 pub(crate) use model::check_device;
 pub use model::{device, load_model, model_variant, threshold};
-pub use reload::Origin;
+pub use reload::{Origin, Reread};
+pub(crate) use run::place_of_control;
 pub use run::{RunSettings, StreamSettings};
 pub use run_file::RunFile;
 pub use streams::StreamEntry;

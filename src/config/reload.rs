@@ -16,6 +16,15 @@ pub struct Origin {
     before: toml::Table,
 }
 
+/// What was read anew.
+#[derive(Debug)]
+pub struct Reread {
+    /// What streams look for, by their names.
+    pub queries: Vec<(String, String)>,
+    /// Other settings that changed.
+    pub other: Vec<String>,
+}
+
 /// Settings that are read anew; all others count from the next start on.
 const LIVE: [&str; 2] = ["query", "stream"];
 
@@ -32,11 +41,11 @@ impl Origin {
         Ok(Some(Self { args: args.clone(), before: settings(args)? }))
     }
 
-    /// What the files now say that streams look for, by the streams' names, and settings that changed beside that.
+    /// What the files say now.
     ///
     /// # Errors
     /// A file cannot be read, or what it says cannot be used: then nothing of it is.
-    pub fn queries(&self) -> Result<(Vec<(String, String)>, Vec<String>)> {
+    pub fn read(&self) -> Result<Reread> {
         let now = settings(&self.args)?;
         let keys = self.before.keys().chain(now.keys().filter(|key| !self.before.contains_key(*key)));
         let other = keys.filter(|key| !LIVE.contains(&key.as_str()) && self.before.get(*key) != now.get(*key));
@@ -55,7 +64,7 @@ impl Origin {
             let query = query.ok_or_else(|| Error::Usage(format!("stream {name}: has no query, expected words")))?;
             Ok((name, query))
         };
-        Ok((all.into_iter().map(name_and_query).collect::<Result<_>>()?, other))
+        Ok(Reread { queries: all.into_iter().map(name_and_query).collect::<Result<_>>()?, other })
     }
 }
 

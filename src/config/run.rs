@@ -307,11 +307,15 @@ fn place_of_metrics(text: &str) -> Result<SocketAddr> {
     places.next().ok_or_else(|| fail("has no address".into()))
 }
 
-fn place_of_control(text: &str) -> Result<PathBuf> {
+/// The path of a control socket.
+///
+/// # Errors
+/// It is none, or its folder does not exist.
+pub(crate) fn place_of_control(text: &str) -> Result<PathBuf> {
     let path = text.strip_prefix("unix:").filter(|path| !path.is_empty());
-    let path = path.ok_or_else(|| Error::Usage(format!("--control {text}: expected unix:PATH")))?;
+    let path = path.ok_or_else(|| Error::Usage(format!("control socket {text}: expected unix:PATH")))?;
     if !qrnet::files::parent(Path::new(path)).is_dir() {
-        return Err(Error::Usage(format!("--control {text}: its folder does not exist")));
+        return Err(Error::Usage(format!("control socket {text}: its folder does not exist")));
     }
     Ok(path.into())
 }

@@ -27,7 +27,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Elements that built-in pipelines use, and decoders that files usually need.
-pub const NEEDS: [Need; 30] = [
+pub const NEEDS: [Need; 33] = [
     need("appsrc", "frames into a pipeline", BASE),
     need("appsink", "frames out of a pipeline", BASE),
     need("uridecodebin", "any source by its address", BASE),
@@ -47,7 +47,10 @@ pub const NEEDS: [Need; 30] = [
     may("rtph264depay", "H.264 from RTSP cameras", GOOD),
     may("rtph265depay", "H.265 from RTSP cameras", GOOD),
     may("x264enc", "H.264 out", UGLY),
-    may("openh264enc", "H.264 out, in pipelines of your own", BAD),
+    may("openh264enc", "H.264 out over RTSP, where x264enc is not there", BAD),
+    may("rtph264pay", "H.264 out over RTSP", GOOD),
+    may("rtpbin", "RTSP in and out", GOOD),
+    may("multiudpsink", "RTSP out over UDP", GOOD),
     may("mp4mux", "MP4 out", GOOD),
     may("videobox", "odd sizes out", GOOD),
     may("souphttpsrc", "files on a web server", GOOD),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 16;
 const ROOT: u32 = 0;
 
 /// What somebody asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Command {
     /// Look for something else.
@@ -31,7 +31,7 @@ pub(crate) enum Command {
         /// The sentence.
         query: String,
         /// One stream; all without it.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         stream: Option<String>,
     },
     /// Say how things are.

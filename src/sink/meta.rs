@@ -110,7 +110,7 @@ pub(super) fn carry_over(from: &gst::BufferRef, to: &mut gst::BufferRef, place: 
     if let (Ok(before), Ok(mut after)) =
         (gst::meta::CustomMeta::from_buffer(from, FRAME_META), gst::meta::CustomMeta::add(to, FRAME_META))
     {
-        for (name, value) in before.structure().iter() {
+        for (name, value) in before.structure() {
             after.mut_structure().set_value(name, value.clone());
         }
     }

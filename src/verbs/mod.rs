@@ -1,6 +1,7 @@
 //! What the verbs do.
 
 mod check;
+mod control;
 mod convert;
 mod doctor;
 mod eval;
@@ -28,6 +29,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
             settings.check_outputs()?;
             run(&settings)
         }
+        Verb::Control(args) => control::run(args),
         Verb::Ground(args) => ground::run(&args),
         Verb::Convert(args) => convert::run(&args),
         Verb::Train(args) => train::run(&args),

@@ -77,6 +77,30 @@ fn garbage_does_no_harm() {
 }
 
 #[test]
+fn the_program_itself_gives_commands() {
+    let scratch = Scratch::new();
+    let path = scratch.file("control");
+    let mut service = service(&path);
+    let socket = format!("unix:{path}");
+    let tell = |command: &[&str]| spotter(&[&["control", &socket], command].concat());
+    let status = tell(&["status"]).expect_success().lines();
+    assert!(status[0]["streams"][0]["query"] == "the white circle", "{}", status[0]);
+    let changed = tell(&["set-query", "the red square", "--stream", SOURCE[1]]).expect_success().lines();
+    assert_eq!(changed[0]["query_rev"], json!({SOURCE[1]: 2}));
+    service.record("change", |line| line["event"] == "query");
+    let refused = tell(&["set-query", "a dog", "--stream", "nobody"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("stream nobody: there is none"), "{}", refused.stderr);
+    tell(&["stop"]).expect_success();
+    assert!(service.child.wait().expect("ends").success());
+    let nobody = tell(&["status"]);
+    assert!(
+        nobody.code == Some(1) && nobody.stderr.contains(&format!("cannot connect to {path}")),
+        "{}",
+        nobody.stderr
+    );
+}
+
+#[test]
 fn stop_ends_the_run_cleanly() {
     let scratch = Scratch::new();
     let path = scratch.file("control");

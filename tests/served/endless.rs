@@ -44,7 +44,7 @@ fn soak_of_six_hours_without_a_client() {
     let model = Counter { takes: Duration::from_secs(1) / (RATE * PACE) };
     let run = std::thread::spawn(move || stream_until(&settings, Box::new(model), None, true, stopped));
     // Twelve samples an hour of media time.
-    let interval = Duration::from_secs(300) / PACE;
+    let interval = Duration::from_mins(5) / PACE;
     let samples: Vec<u64> = (0..(12.0 * hours).round() as usize)
         .map(|_| {
             std::thread::sleep(interval);

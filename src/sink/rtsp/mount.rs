@@ -273,17 +273,12 @@ impl Mount {
         /// x264 takes no smaller pictures.
         const LEAST_SIDE: u32 = 16;
         let fail = |reason: String| Error::Output { name: self.0.name.clone(), reason };
-        let first = match &state.info {
-            Some(first) => first,
-            None => {
-                let (width, height) = (frame.info.width(), frame.info.height());
-                if width < LEAST_SIDE || height < LEAST_SIDE {
-                    let reason = format!("at least {LEAST_SIDE}x{LEAST_SIDE}");
-                    return Err(fail(format!("the picture is {width}x{height}, H.264 video needs {reason}")));
-                }
-                state.info.insert((*frame.info).clone())
-            }
-        };
+        let (width, height) = (frame.info.width(), frame.info.height());
+        if state.info.is_none() && (width < LEAST_SIDE || height < LEAST_SIDE) {
+            let reason = format!("H.264 video needs at least {LEAST_SIDE}x{LEAST_SIDE}");
+            return Err(fail(format!("the picture is {width}x{height}, {reason}")));
+        }
+        let first = state.info.get_or_insert_with(|| (*frame.info).clone());
         let like =
             |info: &gst_video::VideoInfo| (info.width(), info.height(), info.format(), info.par(), info.colorimetry());
         if like(&frame.info) == like(first) {

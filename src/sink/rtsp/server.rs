@@ -9,6 +9,7 @@ use std::time::Duration;
 use gst::glib;
 use gst_rtsp_server::prelude::*;
 use gstreamer as gst;
+use gstreamer_rtsp::RTSPUrl;
 use gstreamer_rtsp_server as gst_rtsp_server;
 
 use super::factory::MountFactory;
@@ -109,7 +110,9 @@ impl RtspServer {
                         glib::ControlFlow::Continue
                     });
                     let cleanup = glib::timeout_source_new(CLEANUP, None, glib::Priority::DEFAULT, move || {
-                        sessions.iter().for_each(|sessions| _ = sessions.cleanup());
+                        if let Some(sessions) = &sessions {
+                            sessions.cleanup();
+                        }
                         glib::ControlFlow::Continue
                     });
                     tick.attach(Some(&main_loop.context()));
@@ -156,7 +159,7 @@ fn watch(client: &gst_rtsp_server::RTSPClient, clients: &Arc<AtomicUsize>, mount
     client.connect_new_session(|_, session| session.set_timeout(SESSION_TIMEOUT));
     let mounts = mounts.to_vec();
     client.connect_play_request(move |_, context| {
-        let Some(asked) = context.uri().map(|uri| uri.request_uri()) else { return };
+        let Some(asked) = context.uri().map(RTSPUrl::request_uri) else { return };
         for (_, mount) in mounts.iter().filter(|(path, _)| asked.contains(path.as_str())) {
             mount.wants_key_frame();
         }
@@ -169,16 +172,13 @@ fn watch(client: &gst_rtsp_server::RTSPClient, clients: &Arc<AtomicUsize>, mount
 /// There is none, or the description cannot be built.
 pub fn launch(sinks: &[SinkPart]) -> Result<String> {
     const ENCODERS: [(&str, &str); 2] = [("x264enc", "rtsp-out"), ("openh264enc", "rtsp-out-openh264")];
-    let launch = match sinks.iter().find(|sink| sink.target.as_deref() == Some("rtsp")) {
-        Some(own) => own.launch.clone(),
-        None => {
-            let there = ENCODERS.iter().find(|(element, _)| gst::ElementFactory::find(element).is_some());
-            let (_, name) = there.ok_or_else(|| Error::Pipeline {
-                name: "rtsp-out".into(),
-                reason: pipeline::missing(&[ENCODERS[0].0]),
-            })?;
-            PipelineFile::built_in(name)?.only_sink(name)?
-        }
+    let launch = if let Some(own) = sinks.iter().find(|sink| sink.target.as_deref() == Some("rtsp")) {
+        own.launch.clone()
+    } else {
+        let there = ENCODERS.iter().find(|(element, _)| gst::ElementFactory::find(element).is_some());
+        let (_, name) = there
+            .ok_or_else(|| Error::Pipeline { name: "rtsp-out".into(), reason: pipeline::missing(&[ENCODERS[0].0]) })?;
+        PipelineFile::built_in(name)?.only_sink(name)?
     };
     // Now, and not when the first client comes.
     let holes = [Hole::new("pad_right", "0"), Hole::new("pad_bottom", "0")];

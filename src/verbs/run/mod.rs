@@ -239,13 +239,17 @@ fn supervise(
     service.seen.set_started();
     let (books, verdict) = supervisor.run(stage.into_threads());
     drop((control, servers, board));
+    report(&books, verdict, started.elapsed().as_secs_f64())
+}
+
+/// Says what became of all frames, and how the run went.
+fn report(books: &[(String, Books)], verdict: Result<()>, seconds: f64) -> Result<Books> {
     let mut total = Books::default();
-    for (_, books) in &books {
+    for (_, books) in books {
         total += *books;
     }
-    let seconds = started.elapsed().as_secs_f64();
     if books.len() > 1 {
-        for (name, books) in &books {
+        for (name, books) in books {
             tracing::info!("{name}: {books}");
         }
     }

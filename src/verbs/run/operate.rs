@@ -7,7 +7,7 @@ use qrnet::Grounder;
 use serde_json::{Value, json};
 
 use super::Message;
-use crate::config::{RunSettings, load_model};
+use crate::config::{Origin, Reread, RunSettings, load_model};
 use crate::error::{Error, Result};
 use crate::service::{Changed, Command, Compile, Control, Queries, Service};
 
@@ -77,8 +77,8 @@ pub(super) fn reread(settings: &RunSettings, queries: &Arc<Queries>) -> Option<B
     }))
 }
 
-fn adopt(origin: &crate::config::Origin, queries: &Queries, names: &[String]) -> Result<()> {
-    let (wanted, other) = origin.queries()?;
+fn adopt(origin: &Origin, queries: &Queries, names: &[String]) -> Result<()> {
+    let Reread { queries: wanted, other } = origin.read()?;
     if !other.is_empty() {
         tracing::warn!("changed, but taken at the next start only: {}", other.join(", "));
     }
