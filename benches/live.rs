@@ -1,8 +1,8 @@
-//! Live streams: delay and memory under overload, shares of streams of unequal rates, and several streams on one model
-//! against as many processes.
+//! Live streams: delay and memory under overload, shares of streams of unequal rates, several streams on one model
+//! against as many processes, and what it costs to serve one to nobody, to one and to eight clients.
 //!
-//! `cargo bench --bench live` (about eight minutes; `-- overload`, `shares` or `together` for a part); `cargo test` runs it
-//! in short.
+//! `cargo bench --bench live` (about nine minutes; `-- overload`, `shares`, `together` or `serve` for a part); `cargo test`
+//! runs it in short.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -169,11 +169,56 @@ fn together_or_apart(turns: usize) {
     }
 }
 
+/// Seconds of processor time that a process has taken, and so many ticks make one.
+fn processor_seconds(pid: u32) -> f64 {
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    [11, 12].iter().filter_map(|k| fields.get(*k)?.parse::<f64>().ok()).sum::<f64>() / TICKS
+}
+
+fn serve(length: Duration) {
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let address = format!("rtsp://127.0.0.1:{port}/found");
+    let source = Path::new("test:ball?live=true&fps=25&size=1280x720");
+    say("serve: 720p at 25 frames/s, built-in model, H.264 by x264 ultrafast");
+    let mut server = program(&[source], &["--out", &address]);
+    let mut of_nobody = f64::NAN;
+    for clients in [0, 1, 8] {
+        let mut watching: Vec<Child> = (0..clients)
+            .map(|_| {
+                let mut ffmpeg = Command::new("ffmpeg");
+                ffmpeg.args(["-v", "quiet", "-rtsp_transport", "tcp", "-i", &address, "-c", "copy", "-f", "null", "-"]);
+                ffmpeg.stdin(Stdio::null()).spawn().expect("ffmpeg starts")
+            })
+            .collect();
+        // They have to find out what it is.
+        std::thread::sleep(length / 2);
+        let before = processor_seconds(server.id());
+        std::thread::sleep(length);
+        let share = (processor_seconds(server.id()) - before) / length.as_secs_f64();
+        if clients == 0 {
+            of_nobody = share;
+        }
+        let times = share / of_nobody;
+        let held = status(server.id(), "VmRSS:") / 1024.0;
+        say(&format!("  {clients} clients: {:.2} cores ({times:.2} times), {held:.0} MiB", share));
+        for client in &mut watching {
+            client.kill().expect("killed");
+            client.wait().expect("gone");
+        }
+    }
+    server.kill().expect("killed");
+    server.wait().expect("gone");
+}
+
 fn main() {
     gstreamer::init().expect("GStreamer starts");
     // `cargo test` passes --test, `cargo bench` --bench.
     let short = !std::env::args().any(|arg| arg == "--bench");
-    let (long, some, turns) = if short { (4, 3, 1) } else { (300, 60, 5) };
+    let (long, some, turns, watched) = if short { (4, 3, 1, 2) } else { (300, 60, 5, 10) };
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| named.is_empty() || named.iter().any(|named| named == name);
     if wanted("overload") {
@@ -184,5 +229,8 @@ fn main() {
     }
     if wanted("together") {
         together_or_apart(turns);
+    }
+    if wanted("serve") {
+        serve(Duration::from_secs(watched));
     }
 }

@@ -151,7 +151,26 @@ pub fn hidden(text: &str) -> String {
             clean = clean.replace(secret.as_str(), HIDDEN);
         }
     }
-    without_digests(clean)
+    without_basics(without_digests(clean))
+}
+
+/// Basic authentication is a name and a password, also of somebody whom we do not know.
+fn without_basics(mut text: String) -> String {
+    const BASIC: &str = "Basic ";
+    let mut from = 0;
+    while let Some(at) = text[from..].find(BASIC) {
+        let start = from + at + BASIC.len();
+        let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+        let end = text[start..].find(|c| !is_base64(c)).map_or(text.len(), |end| start + end);
+        // What a server says begins like this, and what people write has spaces.
+        if end - start >= LEAST && &text[start..end] != "realm=" && !text[end..].starts_with(' ') {
+            text.replace_range(start..end, HIDDEN);
+            from = start + HIDDEN.len();
+        } else {
+            from = end;
+        }
+    }
+    text
 }
 
 fn without_digests(mut text: String) -> String {
@@ -296,5 +315,7 @@ mod tests {
         assert_eq!(format!("{login:?}"), "Login(***)");
         let header = "Digest username=\"me\", response=\"0123456789abcdef\", uri=\"/x\"";
         assert_eq!(hidden(header), "Digest username=\"me\", response=\"***\", uri=\"/x\"");
+        assert_eq!(hidden("'Basic bWU6cXU=' and Basic bWU6cXU="), "'Basic ***' and Basic ***");
+        assert_eq!(hidden("'Basic realm=\"x\"', Basic things are"), "'Basic realm=\"x\"', Basic things are");
     }
 }

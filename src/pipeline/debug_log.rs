@@ -13,6 +13,8 @@ use crate::secrets;
 pub(super) fn take_over() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        // Its RTSP server prints requests and answers, on standard output, where data goes.
+        gst::glib::set_print_handler(|text| drop(write!(std::io::stderr(), "{}", secrets::hidden(text))));
         gst::log::remove_default_log_function();
         if std::env::var_os("GST_DEBUG").is_none() {
             return;

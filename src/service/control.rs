@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ use crate::secrets;
 const LONGEST: u64 = 64 * 1024;
 /// Connections at once, at most.
 const CONNECTIONS: usize = 16;
+/// How long to wait where a client cannot be taken.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Root may do everything anyway.
 const ROOT: u32 = 0;
 
@@ -46,6 +49,9 @@ type Obey = dyn Fn(Command) -> Result<Value> + Send + Sync;
 /// Listens until it goes, and takes its socket away then.
 pub(crate) struct Control {
     path: PathBuf,
+    /// Device and number of the socket: what is there later may be somebody else's.
+    identity: (u64, u64),
+    listener: Arc<UnixListener>,
     ending: Arc<AtomicBool>,
     connections: Connections,
     thread: Option<JoinHandle<()>>,
@@ -59,25 +65,30 @@ impl Control {
     /// # Errors
     /// There is something else at that place, or another run listens there.
     pub(crate) fn start(path: &Path, obey: impl Fn(Command) -> Result<Value> + Send + Sync + 'static) -> Result<Self> {
-        let listener = listen(path)?;
+        let listener = Arc::new(listen(path)?);
+        let identity = identity(path).unwrap_or_default();
         let ending = Arc::new(AtomicBool::new(false));
         let connections = Connections::default();
         let thread = std::thread::Builder::new().name("control".into()).spawn({
-            let (ending, connections) = (Arc::clone(&ending), connections.clone());
+            let (listener, ending, connections) = (Arc::clone(&listener), Arc::clone(&ending), connections.clone());
             let obey: Arc<Obey> = Arc::new(obey);
             move || accept(&listener, &ending, &connections, &obey)
         });
         let thread = thread.map_err(Error::io("serve", path))?;
         tracing::info!("control socket at {}", path.display());
-        Ok(Self { path: path.to_path_buf(), ending, connections, thread: Some(thread) })
+        Ok(Self { path: path.to_path_buf(), identity, listener, ending, connections, thread: Some(thread) })
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Release);
-        // Whoever waits for the next client gets one.
-        drop(UnixStream::connect(&self.path));
+        // Nobody waits for the next client any more.
+        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
@@ -85,7 +96,9 @@ impl Drop for Control {
             // What is being answered is answered; nothing more is read.
             drop(stream.shutdown(Shutdown::Read));
         }
-        drop(std::fs::remove_file(&self.path));
+        if identity(&self.path) == Some(self.identity) {
+            drop(std::fs::remove_file(&self.path));
+        }
     }
 }
 
@@ -115,7 +128,11 @@ fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connection
         if ending.load(Ordering::Acquire) {
             return;
         }
-        let Ok(mut stream) = stream else { continue };
+        let Ok(mut stream) = stream else {
+            // Out of descriptors, for one.
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         if let Err(refusal) = admit(&stream, connections) {
             tracing::warn!("control: {refusal}");
             reply(&mut stream, &Err(Error::Usage(refusal)));

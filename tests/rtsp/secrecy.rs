@@ -103,7 +103,8 @@ fn no_complaint_repeats_a_password() {
     with(&format!("http://me:{WORD}@127.0.0.1:1/clip.mp4"));
     with(&format!("rtmp://me:{WORD}@127.0.0.1:1/x"));
     run(&["run", &format!("rtsp://me:{WORD}@127.0.0.1:1/x")]);
-    run(&["run", "--source", "test:", "--query", "a", "--out", &format!("rtsp://me:{WORD}@127.0.0.1:1/x")]);
+    run(&["run", "--source", "test:", "--query", "a", "--out", &format!("rtsp://me:{WORD}@203.0.113.9:1/x")]);
+    run(&["run", "--source", "test:", "--query", "a", "--out", &format!("rtsp://me:{WORD}@127.0.0.1/")]);
     run(&[&["run", "--source", "rtsp://127.0.0.1:1/x", "--credentials", &format!("me:{WORD}")], &asked[..]].concat());
     let file = scratch.write("run.toml", format!("source = \"rtmp://me:{WORD}@127.0.0.1/x\"\n").as_bytes());
     run(&["check", &file]);

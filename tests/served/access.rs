@@ -60,15 +60,47 @@ fn a_login_may_stand_in_the_address_or_the_environment() {
     let address = service.address();
     assert!(!address.contains("w%40rd") && describe(&address, "").0.contains("401"));
     let run = [&["run"], &SOURCE[..], &["--out", "rtsp://0.0.0.0:0/x"]].concat();
-    let mut child = command(&run);
-    child.env("SPOTTER_OUT_USER", "viewer").env("SPOTTER_OUT_PASSWORD", "word").stderr(std::process::Stdio::piped());
-    let mut child = child.spawn().expect("starts");
-    let told = super::lines(child.stderr.take().expect("piped"));
-    let line = super::wait(&told, "address", |line| line.contains("serves rtsp://0.0.0.0:"));
-    let port = line.rsplit(':').next().and_then(|rest| rest.split('/').next()).expect("a port");
-    assert!(describe(&format!("rtsp://127.0.0.1:{port}/x"), "").0.contains("401"));
-    child.kill().expect("killed");
-    child.wait().expect("gone");
+    let mut run = command(&run);
+    run.env("SPOTTER_OUT_USER", "viewer").env("SPOTTER_OUT_PASSWORD", "word");
+    let service = Service::of(run);
+    assert!(describe(&service.address().replace("0.0.0.0", "127.0.0.1"), "").0.contains("401"));
+}
+
+/// With everything that GStreamer's server can say of those who watch.
+#[test]
+fn no_output_holds_the_password_of_who_watches() {
+    use base64::Engine;
+    const PASSWORD: &str = "v1ewer-w0rd";
+    let scratch = Scratch::new();
+    let users = scratch.write("users", format!("viewer:{PASSWORD}\n").as_bytes());
+    let log = scratch.file("gst.log");
+    let out = ["--out", "rtsp://127.0.0.1:0/x", "--out-credentials", &users, "--out", "jsonl:-"];
+    let mut run = command(&[&["-vv", "run"], &SOURCE[..], &out].concat());
+    run.env("GST_DEBUG", "5,rtsp*:9").env("GST_DEBUG_FILE", &log).env("GST_DEBUG_NO_COLOR", "1");
+    let service = Service::of(run);
+    let address = service.address();
+    service.record("frame", |line| line["seq"].is_number());
+    let full = address.replacen("://", &format!("://viewer:{PASSWORD}@"), 1);
+    tool("ffmpeg", &["-v", "error", "-rtsp_transport", "tcp", "-i", &full, "-frames:v", "5", "-f", "null", "-"]);
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("viewer:{PASSWORD}"));
+    assert!(describe(&address, &format!("Authorization: Basic {basic}\r\n")).0.contains("200"));
+    // Somebody's password, mistyped.
+    let wrong = base64::engine::general_purpose::STANDARD.encode(format!("viewer:{PASSWORD}x"));
+    assert!(describe(&address, &format!("Authorization: Basic {wrong}\r\n")).0.contains("401"));
+    let messages = service.messages.clone();
+    let (ended, records) = service.stop();
+    assert!(ended.success());
+    let records: String = records.iter().map(ToString::to_string).collect();
+    let log = String::from_utf8_lossy(&std::fs::read(&log).expect("a log")).into_owned();
+    let said = messages.iter().collect::<Vec<_>>().join("\n");
+    assert!(log.contains("rtspclient") && said.contains("response=\"***\""), "the server's own words are there");
+    assert!(said.contains("Basic ***"), "and what it is told");
+    for (name, text) in [("log", log), ("messages", said), ("records", records)] {
+        for form in [PASSWORD, "v1ewer", basic.trim_end_matches('='), &wrong[..wrong.len() - 4]] {
+            let line = text.lines().find(|line| line.contains(form));
+            assert_eq!(line, None, "{name} holds {form}");
+        }
+    }
 }
 
 #[test]

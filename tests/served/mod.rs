@@ -13,7 +13,7 @@ mod together;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -35,7 +35,10 @@ struct Service {
 
 impl Service {
     fn start(flags: &[&str]) -> Self {
-        let mut command = command(&[&["run"], flags].concat());
+        Self::of(command(&[&["run"], flags].concat()))
+    }
+
+    fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
         let (messages, records) =
             (lines(child.stderr.take().expect("piped")), lines(child.stdout.take().expect("piped")));

@@ -6,7 +6,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::{Line, PATIENCE, Service, until};
-use crate::support::{Scratch, bikes, model, spotter, tool};
+use crate::support::{Scratch, bikes, command, model, spotter, tool};
 
 const QUERIES: [&str; 3] = ["the red car", "a bicycle", "dog on the left"];
 const CHANGES: usize = 20;
@@ -100,6 +100,26 @@ fn settings_that_cannot_be_taken_change_nothing() {
     let event = service.record("change", |line| line["event"] == "query");
     assert_eq!((event["query"].as_str(), event["query_rev"].as_u64()), (Some("the square"), Some(2)));
     assert!(service.stop().0.success());
+}
+
+/// A closed terminal says so with the same signal.
+#[test]
+fn a_hangup_ends_a_run_with_nothing_to_read_unless_it_is_to_outlive_it() {
+    let flags =
+        ["run", "--source", "test:ball?live=true&size=160x120&fps=25", "--query", "the circle", "--out", "jsonl:-"];
+    let mut ends = Service::of(command(&flags));
+    ends.record("frame", |line| line["seq"].is_number());
+    tool("kill", &["-HUP", &ends.id()]);
+    assert_eq!(ends.child.wait().expect("ends").code(), Some(130));
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_spotter")).args(flags).stdin(std::process::Stdio::null());
+    let stays = Service::of(nohup);
+    stays.record("frame", |line| line["seq"].is_number());
+    tool("kill", &["-HUP", &stays.id()]);
+    for _ in 0..20 {
+        stays.record("frame", |line| line["seq"].is_number());
+    }
+    assert!(stays.stop().0.success());
 }
 
 #[test]

@@ -20,10 +20,9 @@ use crate::pipeline::{self, Hole, PipelineFile, SinkPart};
 
 /// How often mounts look whether a frame is due.
 const TICK: Duration = Duration::from_millis(50);
-/// How often sessions are looked for whose clients are gone.
+/// How often sessions are looked for whose clients give no sign of life: for a minute, as clients expect where they are
+/// told nothing else (RFC 2326, section 12.37).
 const CLEANUP: Duration = Duration::from_secs(2);
-/// Seconds after which a client that gives no sign of life is taken for gone.
-const SESSION_TIMEOUT: u32 = 30;
 /// Clients at once, at most, per server; each may have a session or two.
 const MOST_CLIENTS: usize = 256;
 const MOST_SESSIONS: u32 = 512;
@@ -156,7 +155,6 @@ fn watch(client: &gst_rtsp_server::RTSPClient, clients: &Arc<AtomicUsize>, mount
         client.close();
         return;
     }
-    client.connect_new_session(|_, session| session.set_timeout(SESSION_TIMEOUT));
     let mounts = mounts.to_vec();
     client.connect_play_request(move |_, context| {
         let Some(asked) = context.uri().map(RTSPUrl::request_uri) else { return };

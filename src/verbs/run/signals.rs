@@ -23,14 +23,18 @@ impl Signals {
     /// SIGHUP.
     pub(super) fn watch(messages: Sender<Message>, service: bool, rereads: bool) -> Result<Self> {
         let fail = |e: std::io::Error| Error::Worker(format!("signals cannot be watched: {e}"));
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(fail)?;
+        let (had_terminal, detached) = (has_terminal(), ignores_hangups());
+        let mut taken = vec![SIGINT, SIGTERM];
+        if rereads || !detached {
+            taken.push(SIGHUP);
+        }
+        let mut signals = signal_hook::iterator::Signals::new(taken).map_err(fail)?;
         let handle = signals.handle();
-        let had_terminal = has_terminal();
         let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
             let mut first: Option<Instant> = None;
             for signal in signals.forever() {
                 // The same signal says that a terminal was closed.
-                if signal == SIGHUP && rereads && (!had_terminal || has_terminal()) {
+                if signal == SIGHUP && rereads && (detached || !had_terminal || has_terminal()) {
                     drop(messages.send(Message::Reread));
                     continue;
                 }
@@ -56,6 +60,14 @@ impl Signals {
 
 fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
+}
+
+/// Whether whoever started us wants us to outlive the terminal, as `nohup` does.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 impl Drop for Signals {
