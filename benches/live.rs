@@ -204,7 +204,7 @@ fn serve(length: Duration) {
         }
         let times = share / of_nobody;
         let held = status(server.id(), "VmRSS:") / 1024.0;
-        say(&format!("  {clients} clients: {:.2} cores ({times:.2} times), {held:.0} MiB", share));
+        say(&format!("  {clients} clients: {share:.2} cores ({times:.2} times), {held:.0} MiB"));
         for client in &mut watching {
             client.kill().expect("killed");
             client.wait().expect("gone");
