@@ -12,8 +12,6 @@ packages=(
   gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
   # test and demo: other people's tools to make, to serve and to read videos; pip fetches the demo clip
   ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux bsdutils
-  # test: other people's reader of metrics
-  prometheus
 )
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{Line, PATIENCE, Service, page, until};
 use crate::rtsp::{AS_CAMERAS, RATE};
 use crate::support::counter::counter_clip;
-use crate::support::servers::{Server, free_port};
-use crate::support::{Scratch, repository};
+use crate::support::servers::Server;
+use crate::support::{Scratch, aloud, repository};
 
 /// The sum of all samples of a metric that have this label.
 fn sum(text: &str, metric: &str, label: &str) -> u64 {
@@ -17,14 +17,21 @@ fn sum(text: &str, metric: &str, label: &str) -> u64 {
     lines.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number") as u64).sum()
 }
 
-fn promtool(text: &str) {
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = promtool.spawn().expect("promtool is needed for this test (scripts/setup.sh installs it)");
+/// What Prometheus' own tool finds wrong; nothing where it is not there, which is said.
+pub(super) fn promtool(what: &[&str], text: &str) {
+    let program = repository().join("target/promtool/promtool");
+    if !program.exists() {
+        aloud(&format!("SKIPPED: {} is not there (make peers)", program.display()));
+        return;
+    }
+    let mut promtool = Command::new(program);
+    promtool.args(what).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = promtool.spawn().expect("promtool starts");
     child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("taken");
     let output = child.wait_with_output().expect("ends");
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && (said.is_empty() || what[1] != "metrics"), "{said}");
 }
 
 #[test]
@@ -53,7 +60,7 @@ fn metrics_agree_with_the_books_and_hold_no_secret() {
     assert_eq!((page(&place, "/live").0, page(&place, "/startup").0), (200, 200));
     assert_eq!((page(&place, "/nothing").0, page(&place, "/metrics?x=y").0), (404, 200));
     let (_, text) = page(&place, "/metrics");
-    promtool(&text);
+    promtool(&["check", "metrics"], &text);
     let status = Line::to(&path).ask(&json!({"command": "status"}));
     let (ended, rest) = service.stop();
     assert!(ended.success());
@@ -77,35 +84,6 @@ fn metrics_agree_with_the_books_and_hold_no_secret() {
     for secret in PASSWORDS.iter().flat_map(|password| [*password, &password[..4]]) {
         assert!(!told.contains(secret), "{told}");
     }
-}
-
-#[test]
-fn every_metric_of_the_dashboard_is_there() {
-    let place = format!("127.0.0.1:{}", free_port());
-    let source = ["--source", "test:ball?live=true&size=160x120&fps=25", "--query", "a"];
-    let out = ["--out", "rtsp://127.0.0.1:0/x", "--out", "jsonl:-", "--metrics", &place];
-    let service = Service::start(&[&source[..], &out].concat());
-    service.record("frame", |line| line["seq"].is_number());
-    let (_, text) = page(&place, "/metrics");
-    promtool(&text);
-    let dashboard = repository().join("examples/deploy/grafana-dashboard.json");
-    let dashboard = std::fs::read_to_string(dashboard).expect("there");
-    let parsed: Value = serde_json::from_str(&dashboard).expect("JSON");
-    assert!(parsed["panels"].as_array().is_some_and(|panels| panels.len() > 5));
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let names =
-        dashboard.split(|c| !is_name(c)).filter(|word| word.starts_with("spotter_") || word.starts_with("process_"));
-    let mut names: Vec<&str> = names.collect();
-    names.sort_unstable();
-    names.dedup();
-    assert!(names.len() > 8, "{names:?}");
-    // Counters with a label for the reason come with the first reason.
-    for name in
-        names.into_iter().filter(|name| !["spotter_gaps_total", "spotter_failed_reconnects_total"].contains(name))
-    {
-        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is in no metric:\n{text}");
-    }
-    assert!(service.stop().0.success());
 }
 
 #[test]

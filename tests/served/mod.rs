@@ -3,6 +3,7 @@
 mod access;
 mod control;
 mod crowd;
+mod deploy;
 mod endless;
 mod metrics;
 mod players;
