@@ -14,7 +14,7 @@ use gstreamer_video as gst_video;
 use super::fit::Fit;
 use crate::error::{Error, Result};
 use crate::pipeline;
-use crate::record::Status;
+use crate::record::{Resolution, Status};
 use crate::sink::branches::{draw_from_meta, pads};
 use crate::sink::{Query, annotate, meta};
 use crate::source::Timing;
@@ -43,6 +43,8 @@ pub struct Verdict {
     pub seen: Seen,
     /// What was asked.
     pub question: Arc<Question>,
+    /// Of the picture that it is about: on another one its box would lie elsewhere.
+    pub resolution: Resolution,
 }
 
 /// The picture behind one address: frames are put up as they come, whoever watches.
@@ -141,8 +143,8 @@ impl Mount {
     /// # Errors
     /// As [`Mount::show`].
     pub fn show_at_once(&self, frame: &Frame) -> Result<()> {
-        let verdict = self.state().verdict.clone();
-        let Some(Verdict { seen, question }) = verdict else { return self.show(frame, frame.buffer.copy()) };
+        let verdict = self.state().verdict.clone().filter(|verdict| verdict.resolution == frame.resolution());
+        let Some(Verdict { seen, question, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
         let seen = Seen { measured: false, raw: None, ..seen };
         let query = Query { text: &question.text, rev: question.rev, trained: self.0.trained };
         self.show(frame, annotate(frame, &seen, &query))

@@ -254,7 +254,7 @@ impl Delivery {
                 OverlaySync::Exact => mount.show(frame, annotated.clone())?,
                 OverlaySync::LowLatency => {
                     let question = Arc::clone(&self.names.question);
-                    mount.set_verdict(Some(Verdict { seen: seen.clone(), question }));
+                    mount.set_verdict(Some(Verdict { seen: seen.clone(), question, resolution }));
                 }
             }
         }
@@ -287,7 +287,11 @@ impl Delivery {
                 let books = self.books.since(&self.books_before);
                 self.books_before = self.books;
                 self.gap = Some(Gap { since, connection: self.connection });
-                self.links.mounts.iter().for_each(|mount| mount.set_gap(fault.code));
+                for mount in &self.links.mounts {
+                    mount.set_gap(fault.code);
+                    // What comes next may show something else.
+                    mount.set_verdict(None);
+                }
                 self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, books })
             }
             Note::GapRetry { attempt, fault } => {
