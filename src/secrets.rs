@@ -70,7 +70,7 @@ impl Login {
         let text = read_credentials(path, "--out-credentials")?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let parsed = lines.map(|(number, line)| {
-            Self::parse(line).filter(|login| !login.user.is_empty()).ok_or_else(|| {
+            Self::parse(line).filter(Self::is_whole).ok_or_else(|| {
                 let reason = format!("line {} is no user:password, expected a name, a colon, a password", number + 1);
                 Error::Usage(format!("{}: {reason}", path.display()))
             })
@@ -80,6 +80,11 @@ impl Login {
             return Err(Error::Usage(format!("{}: is empty, expected user:password, one a line", path.display())));
         }
         Ok(logins)
+    }
+
+    /// Whether both the name and the password say something.
+    pub fn is_whole(&self) -> bool {
+        !self.user.is_empty() && !self.password.is_empty()
     }
 
     /// It is hidden from then on.
@@ -100,7 +105,8 @@ fn read_credentials(path: &Path, flag: &str) -> Result<String> {
         return Err(Error::Usage(format!("{flag} {HIDDEN}: {reason}")));
     }
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let others = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+    // A group may be meant to; systemd's copies for a service look like that, too.
+    let others = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0);
     if others {
         tracing::warn!("{}: other users of this machine may read it (chmod 600 keeps them out)", path.display());
     }

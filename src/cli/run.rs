@@ -258,7 +258,9 @@ impl FromStr for OutArg {
         match (kind, path) {
             ("display", "") => Ok(Self::Display),
             ("display", _) => Err(format!("display: takes no path, {expected}")),
-            ("rtsp" | "rtsps", _) => text.parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned())),
+            (scheme, _) if ["rtsp", "rtsps"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+                text.parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned()))
+            }
             ("jsonl" | "mp4" | "mkv" | "frames", "") => Err(format!("has no path, {expected}")),
             ("mp4" | "mkv", "-") => Err(format!("video needs a file, {expected}")),
             ("jsonl", path) => Ok(Self::JsonLines(path.into())),

@@ -11,7 +11,7 @@ use crate::error::Error;
 
 pub(crate) use model::check_device;
 pub use model::{device, load_model, model_variant, threshold};
-pub use reload::{Origin, Reread};
+pub use reload::{Anew, Origin};
 pub(crate) use run::place_of_control;
 pub use run::{RunSettings, StreamSettings};
 pub use run_file::RunFile;

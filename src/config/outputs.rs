@@ -43,7 +43,9 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
         let mut outputs = Outputs { json_lines: Vec::new(), targets: Vec::new(), rtsp: Vec::new() };
         for out in outs {
             let of_each = out.place().contains(HOLE);
-            let out = out.clone().map_place(|place| of_stream(place, name, &now));
+            // What a file may be called, an address may not.
+            let ascii = matches!(out, OutArg::Rtsp(_)).then(|| name.replace(|c: char| !c.is_ascii(), "_"));
+            let out = out.clone().map_place(|place| of_stream(place, ascii.as_deref().unwrap_or(name), &now));
             let shared = matches!(out, OutArg::JsonLines(_) | OutArg::Display);
             if names.len() > 1 && !of_each && !shared {
                 let reason = format!("several streams cannot share it; put {HOLE} into the path for the stream's name");
@@ -87,7 +89,6 @@ fn of_stream(place: &str, name: &str, now: &str) -> String {
 
 /// Refuses an address that is taken, or must not be there.
 fn serve(out: &RtspOut, served: &[RtspOut], access: &Access) -> Result<()> {
-    access.check(out)?;
     match served.iter().find(|other| other.place == out.place) {
         Some(other) if other.tls != out.tls => {
             Err(Error::Usage(format!("--out {out}: {other} is at the same port; either both have TLS or none")))
@@ -95,7 +96,7 @@ fn serve(out: &RtspOut, served: &[RtspOut], access: &Access) -> Result<()> {
         _ if served.iter().any(|other| (other.place, &other.path) == (out.place, &out.path)) => {
             Err(Error::Usage(format!("--out {out}: is named twice")))
         }
-        _ => Ok(()),
+        _ => access.check(out),
     }
 }
 

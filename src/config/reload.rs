@@ -18,7 +18,7 @@ pub struct Origin {
 
 /// What was read anew.
 #[derive(Debug)]
-pub struct Reread {
+pub struct Anew {
     /// What streams look for, by their names.
     pub queries: Vec<(String, String)>,
     /// Other settings that changed.
@@ -45,7 +45,7 @@ impl Origin {
     ///
     /// # Errors
     /// A file cannot be read, or what it says cannot be used: then nothing of it is.
-    pub fn read(&self) -> Result<Reread> {
+    pub fn read(&self) -> Result<Anew> {
         let now = settings(&self.args)?;
         let keys = self.before.keys().chain(now.keys().filter(|key| !self.before.contains_key(*key)));
         let other = keys.filter(|key| !LIVE.contains(&key.as_str()) && self.before.get(*key) != now.get(*key));
@@ -64,7 +64,7 @@ impl Origin {
             let query = query.ok_or_else(|| Error::Usage(format!("stream {name}: has no query, expected words")))?;
             Ok((name, query))
         };
-        Ok(Reread { queries: all.into_iter().map(name_and_query).collect::<Result<_>>()?, other })
+        Ok(Anew { queries: all.into_iter().map(name_and_query).collect::<Result<_>>()?, other })
     }
 }
 

@@ -105,6 +105,9 @@ impl RunSettings {
         let access = access(&args)?;
         let outputs = outputs::resolve(&args.out, &names, &files, &access)?;
         let in_use: Vec<PathBuf> = files.into_iter().chain(outputs.iter().flat_map(Outputs::files)).collect();
+        if args.out_tls.is_some() && !outputs.iter().flat_map(|outputs| &outputs.rtsp).any(|out| out.tls) {
+            return Err(Error::Usage("--out-tls: is for rtsps://, and no --out rtsps:// is given".into()));
+        }
         let common = Common::of(&args)?;
         let streams = resolved.into_iter().zip(outputs);
         let streams =
@@ -303,7 +306,9 @@ fn access(args: &RunArgs) -> Result<Access> {
 
 fn place_of_metrics(text: &str) -> Result<SocketAddr> {
     let fail = |reason: String| Error::Usage(format!("--metrics {text}: {reason}, expected HOST:PORT"));
-    let mut places = text.to_socket_addrs().map_err(|e| fail(e.to_string()))?;
+    let local = format!("127.0.0.1{text}");
+    let place = if text.starts_with(':') { &local } else { text };
+    let mut places = place.to_socket_addrs().map_err(|e| fail(e.to_string()))?;
     places.next().ok_or_else(|| fail("has no address".into()))
 }
 

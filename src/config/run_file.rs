@@ -21,7 +21,7 @@ pub struct RunFile {
     pub stream: Vec<StreamEntry>,
     pub query: Option<String>,
     pub model: Option<PathBuf>,
-    pub out: Vec<String>,
+    pub out: OneOrMore,
     pub device: Option<String>,
     pub threads: Option<usize>,
     pub mode: Option<ModeArg>,
@@ -85,7 +85,7 @@ impl qrnet::strict::Strict for RunFile {
             stream: vec![StreamEntry::example()],
             query: Some(String::new()),
             model: Some(PathBuf::new()),
-            out: vec![String::new()],
+            out: OneOrMore::One(String::new()),
             device: Some(String::new()),
             threads: Some(1),
             mode: Some(ModeArg::Auto),
@@ -138,7 +138,7 @@ impl RunFile {
             let parse = |out: &String| {
                 out.parse::<OutArg>().map_err(|reason| Error::Usage(format!("{name}: out {out:?}: {reason}")))
             };
-            self.out.iter().map(parse).collect::<Result<_>>()?
+            Vec::from(self.out).iter().map(parse).collect::<Result<_>>()?
         } else {
             typed.out
         };

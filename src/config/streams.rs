@@ -142,7 +142,9 @@ pub(super) fn common_login(file: Option<&Path>) -> Result<Option<Login>> {
 /// One is set and the other is not.
 pub(super) fn environment_login(name: &str) -> Result<Option<Login>> {
     let (user_name, password_name) = (format!("{name}_USER"), format!("{name}_PASSWORD"));
-    match (std::env::var(&user_name).ok(), std::env::var(&password_name).ok()) {
+    // Files of services often name what they leave empty.
+    let said = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    match (said(&user_name), said(&password_name)) {
         (Some(user), Some(password)) => Ok(Some(Login::new(&user, &password))),
         (Some(_), None) => Err(Error::Usage(format!("{user_name} is set, but {password_name} is not"))),
         (None, Some(_)) => Err(Error::Usage(format!("{password_name} is set, but {user_name} is not"))),

@@ -15,6 +15,15 @@ pub(super) fn take_over() {
     ONCE.call_once(|| {
         // Its RTSP server prints requests and answers, on standard output, where data goes.
         gst::glib::set_print_handler(|text| drop(write!(std::io::stderr(), "{}", secrets::hidden(text))));
+        gst::glib::log_set_default_handler(|domain, level, text| {
+            let domain = domain.unwrap_or("glib");
+            match level {
+                gst::glib::LogLevel::Error | gst::glib::LogLevel::Critical | gst::glib::LogLevel::Warning => {
+                    tracing::warn!("{domain}: {}", secrets::hidden(text));
+                }
+                _ => tracing::debug!("{domain}: {}", secrets::hidden(text)),
+            }
+        });
         gst::log::remove_default_log_function();
         if std::env::var_os("GST_DEBUG").is_none() {
             return;

@@ -72,6 +72,18 @@ pub fn build(name: &str, launch: &str, holes: &[Hole], end: gst::PadDirection) -
     Ok(bin)
 }
 
+/// Refuses a sink that leads on to nothing: GStreamer says so with its first frame only, and in riddles.
+///
+/// # Errors
+/// Its last element has a pad that nothing is linked to.
+pub(crate) fn ends(bin: &gst::Bin, name: &str) -> Result<()> {
+    let Some(pad) = bin.find_unlinked_pad(gst::PadDirection::Src) else { return Ok(()) };
+    let last = pad.parent_element().and_then(|element| element.factory()).map(|factory| factory.name().to_string());
+    let last = last.unwrap_or_default();
+    let reason = format!("nothing comes after {last}, expected a sink; what is to be served needs target = \"rtsp\"");
+    Err(Error::Pipeline { name: name.to_owned(), reason })
+}
+
 /// A description may hold credentials; GStreamer logs it word for word.
 fn hide_passwords(launch: &str) {
     for token in tokenize(launch) {

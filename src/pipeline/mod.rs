@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 pub(crate) use dot::draw;
-pub(crate) use launch::HOLE_NAME;
+pub(crate) use launch::{HOLE_NAME, ends};
 pub use launch::{Hole, build};
 pub(crate) use packages::missing;
 pub use packages::{NEEDS, Need};

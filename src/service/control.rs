@@ -22,6 +22,8 @@ const LONGEST: u64 = 64 * 1024;
 const CONNECTIONS: usize = 16;
 /// How long to wait where a client cannot be taken.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take to take an answer.
+const TO_LISTEN: Duration = Duration::from_secs(5);
 /// Root may do everything anyway.
 const ROOT: u32 = 0;
 
@@ -59,7 +61,13 @@ pub(crate) struct Control {
 
 /// Those that are open.
 #[derive(Clone, Default)]
-struct Connections(Arc<Mutex<Vec<(u64, UnixStream)>>>);
+struct Connections(Arc<Mutex<Vec<Connection>>>);
+
+struct Connection {
+    number: u64,
+    stream: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Control {
     /// # Errors
@@ -92,9 +100,13 @@ impl Drop for Control {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
-        for (_, stream) in &*self.connections.lock() {
+        let open = std::mem::take(&mut *self.connections.lock());
+        for Connection { stream, thread, .. } in open {
             // What is being answered is answered; nothing more is read.
             drop(stream.shutdown(Shutdown::Read));
+            if let Some(thread) = thread {
+                drop(thread.join());
+            }
         }
         if identity(&self.path) == Some(self.identity) {
             drop(std::fs::remove_file(&self.path));
@@ -139,14 +151,18 @@ fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connection
             continue;
         }
         let Ok(copy) = stream.try_clone() else { continue };
-        connections.lock().push((number, copy));
-        let (connections, obey) = (connections.clone(), Arc::clone(obey));
+        // Nobody is waited for who asks and does not listen.
+        drop(stream.set_write_timeout(Some(TO_LISTEN)));
+        // Held until the thread is on the list, which it leaves by itself.
+        let mut list = connections.lock();
+        let (leaving, obey) = (connections.clone(), Arc::clone(obey));
         let serve = move || {
             converse(stream, &*obey);
-            connections.lock().retain(|(other, _)| *other != number);
+            leaving.lock().retain(|other| other.number != number);
         };
-        if let Err(error) = std::thread::Builder::new().name("control".into()).spawn(serve) {
-            tracing::warn!("control: {error}");
+        match std::thread::Builder::new().name("control".into()).spawn(serve) {
+            Ok(thread) => list.push(Connection { number, stream: copy, thread: Some(thread) }),
+            Err(error) => tracing::warn!("control: {error}"),
         }
     }
 }
@@ -197,20 +213,28 @@ fn converse(stream: UnixStream, obey: &Obey) {
 
 /// False where nobody listens.
 fn reply(stream: &mut UnixStream, answer: &Result<Value>) -> bool {
-    let line = match answer {
-        Ok(Value::Object(fields)) => {
-            let mut line = fields.clone();
-            line.insert("ok".into(), true.into());
-            Value::Object(line)
-        }
-        Ok(_) => json!({ "ok": true }),
-        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+    let mut line = match answer {
+        Ok(Value::Object(fields)) => Value::Object(fields.clone()),
+        Ok(_) => json!({}),
+        Err(error) => json!({ "error": error.to_string() }),
     };
-    stream.write_all(format!("{}\n", secrets::hidden(&line.to_string())).as_bytes()).is_ok()
+    hide(&mut line);
+    line["ok"] = answer.is_ok().into();
+    stream.write_all(format!("{line}\n").as_bytes()).is_ok()
+}
+
+/// Takes secrets out of texts, and leaves the form of an answer as it is, whatever they are.
+fn hide(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = secrets::hidden(text),
+        Value::Array(values) => values.iter_mut().for_each(hide),
+        Value::Object(fields) => fields.values_mut().for_each(hide),
+        _ => {}
+    }
 }
 
 impl Connections {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u64, UnixStream)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,65 +1,117 @@
-//! Metrics and probes over HTTP: `/metrics`, `/live`, `/ready`, `/startup`.
+//! Metrics and probes over HTTP: `/metrics`, `/live`, `/ready`, `/startup`. Clients that say nothing, too much or too slowly
+//! hold up nobody.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tiny_http::{Header, Method, Request, Response, Server};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
 
 use super::{Seen, metrics};
 use crate::error::{Error, Result};
 
+/// Connections at once; others wait.
+const CONNECTIONS: usize = 32;
+/// The longest head of a request, in bytes.
+const LONGEST_HEAD: usize = 8 * 1024;
+/// How long a client may take to ask, and until it has its answer.
+const TO_ASK: Duration = Duration::from_secs(5);
+const TO_TAKE: Duration = Duration::from_secs(10);
+/// How long to wait where a client cannot be taken, out of descriptors for one.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Serves until it goes.
 pub(super) struct HttpServer {
-    server: Arc<Server>,
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What a probe or a page says.
 struct Page {
-    status: u16,
+    status: StatusCode,
     content_type: &'static str,
     text: String,
 }
 
 impl HttpServer {
     pub(super) fn start(place: SocketAddr, seen: Arc<Seen>) -> Result<Self> {
-        let fail = |reason: String| Error::Usage(format!("--metrics {place}: cannot listen there: {reason}"));
-        let server = Arc::new(Server::http(place).map_err(|e| fail(e.to_string()))?);
-        tracing::info!("metrics at http://{}/metrics", server.server_addr());
-        let heard = Arc::clone(&server);
-        let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || {
-            for request in heard.incoming_requests() {
-                answer(request, &seen);
+        let fail = |e: std::io::Error| Error::Usage(format!("--metrics {place}: cannot listen there: {e}"));
+        let listener = TcpListener::bind(place).map_err(fail)?;
+        listener.set_nonblocking(true).map_err(fail)?;
+        let place = listener.local_addr().map_err(fail)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+        let (stop, stopped) = oneshot::channel();
+        let serve = move || {
+            let served = runtime.block_on(async {
+                tokio::select! {
+                    served = serve(listener, seen) => served,
+                    _ = stopped => Ok(()),
+                }
+            });
+            if let Err(error) = served {
+                tracing::error!("metrics: {error}");
             }
-        });
-        Ok(Self { server, thread: Some(thread.map_err(|e| fail(e.to_string()))?) })
+        };
+        let thread = std::thread::Builder::new().name("metrics".into()).spawn(serve).map_err(fail)?;
+        tracing::info!("metrics at http://{place}/metrics");
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        self.server.unblock();
+        self.stop = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
     }
 }
 
-fn answer(request: Request, seen: &Seen) {
-    let path = request.url().split('?').next().unwrap_or_default().to_owned();
-    let Page { status, content_type, text } = match request.method() {
-        Method::Get | Method::Head => page(&path, seen),
-        _ => Page { status: 405, content_type: "text/plain", text: "only GET and HEAD\n".into() },
+async fn serve(listener: TcpListener, seen: Arc<Seen>) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let seen = Arc::clone(&seen);
+        tokio::spawn(async move {
+            let answer = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &seen))));
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(TO_ASK).max_buf_size(LONGEST_HEAD).keep_alive(false);
+            // A client that leaves, or is told to, is no failure of ours.
+            let _ = timeout(TO_TAKE, builder.serve_connection(TokioIo::new(stream), answer)).await;
+            drop(place);
+        });
+    }
+    Ok(())
+}
+
+fn answer(request: &Request<Incoming>, seen: &Seen) -> Response<Full<Bytes>> {
+    let Page { status, content_type, text } = match *request.method() {
+        Method::GET | Method::HEAD => page(request.uri().path(), seen),
+        _ => Page {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            content_type: "text/plain",
+            text: "only GET and HEAD\n".into(),
+        },
     };
-    let mut response = Response::from_string(text).with_status_code(status);
-    if let Ok(header) = Header::from_bytes("Content-Type", content_type) {
-        response = response.with_header(header);
-    }
-    if let Err(error) = request.respond(response) {
-        tracing::debug!("metrics: a client left: {error}");
-    }
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 fn page(path: &str, seen: &Seen) -> Page {
@@ -67,18 +119,23 @@ fn page(path: &str, seen: &Seen) -> Page {
         let streams: serde_json::Map<_, _> =
             seen.streams.iter().map(|stream| (stream.name.clone(), stream.is_up().into())).collect();
         let text = format!("{}\n", json!({ name: good, "up": streams }));
-        Page { status: if good { 200 } else { 503 }, content_type: "application/json", text }
+        let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        Page { status, content_type: "application/json", text }
     };
     match path {
         "/metrics" => {
             seen.streams.iter().for_each(|stream| stream.refresh());
-            Page { status: 200, content_type: metrics::CONTENT_TYPE, text: seen.metrics.text(seen.clients()) }
+            Page {
+                status: StatusCode::OK,
+                content_type: metrics::CONTENT_TYPE,
+                text: seen.metrics.text(seen.clients()),
+            }
         }
         "/live" => probe("live", seen.is_live()),
         "/ready" => probe("ready", seen.is_ready()),
         "/startup" => probe("started", seen.has_started()),
         _ => Page {
-            status: 404,
+            status: StatusCode::NOT_FOUND,
             content_type: "text/plain",
             text: "there are /metrics, /live, /ready and /startup\n".into(),
         },

@@ -18,7 +18,7 @@ use crate::error::Result;
 pub(crate) use control::{Command, Control};
 use http::HttpServer;
 use metrics::Metrics;
-pub(crate) use queries::{Changed, Compile, Queries};
+pub(crate) use queries::{Changed, Compile, How, Queries, Wish};
 pub(crate) use status::{Found, Status};
 
 /// Where an operator can look.

@@ -95,6 +95,8 @@ impl Status {
     pub(crate) fn link(&self, door: Door, counters: Arc<Counters>) {
         // A stream runs once.
         let _ = self.links.set(Links { door, counters });
+        // What came before was loading.
+        self.state().progress = Instant::now();
     }
 
     /// Takes note of a frame that is about to be delivered; so many arrivals wait behind it.
@@ -200,7 +202,7 @@ impl Status {
         json!({
             "name": self.name, "query": state.query, "query_rev": state.rev, "up": up, "ended": state.ended,
             "gap": state.gap, "gaps": state.gaps, "books": Books { decoded, ..state.books }, "waiting": waiting,
-            "latency_ms": state.delay.as_secs_f64() * 1e3, "newest_frame_age_s": age, "found": found, "box": rect,
+            "latency_ms": (state.delay.as_secs_f64() * 1e5).round() / 1e2, "newest_frame_age_s": age.map(|age| (age * 1e3).round() / 1e3), "found": found, "box": rect,
         })
     }
 }

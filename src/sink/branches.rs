@@ -140,6 +140,7 @@ pub(super) fn connect(
     }
     for sink in settings.sinks.iter().filter(|sink| sink.target.is_none()) {
         let bin = pipeline::build("--pipeline", &sink.launch, &pads(info), gst::PadDirection::Sink)?;
+        pipeline::ends(&bin, "--pipeline")?;
         if sink.draw { &mut drawn } else { &mut plain }.push(bin.upcast());
     }
     for branch in &settings.branches {

@@ -123,7 +123,7 @@ pub(super) fn carry_over(from: &gst::BufferRef, to: &mut gst::BufferRef, place: 
     }
 }
 
-/// Notes on a frame that it is not of now, in words to be drawn on it.
+/// Notes on a frame that it is not of now, in words to be drawn on it. What is claimed of it is of then.
 pub(super) fn set_notice(buffer: &mut gst::BufferRef, notice: &str) {
     register();
     if gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).is_err() {
@@ -131,6 +131,7 @@ pub(super) fn set_notice(buffer: &mut gst::BufferRef, notice: &str) {
     }
     if let Ok(mut meta) = gst::meta::CustomMeta::from_mut_buffer(buffer, FRAME_META) {
         meta.mut_structure().set(NOTICE, notice);
+        meta.mut_structure().set("measured", false);
     }
 }
 

@@ -12,4 +12,5 @@ pub(crate) use branches::{place, same_file};
 pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
 pub(crate) use numbered::file_name;
 pub use pipeline::{Output, OutputSettings};
+pub(crate) use rtsp::payloader;
 pub use rtsp::{Access, Mount, RtspOut, RtspServers, Verdict, launch};

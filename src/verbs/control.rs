@@ -1,6 +1,6 @@
 //! `spotter control`: a command to a run, over its control socket.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
@@ -33,5 +33,8 @@ pub(super) fn run(args: ControlArgs) -> Result<()> {
         let reason = parsed["error"].as_str().unwrap_or("refused, without a reason");
         return Err(Error::Usage(reason.to_owned()));
     }
-    std::io::stdout().write_all(answer.as_bytes()).map_err(Error::io("write", "-".as_ref()))
+    // For people in many lines, for programs in one.
+    let for_people = std::io::stdout().is_terminal().then(|| serde_json::to_string_pretty(&parsed).ok()).flatten();
+    let text = for_people.map_or(answer, |text| text + "\n");
+    std::io::stdout().write_all(text.as_bytes()).map_err(Error::io("write", "-".as_ref()))
 }

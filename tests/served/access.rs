@@ -52,6 +52,89 @@ fn passwords_are_asked_for_in_both_ways() {
     assert!(basic(":").contains("401"));
 }
 
+/// A login in an address opens that address, one for all opens all.
+#[test]
+fn every_address_has_its_own_guests() {
+    use base64::Engine;
+    let scratch = Scratch::new();
+    let run = |out: [&str; 3], users: Option<&str>| {
+        let out = out.map(|path| format!("rtsp://{path}"));
+        let mut flags =
+            [&SOURCE[..], &["--out", &out[0], "--out", &out[1], "--out", &out[2], "--out", "jsonl:-"]].concat();
+        flags.extend(users.map(|users| ["--out-credentials", users]).iter().flatten());
+        let service = Service::start(&flags);
+        service.record("frame", |line| line["seq"].is_number());
+        service
+    };
+    let place = format!("127.0.0.1:{}", free_port());
+    let asks = |path: &str, login: Option<&str>| {
+        let basic = login.map(|login| base64::engine::general_purpose::STANDARD.encode(login));
+        let header = basic.map(|basic| format!("Authorization: Basic {basic}\r\n")).unwrap_or_default();
+        let status = describe(&format!("rtsp://{place}/{path}"), &header).0;
+        status.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok()).expect("a code")
+    };
+    let (alice, bob) = (format!("alice:word-a@{place}/a"), format!("bob:word-b@{place}/b"));
+    let service = run([&alice, &bob, &format!("{place}/open")], None);
+    let [alices, bobs] = [Some("alice:word-a"), Some("bob:word-b")];
+    assert_eq!([asks("a", alices), asks("a", bobs), asks("a", None)], [200, 401, 401]);
+    assert_eq!([asks("b", alices), asks("b", bobs), asks("b", None)], [401, 200, 401]);
+    assert_eq!(asks("open", None), 200);
+    assert!(service.stop().0.success());
+    let users = scratch.write("users", b"carol:word-c\n");
+    let service = run([&alice, &bob, &format!("{place}/open")], Some(&users));
+    let carols = Some("carol:word-c");
+    assert_eq!([asks("a", carols), asks("b", carols), asks("open", carols)], [200, 200, 200]);
+    assert_eq!([asks("a", alices), asks("b", alices), asks("open", alices), asks("open", None)], [200, 401, 401, 401]);
+    assert!(service.stop().0.success());
+}
+
+/// Connections that say nothing are borne, up to a number, and leave no trace.
+#[test]
+fn a_crowd_of_silent_clients_shuts_nobody_out_for_good() {
+    let out = ["--out", "rtsp://127.0.0.1:0/x", "--out", "jsonl:-", "--metrics", "127.0.0.1:0"];
+    let service = Service::start(&[&SOURCE[..], &out].concat());
+    let metrics = service.told("metrics at http://").replace("/metrics", "");
+    let address = service.address();
+    service.record("frame", |line| line["seq"].is_number());
+    let server =
+        address.strip_prefix("rtsp://").and_then(|rest| rest.split('/').next()).expect("an address").to_owned();
+    let crowd: Vec<_> = (0..400).map(|_| std::net::TcpStream::connect(&server).expect("connects")).collect();
+    // Those that may not stay are told at once; those that may, after a while.
+    until("room", super::PATIENCE, || {
+        let (_, text) = super::page(&metrics, "/metrics");
+        text.lines().any(|line| line.starts_with("spotter_rtsp_clients{") && line.ends_with(" 0")).then_some(())
+    });
+    assert!(describe(&address, "").0.contains("200"), "although the crowd still holds its ends");
+    drop(crowd);
+    let messages = service.messages.clone();
+    assert!(service.stop().0.success());
+    let said = messages.iter().collect::<Vec<_>>().join("\n");
+    assert!(!said.contains("CRITICAL"), "{said}");
+}
+
+#[test]
+fn before_the_first_frame_clients_are_told_to_come_back() {
+    let away = format!("rtsp://127.0.0.1:{}/nobody", free_port());
+    let users = Scratch::new();
+    let file = users.write("users", b"viewer:word\n");
+    let out = ["--source", &away, "--query", "a", "--reconnect-interval", "60s", "--out", "rtsp://127.0.0.1:0/x"];
+    for with_password in [false, true] {
+        let mut flags = out.to_vec();
+        if with_password {
+            flags.extend(["--out-credentials", &file]);
+        }
+        let service = Service::start(&flags);
+        let address = service.address();
+        let header = "Authorization: Basic dmlld2VyOndvcmQ=\r\n";
+        assert!(describe(&address, header).0.contains("503"), "{}", describe(&address, header).0);
+        if with_password {
+            assert!(describe(&address, "").0.contains("401"), "strangers are told nothing");
+        }
+        assert!(describe(&address, header).0.contains("503"), "and again");
+        assert!(service.stop().0.success());
+    }
+}
+
 #[test]
 fn a_login_may_stand_in_the_address_or_the_environment() {
     let config = Scratch::new();
@@ -64,6 +147,10 @@ fn a_login_may_stand_in_the_address_or_the_environment() {
     run.env("SPOTTER_OUT_USER", "viewer").env("SPOTTER_OUT_PASSWORD", "word");
     let service = Service::of(run);
     assert!(describe(&service.address().replace("0.0.0.0", "127.0.0.1"), "").0.contains("401"));
+    let mut empty = command(&[&["run"], &SOURCE[..], &["--out", "rtsp://0.0.0.0:0/x"]].concat());
+    empty.env("SPOTTER_OUT_USER", "").env("SPOTTER_OUT_PASSWORD", "");
+    let refused = crate::support::Ran::from(empty.output().expect("starts"));
+    assert!(refused.code == Some(2) && refused.stderr.contains("without a password"), "{}", refused.stderr);
 }
 
 /// With everything that GStreamer's server can say of those who watch.
@@ -118,7 +205,13 @@ fn what_must_not_or_cannot_be_served_is_refused_at_once() {
     let (empty, odd) = (scratch.write("empty", b"\n\n"), scratch.write("odd", b"viewer:a\nnocolon\n"));
     let mine =
         scratch.write("mine.toml", b"[[sink]]\ntarget = \"rtsp\"\nlaunch = \"videoconvert ! x264enc ! rtph264pay\"\n");
-    let cases: [(&[&str], i32, &str); 14] = [
+    let nobody = scratch.write("nobody", b"viewer:\n");
+    let (other, other_too) = (format!("rtsp://me:a@127.0.0.1:{free}/x"), format!("rtsp://me:b@127.0.0.1:{free}/y"));
+    let cases: [(&[&str], i32, &str); 18] = [
+        (&["--out", &here, "--out", &taken], 1, "cannot listen there"),
+        (&["--out", "rtsp://:@0.0.0.0:0/x"], 2, "its name or its password is empty"),
+        (&["--out", &here, "--out-credentials", &nobody], 2, "line 1 is no user:password"),
+        (&["--out", &other, "--out", &other_too], 2, "user me has two passwords at one port"),
         (&["--out", "rtsp://0.0.0.0:0/x"], 2, "other machines could watch without a password"),
         (&["--out", "rtsp://[::]:0/x"], 2, "other machines could watch without a password"),
         (&["--out", "rtsps://127.0.0.1:0/x"], 2, "needs a certificate"),

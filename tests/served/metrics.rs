@@ -86,6 +86,52 @@ fn metrics_agree_with_the_books_and_hold_no_secret() {
     }
 }
 
+/// Probes decide over life and death of the service: nobody who asks badly may hold them up.
+#[test]
+fn bad_clients_hold_up_neither_probes_nor_the_end() {
+    use std::io::Write;
+    let source = ["--source", "test:ball?live=true&size=160x120&fps=25", "--query", "the circle"];
+    let service = Service::start(&[&source[..], &["--out", "jsonl:-", "--metrics", "127.0.0.1:0"]].concat());
+    let place = service.told("metrics at http://").replace("/metrics", "");
+    service.record("frame", |line| line["seq"].is_number());
+    let mut held = Vec::new();
+    for request in [
+        "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".to_owned(),
+        "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(200),
+        "GET /met".to_owned(),
+        format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000)),
+        "\0\u{1}\u{2}garbage\r\n\r\n".to_owned(),
+        String::new(),
+    ] {
+        let mut stream = std::net::TcpStream::connect(&place).expect("connects");
+        // It may be told to leave before it is done.
+        let _ = stream.write_all(request.as_bytes());
+        held.push(stream);
+        assert_eq!(page(&place, "/live").0, 200, "after {:?}", request.get(..40));
+    }
+    // As many as there is room for, and more.
+    held.extend((0..60).map(|_| std::net::TcpStream::connect(&place).expect("connects")));
+    assert_eq!(page(&place, "/live").0, 200);
+    assert!(service.stop().0.success(), "although they are all there still");
+}
+
+/// Answers stay JSON, whatever a password is.
+#[test]
+fn passwords_that_are_common_words_do_not_spoil_answers() {
+    let scratch = Scratch::new();
+    let path = scratch.file("control");
+    for password in ["true", "box", "name", "100"] {
+        let users = scratch.write("users", format!("viewer:{password}\n").as_bytes());
+        let source =
+            ["--source", "test:ball?live=true&size=160x120&fps=25", "--query", "the circle", "--out", "jsonl:-"];
+        let more = ["--out", "rtsp://127.0.0.1:0/x", "--out-credentials", &users, "--control", &format!("unix:{path}")];
+        let service = Service::start(&[&source[..], &more].concat());
+        let status = Line::to(&path).ask(&json!({"command": "status"}));
+        assert!(status["ok"] == true && status["streams"][0]["name"].is_string(), "{status}");
+        assert!(service.stop().0.success());
+    }
+}
+
 #[test]
 fn a_place_that_is_taken_or_none_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -62,7 +62,8 @@ impl Service {
 
     /// Where it serves; asked once for every place, in the order of ports.
     fn address(&self) -> String {
-        self.told("serves ")
+        let told = self.told("serves ");
+        told.split(' ').next().unwrap_or_default().to_owned()
     }
 
     /// The next record that is looked for.

@@ -71,6 +71,33 @@ fn players_play_without_and_with_a_password() {
     assert!(closed.stop().0.success());
 }
 
+/// Who looks first and plays then, and the next one at the moment when the last one leaves.
+#[test]
+fn players_follow_each_other_at_once() {
+    let service = Service::start(&[&SOURCE[..], &["--out", "rtsp://127.0.0.1:0/found", "--out", "jsonl:-"]].concat());
+    let address = service.address();
+    service.record("frame", |line| line["seq"].is_number());
+    for turn in 0..20 {
+        let transport = ["tcp", "udp"][turn % 2];
+        let args = [
+            "-v",
+            "error",
+            "-xerror",
+            "-rtsp_transport",
+            transport,
+            "-i",
+            &address,
+            "-frames:v",
+            "3",
+            "-f",
+            "null",
+            "-",
+        ];
+        plays("ffmpeg", &args, &[]).unwrap_or_else(|e| panic!("turn {turn}: {e}"));
+    }
+    assert!(service.stop().0.success());
+}
+
 #[test]
 fn players_play_over_tls_and_know_with_whom() {
     let scratch = Scratch::new();

@@ -102,6 +102,41 @@ fn settings_that_cannot_be_taken_change_nothing() {
     assert!(service.stop().0.success());
 }
 
+#[test]
+fn a_stream_that_has_ended_does_not_keep_the_others_from_their_query() {
+    let scratch = Scratch::new();
+    let both = |short: &str, long: &str| {
+        let stream = |id: &str, source: &str, query: &str| {
+            format!(
+                "[[stream]]\nid = \"{id}\"\nsource = \"test:ball?{source}size=160x120&fps=25\"\nquery = \"{query}\"\n"
+            )
+        };
+        stream("short", "frames=5&", short) + &stream("long", "live=true&", long)
+    };
+    let streams = scratch.write("two.streams", both("the circle", "the circle").as_bytes());
+    let path = scratch.file("control");
+    let service = Service::start(&["--source", &streams, "--out", "jsonl:-", "--control", &format!("unix:{path}")]);
+    let mut line = Line::to(&path);
+    until("end", PATIENCE, || {
+        let status = line.ask(&json!({"command": "status"}));
+        (status["streams"][0]["ended"] == true).then_some(())
+    });
+    // One sentence that cannot be taken, and none is.
+    scratch.write("two.streams", both("the star", "qqq").as_bytes());
+    tool("kill", &["-HUP", &service.id()]);
+    service.told("the settings are not taken: query \"qqq\":");
+    scratch.write("two.streams", both("the star", "the square").as_bytes());
+    tool("kill", &["-HUP", &service.id()]);
+    service.told("short has ended; its query is not taken");
+    let changed = service.record("change", |line| line["event"] == "query");
+    assert_eq!((changed["source"].as_str(), changed["query"].as_str()), (Some("long"), Some("the square")));
+    let answer = line.ask(&json!({"command": "set-query", "query": "the circle", "stream": "short"}));
+    assert!(answer["error"].as_str().expect("refused").contains("stream short: has ended"), "{answer}");
+    let answer = line.ask(&json!({"command": "set-query", "query": "the ring"}));
+    assert_eq!(answer["query_rev"], json!({"long": 3}));
+    assert_eq!(service.stop().0.code(), Some(130), "one of them was no service");
+}
+
 /// A closed terminal says so with the same signal.
 #[test]
 fn a_hangup_ends_a_run_with_nothing_to_read_unless_it_is_to_outlive_it() {

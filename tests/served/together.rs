@@ -48,6 +48,30 @@ fn in_exact_mode_every_frame_has_its_own_box() {
     assert!(left_out > frames.len() / 2, "the model is slower than the camera");
 }
 
+/// Frames of a file that is slower than its own pace are late, and later with every second; who comes then sees them too.
+#[test]
+fn who_comes_late_sees_every_frame_of_a_slow_file() {
+    let scratch = Scratch::new();
+    let clip = counter_clip(&scratch, RATE, 20 * RATE as usize, &AS_CAMERAS);
+    let out = format!("rtsp://127.0.0.1:{}/found", free_port());
+    let records = format!("jsonl:{}", scratch.file("out.jsonl"));
+    let settings = run_settings(&["--source", &clip, "--query", "a", "--out", &out, "--out", &records]);
+    let model = Stepping { takes: Duration::from_millis(60) };
+    let run = std::thread::spawn(move || spotter::verbs::stream(&settings, Box::new(model), None, true));
+    super::until("half of it", super::PATIENCE, || {
+        let so_far = std::fs::read_to_string(scratch.file("out.jsonl")).ok()?;
+        (so_far.lines().count() > 250).then_some(())
+    });
+    let video = scratch.file("saved.mkv");
+    let save = ["-y", "-v", "error", "-rtsp_transport", "tcp", "-i", &out, "-frames:v", "60", "-c", "copy", &video];
+    crate::support::tool("ffmpeg", &save);
+    let frames = counters_and_boxes(&video);
+    assert!(frames.len() >= 60 && frames[0].0 > 200, "{frames:?}");
+    assert!(frames.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1), "no frame is missing: {frames:?}");
+    assert!(frames.iter().all(|(counter, boxed)| *boxed == Some(counter % STEPS)), "{frames:?}");
+    assert!(run.join().expect("no panic").expect("no failure").closed());
+}
+
 #[test]
 fn in_low_latency_mode_every_frame_leaves_at_once() {
     /// Frames that pass while one is grounded.

@@ -28,18 +28,22 @@ impl FromStr for RtspOut {
             None => (None, text.to_owned()),
         };
         let (scheme, rest) = address.split_once("://").ok_or("is no address, expected rtsp://HOST:PORT/NAME")?;
-        let tls = match scheme {
+        let tls = match scheme.to_ascii_lowercase().as_str() {
             "rtsp" => false,
             "rtsps" => true,
             other => return Err(format!("{other} is no scheme to serve, expected rtsp or rtsps")),
         };
         let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
+        if login.as_ref().is_some_and(|login| !login.is_whole()) {
+            return Err("its name or its password is empty, expected both or neither before the @".into());
+        }
         let name = name.trim_end_matches('/');
         if name.is_empty() || name.starts_with('/') {
             return Err("has no name after the port, expected rtsp://HOST:PORT/NAME".into());
         }
-        if name.contains(|c: char| c.is_whitespace() || c.is_control() || "?#\"\\".contains(c)) {
-            return Err("its name holds a space, a quote or one of ? # \\, expected letters, digits, - _ . /".into());
+        let usual = |c: char| c.is_ascii_alphanumeric() || "-_.~/+@:=,".contains(c);
+        if let Some(odd) = name.chars().find(|c| !usual(*c)) {
+            return Err(format!("its name holds {odd:?}, expected letters from a to z, digits, and - _ . ~ /"));
         }
         let place = place(authority, if tls { 322 } else { 554 })?;
         Ok(Self { tls, place, path: format!("/{name}"), login })
@@ -67,7 +71,10 @@ fn place(authority: &str, usual: u16) -> Result<SocketAddr, String> {
         }
         None => (authority, usual),
     };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').ok_or_else(|| format!("host {host}: its bracket is not closed"))?,
+        None => host,
+    };
     if bare.is_empty() {
         return Ok((IpAddr::V4(Ipv4Addr::LOCALHOST), port).into());
     }
@@ -87,6 +94,7 @@ mod tests {
         assert_eq!(read("rtsp://0.0.0.0/x"), Ok(("rtsp://0.0.0.0:554/x".into(), true)));
         assert_eq!(read("rtsps://[::1]/x"), Ok(("rtsps://[::1]:322/x".into(), false)));
         assert_eq!(read("rtsp://[::]:1/x"), Ok(("rtsp://[::]:1/x".into(), true)));
+        assert_eq!(read("RTSP://:1/x"), Ok(("rtsp://127.0.0.1:1/x".into(), false)));
         let with_login = "rtsp://viewer:s%20cret@127.0.0.1:1/x".parse::<RtspOut>().expect("valid");
         assert_eq!(with_login.login, Some(Login::new("viewer", "s cret")));
         assert_eq!(with_login.to_string(), "rtsp://127.0.0.1:1/x", "nobody sees it");
@@ -98,7 +106,11 @@ mod tests {
         assert!(message("rtsp://127.0.0.1:8554").contains("has no name after the port"));
         assert!(message("rtsp://127.0.0.1:8554//").contains("has no name after the port"));
         assert!(message("rtsp://127.0.0.1:99999/x").contains("its port is \"99999\""));
-        assert!(message("rtsp://127.0.0.1:1/a?b").contains("its name holds"));
+        assert!(message("rtsp://127.0.0.1:1/a?b").contains("its name holds '?'"));
+        assert!(message("rtsp://127.0.0.1:1/é").contains("its name holds 'é'"));
+        assert!(message("rtsp://[::1/a").contains("its bracket is not closed"));
+        assert!(message("rtsp://:@0.0.0.0:1/a").contains("its name or its password is empty"));
+        assert!(message("rtsp://viewer@0.0.0.0:1/a").contains("its name or its password is empty"));
         assert!(message("http://127.0.0.1:1/a").contains("http is no scheme to serve"));
         assert!(message("rtsp://no.such.host.invalid:1/a").contains("host no.such.host.invalid"));
     }

@@ -11,6 +11,7 @@ use gstreamer_rtsp as gst_rtsp;
 use gstreamer_rtsp::RTSPLowerTrans;
 use gstreamer_rtsp_server as gst_rtsp_server;
 
+use super::mount::PAYLOADER;
 use super::{Mount, access};
 
 glib::wrapper! {
@@ -19,32 +20,42 @@ glib::wrapper! {
 }
 
 impl MountFactory {
-    /// For this mount.
-    pub(super) fn of(mount: &Mount) -> Self {
+    /// For this mount, and those who may watch it; with `tls` nothing leaves but what is encrypted.
+    pub(super) fn of(mount: &Mount, tls: bool, roles: &[String], others: &[String]) -> Self {
         let factory: Self = glib::Object::new();
         // It is new: nobody has set it before.
         let _ = factory.imp().mount.set(mount.clone());
         factory.set_shared(true);
-        factory.set_protocols(RTSPLowerTrans::TCP | RTSPLowerTrans::UDP);
+        // Datagrams would be as they are: clients that ask for them are told to come over the connection (461).
+        factory.set_protocols(if tls { RTSPLowerTrans::TCP } else { RTSPLowerTrans::TCP | RTSPLowerTrans::UDP });
         // Frames keep our time: `Mount` counts from this clock.
         factory.set_clock(Some(&gst::SystemClock::obtain()));
         // Frames leave when they come: how late they are changes with the model's work, and clients even it out by the
         // frames' own times. Sinks that waited for the time would hold up the encoder.
         factory.connect_media_configure(|_, media| media.set_rate_control(false));
-        access::admit(&factory);
+        access::admit(&factory, roles, others);
         factory
     }
 }
 
 mod imp {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use glib::translate::IntoGlib as _;
+    use gst::prelude::*;
+    use gst_rtsp_server::prelude::*;
+
     use super::{
-        Mount, ObjectImpl, ObjectSubclass, OnceLock, RTSPMediaFactoryImpl, RTSPMediaFactoryImplExt, glib, gst,
-        gst_rtsp, gst_rtsp_server,
+        Mount, ObjectImpl, ObjectSubclass, OnceLock, PAYLOADER, RTSPMediaFactoryImpl, RTSPMediaFactoryImplExt, glib,
+        gst, gst_rtsp, gst_rtsp_server,
     };
 
     #[derive(Default)]
     pub struct MountFactory {
         pub(super) mount: OnceLock<Mount>,
+        /// Counts the media so far.
+        generation: Arc<AtomicU64>,
     }
 
     #[glib::object_subclass]
@@ -57,18 +68,44 @@ mod imp {
     impl ObjectImpl for MountFactory {}
 
     impl RTSPMediaFactoryImpl for MountFactory {
-        /// One media, whatever stands behind the path: nobody makes us encode twice.
+        /// One media, whatever stands behind the path: nobody makes us encode twice. One that is being taken down, because
+        /// its last client left, is not the one for the next client.
         fn gen_key(&self, _url: &gst_rtsp::RTSPUrl) -> Option<glib::GString> {
-            Some("all".into())
+            Some(self.generation.load(Ordering::Acquire).to_string().into())
         }
 
-        /// Nothing before the first frame, and clients are told to come back (503).
-        fn construct(&self, url: &gst_rtsp::RTSPUrl) -> Option<gst_rtsp_server::RTSPMedia> {
-            if self.mount.get()?.shows() { self.parent_construct(url) } else { None }
+        fn configure(&self, media: &gst_rtsp_server::RTSPMedia) {
+            self.parent_configure(media);
+            if !self.mount.get().is_some_and(Mount::shows) {
+                // Fails, and the next client gets another one.
+                media.set_shared(false);
+                return;
+            }
+            let generation = Arc::downgrade(&self.generation);
+            media.connect_target_state(move |_, state| {
+                if state == gst::State::Null.into_glib()
+                    && let Some(generation) = generation.upgrade()
+                {
+                    generation.fetch_add(1, Ordering::AcqRel);
+                }
+            });
         }
 
+        /// One that fails before the first frame: clients are told that the service is not available (503), where none at
+        /// all would be their mistake (400).
         fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
-            self.mount.get()?.media()
+            let mount = self.mount.get()?;
+            if mount.shows() { mount.media() } else { failing().map(Cast::upcast) }
         }
+    }
+
+    /// A pipeline that fails as soon as it starts: data of no kind reaches the payloader.
+    fn failing() -> Option<gst::Bin> {
+        let source = gst::ElementFactory::make("fakesrc").build().ok()?;
+        let payloader = gst::ElementFactory::make("rtph264pay").name(PAYLOADER).build().ok()?;
+        let bin = gst::Bin::new();
+        bin.add_many([&source, &payloader]).ok()?;
+        source.link(&payloader).ok()?;
+        Some(bin)
     }
 }

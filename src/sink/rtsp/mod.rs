@@ -14,5 +14,6 @@ mod server;
 
 pub use access::Access;
 pub use address::RtspOut;
+pub(crate) use mount::payloader;
 pub use mount::{Mount, Verdict};
 pub use server::{RtspServers, launch};

@@ -89,7 +89,9 @@ struct Last {
 struct Player {
     appsrc: glib::WeakRef<gst_app::AppSrc>,
     payloader: glib::WeakRef<gst::Element>,
-    /// The last frame that it got.
+    /// What the clock shows when its own time is 0.
+    zero: Option<gst::ClockTime>,
+    /// The time of the last frame that it got, by its own.
     last: Option<gst::ClockTime>,
     /// Its clients have everything.
     ended: Arc<AtomicBool>,
@@ -163,18 +165,18 @@ impl Mount {
         self.state().gap = Some(code);
     }
 
-    /// Lets those who watch see the last frame, and says that there are no more.
-    pub fn end(&self) {
+    /// Lets those who watch see the last frames, and says that there are no more.
+    pub fn end_all(mounts: &[Self]) {
         const TICK: Duration = Duration::from_millis(10);
-        let players = {
-            let state = &mut *self.state();
+        let players = mounts.iter().flat_map(|mount| {
+            let state = &mut *mount.state();
             state.closed = true;
             std::mem::take(&mut state.players)
-        };
+        });
         let told = |player: &Player| {
             player.last.is_some() && player.appsrc.upgrade().is_some_and(|appsrc| appsrc.end_of_stream().is_ok())
         };
-        let told: Vec<Player> = players.into_iter().filter(told).collect();
+        let told: Vec<Player> = players.filter(told).collect();
         let began = Instant::now();
         while began.elapsed() < FAREWELL && told.iter().any(Player::goes_on) {
             std::thread::sleep(TICK);
@@ -203,13 +205,12 @@ impl Mount {
             }
             return;
         }
-        if state.again.is_some_and(|again| again.elapsed() < AGAIN) {
+        if silent < AGAIN || state.again.is_some_and(|again| again.elapsed() < AGAIN) {
             return;
         }
         state.again = Some(Instant::now());
         let mut old = last.buffer.copy();
-        let reason = state.gap.map(|code| format!(" ({code})")).unwrap_or_default();
-        meta::set_notice(old.make_mut(), &format!("no picture for {} s{reason}", silent.as_secs()));
+        meta::set_notice(old.make_mut(), &notice(state.gap, silent));
         for player in &mut state.players {
             player.push(old.clone(), time);
         }
@@ -223,11 +224,14 @@ impl Mount {
 
     /// A media pipeline for the first client; none where there is nothing to see.
     pub(super) fn media(&self) -> Option<gst::Element> {
-        let state = &mut *self.state();
-        let info = state.info.clone().filter(|_| !state.closed)?;
+        let info = {
+            let state = self.state();
+            state.info.clone().filter(|_| !state.closed)?
+        };
+        // Nobody who has a frame to show waits for that.
         match self.build(&info) {
             Ok((bin, player)) => {
-                state.players.push(player);
+                self.state().players.push(player);
                 Some(bin.upcast())
             }
             Err(error) => {
@@ -251,7 +255,7 @@ impl Mount {
         let overlay = overlay.map_err(|_| fail(pipeline::missing(&["overlaycomposition"])))?;
         draw_from_meta(&overlay);
         let encoder = pipeline::build("rtsp", &self.0.launch, &pads(info), gst::PadDirection::Sink)?;
-        let payloader = payloader(&encoder)?;
+        let payloader = payloader(&encoder, "rtsp")?;
         let bin = gst::Bin::new();
         let chain = [appsrc.upcast_ref(), &overlay, encoder.upcast_ref()];
         let linked = bin.add_many(chain).and_then(|()| gst::Element::link_many(chain));
@@ -266,7 +270,8 @@ impl Mount {
                 gst::PadProbeReturn::Ok
             });
         }
-        let player = Player { appsrc: appsrc.downgrade(), payloader: payloader.downgrade(), last: None, ended };
+        let player =
+            Player { appsrc: appsrc.downgrade(), payloader: payloader.downgrade(), zero: None, last: None, ended };
         Ok((bin, player))
     }
 
@@ -305,12 +310,17 @@ impl Player {
         let Some(appsrc) = self.appsrc.upgrade() else { return };
         // A pipeline that does not play yet has no clock.
         let Some(base) = appsrc.clock().and_then(|_| appsrc.base_time()) else { return };
-        if self.last.is_some_and(|last| time <= last) || (time < base && self.last.is_some()) {
-            return;
+        // Frames may be from before the first client came: times count from the first of them then. They go on rising
+        // where the source comes back and is later than it was.
+        let zero = self.zero.get_or_insert(base.min(time));
+        let after = self.last.map(|last| last + LEAST);
+        if let Some(behind) = after.and_then(|after| after.checked_sub(time.saturating_sub(*zero))) {
+            *zero = zero.saturating_sub(behind);
         }
-        self.last = Some(time);
+        let pts = time.saturating_sub(*zero);
+        self.last = Some(pts);
         let writable = buffer.make_mut();
-        writable.set_pts(time.saturating_sub(base));
+        writable.set_pts(pts);
         writable.set_dts(None);
         writable.set_duration(None);
         if let Err(error) = appsrc.push_buffer(buffer) {
@@ -319,11 +329,30 @@ impl Player {
     }
 }
 
-/// The element that makes packets; the server finds it by its name, too.
-pub(super) fn payloader(encoder: &gst::Bin) -> Result<gst::Element> {
-    const NAME: &str = "pay0";
-    encoder.by_name(NAME).ok_or_else(|| Error::Pipeline {
-        name: "rtsp".into(),
-        reason: format!("has no payloader of that name, expected one as in rtph264pay name={NAME}"),
+/// How a server finds the element that makes packets.
+pub(super) const PAYLOADER: &str = "pay0";
+
+/// What stands at the foot of an old frame, in words for who watches.
+fn notice(gap: Option<&str>, silent: Duration) -> String {
+    let reason = match gap {
+        Some("STREAM_CONNECTION_FAILED") => ": the camera cannot be reached",
+        Some("STREAM_TIMEOUT") => ": the camera does not answer",
+        Some("STREAM_AUTH_FAILED") => ": the camera refuses the login",
+        Some("STREAM_NOT_FOUND") => ": the camera has no such stream",
+        Some("STREAM_CODEC_UNSUPPORTED") => ": the camera's picture cannot be decoded",
+        Some("STREAM_TLS_CERTIFICATE" | "STREAM_TLS_HANDSHAKE") => ": the camera is not trusted",
+        _ => "",
+    };
+    format!("no picture for {} s{reason}", silent.as_secs().max(1))
+}
+
+/// The element that makes packets.
+///
+/// # Errors
+/// There is none of that name in the pipeline that `name` names.
+pub(crate) fn payloader(encoder: &gst::Bin, name: &str) -> Result<gst::Element> {
+    encoder.by_name(PAYLOADER).ok_or_else(|| Error::Pipeline {
+        name: name.into(),
+        reason: format!("has no payloader named {PAYLOADER}, expected one as in rtph264pay name={PAYLOADER}"),
     })
 }

@@ -88,7 +88,11 @@ fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
             Some("rtsp") | None => &pads,
             Some(_) => &[],
         };
-        build(name, &sink.launch, holes, gst::PadDirection::Sink)?;
+        let bin = build(name, &sink.launch, holes, gst::PadDirection::Sink)?;
+        match sink.target.as_deref() {
+            Some("rtsp") => drop(crate::sink::payloader(&bin, name)?),
+            _ => crate::pipeline::ends(&bin, name)?,
+        }
         let plain = if sink.draw { "" } else { " (nothing drawn in)" };
         let replaces = sink.target.as_ref().map(|target| format!(" (in place of {target}:)")).unwrap_or_default();
         lines.push(format!("sink        {}{plain}{replaces}", sink.launch));
@@ -115,6 +119,8 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         args.source.push("test:".into());
     }
     args.query.get_or_insert_with(|| OPEN.into());
+    let unwatched = !args.allow_anonymous && args.out_credentials.is_none();
+    args.allow_anonymous |= unwatched;
     let settings = RunSettings::resolve(args).map_err(|error| match error {
         Error::Usage(reason) => Error::Usage(format!("{name}: {reason}")),
         other => other,
@@ -138,6 +144,9 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         lines.extend(stream.rtsp.iter().map(|out| format!("out         {out}")));
         if !stream.rtsp.is_empty() {
             crate::sink::launch(&stream.output.sinks)?;
+        }
+        if stream.rtsp.iter().any(|out| unwatched && out.is_public() && settings.access.is_open(out)) {
+            lines.push(format!("viewers     {OPEN}"));
         }
         lines.extend(stream.output.sinks.iter().map(|sink| format!("out         {}", sink.launch)));
     }

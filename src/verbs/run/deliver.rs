@@ -168,7 +168,7 @@ impl Delivery {
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
-            let farewell = farewell.spawn(move || mounts.iter().for_each(Mount::end));
+            let farewell = farewell.spawn(move || Mount::end_all(&mounts));
             if let Err(error) = self.finish_output() {
                 self.post_failure(error);
             }

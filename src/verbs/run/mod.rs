@@ -65,6 +65,11 @@ type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// The model, a source, an output or the worker failed, or the user interrupted. What was written until then is whole.
 pub fn run(settings: &RunSettings) -> Result<()> {
     super::use_threads(settings.threads)?;
+    let hearing = Hearing::default();
+    // Before anything that takes its time: a signal that nobody takes ends the process.
+    let lasts = |stream: &StreamSettings| stream.address.is_live() || !stream.rtsp.is_empty();
+    let is_service = settings.streams.iter().all(lasts);
+    let _signals = Signals::watch(hearing.messages.clone(), is_service, settings.origin.is_some())?;
     let service = service(settings)?;
     let mut grounder = load_model(settings.model.as_deref(), &settings.device, false)?;
     let threshold = threshold(settings.threshold, &grounder)?;
@@ -78,9 +83,6 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     let queries: Vec<_> = settings.streams.iter().filter_map(|stream| compiled.get(&stream.query).cloned()).collect();
     grounder.drop_text();
     let trained = grounder.trained();
-    let hearing = Hearing::default();
-    let lives = settings.streams.iter().all(|stream| stream.address.is_live());
-    let _signals = Signals::watch(hearing.messages.clone(), lives, settings.origin.is_some())?;
     let asking =
         Asking { first: queries.iter().cloned().map(Some).collect(), compile: operate::compiler(settings, &grounder) };
     supervise(settings, Box::new(Model { grounder, queries }), asking, threshold, trained, hearing, &service).map(drop)
@@ -163,6 +165,12 @@ fn supervise(
             watch_cuts: tracking.remembers() || settings.sampling.skips(),
         })
         .collect();
+    let run_id: Arc<str> = if settings.reproducible { REPRODUCIBLE.into() } else { run_id().into() };
+    let (stop, stopped) = bounded(0);
+    let queries = Arc::new(Queries::new(asking.compile, stopped.clone()));
+    // What can be wrong with it is said before anything is served.
+    let control = operate::control(settings, service, &queries, &messages, &run_id)?;
+    let reread = operate::Reread::start(settings, &queries)?;
     let timings: Vec<Timing> = settings.streams.iter().map(|stream| Timing::new(stream.address.is_live())).collect();
     let mounts = mounts(settings, &timings, trained)?;
     let servers = RtspServers::start(&mounts.iter().flatten().cloned().collect::<Vec<_>>(), &settings.access)?;
@@ -170,13 +178,8 @@ fn supervise(
     let failed = post(&messages, Message::Worker);
     let (stage, streams) =
         Stage::start(model, &stages, settings.batching, failed).map_err(|e| Error::Worker(e.to_string()))?;
-    let run_id: Arc<str> = if settings.reproducible { REPRODUCIBLE.into() } else { run_id().into() };
     let records = record_files(settings);
     let board = Board::new(settings, service.seen.streams());
-    let (stop, stopped) = bounded(0);
-    let queries = Arc::new(Queries::new(asking.compile, stopped.clone()));
-    let control = operate::control(settings, service, &queries, &messages, &run_id)?;
-    let reread = operate::reread(settings, &queries);
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reread);
     let ways = settings.streams.iter().zip(trackings).zip(timings).zip(mounts).zip(asking.first).zip(streams);
     for (index, (((((settings, tracking), timing), mounts), compiled), Stream { input, output })) in ways.enumerate() {

@@ -19,7 +19,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// A `service` has no end of its own: SIGTERM ends it as it is meant to. One that `rereads` its settings does so on
+    /// A `service` is live or watched: SIGTERM ends it as it is meant to. One that `rereads` its settings does so on
     /// SIGHUP.
     pub(super) fn watch(messages: Sender<Message>, service: bool, rereads: bool) -> Result<Self> {
         let fail = |e: std::io::Error| Error::Worker(format!("signals cannot be watched: {e}"));

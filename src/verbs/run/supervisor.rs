@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
+use super::operate::Reread;
 use super::{Message, OutputStopper};
 use crate::error::{Error, Result};
 use crate::record::Books;
@@ -40,7 +41,7 @@ pub(super) struct Supervisor {
     stop: Option<Sender<()>>,
     stage_stop: Box<dyn Fn() + Send>,
     /// Reads the settings anew, beside the run; none where there is nothing to read.
-    reread: Option<Box<dyn Fn() + Send>>,
+    reread: Option<Reread>,
     streams: Vec<Running>,
     /// The first failure is the run's.
     verdict: Result<()>,
@@ -54,7 +55,7 @@ impl Supervisor {
         asked_to_stop: Receiver<()>,
         stop: Sender<()>,
         stage_stop: Box<dyn Fn() + Send>,
-        reread: Option<Box<dyn Fn() + Send>>,
+        reread: Option<Reread>,
     ) -> Self {
         let stop = Some(stop);
         Self { inbox, asked_to_stop, stop, stage_stop, reread, streams: Vec::new(), verdict: Ok(()), fatal: None }
@@ -138,7 +139,7 @@ impl Supervisor {
             Message::Stop => self.end_sources(),
             Message::Reread => {
                 if let Some(reread) = &self.reread {
-                    reread();
+                    reread.again();
                 }
             }
             Message::Worker(reason) => {
