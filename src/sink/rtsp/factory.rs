@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use gst::glib;
+use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_rtsp_server::prelude::*;
 use gst_rtsp_server::subclass::prelude::*;
@@ -30,11 +31,22 @@ impl MountFactory {
         factory.set_protocols(if tls { RTSPLowerTrans::TCP } else { RTSPLowerTrans::TCP | RTSPLowerTrans::UDP });
         // Frames keep our time: `Mount` counts from this clock.
         factory.set_clock(Some(&gst::SystemClock::obtain()));
-        // Frames leave when they come: how late they are changes with the model's work, and clients even it out by the
-        // frames' own times. Sinks that waited for the time would hold up the encoder.
-        factory.connect_media_configure(|_, media| media.set_rate_control(false));
+        factory.connect_media_configure(|_, media| {
+            media.connect_prepared(tell_capture_times);
+        });
         access::admit(&factory, roles, others);
         factory
+    }
+}
+
+/// Reports of the server (RTCP) say when a frame was taken, and not when it left: what was found on it took its time.
+fn tell_capture_times(media: &gst_rtsp_server::RTSPMedia) {
+    let pipeline = media.element().parent().and_then(|parent| parent.downcast::<gst::Bin>().ok());
+    let elements = pipeline.map(|pipeline| pipeline.iterate_elements());
+    for element in elements.into_iter().flatten().flatten() {
+        if element.factory().is_some_and(|factory| factory.name() == "rtpbin") {
+            element.set_property("rtcp-sync-send-time", false);
+        }
     }
 }
 

@@ -122,8 +122,10 @@ impl Mount {
         let state = &mut *self.state();
         let buffer = self.fitted(state, frame, annotated)?;
         let now = self.0.clock.time();
+        // Frames are from the past, and so leave at once: sinks wait for the time of those of a file that is read faster
+        // than it plays, and would hold up the encoder.
         let shown_at = match frame.running_time {
-            Some(time) => time + *state.base.get_or_insert_with(|| now.saturating_sub(time)),
+            Some(time) => now.min(time + *state.base.get_or_insert_with(|| now.saturating_sub(time))),
             None => now,
         };
         let time = state.last.as_ref().map_or(shown_at, |last| shown_at.max(last.time + LEAST));
@@ -308,16 +310,15 @@ impl Player {
 
     fn push(&mut self, mut buffer: gst::Buffer, time: gst::ClockTime) {
         let Some(appsrc) = self.appsrc.upgrade() else { return };
-        // A pipeline that does not play yet has no clock.
-        let Some(base) = appsrc.clock().and_then(|_| appsrc.base_time()) else { return };
-        // Frames may be from before the first client came: times count from the first of them then. They go on rising
-        // where the source comes back and is later than it was.
-        let zero = self.zero.get_or_insert(base.min(time));
-        let after = self.last.map(|last| last + LEAST);
-        if let Some(behind) = after.and_then(|after| after.checked_sub(time.saturating_sub(*zero))) {
-            *zero = zero.saturating_sub(behind);
-        }
-        let pts = time.saturating_sub(*zero);
+        // A pipeline that does not play yet has no clock; and when it has got one, it has no base time for a moment.
+        let base = appsrc.base_time().filter(|base| !base.is_zero());
+        let Some((clock, base)) = appsrc.clock().zip(base) else { return };
+        // Frames may be from before the first client came: times count from the first of them then.
+        let zero = *self.zero.get_or_insert(base.min(time));
+        // Never from the future, for which sinks would wait; and rising, also where a source comes back that is later than
+        // it was.
+        let pts = time.saturating_sub(zero).min(clock.time().saturating_sub(base));
+        let pts = self.last.map_or(pts, |last| pts.max(last + LEAST));
         self.last = Some(pts);
         let writable = buffer.make_mut();
         writable.set_pts(pts);
