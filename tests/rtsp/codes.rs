@@ -186,5 +186,5 @@ fn a_run_that_never_connected_ends_when_it_is_told_to() {
     assert!(first.contains("gap_start"), "{first}");
     tool("kill", &["-TERM", &child.id().to_string()]);
     let status = child.wait().expect("ends");
-    assert_eq!(status.code(), Some(130));
+    assert_eq!(status.code(), Some(0), "that is how a service ends");
 }
