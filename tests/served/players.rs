@@ -116,14 +116,16 @@ fn players_play_over_tls_and_know_with_whom() {
     save(&[], &video).expect("ffmpeg");
     assert_eq!(probe(&video), (320, 240, 50));
     let (location, password) = (format!("location={address}"), format!("user-pw={PASSWORD}"));
-    let gst = |flags: &str| {
-        let flags = format!("tls-validation-flags={flags}");
-        let launch = ["-q", "rtspsrc", &location, "protocols=tcp", "user-id=viewer", &password, &flags];
+    let gst_over = |protocols: &str, flags: &str| {
+        let (protocols, flags) = (format!("protocols={protocols}"), format!("tls-validation-flags={flags}"));
+        let launch = ["-q", "rtspsrc", &location, &protocols, "user-id=viewer", &password, &flags];
         let rest: Vec<&str> = "! rtph264depay ! h264parse ! avdec_h264 ! fakesink num-buffers=50".split(' ').collect();
         plays("gst-launch-1.0", &[&launch[..], &rest].concat(), &[])
     };
-    gst("0").expect("rtspsrc, any certificate");
-    gst("unknown-ca").expect_err("the certificate is nobody's that it knows");
+    gst_over("tcp", "0").expect("rtspsrc, any certificate");
+    gst_over("tcp", "unknown-ca").expect_err("the certificate is nobody's that it knows");
+    gst_over("udp", "0").expect_err("nothing leaves unencrypted");
+    gst_over("udp+tcp", "0").expect("whoever would like datagrams comes over the connection");
     // Spotter itself, which verifies.
     let ours =
         ["run", "--source", &full, "--query", "a", "--tls-ca", &pem, "--out", "jsonl:-", "--reconnect-attempts", "1"];

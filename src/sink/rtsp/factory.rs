@@ -12,7 +12,7 @@ use gstreamer_rtsp as gst_rtsp;
 use gstreamer_rtsp::RTSPLowerTrans;
 use gstreamer_rtsp_server as gst_rtsp_server;
 
-use super::mount::PAYLOADER;
+use super::mount::{FRAMES, PAYLOADER};
 use super::{Mount, access};
 
 glib::wrapper! {
@@ -59,8 +59,8 @@ mod imp {
     use gst_rtsp_server::prelude::*;
 
     use super::{
-        Mount, ObjectImpl, ObjectSubclass, OnceLock, PAYLOADER, RTSPMediaFactoryImpl, RTSPMediaFactoryImplExt, glib,
-        gst, gst_rtsp, gst_rtsp_server,
+        FRAMES, Mount, ObjectImpl, ObjectSubclass, OnceLock, PAYLOADER, RTSPMediaFactoryImpl, RTSPMediaFactoryImplExt,
+        glib, gst, gst_rtsp, gst_rtsp_server,
     };
 
     #[derive(Default)]
@@ -88,8 +88,9 @@ mod imp {
 
         fn configure(&self, media: &gst_rtsp_server::RTSPMedia) {
             self.parent_configure(media);
-            if !self.mount.get().is_some_and(Mount::shows) {
-                // Fails, and the next client gets another one.
+            let is_real = media.element().downcast::<gst::Bin>().is_ok_and(|bin| bin.by_name(FRAMES).is_some());
+            if !is_real {
+                // It fails, and the next client gets another one.
                 media.set_shared(false);
                 return;
             }
@@ -106,8 +107,7 @@ mod imp {
         /// One that fails before the first frame: clients are told that the service is not available (503), where none at
         /// all would be their mistake (400).
         fn create_element(&self, _url: &gst_rtsp::RTSPUrl) -> Option<gst::Element> {
-            let mount = self.mount.get()?;
-            if mount.shows() { mount.media() } else { failing().map(Cast::upcast) }
+            self.mount.get()?.media().or_else(|| failing().map(Cast::upcast))
         }
     }
 

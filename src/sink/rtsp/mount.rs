@@ -218,12 +218,6 @@ impl Mount {
         }
     }
 
-    /// Whether there is something to see.
-    pub(super) fn shows(&self) -> bool {
-        let state = self.state();
-        state.info.is_some() && !state.closed
-    }
-
     /// A media pipeline for the first client; none where there is nothing to see.
     pub(super) fn media(&self) -> Option<gst::Element> {
         let info = {
@@ -246,7 +240,7 @@ impl Mount {
     fn build(&self, info: &gst_video::VideoInfo) -> Result<(gst::Bin, Player)> {
         let fail = |reason: String| Error::Output { name: self.0.name.clone(), reason };
         let appsrc = gst_app::AppSrc::builder()
-            .name("frames")
+            .name(FRAMES)
             .caps(&info.to_caps().map_err(|e| fail(e.to_string()))?)
             .format(gst::Format::Time)
             .is_live(true)
@@ -330,6 +324,8 @@ impl Player {
     }
 }
 
+/// The element through which frames come.
+pub(super) const FRAMES: &str = "frames";
 /// How a server finds the element that makes packets.
 pub(super) const PAYLOADER: &str = "pay0";
 
