@@ -6,7 +6,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::{Line, PATIENCE, Service, until};
-use crate::support::{Scratch, bikes, command, model, spotter, tool};
+use crate::support::{Scratch, bikes, model, spotter, tool};
 
 const QUERIES: [&str; 3] = ["the red car", "a bicycle", "dog on the left"];
 const CHANGES: usize = 20;
@@ -142,7 +142,10 @@ fn a_stream_that_has_ended_does_not_keep_the_others_from_their_query() {
 fn a_hangup_ends_a_run_with_nothing_to_read_unless_it_is_to_outlive_it() {
     let flags =
         ["run", "--source", "test:ball?live=true&size=160x120&fps=25", "--query", "the circle", "--out", "jsonl:-"];
-    let mut ends = Service::of(command(&flags));
+    // Whoever runs the tests may be one that is to outlive its terminal.
+    let mut attended = std::process::Command::new("env");
+    attended.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_spotter")]).args(flags);
+    let mut ends = Service::of(attended);
     ends.record("frame", |line| line["seq"].is_number());
     tool("kill", &["-HUP", &ends.id()]);
     assert_eq!(ends.child.wait().expect("ends").code(), Some(130));
