@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use super::streams::{entries, is_streams_file};
-use super::{RunFile, StreamEntry};
+use super::RunFile;
+use super::streams::{entries, is_streams_file, resolve};
 use crate::cli::RunArgs;
 use crate::error::{Error, Result};
-use crate::source::Address;
 
 /// The files that a run's settings came from.
 #[derive(Debug, Clone)]
@@ -57,14 +56,9 @@ impl Origin {
         }
         let mut all = args.stream;
         all.extend(entries(args.source)?);
-        let name_and_query = |entry: StreamEntry| {
-            let name = entry.id.map_or_else(|| Address::resolve(&entry.source).map(|address| address.name), Ok)?;
-            let query = entry.query.or_else(|| args.query.clone());
-            let query = query.filter(|query| !query.trim().is_empty());
-            let query = query.ok_or_else(|| Error::Usage(format!("stream {name}: has no query, expected words")))?;
-            Ok((name, query))
-        };
-        Ok(Anew { queries: all.into_iter().map(name_and_query).collect::<Result<_>>()?, other })
+        let streams = resolve(all, args.query.as_deref(), None)?;
+        let queries = streams.into_iter().map(|stream| (stream.address.name, stream.query)).collect();
+        Ok(Anew { queries, other })
     }
 }
 

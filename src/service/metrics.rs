@@ -215,7 +215,7 @@ impl StreamMetrics {
         self.reconnects.inc();
     }
 
-    pub(super) fn refresh(&self, up: bool, age: Option<Duration>, rev: u32, decoded: u64, waiting: &[(&str, u64)]) {
+    pub(super) fn refresh(&self, up: bool, age: Option<Duration>, rev: u32, decoded: u64, waiting: &[(&str, usize)]) {
         let stream = [&self.stream];
         self.up.with_label_values(&stream).set(i64::from(up));
         self.revision.with_label_values(&stream).set(i64::from(rev));

@@ -1,6 +1,5 @@
 //! What is known of one stream while it runs: counted once, and read by the terminal, metrics and the control socket.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,8 +19,6 @@ const STUCK: Duration = Duration::from_mins(1);
 pub(crate) struct Status {
     pub(crate) name: String,
     metrics: StreamMetrics,
-    /// Arrivals that wait for delivery.
-    to_deliver: AtomicU64,
     links: OnceLock<Links>,
     state: Mutex<State>,
 }
@@ -36,6 +33,8 @@ struct State {
     query: String,
     rev: u32,
     books: Books,
+    /// Arrivals that wait for delivery.
+    to_deliver: usize,
     delay: Duration,
     found: Option<Found>,
     gap: Option<&'static str>,
@@ -70,6 +69,7 @@ impl Status {
             query: query.to_owned(),
             rev: 1,
             books: Books::default(),
+            to_deliver: 0,
             delay: Duration::ZERO,
             found: None,
             gap: None,
@@ -81,7 +81,6 @@ impl Status {
         Self {
             name: name.to_owned(),
             metrics: metrics.of_stream(name),
-            to_deliver: AtomicU64::new(0),
             links: OnceLock::new(),
             state: Mutex::new(state),
         }
@@ -102,8 +101,8 @@ impl Status {
     /// Takes note of a frame that is about to be delivered; so many arrivals wait behind it.
     pub(crate) fn frame(&self, grounded: &Grounded, seen: &Seen, waiting: usize) {
         self.metrics.frame(seen, grounded);
-        self.to_deliver.store(waiting as u64, Ordering::Relaxed);
         let mut state = self.state();
+        state.to_deliver = waiting;
         state.books.enter(seen);
         state.gap = None;
         state.progress = Instant::now();
@@ -146,8 +145,8 @@ impl Status {
 
     /// No more frames come.
     pub(crate) fn end(&self) {
-        self.state().ended = true;
-        self.to_deliver.store(0, Ordering::Relaxed);
+        let mut state = self.state();
+        (state.ended, state.to_deliver) = (true, 0);
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -182,11 +181,11 @@ impl Status {
 
     /// Brings what is measured on the spot up to date.
     pub(super) fn refresh(&self) {
-        let waiting = [("stage", self.waiting() as u64), ("delivery", self.to_deliver.load(Ordering::Relaxed))];
-        let (age, rev) = {
+        let (age, rev, to_deliver) = {
             let state = self.state();
-            (state.newest.map(|newest| newest.elapsed()), state.rev)
+            (state.newest.map(|newest| newest.elapsed()), state.rev, state.to_deliver)
         };
+        let waiting = [("stage", self.waiting()), ("delivery", to_deliver)];
         self.metrics.refresh(self.is_up(), age, rev, self.decoded(), &waiting);
     }
 

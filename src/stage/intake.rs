@@ -53,6 +53,8 @@ pub struct Intake {
     sampler: Arc<Mutex<Sampler>>,
     skips: bool,
     tap: Option<Arc<Tap>>,
+    /// Pictures that somebody keeps whom the stage does not know.
+    kept: usize,
 }
 
 /// Sees every frame that comes, before anything is known of it. Must not wait.
@@ -63,13 +65,19 @@ impl Intake {
         let (sender, receiver) = bounded(if mode == Mode::Freshest { 1 } else { QUEUE });
         let waiting = (mode == Mode::Freshest).then(|| receiver.clone());
         let sampler = Arc::new(Mutex::new(Sampler::new(sampling)));
-        (Self { sender, waiting, sampler, skips: sampling.skips(), tap: None }, receiver)
+        (Self { sender, waiting, sampler, skips: sampling.skips(), tap: None, kept: 0 }, receiver)
     }
 
     /// Lets `tap` see every frame that is handed over from now on. It must not wait.
     #[must_use]
     pub fn tapped(self, tap: impl Fn(&Frame) + Send + Sync + 'static) -> Self {
         Self { tap: Some(Arc::new(tap)), ..self }
+    }
+
+    /// So many pictures of the stream are kept beside the stage and the output.
+    #[must_use]
+    pub fn keeping(self, pictures: usize) -> Self {
+        Self { kept: self.kept + pictures, ..self }
     }
 
     /// How many arrivals wait for the stage.
@@ -114,7 +122,7 @@ impl Intake {
     pub fn pictures(&self) -> usize {
         // With the decoder, in front of the model, behind it, and with whom delivers.
         let at_once = if self.skips && self.waiting.is_some() { HELD + 1 } else { 1 };
-        2 * QUEUE + 3 + (2 + OUTPUT) * (at_once - 1)
+        2 * QUEUE + 3 + (2 + OUTPUT) * (at_once - 1) + self.kept
     }
 
     fn enter(&self, item: Item, stopped: &Receiver<()>) -> Result<(), Closed> {

@@ -98,6 +98,9 @@ struct Player {
 }
 
 impl Mount {
+    /// Pictures that it may keep at once: the last one, those that wait for the encoder, and one within.
+    pub const KEEPS: usize = WAITING as usize + 2;
+
     /// `launch` encodes and payloads; frames of a live source keep its `timing`.
     pub fn new(name: &str, launch: &str, timing: &Timing, trained: bool) -> Self {
         let (clock, base) = timing.base().map_or_else(|| (gst::SystemClock::obtain(), None), |(c, b)| (c, Some(b)));

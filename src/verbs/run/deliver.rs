@@ -242,21 +242,24 @@ impl Delivery {
         let elsewhere = self.is_seen();
         let record = self.names.record(grounded, seen);
         write_all(&mut self.records, &record, elsewhere)?;
-        let idle = self.settings.is_empty() && self.links.mounts.is_empty();
-        if idle || seen.status == Fate::Dropped {
+        if seen.status == Fate::Dropped {
+            return Ok(());
+        }
+        let at_once = self.links.overlay_sync == OverlaySync::LowLatency;
+        if at_once {
+            // This one has been shown already; the next ones get what was found on it.
+            for mount in &self.links.mounts {
+                let question = Arc::clone(&self.names.question);
+                mount.set_verdict(Some(Verdict { seen: seen.clone(), question, resolution }));
+            }
+        }
+        if self.settings.is_empty() && (at_once || self.links.mounts.is_empty()) {
             return Ok(());
         }
         let Question { text, rev, .. } = &*self.names.question;
-        let query = Query { text, rev: *rev, trained: self.names.trained };
-        let annotated = annotate(frame, seen, &query);
-        for mount in &self.links.mounts {
-            match self.links.overlay_sync {
-                OverlaySync::Exact => mount.show(frame, annotated.clone())?,
-                OverlaySync::LowLatency => {
-                    let question = Arc::clone(&self.names.question);
-                    mount.set_verdict(Some(Verdict { seen: seen.clone(), question, resolution }));
-                }
-            }
+        let annotated = annotate(frame, seen, &Query { text, rev: *rev, trained: self.names.trained });
+        if !at_once {
+            self.links.mounts.iter().try_for_each(|mount| mount.show(frame, annotated.clone()))?;
         }
         if self.settings.is_empty() {
             return Ok(());

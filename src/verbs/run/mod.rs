@@ -188,6 +188,7 @@ fn supervise(
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
         let (finish, finished) = bounded(1);
+        let input = input.keeping(mounts.len() * Mount::KEEPS);
         let input = match overlay_sync {
             OverlaySync::LowLatency if !mounts.is_empty() => shown_at_once(input, &mounts, &messages),
             _ => input,
