@@ -16,6 +16,7 @@ use qrnet::preprocess::Rect;
 use serde_json::Value;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
+use spotter::record::RecordPlace;
 use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream_until;
 
@@ -52,7 +53,7 @@ fn run_for(sources: &[&str], model: Slow, length: Duration) -> Vec<Value> {
     let args = RunArgs { source: sources, query: Some("anything".into()), ..RunArgs::default() };
     let mut settings = RunSettings::resolve(args).expect("valid");
     for stream in &mut settings.streams {
-        stream.json_lines.push(to.clone());
+        stream.records.push(RecordPlace::native(to));
     }
     let (stop, stopped) = bounded(0);
     let run = std::thread::spawn(move || stream_until(&settings, Box::new(model), None, true, stopped));

@@ -16,6 +16,7 @@ use qrnet::preprocess::Rect;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
 use spotter::pipeline::SinkPart;
+use spotter::record::RecordPlace;
 use spotter::sink::Branch;
 use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;
@@ -133,7 +134,7 @@ fn main() {
     );
 
     let mut plain = settings(clip.to_str().expect("UTF-8"));
-    plain.streams[0].json_lines.push("/dev/null".into());
+    plain.streams[0].records.push(RecordPlace::native("/dev/null"));
     let convert = format!("{decode} ! video/x-raw,format=RGB ! fakesink sync=false");
     compare("decode and convert, 720p", count, turns, || with_stage(&plain), || without_stage(&convert));
 

@@ -50,6 +50,14 @@ pub enum Error {
         /// The element's own words.
         reason: String,
     },
+    /// The ledger of a batch.
+    #[error("ledger {path}: {reason}")]
+    Ledger {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The grounding worker failed.
     #[error("grounding failed: {0}")]
     Worker(String),

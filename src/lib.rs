@@ -4,6 +4,7 @@
 //! query compiled once; [`track`] makes claims of its measurements over time; they leave as metadata on the frames' own buffers ([`sink`]), as JSON Lines ([`record`]) and
 //! drawn on the picture ([`overlay`]). ARCHITECTURE.md follows one frame from source to sink.
 
+mod batch;
 pub mod cli;
 pub mod config;
 pub mod error;

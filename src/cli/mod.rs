@@ -1,5 +1,6 @@
 //! Arguments as typed. No work happens here; verbs read these structures.
 
+mod batch;
 mod check;
 mod control;
 mod convert;
@@ -9,6 +10,7 @@ mod ground;
 mod run;
 mod train;
 
+pub use batch::{BatchArgs, Shard};
 pub use check::CheckArgs;
 pub use control::{ControlArgs, ControlCommand};
 pub use convert::{ConvertArgs, Precision};
@@ -56,6 +58,7 @@ pub enum LogFormat {
 #[expect(missing_docs, reason = "a comment here would hide the longer help of the arguments")]
 pub enum Verb {
     Run(Box<RunArgs>),
+    Batch(Box<BatchArgs>),
     Control(ControlArgs),
     Ground(GroundArgs),
     Convert(ConvertArgs),

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::config::StreamEntry;
+use crate::record::Format;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::source::Transport;
@@ -46,7 +47,8 @@ pub struct RunArgs {
     pub model: Option<PathBuf>,
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
-    /// it, `rtsp://HOST:PORT/NAME` serves it to any player (rtsps:// with TLS). Files that are there are replaced;
+    /// it, `rtsp://HOST:PORT/NAME` serves it to any player (rtsps:// with TLS). `mot:FILE`, `coco:FILE`, `vtt:FILE`,
+    /// `dls:FILE` and `csv:FILE` write records for other tools. Files that are there are replaced;
     /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began.
     #[arg(long, value_name = "KIND:PATH")]
     pub out: Vec<OutArg>,
@@ -189,7 +191,7 @@ pub enum OverlaySync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutArg {
     /// Records, to a file or to `-`.
-    JsonLines(PathBuf),
+    Records(Format, PathBuf),
     /// The annotated video.
     Mp4(PathBuf),
     /// The same, as Matroska.
@@ -206,7 +208,7 @@ impl OutArg {
     /// Where it goes on this machine; none for a window and for RTSP.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::JsonLines(path) | Self::Mp4(path) | Self::Mkv(path) | Self::Frames(path) => Some(path),
+            Self::Records(_, path) | Self::Mp4(path) | Self::Mkv(path) | Self::Frames(path) => Some(path),
             Self::Display | Self::Rtsp(_) => None,
         }
     }
@@ -224,7 +226,7 @@ impl OutArg {
     pub fn map_place(self, map: impl Fn(&str) -> String) -> Self {
         let of_path = |path: PathBuf| path.to_str().map(&map).map_or(path.clone(), PathBuf::from);
         match self {
-            Self::JsonLines(path) => Self::JsonLines(of_path(path)),
+            Self::Records(format, path) => Self::Records(format, of_path(path)),
             Self::Mp4(path) => Self::Mp4(of_path(path)),
             Self::Mkv(path) => Self::Mkv(of_path(path)),
             Self::Frames(path) => Self::Frames(of_path(path)),
@@ -237,7 +239,7 @@ impl OutArg {
 impl std::fmt::Display for OutArg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self {
-            Self::JsonLines(_) => "jsonl",
+            Self::Records(format, _) => format.kind(),
             Self::Mp4(_) => "mp4",
             Self::Mkv(_) => "mkv",
             Self::Frames(_) => "frames",
@@ -252,8 +254,7 @@ impl FromStr for OutArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected =
-            "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display: or rtsp://HOST:PORT/NAME";
+        let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls: or csv:FILE";
         let (kind, path) = text.split_once(':').ok_or_else(|| format!("has no kind, {expected}"))?;
         match (kind, path) {
             ("display", "") => Ok(Self::Display),
@@ -261,13 +262,16 @@ impl FromStr for OutArg {
             (scheme, _) if ["rtsp", "rtsps"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
                 text.parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned()))
             }
-            ("jsonl" | "mp4" | "mkv" | "frames", "") => Err(format!("has no path, {expected}")),
+            ("mp4" | "mkv" | "frames", "") => Err(format!("has no path, {expected}")),
             ("mp4" | "mkv", "-") => Err(format!("video needs a file, {expected}")),
-            ("jsonl", path) => Ok(Self::JsonLines(path.into())),
             ("mp4", path) => Ok(Self::Mp4(path.into())),
             ("mkv", path) => Ok(Self::Mkv(path.into())),
             ("frames", path) => Ok(Self::Frames(path.into())),
-            (other, _) => Err(format!("{other} is no kind of output, {expected}")),
+            (other, path) => match Format::of_kind(other) {
+                Some(_) if path.is_empty() => Err(format!("has no path, {expected}")),
+                Some(format) => Ok(Self::Records(format, path.into())),
+                None => Err(format!("{other} is no kind of output, {expected}")),
+            },
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::cli::OutArg;
 use crate::error::{Error, Result};
+use crate::record::RecordPlace;
 use crate::secrets::without_login;
 use crate::sink::{Access, RtspOut, Target, file_name, place, same_file};
 
@@ -14,7 +15,7 @@ const TIME: &str = "{time}";
 
 /// The outputs of one stream.
 pub(super) struct Outputs {
-    pub(super) json_lines: Vec<PathBuf>,
+    pub(super) records: Vec<RecordPlace>,
     pub(super) targets: Vec<Target>,
     pub(super) rtsp: Vec<RtspOut>,
 }
@@ -26,7 +27,7 @@ impl Outputs {
             Target::Mp4(path) | Target::Mkv(path) => Some(path),
             Target::Frames(_) | Target::Display => None,
         });
-        self.json_lines.iter().chain(videos).cloned()
+        self.records.iter().map(|place| &place.path).chain(videos).cloned()
     }
 }
 
@@ -40,13 +41,16 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().replace(['-', ':'], "");
     let mut all = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let mut outputs = Outputs { json_lines: Vec::new(), targets: Vec::new(), rtsp: Vec::new() };
+        let mut outputs = Outputs { records: Vec::new(), targets: Vec::new(), rtsp: Vec::new() };
         for out in outs {
             let of_each = out.place().contains(HOLE);
             // What a file may be called, an address may not.
             let ascii = matches!(out, OutArg::Rtsp(_)).then(|| name.replace(|c: char| !c.is_ascii(), "_"));
             let out = out.clone().map_place(|place| of_stream(place, ascii.as_deref().unwrap_or(name), &now));
-            let shared = matches!(out, OutArg::JsonLines(_) | OutArg::Display);
+            let shared = match &out {
+                OutArg::Records(format, _) => format.is_shareable(),
+                other => *other == OutArg::Display,
+            };
             if names.len() > 1 && !of_each && !shared {
                 let reason = format!("several streams cannot share it; put {HOLE} into the path for the stream's name");
                 return Err(Error::Usage(format!("--out {out}: {reason}")));
@@ -62,7 +66,7 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
                 places.push(place);
             }
             match out {
-                OutArg::JsonLines(path) => outputs.json_lines.push(path),
+                OutArg::Records(format, path) => outputs.records.push(RecordPlace { format, path }),
                 OutArg::Mp4(path) => outputs.targets.push(Target::Mp4(path)),
                 OutArg::Mkv(path) => outputs.targets.push(Target::Mkv(path)),
                 OutArg::Frames(folder) => outputs.targets.push(Target::Frames(folder)),
@@ -103,8 +107,8 @@ fn serve(out: &RtspOut, served: &[RtspOut], access: &Access) -> Result<()> {
 fn check(out: &OutArg, sources: &[PathBuf]) -> Result<()> {
     let fail = |reason: &str| Err(Error::Usage(format!("--out {out}: {reason}")));
     match out {
-        OutArg::JsonLines(path) if path.as_os_str() == "-" => Ok(()),
-        OutArg::JsonLines(path) | OutArg::Mp4(path) | OutArg::Mkv(path) => {
+        OutArg::Records(_, path) if path.as_os_str() == "-" => Ok(()),
+        OutArg::Records(_, path) | OutArg::Mp4(path) | OutArg::Mkv(path) => {
             if !qrnet::files::parent(path).is_dir() {
                 return fail("its folder does not exist");
             }

@@ -13,6 +13,7 @@ use super::{RunFile, check_device, missing};
 use crate::cli::{ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::pipeline::{PipelineFile, SinkPart};
+use crate::record::RecordPlace;
 use crate::secrets::Login;
 use crate::service::ServiceSettings;
 use crate::sink::{Access, OutputSettings, RtspOut, Target};
@@ -62,8 +63,8 @@ pub struct StreamSettings {
     pub source: SourceSettings,
     /// The sentence.
     pub query: String,
-    /// Record files; `-` is stdout. Streams may share them.
-    pub json_lines: Vec<PathBuf>,
+    /// Record files. Streams may share them.
+    pub records: Vec<RecordPlace>,
     /// Where annotated frames go.
     pub output: OutputSettings,
     /// Where they are served.
@@ -151,7 +152,7 @@ impl RunSettings {
     /// There is no output.
     pub fn check_outputs(&self) -> Result<()> {
         let sees = |stream: &StreamSettings| {
-            !stream.json_lines.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
+            !stream.records.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
         };
         if self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
     }
@@ -207,7 +208,7 @@ impl Common {
 
     fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs, in_use: &[PathBuf]) -> Result<StreamSettings> {
         let Resolved { address, query, login } = stream;
-        let Outputs { json_lines, targets, rtsp } = outputs;
+        let Outputs { records, targets, rtsp } = outputs;
         let sinks = self.pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
         let replaced = sinks.iter().filter_map(|sink| sink.target.as_deref());
         let is_wanted = |kind: &str| match kind {
@@ -222,7 +223,7 @@ impl Common {
         let watched = shows || !rtsp.is_empty();
         let only_watched = watched
             && targets.iter().all(|target| *target == Target::Display)
-            && json_lines.is_empty()
+            && records.is_empty()
             && !sinks.iter().any(is_own);
         if shows && ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
             return Err(Error::Usage(
@@ -274,7 +275,7 @@ impl Common {
             },
             address,
             query,
-            json_lines,
+            records,
             rtsp,
             mode,
             hysteresis,

@@ -1,6 +1,7 @@
 //! What goes out about frames and about the run: `spotter.frame/1` and `spotter.event/1`, one JSON object a line.
 
 mod books;
+mod format;
 mod writer;
 
 use serde::{Serialize, Serializer};
@@ -10,7 +11,8 @@ use qrnet::preprocess::Rect;
 use crate::track::Seen;
 
 pub use books::Books;
-pub use writer::{JsonLines, RecordFile};
+pub use format::{Format, Line};
+pub use writer::{JsonLines, RecordFile, RecordPlace};
 
 /// Schema name of frame records.
 pub const FRAME_SCHEMA: &str = "spotter.frame/1";
@@ -321,6 +323,11 @@ pub enum EventKind<'a> {
 pub fn run_id() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", since.as_micros(), std::process::id())
+}
+
+/// Pixels as they stand in records.
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 fn rounded<S: Serializer>(value: f64, unit: f64, serializer: S) -> Result<S::Ok, S::Error> {

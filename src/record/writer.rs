@@ -1,4 +1,4 @@
-//! JSON Lines to a file or to stdout.
+//! Records to a file or to stdout.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use super::format::{Encoding, Format, Line};
 use crate::error::{Error, Result};
 
-/// A JSON Lines output. Flushed per line where a reader may wait (standard output, a pipe, a device, any file that is
-/// written live), otherwise by buffer.
-pub struct JsonLines {
+/// A file of text that grows. Flushed per write where a reader may wait (standard output, a pipe, a device, any file that
+/// is written live), otherwise by buffer.
+struct Growing {
     path: PathBuf,
     target: Target,
 }
@@ -22,13 +23,10 @@ enum Target {
     Stdout(std::io::Stdout),
 }
 
-impl JsonLines {
+impl Growing {
     /// Opens a file, or stdout where the path is `-`. An existing file is replaced. `live` where lines come as things
     /// happen, and are wanted at once.
-    ///
-    /// # Errors
-    /// The file cannot be created.
-    pub fn create(path: &Path, live: bool) -> Result<Self> {
+    fn create(path: &Path, live: bool) -> Result<Self> {
         let target = if path.as_os_str() == "-" {
             Target::Stdout(std::io::stdout())
         } else {
@@ -39,37 +37,26 @@ impl JsonLines {
         Ok(Self { path: path.to_path_buf(), target })
     }
 
-    /// Writes one line.
-    ///
-    /// # Errors
-    /// The disk is full, or the reader of stdout is gone.
-    pub fn write(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec(line).map_err(|e| Error::io("encode", &self.path)(e.into()))?;
-        text.push(b'\n');
+    fn write(&mut self, text: &[u8]) -> Result<()> {
         let written = match &mut self.target {
-            Target::File(file) => file.write_all(&text),
-            Target::Pipe(file) => file.write_all(&text),
+            Target::File(file) => file.write_all(text),
+            Target::Pipe(file) => file.write_all(text),
             Target::Stdout(stdout) => {
                 let mut stdout = stdout.lock();
-                stdout.write_all(&text).and_then(|()| stdout.flush())
+                stdout.write_all(text).and_then(|()| stdout.flush())
             }
         };
         written.map_err(Error::io("write", &self.path))
     }
 
-    /// Where it goes, for messages.
-    pub fn name(&self) -> String {
+    fn name(&self) -> String {
         match self.target {
             Target::Stdout(_) => "standard output".into(),
             _ => self.path.display().to_string(),
         }
     }
 
-    /// Writes out what is buffered.
-    ///
-    /// # Errors
-    /// The disk is full.
-    pub fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<()> {
         match &mut self.target {
             Target::File(file) => file.flush().map_err(Error::io("write", &self.path)),
             Target::Pipe(_) => Ok(()),
@@ -78,53 +65,103 @@ impl JsonLines {
     }
 }
 
-/// A JSON Lines output that several streams may share. It is opened with its first line, so that a run that fails before
+/// A JSON Lines output for anything that is JSON.
+pub struct JsonLines(Growing);
+
+impl JsonLines {
+    /// Opens a file, or stdout where the path is `-`. An existing file is replaced. `live` where lines come as things
+    /// happen, and are wanted at once.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub fn create(path: &Path, live: bool) -> Result<Self> {
+        Growing::create(path, live).map(Self)
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// The disk is full, or the reader of stdout is gone.
+    pub fn write(&mut self, line: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_vec(line).map_err(|e| Error::io("encode", &self.0.path)(e.into()))?;
+        text.push(b'\n');
+        self.0.write(&text)
+    }
+}
+
+/// Where records go, and in which format.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RecordPlace {
+    /// How they are written.
+    pub format: Format,
+    /// The file; `-` is stdout.
+    pub path: PathBuf,
+}
+
+impl RecordPlace {
+    /// Records of our own format.
+    pub fn native(path: impl Into<PathBuf>) -> Self {
+        Self { format: Format::Native, path: path.into() }
+    }
+
+    /// Whether they go to standard output.
+    pub fn is_stdout(&self) -> bool {
+        self.path.as_os_str() == "-"
+    }
+}
+
+/// A record file that several streams may share. It is opened with its first record, so that a run that fails before
 /// leaves nothing behind.
 #[derive(Clone)]
 pub struct RecordFile(Arc<Mutex<State>>);
 
 enum State {
     Closed {
-        path: PathBuf,
+        place: RecordPlace,
         live: bool,
     },
-    Open(JsonLines),
-    /// Its reader left.
+    Open(Growing, Box<dyn Encoding>),
+    /// Its reader left, or its end is written.
     Gone(PathBuf),
 }
 
 impl RecordFile {
-    /// As [`JsonLines::create`], later.
-    pub fn new(path: &Path, live: bool) -> Self {
-        Self(Arc::new(Mutex::new(State::Closed { path: path.to_path_buf(), live })))
+    /// A file that is created later. `live` where lines are wanted as they come.
+    pub fn new(place: &RecordPlace, live: bool) -> Self {
+        Self(Arc::new(Mutex::new(State::Closed { place: place.clone(), live })))
     }
 
-    /// Writes one line.
+    /// Writes what a record comes to.
     ///
     /// # Errors
     /// The file cannot be created, the disk is full, or its reader is gone, now or before.
-    pub fn write(&self, line: &impl Serialize) -> Result<()> {
+    pub fn write(&self, line: Line) -> Result<()> {
         let mut state = self.state();
-        if let State::Closed { path, live } = &*state {
-            *state = State::Open(JsonLines::create(path, *live)?);
+        let mut text = Vec::new();
+        if let State::Closed { place, live } = &*state {
+            let file = Growing::create(&place.path, *live)?;
+            let mut encoding = place.format.encoding();
+            encoding.begin(&mut text).map_err(Error::io("encode", &place.path))?;
+            *state = State::Open(file, encoding);
         }
         match &mut *state {
-            State::Open(lines) => {
-                let written = lines.write(line);
+            State::Open(file, encoding) => {
+                encoding.add(line, &mut text).map_err(Error::io("encode", &file.path))?;
+                let written = file.write(&text);
                 if written.as_ref().is_err_and(Error::is_broken_pipe) {
-                    *state = State::Gone(lines.path.clone());
+                    *state = State::Gone(file.path.clone());
                 }
                 written
             }
-            State::Gone(path) | State::Closed { path, .. } => {
+            State::Gone(path) | State::Closed { place: RecordPlace { path, .. }, .. } => {
                 Err(Error::io("write", path)(std::io::ErrorKind::BrokenPipe.into()))
             }
         }
     }
 
-    /// True once there is a line.
+    /// True once there is a record.
     pub fn is_open(&self) -> bool {
-        matches!(&*self.state(), State::Open(_))
+        matches!(&*self.state(), State::Open(..))
     }
 
     /// Writes out what is buffered.
@@ -133,17 +170,34 @@ impl RecordFile {
     /// The disk is full.
     pub fn flush(&self) -> Result<()> {
         match &mut *self.state() {
-            State::Open(lines) => lines.flush(),
+            State::Open(file, _) => file.flush(),
             _ => Ok(()),
         }
+    }
+
+    /// Writes what stands at the end; no more records come. Does nothing where there were none.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn finish(&self) -> Result<()> {
+        let mut state = self.state();
+        let State::Open(file, encoding) = &mut *state else { return Ok(()) };
+        let path = file.path.clone();
+        let mut end = Vec::new();
+        let finished = encoding.finish(&mut end).map_err(Error::io("encode", &path));
+        let finished = finished.and_then(|()| file.write(&end)).and_then(|()| file.flush());
+        *state = State::Gone(path);
+        finished
     }
 
     /// Where it goes, for messages.
     pub fn name(&self) -> String {
         match &*self.state() {
-            State::Open(lines) => lines.name(),
-            State::Gone(path) | State::Closed { path, .. } if path.as_os_str() == "-" => "standard output".into(),
-            State::Gone(path) | State::Closed { path, .. } => path.display().to_string(),
+            State::Open(file, _) => file.name(),
+            State::Gone(path) | State::Closed { place: RecordPlace { path, .. }, .. } => match path.as_os_str() {
+                path if path == "-" => "standard output".into(),
+                _ => path.display().to_string(),
+            },
         }
     }
 

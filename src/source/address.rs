@@ -101,6 +101,17 @@ impl Address {
         Ok(Self { name: without_login(source), kind })
     }
 
+    /// A video file by its path, whatever it is called; `name` is what it is called in records.
+    ///
+    /// # Errors
+    /// No such file, an empty one, one that may not be read, or a picture.
+    pub fn file(path: &Path, name: String) -> Result<Self> {
+        match local(path)? {
+            kind @ Kind::File(_) => Ok(Self { name, kind }),
+            _ => Err(Error::Usage(format!("{}: is no video file; `spotter ground` takes pictures", path.display()))),
+        }
+    }
+
     /// True where frames come when they come and nobody waits for us.
     pub fn is_live(&self) -> bool {
         match &self.kind {

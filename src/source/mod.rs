@@ -29,7 +29,7 @@ pub(crate) use connection::build;
 pub use fault::Fault;
 pub use keeper::{Counters, Ended, Keeper, Reconnect};
 pub(crate) use pictures::rgb_frame;
-pub(crate) use rgb_frames::RgbFrames;
+pub(crate) use rgb_frames::{Films, RgbFrames};
 pub(crate) use rtsp::trust;
 pub use rtsp::{RtspSettings, Transport};
 pub use test_pattern::TestPattern;

@@ -7,12 +7,13 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use qrnet::preprocess::Picture;
+use qrnet_train::data::video::{FrameIterator, FrameSource};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole};
 use crate::stage::view;
 
-/// Decodes a file, cut and scaled to one size. An iterator that ends with the file, or with the error that ended it.
+/// Decodes a file, as it is or cut and scaled to one size. An iterator that ends with the file, or with the error that ended it.
 pub(crate) struct RgbFrames {
     pipeline: gst::Pipeline,
     sink: gst_app::AppSink,
@@ -26,22 +27,20 @@ const LIMIT: gst::ClockTime = gst::ClockTime::from_seconds(30);
 impl RgbFrames {
     /// # Errors
     /// An element is missing, or the file cannot be named as an address.
-    pub(crate) fn open(path: &Path, (width, height): (usize, usize)) -> Result<Self> {
+    pub(crate) fn open(path: &Path, size: Option<(usize, usize)>) -> Result<Self> {
         let name = path.display().to_string();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: name.clone(), reason };
         let path = std::fs::canonicalize(path).map_err(Error::io("read", path))?;
         let uri = gst::glib::filename_to_uri(path, None).map_err(|e| fail(e.to_string()))?;
-        let launch = format!(
-            "uridecodebin uri={{uri}} expose-all-streams=false caps=video/x-raw(ANY) ! videoconvert \
-             ! aspectratiocrop aspect-ratio={width}/{height} ! videoscale add-borders=false"
-        );
+        let mut launch =
+            "uridecodebin uri={uri} expose-all-streams=false caps=video/x-raw(ANY) ! videoconvert".to_owned();
+        let mut caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb);
+        if let Some((width, height)) = size {
+            launch += &format!(" ! aspectratiocrop aspect-ratio={width}/{height} ! videoscale add-borders=false");
+            caps = caps.width(width as i32).height(height as i32).pixel_aspect_ratio(gst::Fraction::new(1, 1));
+        }
         let bin = pipeline::build("clip", &launch, &[Hole::new("uri", uri)], gst::PadDirection::Src)?;
-        let caps = gst_video::VideoCapsBuilder::new()
-            .format(gst_video::VideoFormat::Rgb)
-            .width(width as i32)
-            .height(height as i32)
-            .pixel_aspect_ratio(gst::Fraction::new(1, 1))
-            .build();
+        let caps = caps.build();
         let sink = gst_app::AppSink::builder().caps(&caps).sync(false).max_buffers(2).build();
         let convert = gst::ElementFactory::make("videoconvert").build();
         let convert = convert.map_err(|_| fail(pipeline::missing(&["videoconvert"])))?;
@@ -102,5 +101,18 @@ impl Drop for RgbFrames {
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::debug!("{}: the pipeline did not stop cleanly", self.name);
         }
+    }
+}
+
+/// Films for training and measuring: this program's decoders.
+pub(crate) struct Films;
+
+impl FrameSource for Films {
+    fn open(&self, clip: &Path) -> qrnet_train::Result<FrameIterator> {
+        let fail = |error: Error| qrnet::Error::file(clip, error);
+        pipeline::init().map_err(fail)?;
+        let frames = RgbFrames::open(clip, None).map_err(fail)?;
+        let clip = clip.to_path_buf();
+        Ok(Box::new(frames.map(move |frame| frame.map_err(|error| qrnet::Error::file(&clip, error).into()))))
     }
 }

@@ -103,7 +103,7 @@ pub trait Ground: Send {
 /// QRNet with compiled queries.
 pub struct Model {
     /// The model.
-    pub grounder: Grounder,
+    pub grounder: Arc<Grounder>,
     /// What the streams look for, by stream. Pictures with equal queries go through the model together.
     pub queries: Vec<Arc<CompiledQuery>>,
 }

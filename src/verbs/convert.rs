@@ -59,7 +59,7 @@ fn draw(seed: u64, args: &ConvertArgs) -> Result<()> {
         Some(file) => tokenizer(&file, &config)?,
         None => QueryTokenizer::characters(config.max_query_len, config.bert.vocab_size)?,
     };
-    let sources = Sources { detector: args.detector.as_deref(), text: args.bert.as_deref(), model: None };
+    let sources = Sources { detector: args.detector.as_deref(), text: args.bert.as_deref(), ..Sources::default() };
     let (tensors, report) = weights::initialise(&config, seed, sources, &Device::Cpu)?;
     if report.loaded.is_empty() {
         tracing::info!("{} tensors drawn from seed {seed}", tensors.len());

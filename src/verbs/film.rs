@@ -39,7 +39,7 @@ pub(super) fn write(setup: &Setup, out: &Path, wanted: &Wanted) -> Result<()> {
     crate::pipeline::init()?;
     let scenes = setup.last_scenes(SIDE)?;
     let film = Film::new(&scenes, number)?;
-    let mut behind = over.map(|clip| RgbFrames::open(clip, film.size())).transpose()?;
+    let mut behind = over.map(|clip| RgbFrames::open(clip, Some(film.size()))).transpose()?;
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let (video, labels) = (out.join("film.mp4"), out.join("film.jsonl"));
     let mut lines = Vec::new();

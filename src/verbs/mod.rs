@@ -1,5 +1,6 @@
 //! What the verbs do.
 
+mod batch;
 mod check;
 mod control;
 mod convert;
@@ -9,8 +10,10 @@ mod film;
 mod ground;
 mod preview;
 mod run;
+mod signals;
 mod train;
 
+pub(crate) use run::ground_file;
 pub use run::{run, stream, stream_until};
 
 use crate::cli::{Cli, Verb};
@@ -29,6 +32,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
             settings.check_outputs()?;
             run(&settings)
         }
+        Verb::Batch(args) => batch::run(&args),
         Verb::Control(args) => control::run(args),
         Verb::Ground(args) => ground::run(&args),
         Verb::Convert(args) => convert::run(&args),

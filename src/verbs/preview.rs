@@ -19,7 +19,7 @@ const READABLE: usize = 384;
 /// # Errors
 /// An example cannot be read, or a picture cannot be written.
 pub(super) fn draw(setup: &Setup, out: &Path, count: usize) -> Result<()> {
-    let feed = Feed::new(&setup.recipe, &setup.base, &setup.art)?;
+    let feed = Feed::new(&setup.recipe, setup.origin(true), &setup.art)?;
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let total = setup.recipe.steps * setup.recipe.step_examples() as u64;
     for i in 0..count {

@@ -16,6 +16,7 @@ use super::{film, preview, use_threads};
 use crate::cli::TrainArgs;
 use crate::config::{device, model_variant};
 use crate::error::{Error, Result};
+use crate::source::Films;
 
 /// # Errors
 /// The recipe or its data is unusable, the loss is no number, or the run was interrupted.
@@ -25,7 +26,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let config = model_variant(&format!("{}: `model`", args.recipe.display()), &recipe.model, base)?;
     use_threads(args.threads)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
-    let setup = Setup::new(recipe, config, base)?;
+    let setup = Setup::new(recipe, config, base)?.with_video(Arc::new(Films));
     if let Some(count) = args.preview {
         return preview::draw(&setup, &out, count);
     }

@@ -1,6 +1,6 @@
 //! From a recipe to batches: which example comes when, and threads that prepare them ahead of the training step.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use rand::seq::SliceRandom;
 
 use crate::augment::Augment;
 use crate::batch::{Collator, Prepared};
-use crate::data::{DataSet, Example, Legibility, Source};
+use crate::data::{DataSet, Example, Legibility, Origin, Source};
 use crate::error::{Error, Result};
-use crate::recipe::Recipe;
+use crate::recipe::{Phrases, Recipe};
 use crate::scenes::motion::Films;
 use crate::scenes::{Art, SceneSettings, Scenes};
 
@@ -32,6 +32,10 @@ impl DataSet for Joined {
             let Legibility { cut, unknown } = set.legibility(tokenizer)?;
             Ok(Legibility { cut: sum.cut + cut, unknown: sum.unknown + unknown })
         })
+    }
+
+    fn phrases(&self) -> Vec<&str> {
+        self.0.iter().flat_map(|set| set.phrases()).collect()
     }
 
     fn example(&self, mut index: usize) -> Result<Example> {
@@ -52,7 +56,7 @@ impl DataSet for Joined {
 pub fn open(
     scenes: Option<&SceneSettings>,
     lists: &[Source],
-    (base, art): (&Path, &Arc<Art>),
+    (origin, art): (Origin, &Arc<Art>),
     seed: u64,
     count: usize,
 ) -> Result<Box<dyn DataSet>> {
@@ -60,7 +64,7 @@ pub fn open(
         let scenes = Scenes::new(settings.clone(), Arc::clone(art), seed, count)?;
         return Ok(if settings.motion { Box::new(Films::new(scenes, count)) } else { Box::new(scenes) });
     }
-    let joined = Joined(lists.iter().map(|list| list.open(base)).collect::<Result<_>>()?);
+    let joined = Joined(lists.iter().map(|list| list.open(origin)).collect::<Result<_>>()?);
     if joined.is_empty() {
         let names: Vec<String> = lists.iter().map(Source::name).collect();
         return Err(Error::Unsupported(format!("the data sets {names:?} hold no examples")));
@@ -90,6 +94,8 @@ struct Part {
     data: Box<dyn DataSet>,
     /// Examples before they come again, in another order; none for scenes, which never do.
     epoch: Option<u64>,
+    /// Changes to its pictures.
+    augment: Option<Augment>,
     /// The order of the epoch that is being read.
     order: Mutex<(u64, Arc<Vec<u32>>)>,
 }
@@ -98,32 +104,33 @@ struct Part {
 pub struct Feed {
     parts: Vec<Part>,
     seed: u64,
-    augment: Option<Augment>,
+    wording: Phrases,
     batch: usize,
 }
 
 impl Feed {
-    /// Opens the phases of `recipe`; paths are relative to `base`.
+    /// Opens the phases of `recipe`.
     ///
     /// # Errors
     /// As [`open`].
-    pub fn new(recipe: &Recipe, base: &Path, art: &Arc<Art>) -> Result<Self> {
+    pub fn new(recipe: &Recipe, origin: Origin, art: &Arc<Art>) -> Result<Self> {
         let total = recipe.steps * recipe.step_examples() as u64;
         let parts = recipe
             .phase
             .iter()
             .map(|phase| {
-                let data = open(phase.scenes.as_ref(), &phase.lists, (base, art), recipe.seed, total as usize)?;
+                let data = open(phase.scenes.as_ref(), &phase.lists, (origin, art), recipe.seed, total as usize)?;
                 let length = phase.examples.unwrap_or(usize::MAX).min(data.len()) as u64;
                 Ok(Part {
                     end: (phase.until * total as f64) as u64,
                     data,
                     epoch: (phase.scenes.is_none() || phase.examples.is_some()).then_some(length),
+                    augment: phase.augment.or(recipe.augment),
                     order: Mutex::new((u64::MAX, Arc::default())),
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { parts, seed: recipe.seed, augment: recipe.augment, batch: recipe.batch })
+        Ok(Self { parts, seed: recipe.seed, wording: recipe.phrases.clone(), batch: recipe.batch })
     }
 
     /// Reads every phrase once.
@@ -132,6 +139,11 @@ impl Feed {
     /// As [`DataSet::legibility`].
     pub fn check_phrases(&self, tokenizer: &QueryTokenizer) -> Result<()> {
         self.parts.iter().try_for_each(|part| check_phrases("training", part.data.as_ref(), tokenizer))
+    }
+
+    /// Every phrase that lists of examples ask, once.
+    pub fn phrases(&self) -> BTreeSet<&str> {
+        self.parts.iter().flat_map(|part| part.data.phrases()).collect()
     }
 
     /// The examples of batch `number`, which come from one phase: that of the first of them.
@@ -181,8 +193,14 @@ impl Feed {
     /// # Errors
     /// An example cannot be read.
     pub fn prepare(&self, number: u64, collator: &mut Collator) -> Result<Prepared> {
-        let examples = self.examples(number)?;
-        match &self.augment {
+        let mut examples = self.examples(number)?;
+        if self.wording.varies() {
+            for (i, example) in examples.iter_mut().enumerate() {
+                let mut rng = init::stream(self.seed, &format!("wording.{number}.{i}"));
+                example.phrase = self.wording.reworded(&example.phrase, &mut rng);
+            }
+        }
+        match &self.part(number)?.augment {
             None => collator.collate(&examples),
             Some(augment) => {
                 collator.augment(&examples, augment, |i| init::stream(self.seed, &format!("augment.{number}.{i}")))

@@ -8,7 +8,8 @@ use qrnet::Config;
 use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::weights::Tensors;
 
-use crate::data::DataSet;
+use crate::data::video::{FrameSource, NoVideo};
+use crate::data::{DataSet, Origin};
 use crate::error::{Error, Result};
 use crate::feed::{self, Feed};
 use crate::recipe::{EvalSet, Recipe};
@@ -42,6 +43,8 @@ pub struct Setup {
     pub art: Arc<Art>,
     /// Folder that the recipe's paths are relative to.
     pub base: PathBuf,
+    /// Decodes films.
+    pub video: Arc<dyn FrameSource>,
 }
 
 impl Setup {
@@ -66,7 +69,18 @@ impl Setup {
         let styles = recipe.styles();
         let folder = recipe.art.as_ref().map_or_else(|| base.to_path_buf(), |art| base.join(art));
         let art = Arc::new(Art::load(&folder, &styles)?);
-        Ok(Self { recipe, config, tokenizer, art, base: base.to_path_buf() })
+        Ok(Self { recipe, config, tokenizer, art, base: base.to_path_buf(), video: Arc::new(NoVideo) })
+    }
+
+    /// The same, for recipes whose data are films.
+    #[must_use]
+    pub fn with_video(self, video: Arc<dyn FrameSource>) -> Self {
+        Self { video, ..self }
+    }
+
+    /// Where its data sets come from; `dense` for examples that carry labels of all that their pictures show.
+    pub fn origin(&self, dense: bool) -> Origin<'_> {
+        Origin { base: &self.base, video: self.video.as_ref(), dense }
     }
 
     /// Wide scenes as the last phase draws them, in pictures whose longer side has `side` pixels.
@@ -90,7 +104,7 @@ impl Setup {
         let seed = self.recipe.seed
             ^ 0x5eed_0000
             ^ set.name.bytes().fold(7, |h: u64, b| h.wrapping_mul(131).wrapping_add(u64::from(b)));
-        let data = feed::open(set.scenes.as_ref(), &set.lists, (&self.base, &self.art), seed, set.count)?;
+        let data = feed::open(set.scenes.as_ref(), &set.lists, (self.origin(false), &self.art), seed, set.count)?;
         feed::check_phrases(&set.name, data.as_ref(), &self.tokenizer)?;
         Ok(data)
     }
@@ -103,9 +117,16 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    pub(crate) fn open(setup: &Setup) -> Result<Self> {
+    /// Words that are learnt from the data become part of `setup`.
+    pub(crate) fn open(setup: &mut Setup) -> Result<Self> {
+        let feed = Feed::new(&setup.recipe, setup.origin(true), &setup.art)?;
+        let phrases = &setup.recipe.phrases;
+        if phrases.learn {
+            let words = phrases.words(feed.phrases().into_iter());
+            setup.tokenizer = setup.tokenizer.with_words(words.iter().map(String::as_str))?;
+        }
+        let setup = &*setup;
         let watched = setup.recipe.eval.iter().filter(|set| set.watch);
-        let feed = Feed::new(&setup.recipe, &setup.base, &setup.art)?;
         feed.check_phrases(&setup.tokenizer)?;
         Ok(Self { feed, watched: watched.map(|set| Ok((set.clone(), setup.eval_set(set)?))).collect::<Result<_>>()? })
     }

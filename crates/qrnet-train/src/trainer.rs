@@ -11,7 +11,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use qrnet::plan::CanvasPlan;
 use qrnet::weights::{self, Report, Sources, Tensors};
-use qrnet::{QrNet, init};
+use qrnet::{ModelDir, QrNet, init};
 
 use crate::batch::{Collator, Prepared};
 use crate::checkpoint::Checkpoint;
@@ -98,18 +98,22 @@ impl Trainer {
     ///
     /// # Errors
     /// The data or a file that the start names cannot be used, or the device cannot hold the model.
-    pub fn new(setup: Setup, device: &Device) -> Result<(Self, Report)> {
+    pub fn new(mut setup: Setup, device: &Device) -> Result<(Self, Report)> {
+        own_positions(&setup.config)?;
+        let data = Arc::new(Data::open(&mut setup)?);
         let (recipe, config) = (&setup.recipe, &setup.config);
-        own_positions(config)?;
-        let data = Arc::new(Data::open(&setup)?);
         let from = |path: &Option<PathBuf>| path.as_ref().map(|path| setup.base.join(path));
         let start = &recipe.init;
         let (backbone, text) = (from(&start.backbone), from(&start.text));
-        let model = from(&start.model).map(|path| match path.join("model.safetensors") {
-            file if file.is_file() => file,
-            _ => path,
-        });
-        let sources = Sources { detector: backbone.as_deref(), text: text.as_deref(), model: model.as_deref() };
+        let model_dir =
+            from(&start.model).filter(|path| path.is_dir()).map(|path| ModelDir::open(&path)).transpose()?;
+        let model = model_dir.as_ref().map(ModelDir::weights).or_else(|| from(&start.model));
+        let sources = Sources {
+            detector: backbone.as_deref(),
+            text: text.as_deref(),
+            model: model.as_deref(),
+            model_config: model_dir.as_ref().map(ModelDir::config),
+        };
         let (mut tensors, report) = weights::initialise(config, recipe.seed, sources, device)?;
         if start.smooth_positions && model.is_none() {
             smooth_positions(config, &mut tensors, device)?;

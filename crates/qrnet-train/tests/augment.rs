@@ -33,6 +33,7 @@ fn scene(width: usize, height: usize, [x0, y0, x1, y1]: [usize; 4], phrase: &str
         source: "test".into(),
         kind: "any".into(),
         labels: Some(Arc::new(Labels { instance, objects: vec![ObjectLabel { class: 3, colour: 4 }] })),
+        moment: None,
     }
 }
 
@@ -308,4 +309,35 @@ fn switches_in_a_recipe() {
     assert_eq!(augment, Augment { crop: false, reference_quirks: true, ..Augment::default() });
     let error = toml::from_str::<Augment>("crops = false").expect_err("an unknown key");
     assert!(error.to_string().contains("unknown field `crops`"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn a_zoomed_part_shows_the_whole_of_what_is_asked_or_says_that_it_is_not_there(
+        (width, height, rect) in layouts(), seed in any::<u64>(), lost in any::<bool>(),
+    ) {
+        let example = scene(width, height, rect, "the bright thing");
+        let augment = Augment { zoom: 3.0, lost: f64::from(u8::from(lost)), ..Augment::NONE };
+        let (out, _) = apply(augment, &example, CANVAS, seed);
+        let (w, h) = (out.sample.picture.width, out.sample.picture.height);
+        let light = |at: usize| out.sample.picture.rgb[3 * at + 1] > DARK[1].midpoint(LIGHT[1]);
+        let scale = w as f64 / width as f64;
+        match out.sample.target {
+            None => {
+                prop_assert!(lost);
+                let seen = (0..w * h).filter(|at| light(*at)).count() as f64;
+                let [x0, y0, x1, y1] = rect;
+                // The part is larger than the picture would be by a factor of up to three.
+                prop_assert!(seen <= 0.15 * 9.5 * scale * scale * ((x1 - x0) * (y1 - y0)) as f64 + 2.0 * (w + h) as f64, "{seen}");
+            }
+            Some(target) => {
+                let found = extent(w, w * h, light).expect("a rectangle");
+                // Edges of regions are whole pixels, and so are those of the picture on its canvas.
+                let limit = 0.5 + 1.5 * (1.0 + 3.0 * scale.max(h as f64 / height as f64));
+                prop_assert!(near(&found, &target, limit), "{found:?}, box {target:?}, {w}x{h} of {width}x{height}");
+            }
+        }
+    }
 }

@@ -139,7 +139,9 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         lines.push(format!("source      {}", if sourceless { OPEN } else { &stream.address.name }));
         lines.push(format!("query       {}", stream.query));
         lines.push(format!("mode        {mode}"));
-        lines.extend(stream.json_lines.iter().map(|file| format!("out         jsonl:{}", file.display())));
+        lines.extend(
+            stream.records.iter().map(|place| format!("out         {}:{}", place.format.kind(), place.path.display())),
+        );
         lines.extend(stream.output.targets.iter().map(|target| format!("out         {target}")));
         lines.extend(stream.rtsp.iter().map(|out| format!("out         {out}")));
         if !stream.rtsp.is_empty() {

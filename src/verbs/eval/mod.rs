@@ -5,6 +5,7 @@ mod sheet;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Device;
 use qrnet::plan::CanvasPlan;
@@ -21,6 +22,7 @@ use super::use_threads;
 use crate::cli::EvalArgs;
 use crate::config::device;
 use crate::error::{Error, Result};
+use crate::source::Films;
 use sheet::Sheets;
 
 /// # Errors
@@ -42,7 +44,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     recipe.phase.clear();
     let dir = ModelDir::open(&args.model)?;
     let (config, tokenizer) = (dir.config().clone(), dir.load_tokenizer()?);
-    let setup = Setup::with_tokenizer(recipe, config, tokenizer, files::parent(&args.recipe))?;
+    let setup =
+        Setup::with_tokenizer(recipe, config, tokenizer, files::parent(&args.recipe))?.with_video(Arc::new(Films));
     let device = device(&args.device)?;
     let model = Model::load(&dir, args.compiled, &device)?;
     // What cannot be written is said before hours of measuring.

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::{RunSettings, StreamSettings};
 use crate::logging;
+use crate::record::RecordPlace;
 use crate::service::{Found, Status};
 
 /// How often lines are drawn anew.
@@ -92,7 +93,7 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(settings: &RunSettings, statuses: &[Arc<Status>]) -> Self {
         // Records on the same terminal say all that there is to say.
-        let to_stdout = |stream: &StreamSettings| stream.json_lines.iter().any(|path| path.as_os_str() == "-");
+        let to_stdout = |stream: &StreamSettings| stream.records.iter().any(RecordPlace::is_stdout);
         let told = std::io::stdout().is_terminal() && settings.streams.iter().any(to_stdout);
         let Some(bars) = logging::bars().filter(|_| !told) else { return Self { stop: None, thread: None } };
         let style =

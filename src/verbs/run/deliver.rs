@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use serde::Serialize;
 
 use super::supervisor::Ending;
 use super::{Message, OutputStopper, post};
@@ -12,7 +11,8 @@ use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::record::{
-    Asked, Books, Clock, EVENT_SCHEMA, Event, EventKind, FrameRecord, Latency, RecordFile, Resolution, Status as Fate,
+    Asked, Books, Clock, EVENT_SCHEMA, Event, EventKind, FrameRecord, Latency, Line, RecordFile, Resolution,
+    Status as Fate,
 };
 use crate::service::Status;
 use crate::sink::{Mount, Output, OutputSettings, Query, Target, Verdict, annotate};
@@ -241,7 +241,7 @@ impl Delivery {
         self.note_error(grounded)?;
         let elsewhere = self.is_seen();
         let record = self.names.record(grounded, seen);
-        write_all(&mut self.records, &record, elsewhere)?;
+        write_all(&mut self.records, Line::Frame(&record), elsewhere)?;
         if seen.status == Fate::Dropped {
             return Ok(());
         }
@@ -369,7 +369,7 @@ impl Delivery {
         let (run_id, source) = (&*self.names.run_id, self.names.address.name.as_str());
         let event = Event { schema: EVENT_SCHEMA, run_id, source, kind };
         let elsewhere = self.is_seen();
-        write_all(&mut self.records, &event, elsewhere)
+        write_all(&mut self.records, Line::Event(&event), elsewhere)
     }
 
     /// Writes the last event and what is buffered. Records that were never begun are not begun with it.
@@ -402,7 +402,7 @@ impl<F: Fn()> Drop for OnDrop<F> {
 
 /// Writes a line everywhere; what fails at one place is no reason to leave it out at another. A reader that left takes no
 /// more records; that is a failure only where nobody else wants anything (`elsewhere`).
-fn write_all(files: &mut Vec<RecordFile>, line: &impl Serialize, elsewhere: bool) -> Result<()> {
+fn write_all(files: &mut Vec<RecordFile>, line: Line, elsewhere: bool) -> Result<()> {
     let mut outcome = Ok(());
     let mut gone = Vec::new();
     files.retain(|file| {

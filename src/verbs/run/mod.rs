@@ -7,11 +7,9 @@
 mod board;
 mod deliver;
 mod operate;
-mod signals;
 mod supervisor;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -20,15 +18,15 @@ use crossbeam_channel::{Receiver, Sender, bounded, never};
 use crate::cli::OverlaySync;
 use crate::config::{RunSettings, StreamSettings, load_model, threshold};
 use crate::error::{Error, Result};
-use crate::record::{Books, RecordFile, run_id};
+use crate::record::{Books, RecordFile, RecordPlace};
 use crate::service::{Compile, Queries, Service};
 use crate::sink::{Mount, RtspOut, RtspServers};
 use crate::source::{Counters, Ended, Keeper, Timing};
 use crate::stage::{Door, Frame, Ground, Intake, Model, Question, Stage, StageSettings, Stream};
 use crate::track::Tracking;
+use crate::verbs::signals::{Signals, Wish};
 use board::Board;
 use deliver::{Delivery, Names};
-use signals::Signals;
 use supervisor::{Running, Supervisor};
 
 /// What happens to a run. Streams are counted from 0.
@@ -69,7 +67,14 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     // Before anything that takes its time: a signal that nobody takes ends the process.
     let lasts = |stream: &StreamSettings| stream.address.is_live() || !stream.rtsp.is_empty();
     let is_service = settings.streams.iter().all(lasts);
-    let _signals = Signals::watch(hearing.messages.clone(), is_service, settings.origin.is_some())?;
+    let messages = hearing.messages.clone();
+    let _signals = Signals::watch(is_service, settings.origin.is_some(), move |wish| {
+        drop(messages.send(match wish {
+            Wish::Interrupt => Message::Interrupt,
+            Wish::Stop => Message::Stop,
+            Wish::Reread => Message::Reread,
+        }));
+    })?;
     let service = service(settings)?;
     let mut grounder = load_model(settings.model.as_deref(), &settings.device, false)?;
     let threshold = threshold(settings.threshold, &grounder)?;
@@ -82,10 +87,12 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     }
     let queries: Vec<_> = settings.streams.iter().filter_map(|stream| compiled.get(&stream.query).cloned()).collect();
     grounder.drop_text();
-    let trained = grounder.trained();
+    let (trained, grounder) = (grounder.trained(), Arc::new(grounder));
     let asking =
         Asking { first: queries.iter().cloned().map(Some).collect(), compile: operate::compiler(settings, &grounder) };
-    supervise(settings, Box::new(Model { grounder, queries }), asking, threshold, trained, hearing, &service).map(drop)
+    supervise(settings, Box::new(Model { grounder, queries }), asking, threshold, trained, hearing, &service)?
+        .report()
+        .map(drop)
 }
 
 /// Grounds videos with any model, `trained` or not; `threshold` is none for one that has no presence to compare with it.
@@ -112,7 +119,26 @@ pub fn stream_until(
     let hearing = Hearing { stop, ..Hearing::default() };
     // The model reads its questions itself.
     let asking = Asking { first: vec![None; settings.streams.len()], compile: Box::new(|_| Ok(None)) };
-    supervise(settings, model, asking, threshold, trained, hearing, &service)
+    supervise(settings, model, asking, threshold, trained, hearing, &service)?.report()
+}
+
+/// Grounds one file as a part of more work: nothing is said of it, and `service` sees its frames. Ends early where `stop` is
+/// disconnected or gives something; that is no error.
+///
+/// # Errors
+/// As [`stream`].
+pub(crate) fn ground_file(
+    settings: &RunSettings,
+    model: Model,
+    threshold: Option<f32>,
+    run_id: &Arc<str>,
+    stop: Receiver<()>,
+    service: &Service,
+) -> Result<Books> {
+    let hearing = Hearing { stop, run_id: Some(Arc::clone(run_id)), alone: false, ..Hearing::default() };
+    let asking = Asking { first: vec![None], compile: Box::new(|_| Ok(None)) };
+    let trained = model.grounder.trained();
+    supervise(settings, Box::new(model), asking, threshold, trained, hearing, service)?.verdict()
 }
 
 fn service(settings: &RunSettings) -> Result<Service> {
@@ -126,12 +152,16 @@ struct Hearing {
     inbox: Receiver<Message>,
     /// Ends the run.
     stop: Receiver<()>,
+    /// Stands in records in place of a new one.
+    run_id: Option<Arc<str>>,
+    /// Whether the run is all that the program does, and shows its streams on a terminal.
+    alone: bool,
 }
 
 impl Default for Hearing {
     fn default() -> Self {
         let (messages, inbox) = bounded(MESSAGES);
-        Self { messages, inbox, stop: never() }
+        Self { messages, inbox, stop: never(), run_id: None, alone: true }
     }
 }
 
@@ -149,9 +179,9 @@ fn supervise(
     asking: Asking,
     threshold: Option<f32>,
     trained: bool,
-    Hearing { messages, inbox, stop: asked_to_stop }: Hearing,
+    Hearing { messages, inbox, stop: asked_to_stop, run_id, alone }: Hearing,
     service: &Service,
-) -> Result<Books> {
+) -> Result<Over> {
     let (started, overlay_sync) = (Instant::now(), settings.overlay_sync);
     let trackings: Vec<Tracking> =
         settings.streams.iter().map(|stream| tracking(settings, stream, threshold)).collect();
@@ -165,7 +195,11 @@ fn supervise(
             watch_cuts: tracking.remembers() || settings.sampling.skips(),
         })
         .collect();
-    let run_id: Arc<str> = if settings.reproducible { REPRODUCIBLE.into() } else { run_id().into() };
+    let run_id: Arc<str> = match run_id {
+        Some(run_id) => run_id,
+        None if settings.reproducible => REPRODUCIBLE.into(),
+        None => crate::record::run_id().into(),
+    };
     let (stop, stopped) = bounded(0);
     let queries = Arc::new(Queries::new(asking.compile, stopped.clone()));
     // What can be wrong with it is said before anything is served.
@@ -179,7 +213,7 @@ fn supervise(
     let (stage, streams) =
         Stage::start(model, &stages, settings.batching, failed).map_err(|e| Error::Worker(e.to_string()))?;
     let records = record_files(settings);
-    let board = Board::new(settings, service.seen.streams());
+    let board = alone.then(|| Board::new(settings, service.seen.streams()));
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reread);
     let ways = settings.streams.iter().zip(trackings).zip(timings).zip(mounts).zip(asking.first).zip(streams);
     for (index, (((((settings, tracking), timing), mounts), compiled), Stream { input, output })) in ways.enumerate() {
@@ -201,7 +235,7 @@ fn supervise(
             settings,
             tracking,
             Names::new(settings, question, &run_id, trained),
-            settings.json_lines.iter().filter_map(|path| records.get(path).cloned()).collect(),
+            settings.records.iter().filter_map(|place| records.get(place).cloned()).collect(),
             timing.clone(),
             deliver::Links {
                 stream: index,
@@ -242,32 +276,55 @@ fn supervise(
     drop((messages, stopped));
     service.seen.set_started();
     let (books, verdict) = supervisor.run(stage.into_threads());
+    let finished = records.values().map(RecordFile::finish).fold(Ok(()), Result::and);
     drop((control, servers, board));
-    report(&books, verdict, started.elapsed().as_secs_f64())
+    Ok(Over { books, verdict: verdict.and(finished), seconds: started.elapsed().as_secs_f64() })
 }
 
-/// Says what became of all frames, and how the run went.
-fn report(books: &[(String, Books)], verdict: Result<()>, seconds: f64) -> Result<Books> {
-    let mut total = Books::default();
-    for (_, books) in books {
-        total += *books;
-    }
-    if books.len() > 1 {
-        for (name, books) in books {
-            tracing::info!("{name}: {books}");
+/// A run that is over.
+struct Over {
+    /// By stream.
+    books: Vec<(String, Books)>,
+    verdict: Result<()>,
+    seconds: f64,
+}
+
+impl Over {
+    /// Says what became of all frames, and how the run went.
+    fn report(self) -> Result<Books> {
+        if self.books.len() > 1 {
+            for (name, books) in &self.books {
+                tracing::info!("{name}: {books}");
+            }
         }
+        let (total, seconds) = (self.total(), self.seconds);
+        if total.decoded > 0 {
+            tracing::info!("{total} in {seconds:.1} s ({:.1} frames/s)", total.decoded as f64 / seconds);
+        }
+        self.verdict()
     }
-    if total.decoded > 0 {
-        tracing::info!("{total} in {seconds:.1} s ({:.1} frames/s)", total.decoded as f64 / seconds);
+
+    fn total(&self) -> Books {
+        let mut total = Books::default();
+        for (_, books) in &self.books {
+            total += *books;
+        }
+        total
     }
-    for (name, books) in books.iter().filter(|(_, books)| !books.closed()) {
-        let (decoded, entered) = (books.decoded, books.entered());
-        tracing::error!("the books of {name} do not close: {decoded} decoded, {entered} accounted for");
-    }
-    match total.error {
-        0 => verdict.map(|()| total),
-        failed => {
-            verdict.and(Err(Error::Partial { failed: failed as usize, total: total.decoded as usize, what: "frames" }))
+
+    /// How it went; frames that failed make it a failure.
+    fn verdict(self) -> Result<Books> {
+        let total = self.total();
+        for (name, books) in self.books.iter().filter(|(_, books)| !books.closed()) {
+            let (decoded, entered) = (books.decoded, books.entered());
+            tracing::error!("the books of {name} do not close: {decoded} decoded, {entered} accounted for");
+        }
+        match total.error {
+            0 => self.verdict.map(|()| total),
+            failed => {
+                let (failed, total) = (failed as usize, total.decoded as usize);
+                self.verdict.and(Err(Error::Partial { failed, total, what: "frames" }))
+            }
         }
     }
 }
@@ -303,10 +360,10 @@ fn tracking(settings: &RunSettings, stream: &StreamSettings, threshold: Option<f
 }
 
 /// Every record file once, whichever streams write to it. Lines of live sources are wanted as they come.
-fn record_files(settings: &RunSettings) -> HashMap<PathBuf, RecordFile> {
+fn record_files(settings: &RunSettings) -> HashMap<RecordPlace, RecordFile> {
     let live = settings.streams.iter().any(|stream| stream.address.is_live());
-    let paths = settings.streams.iter().flat_map(|stream| &stream.json_lines);
-    paths.map(|path| (path.clone(), RecordFile::new(path, live))).collect()
+    let places = settings.streams.iter().flat_map(|stream| &stream.records);
+    places.map(|place| (place.clone(), RecordFile::new(place, live))).collect()
 }
 
 /// A function that posts to the supervisor; a supervisor that is gone needs no more news.

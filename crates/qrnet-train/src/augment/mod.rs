@@ -28,11 +28,15 @@ const SHORT_SIDES: [f64; 3] = [400.0, 500.0, 600.0];
 const CROP_SIDES: [f64; 2] = [384.0, 600.0];
 /// How often a crop is drawn before the whole picture is kept.
 const CROP_TRIES: usize = 20;
+/// How much larger than what the phrase names a zoomed part is at least.
+const ROOM_AROUND: f64 = 1.2;
+/// Of what a phrase names, less than this share of its box counts as nothing.
+const LEAST_SEEN: f64 = 0.15;
 /// Pictures with a longer long side in short sides are never cropped: they would grow too large.
 const LONGEST_TO_CROP: f64 = 8.0;
 
 /// Which changes are made. The default is the reference's shipped scripts with their faults mended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools)] // a recipe's switches
 pub struct Augment {
@@ -40,6 +44,11 @@ pub struct Augment {
     pub scales: bool,
     /// Half of the pictures whose phrase names no direction are cropped.
     pub crop: bool,
+    /// Above 1, in place of `crop`: a part of the picture is looked at up to so many times as large, with what the phrase
+    /// names in it. For cameras, in whose pictures things are small.
+    pub zoom: f64,
+    /// Share of zoomed pictures that show a part without what the phrase names: it is absent there.
+    pub lost: f64,
     /// Four of five pictures have brightness, contrast and saturation changed by up to 40 %.
     pub jitter: bool,
     /// Half of the pictures are blurred.
@@ -59,6 +68,8 @@ impl Default for Augment {
         Self {
             scales: true,
             crop: true,
+            zoom: 1.0,
+            lost: 0.0,
             jitter: true,
             blur: false,
             flip: true,
@@ -73,6 +84,8 @@ impl Augment {
     pub const NONE: Self = Self {
         scales: false,
         crop: false,
+        zoom: 1.0,
+        lost: 0.0,
         jitter: false,
         blur: false,
         flip: false,
@@ -94,7 +107,11 @@ impl Augment {
         let unit = canvas.width.max(canvas.height) as f64 / REFERENCE_CANVAS;
         let mut sample = Sample::new(example);
         let directed = names_direction(&sample.phrase, self.reference_quirks);
-        if self.crop && !directed && rng.random_bool(0.5) {
+        if self.zoom > 1.0 {
+            if !directed {
+                self.zoomed(&mut sample, rng);
+            }
+        } else if self.crop && !directed && rng.random_bool(0.5) {
             self.cropped(&mut sample, unit, rng, boxer)?;
         }
         // 640, 608, .., 448 of 640.
@@ -121,6 +138,41 @@ impl Augment {
             (spare_x / 2, spare_y / 2)
         };
         Ok(Augmented { sample, transform: Transform::pasted(width, height, left, top, canvas) })
+    }
+
+    /// A region of the picture's own shape, smaller by a factor drawn between 1 and `zoom`.
+    fn zoomed(self, sample: &mut Sample, rng: &mut ChaCha8Rng) {
+        let (width, height) = (sample.picture.width as f64, sample.picture.height as f64);
+        let mut factor = self.zoom.powf(rng.random::<f64>());
+        if let Some(target) = &sample.target {
+            // Whole, with some of what is around it.
+            factor = factor.min((width / target.width()).min(height / target.height()) / ROOM_AROUND).max(1.0);
+        }
+        let side = |length: f64| ((length / factor) as usize).max(1);
+        let (w, h) = (side(width), side(height));
+        let mut anywhere = |length: f64, side: usize| rng.random_range(0..=length as usize - side);
+        let lost = sample.target.and_then(|target| {
+            let mut drawn = (0..CROP_TRIES).map(|_| Region {
+                left: anywhere(width, w),
+                top: anywhere(height, h),
+                width: w,
+                height: h,
+            });
+            let area = |rect: &Rect| rect.width() * rect.height();
+            drawn.find(|region| area(&region.keeps(&target)) < LEAST_SEEN * area(&target))
+        });
+        if let Some(region) = lost.filter(|_| rng.random_bool(self.lost)) {
+            sample.crop(&region);
+            sample.target = None;
+            return;
+        }
+        let (x, y) = sample.target.map_or(((width, 0.0), (height, 0.0)), |t| ((t.x0, t.x1), (t.y0, t.y1)));
+        let mut around = |(from, to): (f64, f64), length: f64, side: usize| {
+            let last = length as usize - side;
+            let least = (to.ceil() as usize).saturating_sub(side).min(last);
+            rng.random_range(least..=(from as usize).clamp(least, last))
+        };
+        sample.crop(&Region { left: around(x, width, w), top: around(y, height, h), width: w, height: h });
     }
 
     /// Short side to one of three sizes, then a random region of it if one is acceptable.

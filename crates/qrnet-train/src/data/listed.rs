@@ -114,6 +114,10 @@ impl DataSet for Listed {
         Ok(found)
     }
 
+    fn phrases(&self) -> Vec<&str> {
+        self.entries.iter().map(|entry| entry.phrase.as_str()).collect()
+    }
+
     fn example(&self, index: usize) -> Result<Example> {
         let entry = self.entries.get(index).ok_or_else(|| {
             Error::Unsupported(format!("example {index} of `{}`, expected one below {}", self.source, self.len()))
@@ -127,6 +131,7 @@ impl DataSet for Listed {
             source: Arc::clone(entry.source.as_ref().unwrap_or(&self.source)),
             kind: Arc::clone(&entry.kind),
             labels: None,
+            moment: None,
         })
     }
 }

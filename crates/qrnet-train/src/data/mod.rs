@@ -1,5 +1,6 @@
 //! Data sets: one iterator of (picture, phrase, box or absent), whatever it is read from.
 
+pub mod clip;
 pub mod index;
 pub mod jsonl;
 pub mod listed;
@@ -8,6 +9,7 @@ mod pickle;
 pub mod refer;
 pub mod source;
 mod torch;
+pub mod video;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 pub use index::Layout;
 pub use listed::{Entry, Listed};
-pub use source::Source;
+pub use source::{Origin, Source};
 
 /// One example.
 #[derive(Debug, Clone)]
@@ -36,6 +38,17 @@ pub struct Example {
     pub kind: Arc<str>,
     /// What every pixel belongs to, where the data set knows.
     pub labels: Option<Arc<Labels>>,
+    /// Where in a film the picture stands; none for single pictures.
+    pub moment: Option<Moment>,
+}
+
+/// A frame of a film, as one question goes through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Counts the questions that a data set asks of its film.
+    pub question: u32,
+    /// Counted from 1.
+    pub frame: u64,
 }
 
 /// What every pixel of a picture shows.
@@ -87,6 +100,11 @@ pub trait DataSet: Send + Sync {
     /// A phrase holds nothing that the vocabulary knows; its entry is named.
     fn legibility(&self, _tokenizer: &QueryTokenizer) -> Result<Legibility> {
         Ok(Legibility::default())
+    }
+
+    /// Every phrase that is asked, where the data set knows them beforehand.
+    fn phrases(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// Neighbouring examples; faster than one by one where they share a picture.

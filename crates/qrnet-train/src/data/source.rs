@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::clip::{Clip, ClipLabels, Selection};
+use super::video::FrameSource;
 use super::{DataSet, Entry, Layout, Listed, index, jsonl, mdetr, refer};
 use crate::error::{Error, Result};
 
@@ -64,6 +66,45 @@ pub enum Source {
         /// The file; pictures are relative to its folder.
         file: PathBuf,
     },
+    /// A labelled film: [`Clip`].
+    Clip {
+        /// Name in reports; without it, the film's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The film.
+        clip: PathBuf,
+        /// Its boxes, as a MOTChallenge table.
+        labels: PathBuf,
+        /// What is asked of it.
+        queries: PathBuf,
+        /// First and last of every stretch of frames, counted from 1; without it, all frames up to the last labelled one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        frames: Vec<[u64; 2]>,
+        /// Take every so many frames.
+        #[serde(default = "one")]
+        step: u64,
+        /// Ask for these alone, by name; without it, for all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        referents: Vec<String>,
+        /// Fill the frames between labels of one track that are at most so many frames apart.
+        #[serde(default)]
+        fill: u64,
+    },
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// Where data sets come from.
+#[derive(Clone, Copy)]
+pub struct Origin<'a> {
+    /// The folder that paths are relative to.
+    pub base: &'a Path,
+    /// Decodes films.
+    pub video: &'a dyn FrameSource,
+    /// Whether examples carry labels of all that their pictures show, where the data set can tell.
+    pub dense: bool,
 }
 
 impl Source {
@@ -76,6 +117,16 @@ impl Source {
             Self::Index { name: name(), file: path(), pictures: path(), layout: Layout::Unc },
             Self::Mdetr { name: name(), file: path(), pictures: path() },
             Self::Jsonl { name: name(), file: path() },
+            Self::Clip {
+                name: name(),
+                clip: path(),
+                labels: path(),
+                queries: path(),
+                frames: vec![[1, 2]],
+                step: 1,
+                referents: vec!["name".into()],
+                fill: 0,
+            },
         ]
     }
 
@@ -85,15 +136,16 @@ impl Source {
         match self {
             Self::Refer { name, folder, .. } => name.clone().unwrap_or_else(|| last(folder)),
             Self::Index { name, layout, .. } => name.clone().unwrap_or_else(|| layout.name().to_owned()),
+            Self::Clip { name, clip, .. } => name.clone().unwrap_or_else(|| last(clip)),
             Self::Mdetr { name, file, .. } | Self::Jsonl { name, file } => name.clone().unwrap_or_else(|| last(file)),
         }
     }
 
-    /// Reads the entries; `base` is the recipe's folder.
+    /// Everything that it names is there; `base` is the recipe's folder.
     ///
     /// # Errors
-    /// The data set is not where it should be, or as its reader.
-    pub fn entries(&self, base: &Path) -> Result<Vec<Entry>> {
+    /// The first file or folder that is not.
+    fn check(&self, base: &Path) -> Result<()> {
         for (key, path, folder) in self.paths() {
             let path = base.join(path);
             if !(if folder { path.is_dir() } else { path.is_file() }) {
@@ -108,22 +160,44 @@ impl Source {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// Reads the data set. Pictures are opened later, one by one; films are decoded here.
+    ///
+    /// # Errors
+    /// The data set is not where it should be, or as its reader, [`Listed::new`] and [`Clip::open`].
+    pub fn open(&self, origin: Origin) -> Result<Box<dyn DataSet>> {
+        let base = origin.base;
+        self.check(base)?;
+        let listed =
+            |entries: Vec<Entry>| -> Result<Box<dyn DataSet>> { Ok(Box::new(Listed::new(&self.name(), entries)?)) };
         match self {
             Self::Refer { folder, pictures, refs, split, .. } => {
-                refer::read(&base.join(folder), &base.join(pictures), refs, split)
+                listed(refer::read(&base.join(folder), &base.join(pictures), refs, split)?)
             }
-            Self::Index { file, pictures, layout, .. } => index::read(&base.join(file), &base.join(pictures), *layout),
-            Self::Mdetr { file, pictures, .. } => mdetr::read(&base.join(file), &base.join(pictures)),
-            Self::Jsonl { file, .. } => jsonl::read(&base.join(file)),
+            Self::Index { file, pictures, layout, .. } => {
+                listed(index::read(&base.join(file), &base.join(pictures), *layout)?)
+            }
+            Self::Mdetr { file, pictures, .. } => listed(mdetr::read(&base.join(file), &base.join(pictures))?),
+            Self::Jsonl { file, .. } => listed(jsonl::read(&base.join(file))?),
+            Self::Clip { clip, .. } => {
+                let labels = self.clip_labels(base)?;
+                let labels = labels.ok_or_else(|| Error::Unsupported(format!("{} is no film", self.name())))?;
+                let clip = Clip::open(&self.name(), &base.join(clip), labels, origin.video)?;
+                Ok(Box::new(if origin.dense { clip.with_labels() } else { clip }))
+            }
         }
     }
 
-    /// Reads the data set; `base` is the recipe's folder. Pictures are opened later, one by one.
+    /// The labels of a film without its pictures; none of other data sets.
     ///
     /// # Errors
-    /// As [`Source::entries`] and [`Listed::new`].
-    pub fn open(&self, base: &Path) -> Result<Box<dyn DataSet>> {
-        Ok(Box::new(Listed::new(&self.name(), self.entries(base)?)?))
+    /// As [`ClipLabels::read`].
+    pub fn clip_labels(&self, base: &Path) -> Result<Option<ClipLabels>> {
+        let Self::Clip { labels, queries, frames, step, referents, fill, .. } = self else { return Ok(None) };
+        let selection = Selection { stretches: frames, step: *step, referents, fill: *fill };
+        ClipLabels::read(&base.join(labels), &base.join(queries), &selection).map(Some)
     }
 
     /// Key, path, and whether it is a folder, of everything that must be there.
@@ -134,6 +208,9 @@ impl Source {
                 vec![("file", file, false), ("pictures", pictures, true)]
             }
             Self::Jsonl { file, .. } => vec![("file", file, false)],
+            Self::Clip { clip, labels, queries, .. } => {
+                vec![("clip", clip, false), ("labels", labels, false), ("queries", queries, false)]
+            }
         }
     }
 }

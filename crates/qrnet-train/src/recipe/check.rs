@@ -28,6 +28,17 @@ impl Recipe {
             return wrong("optimiser.rate", &self.optimiser.rate, "between 0 and 1");
         }
         self.check_numbers(&wrong)?;
+        for augment in self.phase.iter().filter_map(|phase| phase.augment.as_ref()).chain(&self.augment) {
+            if !(1.0..=16.0).contains(&augment.zoom) || !(0.0..=1.0).contains(&augment.lost) {
+                return wrong("augment.zoom, lost", &(augment.zoom, augment.lost), "1 to 16, 0 to 1");
+            }
+        }
+        if !(0.0..0.5).contains(&self.phrases.forget) {
+            return wrong("phrases.forget", &self.phrases.forget, "0 to below 0.5");
+        }
+        if let Some(group) = self.phrases.alike.iter().find(|group| group.len() < 2) {
+            return wrong("phrases.alike", group, "two words or more that stand for each other");
+        }
         if self.phase.is_empty() {
             return wrong("phase", &"missing", "at least one [[phase]]");
         }

@@ -1,9 +1,11 @@
 //! A training recipe: everything that decides what a run computes, as TOML.
 
 mod check;
+mod phrases;
 
 use std::path::{Path, PathBuf};
 
+pub use phrases::Phrases;
 use qrnet::strict::{self, Strict};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +26,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Sizes: a variant's name or a TOML file.
     pub model: String,
-    /// Where words come from: `words` for the language of the scenes, or a `vocab.txt` or `tokenizer.json`.
+    /// Where words come from: `words` for the language of the scenes, or a `vocab.txt` or `tokenizer.json`; with
+    /// `phrases.learn` those of the phrases beside them.
     pub tokenizer: String,
     /// Optimiser steps in all.
     pub steps: u64,
@@ -51,6 +54,9 @@ pub struct Recipe {
     /// Changes to training pictures.
     #[serde(default)]
     pub augment: Option<Augment>,
+    /// Changes to training phrases, and words to learn from them.
+    #[serde(default)]
+    pub phrases: Phrases,
     /// Folder of the emoji art that scenes name.
     #[serde(default)]
     pub art: Option<PathBuf>,
@@ -182,6 +188,9 @@ pub struct Phase {
     /// whole and scenes never come twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
+    /// Changes to its pictures, in place of the recipe's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
     /// Drawn scenes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scenes: Option<SceneSettings>,
@@ -276,8 +285,15 @@ impl Strict for Recipe {
             ema: 0.0,
             loss: Weights::default(),
             augment: Some(Augment::default()),
+            phrases: Phrases { learn: true, alike: vec![vec!["word".into()]], forget: 0.0 },
             art: path(),
-            phase: vec![Phase { until: 1.0, examples: Some(1), scenes: scenes(), lists: lists() }],
+            phase: vec![Phase {
+                until: 1.0,
+                examples: Some(1),
+                augment: Some(Augment::default()),
+                scenes: scenes(),
+                lists: lists(),
+            }],
             eval: vec![EvalSet { name: "test".into(), count: 1, watch: true, scenes: scenes(), lists: lists() }],
             every: Every::default(),
         }

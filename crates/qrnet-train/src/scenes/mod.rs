@@ -393,6 +393,7 @@ impl Scene {
             },
             kind: Arc::from(*kind),
             labels: Some(Arc::clone(&self.labels)),
+            moment: None,
         }
     }
 }

@@ -266,6 +266,7 @@ impl Film {
             source: Arc::clone(&self.style),
             kind: Arc::from(if target.is_some() { "in the picture" } else { "gone" }),
             labels: None,
+            moment: None,
         }
     }
 }

@@ -25,6 +25,7 @@ fn wide() -> (CanvasPlan, Prepared) {
         source: "test".into(),
         kind: "name".into(),
         labels: Some(Arc::new(labels)),
+        moment: None,
     };
     let absent = Example { target: None, labels: None, ..example.clone() };
     let config = config();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use qrnet_train::data::Origin;
+use qrnet_train::data::video::NoVideo;
 use qrnet_train::feed;
 use qrnet_train::log::{FILE, Kind, read};
 use qrnet_train::recipe::Every;
@@ -26,7 +28,8 @@ fn thirty_two_scenes_are_learnt_by_heart() {
     let (trainer, end) = run(&recipe, &config, out.path(), None).expect("runs");
     assert_eq!(end, End::Finished);
     let scenes = recipe.phase[0].scenes.as_ref();
-    let data = feed::open(scenes, &[], (Path::new(""), &art()), recipe.seed, SCENES).expect("the same scenes");
+    let origin = Origin { base: Path::new(""), video: &NoVideo, dense: false };
+    let data = feed::open(scenes, &[], (origin, &art()), recipe.seed, SCENES).expect("the same scenes");
     let summary = trainer.measure(data.as_ref(), SCENES).expect("measured");
     let losses: Vec<f64> = read(&out.path().join(FILE))
         .expect("a log")

@@ -20,6 +20,7 @@ const UNKNOWN: &str = "[UNK]";
 pub struct QueryTokenizer {
     inner: Tokenizer,
     max_len: usize,
+    vocab_size: usize,
     cls: u32,
     sep: u32,
     pad: u32,
@@ -93,6 +94,30 @@ impl QueryTokenizer {
         Self::new(tokenizer, max_len, vocab_size, origin)
     }
 
+    /// The same with more whole words behind those that it has; known ones are left out.
+    ///
+    /// # Errors
+    /// It is no vocabulary of whole words, or the model has fewer embeddings than that needs.
+    pub fn with_words<'a>(&self, words: impl Iterator<Item = &'a str>) -> Result<Self> {
+        let origin = Path::new("tokenizer with learnt words");
+        let vocabulary = self.inner.get_vocab(true);
+        if !matches!(self.inner.get_model(), tokenizers::ModelWrapper::WordPiece(_)) {
+            return Err(Error::file(origin, "is no WordPiece vocabulary, expected one to add words to"));
+        }
+        let mut pieces: Vec<(u32, &str)> = vocabulary.iter().map(|(piece, id)| (*id, piece.as_str())).collect();
+        pieces.sort_unstable();
+        let known = pieces.into_iter().map(|(_, piece)| piece);
+        let more: Vec<&str> = words.filter(|word| !vocabulary.contains_key(*word)).collect();
+        let all: Vec<&str> = known.chain(more).collect();
+        if all.len() > self.vocab_size {
+            let (count, most) = (all.len(), self.vocab_size);
+            let reason = format!("would hold {count} words, but the model has {most} word embeddings");
+            return Err(Error::file(origin, reason));
+        }
+        let tokenizer = wordpiece(&all.join("\n")).map_err(|e| Error::file(origin, e))?;
+        Self::new(tokenizer, self.max_len, self.vocab_size, origin)
+    }
+
     fn new(mut inner: Tokenizer, max_len: usize, vocab_size: usize, origin: &Path) -> Result<Self> {
         let failed = |e| Error::file(origin, format!("truncation cannot be turned off: {e}"));
         inner.with_padding(None).with_truncation(None).map_err(failed)?;
@@ -109,7 +134,7 @@ impl QueryTokenizer {
         let (cls, sep) = (framing(CLS)?, framing(SEP)?);
         let pad = inner.token_to_id(PAD).unwrap_or(0);
         let unknown = inner.token_to_id(UNKNOWN);
-        Ok(Self { inner, max_len, cls, sep, pad, unknown })
+        Ok(Self { inner, max_len, vocab_size, cls, sep, pad, unknown })
     }
 
     /// The tokenizer as `tokenizer.json`.

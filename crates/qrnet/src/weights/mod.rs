@@ -3,6 +3,7 @@
 
 mod file;
 mod mapped;
+mod positions;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -84,6 +85,8 @@ pub struct Sources<'a> {
     pub text: Option<&'a Path>,
     /// A checkpoint or model weights with the reference's names; may lack tensors.
     pub model: Option<&'a Path>,
+    /// The sizes of that model, where its canvas may be another one: its position table is resampled then.
+    pub model_config: Option<&'a Config>,
 }
 
 const UNUSED: &str = "read by no part of the model";
@@ -96,7 +99,7 @@ const UNKNOWN: &str = "no such tensor in the model";
 /// The file cannot be read, lacks a tensor, or holds one of another shape.
 pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, Report)> {
     let file = TensorFile::open(path)?;
-    let (tensors, mut report) = pick(&file, config, keep_name, device)?;
+    let (tensors, mut report) = pick(&file, config, (keep_name, None), device)?;
     let missing: Vec<MissingTensor> = parameters(config)
         .filter(|spec| !tensors.contains_key(&spec.name))
         .map(|spec| MissingTensor { name: spec.name, shape: spec.shape })
@@ -116,8 +119,8 @@ pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, R
 pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device) -> Result<(Tensors, Report)> {
     let mut tensors = init::parameters(config, seed, device)?;
     let mut report = Report::default();
-    let mut overlay = |path: &Path, rename: fn(&str) -> Option<String>| -> Result<()> {
-        let (found, part) = pick(&TensorFile::open(path)?, config, rename, device)?;
+    let mut overlay = |path: &Path, rename: fn(&str) -> Option<String>, own: Option<&Config>| -> Result<()> {
+        let (found, part) = pick(&TensorFile::open(path)?, config, (rename, own), device)?;
         if found.is_empty() {
             return Err(Error::file(path, "holds none of the tensors that this source should bring"));
         }
@@ -127,14 +130,14 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
         Ok(())
     };
     if let Some(path) = sources.detector {
-        overlay(path, rename_detector)?;
+        overlay(path, rename_detector, None)?;
     }
     if let Some(path) = sources.text {
         crate::text::pretrained::check(path, &config.bert)?;
-        overlay(&bert_weights(path)?, rename_bert)?;
+        overlay(&bert_weights(path)?, rename_bert, None)?;
     }
     if let Some(path) = sources.model {
-        overlay(path, keep_name)?;
+        overlay(path, keep_name, sources.model_config)?;
     }
     report.loaded.sort();
     report.loaded.dedup();
@@ -174,11 +177,12 @@ fn bert_weights(path: &Path) -> Result<std::path::PathBuf> {
         .ok_or_else(|| Error::file(path, format!("holds neither {} nor {}", candidates[0], candidates[1])))
 }
 
-/// Reads every tensor of `file` that the model has under the name that `rename` gives it, checking shapes.
+/// Reads every tensor of `file` that the model has under the name that `rename` gives it, checking shapes. The position
+/// table of a file whose `own` sizes are given may belong to another canvas.
 fn pick(
     file: &TensorFile,
     config: &Config,
-    rename: fn(&str) -> Option<String>,
+    (rename, own): (fn(&str) -> Option<String>, Option<&Config>),
     device: &Device,
 ) -> Result<(Tensors, Report)> {
     let specs: HashMap<String, ParamSpec> = table(config).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
@@ -191,8 +195,19 @@ fn pick(
             Some((_, Kind::Unused)) => report.ignored.push((name, UNUSED)),
             Some((_, Kind::Buffer)) => report.ignored.push((name, CONSTANT)),
             Some((spec, Kind::Parameter | Kind::Frozen)) => {
-                check_shape(file, &name, &spec.shape)?;
-                tensors.insert(spec.name.clone(), file.load(&name, device)?.to_dtype(DType::F32)?);
+                let other = file.shape(&name).is_some_and(|found| found != spec.shape);
+                let table = match own.filter(|_| spec.name == positions::NAME && other) {
+                    Some(own) => positions::resampled(&file.load(&name, &Device::Cpu)?, own, config)?,
+                    None => None,
+                };
+                let tensor = match table {
+                    Some(table) => table.to_device(device)?,
+                    None => {
+                        check_shape(file, &name, &spec.shape)?;
+                        file.load(&name, device)?
+                    }
+                };
+                tensors.insert(spec.name.clone(), tensor.to_dtype(DType::F32)?);
                 report.loaded.push(spec.name.clone());
             }
         }

@@ -79,7 +79,7 @@ fn detector_and_bert_directory_initialise_with_an_exact_report() {
         return;
     }
     let config = config();
-    let sources = Sources { detector: Some(&detector), text: Some(&text), model: None };
+    let sources = Sources { detector: Some(&detector), text: Some(&text), ..Sources::default() };
     let (tensors, report) = weights::initialise(&config, 3, sources, &Device::Cpu).expect("initialises");
     let from_source = |name: &str| {
         let backbone = name.starts_with("visumodel.backbone.") && !name.contains("qdatt");

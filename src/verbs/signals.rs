@@ -3,14 +3,23 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::Message;
 use crate::error::{Error, Result};
 
 /// Signals so close to the first one say no more than that: `timeout` signals its child, and then its whole group.
 const ONE_WISH: Duration = Duration::from_millis(300);
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To go before the work is done.
+    Interrupt,
+    /// To end what does not end by itself.
+    Stop,
+    /// To read settings anew.
+    Reread,
+}
 
 /// Watches signals for as long as it lives; they stay taken after that.
 pub(super) struct Signals {
@@ -21,7 +30,7 @@ pub(super) struct Signals {
 impl Signals {
     /// A `service` is live or watched: SIGTERM ends it as it is meant to. One that `rereads` its settings does so on
     /// SIGHUP.
-    pub(super) fn watch(messages: Sender<Message>, service: bool, rereads: bool) -> Result<Self> {
+    pub(super) fn watch(service: bool, rereads: bool, tell: impl Fn(Wish) + Send + 'static) -> Result<Self> {
         let fail = |e: std::io::Error| Error::Worker(format!("signals cannot be watched: {e}"));
         let (had_terminal, detached) = (has_terminal(), ignores_hangups());
         let mut taken = vec![SIGINT, SIGTERM];
@@ -35,7 +44,7 @@ impl Signals {
             for signal in signals.forever() {
                 // The same signal says that a terminal was closed.
                 if signal == SIGHUP && rereads && (detached || !had_terminal || has_terminal()) {
-                    drop(messages.send(Message::Reread));
+                    tell(Wish::Reread);
                     continue;
                 }
                 match first {
@@ -43,10 +52,10 @@ impl Signals {
                         first = Some(Instant::now());
                         if signal == SIGTERM && service {
                             tracing::info!("asked to stop (once more ends at once)");
-                            drop(messages.send(Message::Stop));
+                            tell(Wish::Stop);
                         } else {
                             tracing::warn!("interrupted: finishing the files (once more ends at once)");
-                            drop(messages.send(Message::Interrupt));
+                            tell(Wish::Interrupt);
                         }
                     }
                     Some(first) if first.elapsed() < ONE_WISH => {}

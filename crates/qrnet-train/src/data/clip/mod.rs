@@ -1,0 +1,296 @@
+//! Labelled films: a clip, boxes of what moves in it as a MOTChallenge table, and the phrases that are asked of it.
+//!
+//! The table has a line `frame,track,left,top,width,height` for every box, with a header or without; MOTChallenge's
+//! own ten columns are read too (a confidence of 0 marks a box that does not count). Frames count from 1, boxes are in
+//! pixels. What is asked is TOML:
+//!
+//! ```toml
+//! [[referent]]
+//! name = "postwoman"
+//! tracks = [3, 8]            # one person may carry several numbers
+//! phrases = ["the woman with the bag", "the person in yellow"]
+//!
+//! [[referent]]
+//! name = "gate"
+//! box = [411, 202, 35, 43]   # left, top, width, height: a thing that does not move
+//! phrases = ["the gate"]
+//! ```
+//!
+//! A person is there in the frames in which the table has one of the tracks, and absent in every other frame.
+
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use qrnet::preprocess::Rect;
+use qrnet::strict::{self, Strict};
+use qrnet::text::tokenizer::QueryTokenizer;
+use serde::{Deserialize, Serialize};
+
+use super::video::{FrameSource, Frames};
+use super::{DataSet, Example, Labels, Legibility, Moment, ObjectLabel, read_bytes};
+use crate::error::{Error, Result};
+use crate::scenes::CLASSES;
+pub use table::{Tracks, read_table};
+
+/// What `queries.toml` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What is asked for.
+    pub referent: Vec<Referent>,
+}
+
+/// One person or thing, and what it is called.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Referent {
+    /// Its name in reports.
+    pub name: String,
+    /// Its tracks in the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracks: Option<Vec<u64>>,
+    /// Left, top, width and height of a thing that does not move.
+    #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
+    pub still: Option<[f64; 4]>,
+    /// Ways to ask for it.
+    pub phrases: Vec<String>,
+}
+
+impl Strict for Asked {
+    fn example() -> Self {
+        let phrases = vec!["phrase".to_owned()];
+        Self { referent: vec![Referent { name: "name".into(), tracks: Some(vec![1]), still: Some([0.0; 4]), phrases }] }
+    }
+}
+
+impl Asked {
+    /// Reads `queries.toml`.
+    ///
+    /// # Errors
+    /// It cannot be read, holds an unknown key, or a referent without phrases, or one with neither or both of `tracks`
+    /// and `box`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        let text = str::from_utf8(&bytes).map_err(|e| Error::file(path, e))?;
+        let asked: Self = strict::toml(text, &path.display().to_string())?;
+        if asked.referent.is_empty() {
+            return Err(Error::file(path, "asks for nothing, expected at least one [[referent]]"));
+        }
+        let mut names = BTreeSet::new();
+        for referent in &asked.referent {
+            let fail = |reason: &str| Err(Error::entry(path, format!("referent {:?}", referent.name), reason));
+            if !names.insert(&referent.name) {
+                return fail("stands there twice, expected every name once");
+            }
+            if referent.phrases.is_empty() || referent.phrases.iter().any(|phrase| phrase.trim().is_empty()) {
+                return fail("has no phrase, or an empty one; expected words that describe it");
+            }
+            match (&referent.tracks, referent.still) {
+                (Some(_), None) => {}
+                (None, Some([x, y, w, h])) if [x, y].iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 => {}
+                (None, Some(_)) => return fail("`box` has no area, expected [left, top, width, height] in pixels"),
+                _ => return fail("has both or neither of `tracks` and `box`, expected one of them"),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// Which frames, asked for whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection<'a> {
+    /// First and last of every stretch of frames, counted from 1; all labelled frames where there are none.
+    pub stretches: &'a [[u64; 2]],
+    /// Every so many frames of a stretch; 0 is taken for 1.
+    pub step: u64,
+    /// Names of the referents; all where there are none.
+    pub referents: &'a [String],
+    /// Labels of one track that are at most so many frames apart have the frames between filled in along a straight line.
+    pub fill: u64,
+}
+
+/// Labels of a clip, without its pictures.
+#[derive(Debug, Clone)]
+pub struct ClipLabels {
+    /// What is asked for, in the order of the file.
+    referents: Vec<Referent>,
+    tracks: Tracks,
+    /// The frames, in order.
+    frames: Vec<u64>,
+}
+
+impl ClipLabels {
+    /// Reads the table and what is asked of it.
+    ///
+    /// # Errors
+    /// A file cannot be read, a referent or stretch is not there, or a track that is asked for has no box in the table.
+    pub fn read(table: &Path, queries: &Path, selection: &Selection) -> Result<Self> {
+        let mut tracks = read_table(table)?;
+        tracks.fill(selection.fill);
+        let mut referents = Asked::read(queries)?.referent;
+        for referent in &referents {
+            if let Some(track) = referent.tracks.iter().flatten().find(|track| !tracks.holds(**track)) {
+                // Labels may be the first part of a longer table.
+                tracing::debug!("{}: track {track} of {:?} has no box", table.display(), referent.name);
+            }
+        }
+        if let Some(name) = selection.referents.iter().find(|name| referents.iter().all(|r| r.name != **name)) {
+            let there: Vec<&str> = referents.iter().map(|referent| referent.name.as_str()).collect();
+            let reason = format!("holds no referent {name:?}, expected one of {}", there.join(", "));
+            return Err(Error::file(queries, reason));
+        }
+        if !selection.referents.is_empty() {
+            referents.retain(|referent| selection.referents.contains(&referent.name));
+        }
+        let last = tracks.last_frame();
+        let whole = [[1, last]];
+        let stretches = if selection.stretches.is_empty() { &whole } else { selection.stretches };
+        if let Some(stretch) = stretches.iter().find(|[a, b]| *a == 0 || a > b || *b > last) {
+            let reason = format!("the frames {stretch:?} were asked for, expected stretches within [1, {last}]");
+            return Err(Error::file(table, reason));
+        }
+        let step = selection.step.max(1) as usize;
+        let frames: BTreeSet<u64> = stretches.iter().flat_map(|[a, b]| (*a..=*b).step_by(step)).collect();
+        Ok(Self { referents, tracks, frames: frames.into_iter().collect() })
+    }
+
+    /// What is asked for.
+    pub fn referents(&self) -> &[Referent] {
+        &self.referents
+    }
+
+    /// The frames, in order.
+    pub fn frames(&self) -> &[u64] {
+        &self.frames
+    }
+
+    /// Where a referent is in a frame; none where it is not there.
+    pub fn target(&self, referent: &Referent, frame: u64) -> Option<Rect> {
+        if let Some([x, y, w, h]) = referent.still {
+            return Some(Rect { x0: x, y0: y, x1: x + w, y1: y + h });
+        }
+        referent.tracks.iter().flatten().find_map(|track| self.tracks.at(frame, *track))
+    }
+
+    /// All labelled boxes of a frame, by track.
+    pub fn boxes(&self, frame: u64) -> impl Iterator<Item = (u64, Rect)> + '_ {
+        self.tracks.of_frame(frame)
+    }
+}
+
+/// A labelled film as a data set: every phrase asked of every frame, phrase by phrase, frames in order.
+pub struct Clip {
+    name: Arc<str>,
+    labels: ClipLabels,
+    frames: Frames,
+    /// Referent and phrase.
+    questions: Vec<(usize, usize)>,
+    /// Class of every track, and of every referent that does not move; none where dense labels are not wanted.
+    classes: Option<Classes>,
+}
+
+struct Classes {
+    tracks: BTreeMap<u64, u16>,
+    still: Vec<(Rect, u16)>,
+}
+
+impl Clip {
+    /// Decodes the frames that the labels name.
+    ///
+    /// # Errors
+    /// As [`Frames::read`]; or a box lies outside the picture.
+    pub fn open(name: &str, clip: &Path, labels: ClipLabels, source: &dyn FrameSource) -> Result<Self> {
+        let frames = Frames::read(source, clip, &labels.frames.iter().copied().collect())?;
+        let questions = labels.referents.iter().enumerate();
+        let questions = questions.flat_map(|(i, referent)| (0..referent.phrases.len()).map(move |p| (i, p))).collect();
+        let (width, height) = frames.size();
+        for referent in &labels.referents {
+            let outside = |frame: &&u64| {
+                let rect = labels.target(referent, **frame).map(|rect| rect.clipped(width as f64, height as f64));
+                rect.is_some_and(|rect| rect.width() < 1.0 || rect.height() < 1.0)
+            };
+            if let Some(frame) = labels.frames.iter().find(outside) {
+                let reason = format!("frame {frame}: the box of {:?} lies outside {width}x{height}", referent.name);
+                return Err(Error::file(clip, reason));
+            }
+        }
+        Ok(Self { name: name.into(), labels, frames, questions, classes: None })
+    }
+
+    /// The same with labels of everything that the table knows in every picture, for losses that learn from all of it.
+    /// Each referent is a class, and so is each track that is not asked for.
+    #[must_use]
+    pub fn with_labels(mut self) -> Self {
+        let class = |number: usize| (number % CLASSES + 1) as u16;
+        let (mut tracks, mut still) = (BTreeMap::new(), Vec::new());
+        for (i, referent) in self.labels.referents.iter().enumerate() {
+            tracks.extend(referent.tracks.iter().flatten().map(|track| (*track, class(i))));
+            if referent.still.is_some() {
+                still.extend(self.labels.target(referent, 0).map(|rect| (rect, class(i))));
+            }
+        }
+        let first = self.labels.referents.len();
+        let others: Vec<u64> = self.labels.tracks.all().filter(|track| !tracks.contains_key(track)).collect();
+        tracks.extend(others.into_iter().enumerate().map(|(i, track)| (track, class(first + i))));
+        self.classes = Some(Classes { tracks, still });
+        self
+    }
+
+    /// What every pixel of a frame shows, as far as boxes tell; who stands lower stands in front.
+    fn dense(&self, frame: u64) -> Option<Labels> {
+        let classes = self.classes.as_ref()?;
+        let (width, height) = self.frames.size();
+        let moving = self.labels.boxes(frame).map(|(track, rect)| (rect, classes.tracks[&track]));
+        let mut boxes: Vec<(Rect, u16)> = classes.still.iter().copied().chain(moving).collect();
+        boxes.sort_by(|a, b| a.0.y1.total_cmp(&b.0.y1));
+        boxes.truncate(usize::from(u8::MAX));
+        let mut instance = vec![0; width * height];
+        for (number, (rect, _)) in boxes.iter().enumerate() {
+            let rect = rect.clipped(width as f64, height as f64);
+            let (x0, x1) = (rect.x0.round() as usize, rect.x1.round() as usize);
+            for y in rect.y0.round() as usize..rect.y1.round() as usize {
+                instance[y * width + x0..y * width + x1].fill(number as u8 + 1);
+            }
+        }
+        let objects = boxes.iter().map(|(_, class)| ObjectLabel { class: *class, colour: 0 }).collect();
+        Some(Labels { instance, objects })
+    }
+}
+
+impl DataSet for Clip {
+    fn len(&self) -> usize {
+        self.questions.len() * self.labels.frames.len()
+    }
+
+    fn legibility(&self, tokenizer: &QueryTokenizer) -> Result<Legibility> {
+        let mut found = Legibility::default();
+        for phrase in self.labels.referents.iter().flat_map(|referent| &referent.phrases) {
+            let encoded = tokenizer.encode(phrase)?;
+            found.cut += usize::from(encoded.cut.is_some());
+            found.unknown += usize::from(!encoded.unknown.is_empty());
+        }
+        Ok(found)
+    }
+
+    fn phrases(&self) -> Vec<&str> {
+        self.labels.referents.iter().flat_map(|referent| &referent.phrases).map(String::as_str).collect()
+    }
+
+    fn example(&self, index: usize) -> Result<Example> {
+        let count = self.labels.frames.len();
+        let (question, frame) = (self.questions[index / count], self.labels.frames[index % count]);
+        let referent = &self.labels.referents[question.0];
+        let picture = self.frames.picture(frame)?;
+        let (width, height) = (picture.width as f64, picture.height as f64);
+        Ok(Example {
+            target: self.labels.target(referent, frame).map(|rect| rect.clipped(width, height)),
+            picture: Arc::new(picture),
+            phrase: referent.phrases[question.1].clone(),
+            source: Arc::clone(&self.name),
+            kind: referent.name.as_str().into(),
+            labels: self.dense(frame).map(Arc::new),
+            moment: Some(Moment { question: (index / count) as u32, frame }),
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! A MOTChallenge table: boxes of tracks by frame.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use csv::{ReaderBuilder, StringRecord, Trim};
+use qrnet::preprocess::Rect;
+
+use super::super::read_bytes;
+use crate::error::{Error, Result};
+
+/// Boxes by frame and track.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tracks {
+    boxes: BTreeMap<(u64, u64), Rect>,
+}
+
+/// The columns that are read, by their place.
+const COLUMNS: [&str; 6] = ["frame", "track", "left", "top", "width", "height"];
+/// MOTChallenge's seventh column: 0 where a box does not count.
+const CONFIDENCE: usize = 6;
+
+/// Reads a table with a header or without.
+///
+/// # Errors
+/// The file cannot be read, a line lacks a column or holds no number there, a box has no area or stands there twice.
+pub fn read_table(path: &Path) -> Result<Tracks> {
+    let bytes = read_bytes(path)?;
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(&bytes[..]);
+    let mut tracks = Tracks::default();
+    for (number, line) in reader.records().enumerate() {
+        let place = format!("line {}", number + 1);
+        let fail = |reason: String| Error::entry(path, &place, reason);
+        let line = line.map_err(|e| fail(e.to_string()))?;
+        if number == 0 && line.get(0).is_some_and(|first| first.parse::<f64>().is_err()) {
+            header(&line).map_err(fail)?;
+            continue;
+        }
+        if line.get(CONFIDENCE).and_then(|text| text.parse::<f64>().ok()) == Some(0.0) {
+            continue;
+        }
+        let (frame, track, rect) = boxed(&line).map_err(fail)?;
+        if tracks.boxes.insert((frame, track), rect).is_some() {
+            return Err(Error::entry(path, place, format!("frame {frame} has a box of track {track} already")));
+        }
+    }
+    if tracks.boxes.is_empty() {
+        return Err(Error::file(path, format!("holds no boxes, expected lines of {}", COLUMNS.join(","))));
+    }
+    Ok(tracks)
+}
+
+/// A header names the columns in the order in which they are read.
+fn header(line: &StringRecord) -> Result<(), String> {
+    let known: [&[&str]; 6] = [
+        &["frame"],
+        &["track", "id"],
+        &["left", "bb_left", "x"],
+        &["top", "bb_top", "y"],
+        &["width", "bb_width", "w"],
+        &["height", "bb_height", "h"],
+    ];
+    let fits = known
+        .iter()
+        .enumerate()
+        .all(|(i, names)| line.get(i).is_some_and(|name| names.iter().any(|known| name.eq_ignore_ascii_case(known))));
+    let found: Vec<&str> = line.iter().collect();
+    if fits { Ok(()) } else { Err(format!("the columns are {}, expected {}", found.join(","), COLUMNS.join(","))) }
+}
+
+fn boxed(line: &StringRecord) -> Result<(u64, u64, Rect), String> {
+    let column = |i: usize| -> Result<f64, String> {
+        let text = line.get(i).ok_or_else(|| format!("has {} columns, expected {}", line.len(), COLUMNS.join(",")))?;
+        let value = text.parse::<f64>().ok().filter(|value| value.is_finite());
+        value.ok_or_else(|| format!("`{}` is {text:?}, expected a number", COLUMNS[i]))
+    };
+    let count = |i: usize, least: f64| -> Result<u64, String> {
+        let value = column(i)?;
+        let whole = value.fract() == 0.0 && (least..1e9).contains(&value);
+        if whole {
+            Ok(value as u64)
+        } else {
+            Err(format!("`{}` is {value}, expected a whole number from {least}", COLUMNS[i]))
+        }
+    };
+    let (frame, track) = (count(0, 1.0)?, count(1, 0.0)?);
+    let [left, top, width, height] = [column(2)?, column(3)?, column(4)?, column(5)?];
+    if width <= 0.0 || height <= 0.0 {
+        return Err(format!("the box is {width} wide and {height} high, expected an area"));
+    }
+    Ok((frame, track, Rect { x0: left, y0: top, x1: left + width, y1: top + height }))
+}
+
+impl Tracks {
+    /// The box of a track in a frame.
+    pub fn at(&self, frame: u64, track: u64) -> Option<Rect> {
+        self.boxes.get(&(frame, track)).copied()
+    }
+
+    /// All boxes of a frame, by track.
+    pub fn of_frame(&self, frame: u64) -> impl Iterator<Item = (u64, Rect)> + '_ {
+        self.boxes.range((frame, 0)..=(frame, u64::MAX)).map(|((_, track), rect)| (*track, *rect))
+    }
+
+    /// Every track once, in order.
+    pub fn all(&self) -> impl Iterator<Item = u64> + use<> {
+        let tracks: std::collections::BTreeSet<u64> = self.boxes.keys().map(|(_, track)| *track).collect();
+        tracks.into_iter()
+    }
+
+    /// Whether a track has any box.
+    pub fn holds(&self, track: u64) -> bool {
+        self.boxes.keys().any(|(_, known)| *known == track)
+    }
+
+    /// The last frame with a box; 0 without any.
+    pub fn last_frame(&self) -> u64 {
+        self.boxes.last_key_value().map_or(0, |((frame, _), _)| *frame)
+    }
+
+    /// Fills the frames between two boxes of one track that are at most `most` frames apart, along a straight line.
+    pub fn fill(&mut self, most: u64) {
+        let mut last: BTreeMap<u64, (u64, Rect)> = BTreeMap::new();
+        let mut between = Vec::new();
+        for (&(frame, track), &rect) in &self.boxes {
+            if let Some((before, from)) = last.insert(track, (frame, rect))
+                && frame - before <= most
+            {
+                between.extend((before + 1..frame).map(|at| {
+                    let part = (at - before) as f64 / (frame - before) as f64;
+                    let along = |a: f64, b: f64| a + part * (b - a);
+                    let [x0, y0] = [along(from.x0, rect.x0), along(from.y0, rect.y0)];
+                    let [x1, y1] = [along(from.x1, rect.x1), along(from.y1, rect.y1)];
+                    ((at, track), Rect { x0, y0, x1, y1 })
+                }));
+            }
+        }
+        self.boxes.extend(between);
+    }
+}

@@ -1,0 +1,148 @@
+//! What a batch came to: a table for people, and `summary.json` for programs.
+
+use std::path::Path;
+
+use qrnet::files;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::board::printable;
+use super::ledger::{Entry, Job, State};
+use crate::error::{Error, Result};
+
+/// Its name in the folder of the results.
+pub(super) const FILE: &str = "summary.json";
+const SCHEMA: &str = "spotter.batch/1";
+/// Lines of the table; beyond that, only failures are told one by one.
+const LINES: usize = 40;
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    schema: &'static str,
+    query: &'a str,
+    query_digest: &'a str,
+    model_digest: &'a str,
+    settings: Option<Box<RawValue>>,
+    inputs: Vec<InputSummary<'a>>,
+    missing: Vec<Missing>,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct InputSummary<'a> {
+    input: String,
+    state: &'static str,
+    sha256: Option<&'a str>,
+    results: &'a [String],
+    books: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    input: String,
+    error: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Totals {
+    pub(super) done: usize,
+    pub(super) failed: usize,
+    pub(super) working: usize,
+    pub(super) waiting: usize,
+    pub(super) missing: usize,
+}
+
+impl Totals {
+    fn of(entries: &[Entry], missing: usize) -> Self {
+        let count = |state| entries.iter().filter(|entry| entry.state == state).count();
+        Self {
+            done: count(State::Done),
+            failed: count(State::Failed),
+            working: count(State::Working),
+            waiting: count(State::Waiting),
+            missing,
+        }
+    }
+}
+
+fn raw(json: Option<&String>) -> Option<Box<RawValue>> {
+    json.and_then(|text| RawValue::from_string(text.clone()).ok())
+}
+
+/// Writes `summary.json` into `out`: all inputs that the ledger knows for the job, whoever worked on them.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write(out: &Path, job: &Job, entries: &[Entry], missing: &[(std::path::PathBuf, String)]) -> Result<()> {
+    let inputs = entries.iter().map(|entry| InputSummary {
+        input: entry.path.to_string_lossy().into_owned(),
+        state: entry.state.as_str(),
+        sha256: entry.content.as_ref().filter(|_| entry.state == State::Done).map(|content| content.digest.as_str()),
+        results: &entry.results,
+        books: raw(entry.books.as_ref()),
+        error: entry.error.as_deref(),
+    });
+    let summary = Summary {
+        schema: SCHEMA,
+        query: &job.query,
+        query_digest: &job.query_digest,
+        model_digest: &job.model_digest,
+        settings: raw(Some(&job.settings)),
+        inputs: inputs.collect(),
+        missing: missing
+            .iter()
+            .map(|(path, error)| Missing { input: path.to_string_lossy().into_owned(), error: error.clone() })
+            .collect(),
+        totals: Totals::of(entries, missing.len()),
+    };
+    let path = out.join(FILE);
+    let mut staged = tempfile::NamedTempFile::new_in(out).map_err(Error::io("create", &path))?;
+    serde_json::to_writer_pretty(&mut staged, &summary).map_err(|e| Error::io("write", &path)(e.into()))?;
+    files::publish(staged, &path).map_err(Error::io("write", &path))
+}
+
+/// The table, of the inputs that this process was asked for.
+pub(super) fn table(entries: &[Entry], missing: &[(std::path::PathBuf, String)]) -> String {
+    let shown = printable;
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    let is_bad = |entry: &&Entry| entry.state != State::Done;
+    let all = entries.len() <= LINES;
+    for entry in entries.iter().filter(|entry| all || is_bad(entry)) {
+        let said = match entry.state {
+            State::Done => entry.books.as_deref().map_or_else(String::new, counts),
+            _ => entry.error.clone().unwrap_or_default(),
+        };
+        rows.push([entry.state.as_str().to_owned(), shown(&entry.given), shown(&said)]);
+    }
+    rows.extend(
+        missing.iter().map(|(path, reason)| ["missing".to_owned(), shown(&path.to_string_lossy()), shown(reason)]),
+    );
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let mut text: String =
+        rows.iter().map(|[state, name, said]| format!("{state:first$}  {name:second$}  {said}\n")).collect();
+    let Totals { done, failed, working, waiting, missing } = Totals::of(entries, missing.len());
+    text += &format!("{done} done");
+    for (count, what) in
+        [(failed, "failed"), (missing, "missing"), (working, "in the hands of another process"), (waiting, "waiting")]
+    {
+        if count > 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// What the books say, in words.
+fn counts(json: &str) -> String {
+    let Ok(books) = serde_json::from_str::<serde_json::Value>(json) else { return String::new() };
+    let of = |key: &str| books[key].as_u64().unwrap_or(0);
+    let frames = of("decoded");
+    let measured = of("box") + of("absent");
+    let share =
+        if measured > 0 { format!(" ({:.0} %)", 100.0 * of("box") as f64 / measured as f64) } else { String::new() };
+    format!("{frames} frames, found on {}{share}, not here on {}", of("box"), of("absent"))
+}

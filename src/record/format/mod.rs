@@ -1,0 +1,107 @@
+//! Records in the formats that other people's tools read.
+
+mod coco;
+mod csv;
+mod dls;
+mod mot;
+mod native;
+mod vtt;
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+
+use super::{Event, FrameRecord};
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
+#[value(rename_all = "lowercase")]
+pub enum Format {
+    /// `spotter.frame/1` and `spotter.event/1`, as JSON Lines.
+    #[default]
+    Native,
+    /// `MOTChallenge`: a line for every frame with a box. Frames and pixels count from 1.
+    Mot,
+    /// COCO: one JSON object, with an image for every frame.
+    Coco,
+    /// `WebVTT`: a cue for every frame with a box, as a metadata track.
+    Vtt,
+    /// The JSON Lines of Intel's DL Streamer, a line for every frame.
+    Dls,
+    /// A table with a row for every frame.
+    Csv,
+}
+
+impl Format {
+    /// What `--out` calls it, and `--format` of `batch`.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Native => "jsonl",
+            Self::Mot => "mot",
+            Self::Coco => "coco",
+            Self::Vtt => "vtt",
+            Self::Dls => "dls",
+            Self::Csv => "csv",
+        }
+    }
+
+    /// The one that `--out` calls `kind`.
+    pub fn of_kind(kind: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|format| format.kind() == kind)
+    }
+
+    /// How the name of such a file ends.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Native => "jsonl",
+            Self::Mot => "mot.txt",
+            Self::Coco => "coco.json",
+            Self::Vtt => "vtt",
+            Self::Dls => "dls.jsonl",
+            Self::Csv => "csv",
+        }
+    }
+
+    /// Whether one file can hold the records of several streams.
+    pub fn is_shareable(self) -> bool {
+        !matches!(self, Self::Mot | Self::Vtt)
+    }
+
+    pub(super) fn encoding(self) -> Box<dyn Encoding> {
+        match self {
+            Self::Native => Box::new(native::Native),
+            Self::Mot => Box::new(mot::Mot),
+            Self::Coco => Box::new(coco::Coco::default()),
+            Self::Vtt => Box::new(vtt::Vtt::default()),
+            Self::Dls => Box::new(dls::Dls),
+            Self::Csv => Box::new(csv::Csv),
+        }
+    }
+}
+
+/// What becomes a line of a record file, or several, or none.
+#[derive(Debug, Clone, Copy)]
+pub enum Line<'a> {
+    /// A frame.
+    Frame(&'a FrameRecord<'a>),
+    /// Something that happened between frames.
+    Event(&'a Event<'a>),
+}
+
+/// Turns records into the bytes of one file.
+pub(super) trait Encoding: Send {
+    /// What stands before everything else.
+    fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        let _ = out;
+        Ok(())
+    }
+
+    /// Adds what a record comes to.
+    fn add(&mut self, line: Line, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// What stands behind everything else.
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let _ = out;
+        Ok(())
+    }
+}

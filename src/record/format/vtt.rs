@@ -1,0 +1,81 @@
+//! `WebVTT`, as a metadata track: a cue for every frame with a box, from its time to that of the next frame, whose text is
+//! a JSON object. Times are whole milliseconds.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::{Encoding, Line};
+use crate::record::{FrameRecord, PixelBox, hundredths};
+
+/// How long the last cue lasts where no frame tells, in milliseconds.
+const FRAME_TIME: u64 = 40;
+
+#[derive(Default)]
+pub(super) struct Vtt {
+    /// A cue that waits for its end.
+    open: Option<Cue>,
+    /// When the last frame was shown, and for how long the one before it.
+    last: Option<(u64, u64)>,
+}
+
+struct Cue {
+    number: u64,
+    from: u64,
+    text: String,
+}
+
+impl Cue {
+    fn of(record: &FrameRecord, PixelBox { x, y, w, h }: PixelBox, from: u64) -> Self {
+        let [x, y, w, h] = [x, y, w, h].map(hundredths);
+        let mut value = json!({
+            "query": record.query, "box": {"x": x, "y": y, "w": w, "h": h}, "measured": record.measured,
+        });
+        if let Some(presence) = record.presence {
+            value["presence"] = ((f64::from(presence) * 1e4).round() / 1e4).into();
+        }
+        if let Some(r) = record.resolution {
+            value["resolution"] = json!({"width": r.width, "height": r.height});
+        }
+        Self { number: record.seq, from, text: harmless(&value) }
+    }
+
+    fn write(&self, to: u64, out: &mut dyn Write) -> io::Result<()> {
+        let Self { number, from, text } = self;
+        write!(out, "{number}\n{} --> {}\n{text}\n\n", clock(*from), clock(to.max(from + 1)))
+    }
+}
+
+/// What means something in a cue's text, as JSON writes it otherwise.
+fn harmless(value: &Value) -> String {
+    value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+fn clock(milliseconds: u64) -> String {
+    let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
+    format!("{:02}:{:02}:{:02}.{rest:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+impl Encoding for Vtt {
+    fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        out.write_all(b"WEBVTT\n\n")
+    }
+
+    fn add(&mut self, line: Line, out: &mut Vec<u8>) -> io::Result<()> {
+        let Line::Frame(record) = line else { return Ok(()) };
+        // Without a time there is no place for a cue.
+        let Some(from) = record.pts_ns.map(|pts| pts / 1_000_000) else { return Ok(()) };
+        if let Some(cue) = self.open.take() {
+            cue.write(from, out)?;
+        }
+        let length = self.last.map_or(FRAME_TIME, |(before, _)| from.saturating_sub(before));
+        self.last = Some((from, length));
+        self.open = record.boxed.map(|boxed| Cue::of(record, boxed, from));
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let (Some(cue), Some((from, length))) = (self.open.take(), self.last) else { return Ok(()) };
+        cue.write(from + length, out)
+    }
+}

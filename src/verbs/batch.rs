@@ -1,0 +1,31 @@
+//! `spotter batch`: many files, on one model.
+
+use std::io::Write;
+use std::path::Path;
+
+use crossbeam_channel::bounded;
+
+use super::signals::{Signals, Wish};
+use super::use_threads;
+use crate::cli::BatchArgs;
+use crate::error::{Error, Result};
+
+/// # Errors
+/// Nothing could be begun, some of the files failed, or the user interrupted. What is finished is whole.
+pub(super) fn run(args: &BatchArgs) -> Result<()> {
+    crate::pipeline::init()?;
+    use_threads(args.threads)?;
+    let (interrupt, stop) = bounded::<()>(0);
+    let interrupt = std::sync::Mutex::new(Some(interrupt));
+    let _signals = Signals::watch(false, false, move |wish| {
+        if wish == Wish::Interrupt {
+            // Dropped: whoever listens hears it.
+            *interrupt.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        }
+    })?;
+    let mut told = Ok(());
+    let done = crate::batch::run(args, &stop, |summary| {
+        told = std::io::stdout().lock().write_all(summary.as_bytes()).map_err(Error::io("write", Path::new("-")));
+    });
+    done.and(told)
+}
