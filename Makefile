@@ -17,11 +17,13 @@ setup:
 media: setup
 	@bash scripts/fetch-media.sh
 
-# Other people's readers for the logs of training runs and for metrics, and other people's RTSP server and client.
+# Other people's readers for the logs of training runs, for metrics and for records, and other people's RTSP server and
+# client.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
+	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
 	@bash scripts/fetch-promtool.sh >/dev/null
 
 build: setup

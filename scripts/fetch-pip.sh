@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# Fetches a Python package that a test uses into target/NAME (ignored by git), by version, once:
-#   fetch-pip.sh NAME PACKAGE==VERSION
+# Fetches Python packages that a test uses into target/NAME (ignored by git), by version, once:
+#   fetch-pip.sh NAME PACKAGE==VERSION…
 # Prints the folder, which is to be put on PYTHONPATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=target/$1
-package=$2
+shift
 
-if [ "$(cat "$folder/.version" 2>/dev/null)" != "$package" ]; then
+if [ "$(cat "$folder/.version" 2>/dev/null)" != "$*" ]; then
   mkdir -p target
-  staged=$(mktemp -d "target/.$1-XXXXXX")
+  staged=$(mktemp -d "$PWD/target/.pip-XXXXXX")
   trap 'rm -rf "$staged"' EXIT
-  echo "fetch: $package" >&2
+  echo "fetch: $*" >&2
+  # A folder of their own: what else is installed need not fit them.
   python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
-    --only-binary=:all: --target "$staged" "$package" >&2
-  echo "$package" >"$staged/.version"
+    --only-binary=:all: --target "$staged" "$@" 2> >(grep -v -e 'dependency resolver' -e 'which is incompatible' >&2)
+  echo "$*" >"$staged/.version"
   rm -rf "$folder"
   mv "$staged" "$folder"
 fi

@@ -1,12 +1,14 @@
 //! Behaviour of the program, as its users meet it: the binary itself, real files, other people's tools.
 
 mod bad_input;
+mod batch;
 mod check;
 mod clips;
 mod convert;
 mod default_model;
 mod eval;
 mod faults;
+mod formats;
 mod ground;
 mod house;
 mod messages;

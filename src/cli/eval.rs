@@ -4,19 +4,22 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::track::Smoothing;
+
 /// Measure a model on the evaluation sets of a recipe.
 ///
 /// Prints, for each set, a line `Acc@0.5 …` and tables by source and by kind of expression:
 ///   spotter eval configs/train/sprites-tiny.toml --model models/spotter-tiny --split unseen
+///   spotter eval configs/train/camera-finetune.toml --model runs/camera-finetune/model --streaming --stride 3
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct EvalArgs {
     /// The recipe (TOML) whose `eval` sets are measured on.
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
-    /// The model directory.
+    /// The model directory; without it, the small model that is built in.
     #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
+    pub model: Option<PathBuf>,
     /// The set; without it, all of them.
     #[arg(long, value_name = "NAME")]
     pub split: Option<String>,
@@ -26,6 +29,32 @@ pub struct EvalArgs {
     /// Run the compiled pass, as streaming does, instead of the plain one.
     #[arg(long)]
     pub compiled: bool,
+    /// Measure what `run` says of the films of a set: each is streamed once for every phrase, with the flags below.
+    /// Where it claims nothing of a thing that is there, the box counts as not found.
+    #[arg(long, conflicts_with_all = ["compiled", "draw", "count"])]
+    pub streaming: bool,
+    /// Measure records that `run` or `batch` wrote of a set's film; may be given several times. The sentences must be
+    /// phrases of the set.
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["model", "streaming", "compiled", "draw", "count"])]
+    pub records: Vec<PathBuf>,
+    /// As for `run`.
+    #[arg(long, alias = "vid-stride", value_name = "N", requires = "streaming", help_heading = "Streaming")]
+    pub stride: Option<u64>,
+    /// As for `run`.
+    #[arg(long, value_name = "FPS", requires = "streaming", help_heading = "Streaming")]
+    pub max_fps: Option<f64>,
+    /// As for `run`.
+    #[arg(long, value_name = "P", requires = "streaming", help_heading = "Streaming")]
+    pub threshold: Option<f32>,
+    /// As for `run`.
+    #[arg(long, value_name = "P", requires = "streaming", help_heading = "Streaming")]
+    pub hysteresis: Option<f32>,
+    /// As for `run`.
+    #[arg(long, value_enum, requires = "streaming", help_heading = "Streaming")]
+    pub smooth: Option<Smoothing>,
+    /// As for `run`.
+    #[arg(long, value_name = "TIME", requires = "streaming", help_heading = "Streaming")]
+    pub hold: Option<String>,
     /// Write contact sheets of hits and misses into this folder.
     #[arg(long, value_name = "DIR")]
     pub draw: Option<PathBuf>,

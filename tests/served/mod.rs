@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use serde_json::Value;
 
-use crate::support::{command, tool};
+use crate::support::{command, tool, until};
 
 /// How long anything may take to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -114,18 +114,6 @@ fn wait(lines: &Receiver<String>, what: &str, mut wanted: impl FnMut(&str) -> bo
             Err(RecvTimeoutError::Timeout) => panic!("no {what} within {PATIENCE:?}; the last line: {last}"),
             Err(RecvTimeoutError::Disconnected) => panic!("no {what} until the end; the last line: {last}"),
         }
-    }
-}
-
-/// Tries until it is there.
-fn until<T>(what: &str, limit: Duration, mut there: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(it) = there() {
-            return it;
-        }
-        assert!(began.elapsed() < limit, "no {what} within {limit:?}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

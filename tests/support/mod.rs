@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use spotter::cli::{Cli, Verb};
@@ -115,6 +116,18 @@ impl Scratch {
     pub(crate) fn generic(&self, text: &str) -> String {
         let name = self.path().file_name().and_then(|name| name.to_str()).expect("UTF-8");
         text.replace(self.path().to_str().expect("UTF-8"), "DIR").replace(name, "NAME")
+    }
+}
+
+/// Tries until it is there.
+pub(crate) fn until<T>(what: &str, limit: Duration, mut there: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(it) = there() {
+            return it;
+        }
+        assert!(began.elapsed() < limit, "no {what} within {limit:?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::batch::{Collator, Prepared};
 use crate::boxes::{CxCyWh, iou};
 use crate::data::{DataSet, Example};
 use crate::error::Result;
-use crate::metrics::{Outcome, Tally};
+use crate::metrics::{OnFilm, Outcome, Place, Tally};
 
 /// A box in 0..1 of the canvas, and the probability that the object is there.
 pub type Answer = (CxCyWh, Option<f32>);
@@ -85,6 +85,9 @@ pub struct Seen<'a> {
     pub overlap: Option<f32>,
 }
 
+/// From this presence on an answer claims that the object is there.
+pub const THRESHOLD: f32 = 0.5;
+
 /// Measures `model` on the first `count` examples of `data`; `seen` gets every one of them.
 ///
 /// # Errors
@@ -111,6 +114,13 @@ pub fn evaluate(
                 present: overlap.is_some(),
                 iou: overlap,
                 presence,
+                here: presence.is_none_or(|presence| presence >= THRESHOLD),
+                film: example.moment.map(|moment| OnFilm {
+                    moment,
+                    phrase: example.phrase.as_str().into(),
+                    truth: example.target.map(Place),
+                    answer: Some(Place(batch.pictures[i].transform.from_target(answer.map(f64::from)))),
+                }),
             });
             seen(&Seen { example, picture: &batch.pictures[i], answer, presence, overlap });
         }

@@ -1,5 +1,6 @@
 //! `spotter eval`: a model and a recipe's evaluation sets become numbers, and pictures of hits and misses.
 
+mod film;
 mod sheet;
 
 use std::collections::BTreeMap;
@@ -9,20 +10,24 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use qrnet::plan::CanvasPlan;
-use qrnet::{Grounder, ModelDir, QrNet, files, weights};
+use qrnet::text::tokenizer::QueryTokenizer;
+use qrnet::{Config, Grounder, ModelDir, QrNet, files, weights};
 use qrnet_train::batch::Collator;
-use qrnet_train::data::{DataSet, Example};
+use qrnet_train::data::Example;
+use qrnet_train::data::clip::Baselines;
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
-use qrnet_train::metrics::Summary;
+use qrnet_train::metrics::{Estimate, Summary};
 use qrnet_train::recipe::{EvalSet, Recipe};
 use qrnet_train::start::own_positions;
 use qrnet_train::trainer::Setup;
+use serde::Serialize;
 
 use super::use_threads;
 use crate::cli::EvalArgs;
 use crate::config::device;
 use crate::error::{Error, Result};
 use crate::source::Films;
+use film::{Records, Streaming};
 use sheet::Sheets;
 
 /// # Errors
@@ -40,24 +45,22 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
             names.join(", ")
         )));
     }
-    // What is trained on need not be there; and a model is measured with its own words.
+    let base = files::parent(&args.recipe);
+    let trained = film::trained_on(&recipe, base);
+    // What is trained on need not be there.
     recipe.phase.clear();
-    let dir = ModelDir::open(&args.model)?;
-    let (config, tokenizer) = (dir.config().clone(), dir.load_tokenizer()?);
-    let setup =
-        Setup::with_tokenizer(recipe, config, tokenizer, files::parent(&args.recipe))?.with_video(Arc::new(Films));
-    let device = device(&args.device)?;
-    let model = Model::load(&dir, args.compiled, &device)?;
+    let way = Way::open(recipe.clone(), args, base)?;
     // What cannot be written is said before hours of measuring.
     let json = args.json.as_deref().map(JsonFile::new).transpose()?;
     if let Some(folder) = &args.draw {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     let mut all = BTreeMap::new();
-    for set in &setup.recipe.eval {
-        let data = setup.eval_set(set)?;
-        let summary = measure(&model, &setup, set, data.as_ref(), args)?;
-        all.insert(set.name.clone(), summary);
+    for set in &recipe.eval {
+        let measured = way.measure(set, base)?;
+        let baselines = film::baselines(set, base, &trained)?;
+        print(set, &measured, baselines.as_ref(), args)?;
+        all.insert(set.name.clone(), Report { figures: measured.summary, baselines });
     }
     json.map_or(Ok(()), |json| json.write(&all))
 }
@@ -74,82 +77,160 @@ impl JsonFile {
         Ok(Self { path: path.to_path_buf(), staged })
     }
 
-    fn write(mut self, all: &BTreeMap<String, Summary>) -> Result<()> {
+    fn write(mut self, all: &BTreeMap<String, Report>) -> Result<()> {
         let fail = |e: std::io::Error| Error::io("write", &self.path)(e);
         serde_json::to_writer_pretty(&mut self.staged, all).map_err(|e| fail(e.into()))?;
         files::publish(self.staged, &self.path).map_err(Error::io("write", &self.path))
     }
 }
 
+/// What is told of a set.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    figures: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baselines: Option<Baselines>,
+}
+
+/// A set, measured.
+struct Measured {
+    summary: Summary,
+    guess: Guess,
+}
+
+/// How answers come about.
+enum Way<'a> {
+    /// A model looks at every example.
+    Model { model: Box<Model>, setup: Box<Setup>, args: &'a EvalArgs },
+    /// Films are streamed.
+    Streaming(Streaming<'a>),
+    /// They were recorded before.
+    Records(Records),
+}
+
+impl<'a> Way<'a> {
+    fn open(recipe: Recipe, args: &'a EvalArgs, base: &Path) -> Result<Self> {
+        if !args.records.is_empty() {
+            let mut records = Records::default();
+            args.records.iter().try_for_each(|file| records.read(file))?;
+            return Ok(Self::Records(records));
+        }
+        if args.streaming {
+            return Ok(Self::Streaming(Streaming::new(args)?));
+        }
+        let model = Model::load(args)?;
+        // A model is measured with its own words.
+        let setup = Setup::with_tokenizer(recipe, model.config.clone(), model.tokenizer.clone(), base)?;
+        Ok(Self::Model { model: Box::new(model), setup: Box::new(setup.with_video(Arc::new(Films))), args })
+    }
+
+    fn measure(&self, set: &EvalSet, base: &Path) -> Result<Measured> {
+        let of_records = |records: &Records| -> Result<Measured> {
+            Ok(Measured { summary: records.score(set, base)?.summary(), guess: Guess::default() })
+        };
+        match self {
+            Self::Records(records) => of_records(records),
+            Self::Streaming(streaming) => of_records(&streaming.records(set, base)?),
+            Self::Model { model, setup, args } => measure(model, setup, set, args),
+        }
+    }
+}
+
 /// A model on one of its two paths.
-enum Model {
-    Plain { model: Box<QrNet>, plan: CanvasPlan, device: Device },
-    Compiled { grounder: Box<Grounder>, plan: CanvasPlan },
+struct Model {
+    config: Config,
+    tokenizer: QueryTokenizer,
+    plan: CanvasPlan,
+    path: ModelPath,
+}
+
+enum ModelPath {
+    Plain { model: Box<QrNet>, device: Device },
+    Compiled(Box<Grounder>),
 }
 
 impl Model {
-    fn load(dir: &ModelDir, compiled: bool, device: &Device) -> Result<Self> {
+    fn load(args: &EvalArgs) -> Result<Self> {
+        let device = device(&args.device)?;
+        let dir =
+            args.model.as_deref().ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model".into()))?;
+        let dir = ModelDir::open(dir)?;
         let config = dir.config();
         own_positions(config)?;
-        let plan = CanvasPlan::new(config, config.canvas, device).map_err(qrnet::Error::from)?;
-        if compiled {
-            return Ok(Self::Compiled { grounder: Box::new(Grounder::load(dir.path(), device)?), plan });
-        }
-        let (tensors, _) = weights::load(&dir.weights(), config, device)?;
-        let model = QrNet::new(config, &weights::builder(&tensors, device)).map_err(qrnet::Error::from)?;
-        Ok(Self::Plain { model: Box::new(model), plan, device: device.clone() })
-    }
-
-    fn plan(&self) -> &CanvasPlan {
-        match self {
-            Self::Plain { plan, .. } | Self::Compiled { plan, .. } => plan,
-        }
+        let plan = CanvasPlan::new(config, config.canvas, &device).map_err(qrnet::Error::from)?;
+        let path = if args.compiled {
+            ModelPath::Compiled(Box::new(Grounder::load(dir.path(), &device)?))
+        } else {
+            let (tensors, _) = weights::load(&dir.weights(), config, &device)?;
+            let model = QrNet::new(config, &weights::builder(&tensors, &device)).map_err(qrnet::Error::from)?;
+            ModelPath::Plain { model: Box::new(model), device }
+        };
+        Ok(Self { config: config.clone(), tokenizer: dir.load_tokenizer()?, plan, path })
     }
 
     fn answers(&self) -> Box<dyn Answers + '_> {
-        match self {
-            Self::Plain { model, plan, device } => Box::new(Plain { model, plan, device }),
-            Self::Compiled { grounder, .. } => Box::new(Compiled(grounder)),
+        match &self.path {
+            ModelPath::Plain { model, device } => Box::new(Plain { model, plan: &self.plan, device }),
+            ModelPath::Compiled(grounder) => Box::new(Compiled(grounder)),
         }
     }
 }
 
-fn measure(model: &Model, setup: &Setup, set: &EvalSet, data: &dyn DataSet, args: &EvalArgs) -> Result<Summary> {
-    let mut collator = Collator::new(model.plan(), &setup.tokenizer);
+fn measure(model: &Model, setup: &Setup, set: &EvalSet, args: &EvalArgs) -> Result<Measured> {
+    let data = setup.eval_set(set)?;
+    let mut collator = Collator::new(&model.plan, &setup.tokenizer);
     let mut sheets = args.draw.as_deref().map(|folder| Sheets::new(folder, &set.name));
     let mut guess = Guess::default();
     let count = args.count.unwrap_or(usize::MAX);
-    let tally = evaluate(model.answers().as_ref(), data, &mut collator, count, |seen| {
+    let tally = evaluate(model.answers().as_ref(), data.as_ref(), &mut collator, count, |seen| {
         guess.add(seen.example);
         if let Some(sheets) = &mut sheets {
             sheets.add(seen);
         }
     })?;
-    let summary = tally.summary();
-    print(set, &summary, &guess, args.compiled)?;
     if let Some(sheets) = sheets {
         for path in sheets.write()? {
             tracing::info!("{}", path.display());
         }
     }
-    Ok(summary)
+    Ok(Measured { summary: tally.summary(), guess })
 }
 
-fn print(set: &EvalSet, summary: &Summary, guess: &Guess, compiled: bool) -> Result<()> {
-    let text = || -> String {
-        let accuracy = summary.all.accuracy.iter().map(|accuracy| {
-            let error = accuracy.share.error.map_or_else(String::new, |error| format!(" ± {error:.4}"));
-            format!("Acc@{:.1} {:.4}{error}\n", accuracy.iou, accuracy.share.value)
-        });
-        let path = if compiled { ", compiled" } else { "" };
-        let mut text = format!("{}: {} examples{path}\n", set.name, summary.all.examples);
-        text.extend(accuracy);
-        let share = guess.share().map(|share| format!("a random object's true box would be right for {share:.4}\n"));
-        text.extend(share);
-        text + &format!("{summary}\n")
-    };
+fn print(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args: &EvalArgs) -> Result<()> {
     let out = std::path::Path::new("-");
-    std::io::stdout().lock().write_all(text().as_bytes()).map_err(Error::io("write", out))
+    let text = text(set, measured, baselines, args);
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", out))
+}
+
+fn text(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args: &EvalArgs) -> String {
+    let all = &measured.summary.all;
+    let shown = |estimate: &Estimate| {
+        let error = estimate.error.map_or_else(String::new, |error| format!(" ± {error:.4}"));
+        format!("{:.4}{error}", estimate.value)
+    };
+    let path = match (args.compiled, args.streaming) {
+        (true, _) => ", compiled",
+        (_, true) => ", streaming",
+        _ => "",
+    };
+    let mut lines = vec![format!("{}: {} examples{path}", set.name, all.examples)];
+    lines.extend(all.accuracy.iter().map(|a| format!("Acc@{:.1} {}", a.iou, shown(&a.share))));
+    lines.extend(all.right.as_ref().map(|right| format!("right, absences included, {}", shown(right))));
+    if let Some(film) = &all.film {
+        lines.extend(film.viou.as_ref().map(|viou| format!("vIoU {} over {} tubes", shown(viou), film.tubes)));
+        lines.extend(film.viou_above.iter().map(|(least, share)| format!("vIoU@{least} {share:.4}")));
+    }
+    let guess = measured.guess.share();
+    lines.extend(guess.map(|share| format!("a random object's true box would be right for {share:.4}")));
+    if let Some(Baselines { mean_box, random_person, always_absent }) = baselines {
+        let boxes = [("its mean box in training", mean_box), ("a random labelled person", random_person)];
+        let boxes = boxes.into_iter().filter_map(|(name, share)| Some((name, (*share)?)));
+        lines.extend(boxes.map(|(name, share)| format!("Acc@0.5 of {name} {share:.4}")));
+        lines.push(format!("right by \"not here\" on every frame {always_absent:.4}"));
+    }
+    lines.push(measured.summary.to_string());
+    lines.join("\n") + "\n"
 }
 
 /// What a perfect detector would get that is deaf to the query: one of the picture's objects, at random.

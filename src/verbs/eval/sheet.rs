@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use qrnet::preprocess::{Picture, Rect};
-use qrnet_train::evaluate::Seen;
+use qrnet_train::evaluate::{Seen, THRESHOLD};
 
 use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
@@ -25,7 +25,7 @@ fn right(seen: &Seen) -> bool {
 }
 
 fn says_here(seen: &Seen) -> bool {
-    seen.presence.is_none_or(|p| p >= 0.5)
+    seen.presence.is_none_or(|p| p >= THRESHOLD)
 }
 
 /// The first hits and misses of a set.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::film::FilmFigures;
 use super::presence::{auroc, calibration_error};
 
 /// Overlaps from which on an answer counts as right; 0.5 is the field's, the others show how tight boxes are.
@@ -59,10 +60,16 @@ pub struct Figures {
     pub accuracy: Vec<Accuracy>,
     /// Mean overlap over present examples.
     pub mean_iou: Option<Estimate>,
+    /// Share of examples answered rightly, absences included: claimed to be there with an overlap of 0.5 or more, or not
+    /// there and not claimed to be. None from a model without presence head, which claims everything.
+    pub right: Option<Estimate>,
     /// Area under the ROC curve of the presence probability; none unless both present and absent examples have one.
     pub auroc: Option<Estimate>,
     /// Expected calibration error of the presence probability, without an error of its own.
     pub calibration_error: Option<f64>,
+    /// Over time; none of single pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub film: Option<FilmFigures>,
 }
 
 impl Figures {
@@ -78,7 +85,14 @@ impl Figures {
             .iter()
             .filter_map(|outcome| Some((outcome.presence.filter(|p| p.is_finite())?, outcome.present)))
             .collect();
+        let is_right = |outcome: &&&Outcome| match outcome.present {
+            true => outcome.here && overlap(outcome) >= IOU_THRESHOLDS[0],
+            false => !outcome.here,
+        };
+        let can_deny = outcomes.iter().any(|outcome| outcome.presence.is_some() || !outcome.here);
         Self {
+            right: can_deny.then(|| Estimate::share(outcomes.iter().filter(is_right).count(), outcomes.len())),
+            film: FilmFigures::of(outcomes),
             examples: outcomes.len(),
             present: overlaps.len(),
             accuracy,
@@ -93,13 +107,17 @@ impl Figures {
         self.accuracy.iter().find(|accuracy| (accuracy.iou - iou).abs() < 1e-6).map(|accuracy| accuracy.share)
     }
 
-    /// The figures that there are by the names of the run's log: `acc50`, `acc30`, `acc70`, `acc90`, `miou`, `auroc`, `ece`.
+    /// The figures that there are by the names of the run's log: `acc50`, `acc30`, `acc70`, `acc90`, `miou`, `right`,
+    /// `auroc`, `ece`, `viou`, `jitter`.
     pub fn scalars(&self) -> Vec<(String, f64)> {
         let accuracies = self.accuracy.iter().map(|a| (format!("acc{:.0}", 100.0 * a.iou), Some(a.share.value)));
         let others = [
             ("miou".to_owned(), self.mean_iou.map(|estimate| estimate.value)),
+            ("right".to_owned(), self.right.map(|estimate| estimate.value)),
             ("auroc".to_owned(), self.auroc.map(|estimate| estimate.value)),
             ("ece".to_owned(), self.calibration_error),
+            ("viou".to_owned(), self.film.as_ref().and_then(|film| film.viou).map(|estimate| estimate.value)),
+            ("jitter".to_owned(), self.film.as_ref().and_then(|film| film.jitter)),
         ];
         accuracies.chain(others).filter_map(|(name, value)| Some((name, value?))).collect()
     }

@@ -1,15 +1,20 @@
 //! How good answers are: boxes by overlap, presence by ranking and calibration, each with its standard error.
 
 mod figures;
+mod film;
 mod presence;
 mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use qrnet::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
+use crate::data::Moment;
+
 pub use figures::{Accuracy, Estimate, Figures, IOU_THRESHOLDS};
+pub use film::FilmFigures;
 pub use presence::{CALIBRATION_BINS, auroc, calibration_error};
 
 /// What a model made of one example.
@@ -27,6 +32,42 @@ pub struct Outcome {
     /// Answered probability that the thing is there, 0..1; none from a model without presence head. What is not a
     /// number counts as none.
     pub presence: Option<f32>,
+    /// Whether the answer claims that the thing is there.
+    pub here: bool,
+    /// Of a frame of a film: which, and where things are on it.
+    pub film: Option<OnFilm>,
+}
+
+/// What belongs to one frame of a film.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnFilm {
+    /// Which frame, for which question.
+    pub moment: Moment,
+    /// What was asked.
+    pub phrase: Arc<str>,
+    /// Where the thing is, in pixels; none where it is not there.
+    pub truth: Option<Place>,
+    /// Where it was answered to be, claimed or not; none where there is no answer.
+    pub answer: Option<Place>,
+}
+
+/// A box in pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place(pub Rect);
+
+impl Place {
+    /// Intersection over union, 0..1.
+    pub fn overlap(&self, other: &Self) -> f64 {
+        let (a, b) = (&self.0, &other.0);
+        let width = (a.x1.min(b.x1) - a.x0.max(b.x0)).max(0.0);
+        let height = (a.y1.min(b.y1) - a.y0.max(b.y0)).max(0.0);
+        let union = a.width() * a.height() + b.width() * b.height() - width * height;
+        if union > 0.0 { width * height / union } else { 0.0 }
+    }
+
+    fn centre(&self) -> (f64, f64) {
+        (f64::midpoint(self.0.x0, self.0.x1), f64::midpoint(self.0.y0, self.0.y1))
+    }
 }
 
 /// Outcomes, gathered one by one. Ranking needs all of them, so all are kept (about 50 bytes each).
@@ -44,12 +85,20 @@ pub struct Summary {
     pub by_source: BTreeMap<String, Figures>,
     /// Examples of one kind of expression.
     pub by_kind: BTreeMap<String, Figures>,
+    /// Frames of films, by what was asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_phrase: BTreeMap<String, Figures>,
 }
 
 impl Tally {
     /// Adds one outcome.
     pub fn push(&mut self, outcome: Outcome) {
         self.outcomes.push(outcome);
+    }
+
+    /// Adds all of another's.
+    pub fn append(&mut self, other: Self) {
+        self.outcomes.extend(other.outcomes);
     }
 
     /// Outcomes so far.
@@ -67,15 +116,18 @@ impl Tally {
         let all: Vec<&Outcome> = self.outcomes.iter().collect();
         Summary {
             all: Figures::of(&all),
-            by_source: self.grouped(|outcome| &outcome.source),
-            by_kind: self.grouped(|outcome| &outcome.kind),
+            by_source: self.grouped(|outcome| Some(&outcome.source)),
+            by_kind: self.grouped(|outcome| Some(&outcome.kind)),
+            by_phrase: self.grouped(|outcome| outcome.film.as_ref().map(|film| &film.phrase)),
         }
     }
 
-    fn grouped(&self, key: impl Fn(&Outcome) -> &Arc<str>) -> BTreeMap<String, Figures> {
+    fn grouped(&self, key: impl Fn(&Outcome) -> Option<&Arc<str>>) -> BTreeMap<String, Figures> {
         let mut groups: BTreeMap<&str, Vec<&Outcome>> = BTreeMap::new();
         for outcome in &self.outcomes {
-            groups.entry(key(outcome)).or_default().push(outcome);
+            if let Some(key) = key(outcome) {
+                groups.entry(key).or_default().push(outcome);
+            }
         }
         groups.into_iter().map(|(name, group)| (name.to_owned(), Figures::of(&group))).collect()
     }

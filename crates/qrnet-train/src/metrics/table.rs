@@ -11,7 +11,8 @@ impl fmt::Display for Summary {
     /// A table with a line for everything, each source and each kind; shares are 0..1, `±` is one standard error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![header(), row("all", &self.all)];
-        for (title, groups) in [("source", &self.by_source), ("kind", &self.by_kind)] {
+        let groups = [("source", &self.by_source), ("kind", &self.by_kind), ("phrase", &self.by_phrase)];
+        for (title, groups) in groups {
             rows.extend(groups.iter().map(|(name, figures)| row(&format!("{title} {name}"), figures)));
         }
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -35,7 +36,7 @@ impl fmt::Display for Summary {
 fn header() -> Vec<String> {
     let thresholds = IOU_THRESHOLDS.iter().map(|iou| format!("acc@{iou}"));
     let first = ["group", "examples", "present"].map(String::from).into_iter();
-    first.chain(thresholds).chain(["mean IoU", "AUROC", "ECE"].map(String::from)).collect()
+    first.chain(thresholds).chain(["mean IoU", "right", "AUROC", "ECE", "vIoU", "jitter"].map(String::from)).collect()
 }
 
 fn row(name: &str, figures: &Figures) -> Vec<String> {
@@ -46,7 +47,11 @@ fn row(name: &str, figures: &Figures) -> Vec<String> {
     };
     let mut cells = vec![name.to_owned(), figures.examples.to_string(), figures.present.to_string()];
     cells.extend(IOU_THRESHOLDS.iter().map(|iou| shown(figures.accuracy_at(*iou))));
-    cells.extend([shown(figures.mean_iou), shown(figures.auroc)]);
-    cells.push(figures.calibration_error.map_or(NONE.into(), |error| format!("{error:.3}")));
+    cells.extend([shown(figures.mean_iou), shown(figures.right), shown(figures.auroc)]);
+    let plain = |value: Option<f64>| value.map_or(NONE.into(), |value| format!("{value:.3}"));
+    cells.push(plain(figures.calibration_error));
+    let film = figures.film.as_ref();
+    cells.push(shown(film.and_then(|film| film.viou)));
+    cells.push(plain(film.and_then(|film| film.jitter)));
     cells
 }

@@ -119,7 +119,7 @@ pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, R
 pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device) -> Result<(Tensors, Report)> {
     let mut tensors = init::parameters(config, seed, device)?;
     let mut report = Report::default();
-    let mut overlay = |path: &Path, rename: fn(&str) -> Option<String>, own: Option<&Config>| -> Result<()> {
+    let mut overlay = |path: &Path, rename: Rename, own: Option<&Config>| -> Result<()> {
         let (found, part) = pick(&TensorFile::open(path)?, config, (rename, own), device)?;
         if found.is_empty() {
             return Err(Error::file(path, "holds none of the tensors that this source should bring"));
@@ -144,6 +144,9 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
     report.initial = tensors.keys().filter(|name| report.loaded.binary_search(name).is_err()).cloned().collect();
     Ok((tensors, report))
 }
+
+/// What the model calls a tensor of a file; none where it has no place there.
+type Rename = fn(&str) -> Option<String>;
 
 /// The reference's names are ours.
 #[expect(clippy::unnecessary_wraps, reason = "one of several renamings, of which others drop names")]
@@ -182,7 +185,7 @@ fn bert_weights(path: &Path) -> Result<std::path::PathBuf> {
 fn pick(
     file: &TensorFile,
     config: &Config,
-    (rename, own): (fn(&str) -> Option<String>, Option<&Config>),
+    (rename, own): (Rename, Option<&Config>),
     device: &Device,
 ) -> Result<(Tensors, Report)> {
     let specs: HashMap<String, ParamSpec> = table(config).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
@@ -200,12 +203,11 @@ fn pick(
                     Some(own) => positions::resampled(&file.load(&name, &Device::Cpu)?, own, config)?,
                     None => None,
                 };
-                let tensor = match table {
-                    Some(table) => table.to_device(device)?,
-                    None => {
-                        check_shape(file, &name, &spec.shape)?;
-                        file.load(&name, device)?
-                    }
+                let tensor = if let Some(table) = table {
+                    table.to_device(device)?
+                } else {
+                    check_shape(file, &name, &spec.shape)?;
+                    file.load(&name, device)?
                 };
                 tensors.insert(spec.name.clone(), tensor.to_dtype(DType::F32)?);
                 report.loaded.push(spec.name.clone());

@@ -18,6 +18,8 @@
 //!
 //! A person is there in the frames in which the table has one of the tracks, and absent in every other frame.
 
+mod baseline;
+mod score;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,8 @@ use super::video::{FrameSource, Frames};
 use super::{DataSet, Example, Labels, Legibility, Moment, ObjectLabel, read_bytes};
 use crate::error::{Error, Result};
 use crate::scenes::CLASSES;
+pub use baseline::Baselines;
+pub use score::{Recorded, score};
 pub use table::{Tracks, read_table};
 
 /// What `queries.toml` holds.
@@ -267,8 +271,9 @@ impl DataSet for Clip {
         let mut found = Legibility::default();
         for phrase in self.labels.referents.iter().flat_map(|referent| &referent.phrases) {
             let encoded = tokenizer.encode(phrase)?;
-            found.cut += usize::from(encoded.cut.is_some());
-            found.unknown += usize::from(!encoded.unknown.is_empty());
+            let examples = self.labels.frames.len();
+            found.cut += examples * usize::from(encoded.cut.is_some());
+            found.unknown += examples * usize::from(!encoded.unknown.is_empty());
         }
         Ok(found)
     }

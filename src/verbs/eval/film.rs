@@ -1,0 +1,192 @@
+//! Labelled films: records of runs against their labels, runs made for the purpose, and what others would get.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use qrnet::Grounder;
+use qrnet::preprocess::Rect;
+use qrnet_train::data::Source;
+use qrnet_train::data::clip::{Baselines, ClipLabels, Recorded, score};
+use qrnet_train::metrics::Tally;
+use qrnet_train::recipe::{EvalSet, Recipe};
+use serde::Deserialize;
+
+use crate::cli::{EvalArgs, OutArg, RunArgs};
+use crate::config::{RunSettings, load_model, threshold};
+use crate::error::{Error, Result};
+use crate::record::{FRAME_SCHEMA, Format};
+use crate::service::Service;
+use crate::stage::Model;
+use crate::verbs::ground_file;
+
+/// Labels of the films that a recipe trains on, as far as they are there.
+pub(super) fn trained_on(recipe: &Recipe, base: &Path) -> Vec<ClipLabels> {
+    let lists = recipe.phase.iter().flat_map(|phase| &phase.lists);
+    lists.filter_map(|list| list.clip_labels(base).ok().flatten()).collect()
+}
+
+/// What a set's labels are worth without a model; none for sets that are no films.
+pub(super) fn baselines(set: &EvalSet, base: &Path, trained: &[ClipLabels]) -> Result<Option<Baselines>> {
+    let labels = clips(set, base)?;
+    Ok(labels.first().map(|(_, labels)| Baselines::of(labels, trained)).filter(|_| labels.len() == 1))
+}
+
+fn clips<'a>(set: &'a EvalSet, base: &Path) -> Result<Vec<(&'a Source, ClipLabels)>> {
+    let labelled = |list: &'a Source| list.clip_labels(base).map(|labels| Some((list, labels?))).transpose();
+    Ok(set.lists.iter().filter_map(labelled).collect::<qrnet_train::Result<_>>()?)
+}
+
+/// Records by sentence and frame, from 1.
+#[derive(Default)]
+pub(super) struct Records(HashMap<String, HashMap<u64, Recorded>>);
+
+#[derive(Deserialize)]
+struct Line {
+    schema: String,
+    #[serde(default)]
+    query: String,
+    frame_index: Option<u64>,
+    #[serde(rename = "box")]
+    boxed: Option<Sides>,
+    presence: Option<f32>,
+    resolution: Option<Size>,
+}
+
+#[derive(Deserialize)]
+struct Sides {
+    x: f64,
+    y: f64,
+    w: f64,
+    h: f64,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    width: f64,
+    height: f64,
+}
+
+impl Records {
+    /// Adds what stands in a file of `spotter.frame/1`.
+    ///
+    /// # Errors
+    /// It cannot be read, a line is no JSON, or a frame stands there twice.
+    pub(super) fn read(&mut self, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        for (number, line) in text.lines().enumerate() {
+            let fail = |reason: String| Error::Usage(format!("{}, line {}: {reason}", path.display(), number + 1));
+            let line: Line = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
+            let (Some(index), Some(size), true) = (line.frame_index, line.resolution, line.schema == FRAME_SCHEMA)
+            else {
+                continue;
+            };
+            let claim = line.boxed.map(|b| Rect { x0: b.x, y0: b.y, x1: b.x + b.w, y1: b.y + b.h });
+            let recorded = Recorded { claim, presence: line.presence, size: (size.width, size.height) };
+            let frames = self.0.entry(line.query.clone()).or_default();
+            if frames.insert(index + 1, recorded).is_some() {
+                return Err(fail(format!("frame_index {index} of {:?} stands there twice", line.query)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares them with a set's labels.
+    ///
+    /// # Errors
+    /// The set is no film, nothing is recorded of it, or a frame is lacking.
+    pub(super) fn score(&self, set: &EvalSet, base: &Path) -> Result<Tally> {
+        let mut all = Tally::default();
+        for (list, labels) in clips(set, base)? {
+            let answer = |phrase: &str, frame: u64| self.0.get(phrase)?.get(&frame).copied();
+            let tally = score(&list.name(), &labels, answer).map_err(|(phrase, frame)| {
+                let reason = format!("the records of {phrase:?} lack frame {frame} (frame_index {})", frame - 1);
+                Error::Usage(format!("{}: {reason}", set.name))
+            })?;
+            all.append(tally);
+        }
+        if all.is_empty() {
+            return Err(Error::Usage(format!("{}: nothing is recorded of any of its phrases", set.name)));
+        }
+        Ok(all)
+    }
+}
+
+/// What streams: a model, and flags as those of `run`.
+pub(super) struct Streaming<'a> {
+    args: &'a EvalArgs,
+    grounder: Arc<Grounder>,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Streaming<'a> {
+    /// # Errors
+    /// The model cannot be loaded, or there is no room for records.
+    pub(super) fn new(args: &'a EvalArgs) -> Result<Self> {
+        crate::pipeline::init()?;
+        let grounder = Arc::new(load_model(args.model.as_deref(), &args.device, false)?);
+        let folder = tempfile::tempdir().map_err(Error::io("create", &std::env::temp_dir()))?;
+        Ok(Self { args, grounder, folder })
+    }
+
+    /// Records of runs over a set's film, one for every phrase.
+    ///
+    /// # Errors
+    /// The set is no film, or a run fails.
+    pub(super) fn records(&self, set: &EvalSet, base: &Path) -> Result<Records> {
+        let mut records = Records::default();
+        let clips = clips(set, base)?;
+        if clips.is_empty() {
+            return Err(Error::Usage(format!("--streaming: {} has no films", set.name)));
+        }
+        for (list, labels) in clips {
+            let Source::Clip { clip, .. } = list else { continue };
+            let clip = base.join(clip).display().to_string();
+            let last = labels.frames().last().copied().unwrap_or(0);
+            let phrases: Vec<&String> = labels.referents().iter().flat_map(|referent| &referent.phrases).collect();
+            for (number, phrase) in phrases.iter().enumerate() {
+                let file = self.folder.path().join(format!("{}-{number}.jsonl", set.name));
+                tracing::info!("{}: {} of {}: {phrase}", set.name, number + 1, phrases.len());
+                self.run(&clip, phrase, &file, last)?;
+                records.read(&file)?;
+            }
+        }
+        Ok(records)
+    }
+
+    /// One run, as far as frame `last`, from 1.
+    fn run(&self, clip: &str, phrase: &str, file: &Path, last: u64) -> Result<()> {
+        const TICK: Duration = Duration::from_millis(50);
+        let EvalArgs { stride, max_fps, hysteresis, smooth, .. } = *self.args;
+        let settings = RunSettings::resolve(RunArgs {
+            source: vec![clip.to_owned()],
+            query: Some(phrase.to_owned()),
+            out: vec![OutArg::Records(Format::Native, file.to_path_buf())],
+            stride,
+            max_fps,
+            threshold: self.args.threshold,
+            hysteresis,
+            smooth,
+            hold: self.args.hold.clone(),
+            reproducible: true,
+            ..RunArgs::default()
+        })?;
+        let threshold = threshold(settings.threshold, &self.grounder)?;
+        let model =
+            Model { grounder: Arc::clone(&self.grounder), queries: vec![Arc::new(self.grounder.compile(phrase)?)] };
+        let service = Service::start(&settings.service, std::iter::once((clip, phrase)))?;
+        let (end, stop) = bounded::<()>(0);
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| ground_file(&settings, model, threshold, &"eval".into(), stop, &service));
+            // What comes behind the last labelled frame need not be grounded.
+            while !running.is_finished() && service.seen.status(0).glance().decoded < last {
+                std::thread::sleep(TICK);
+            }
+            drop(end);
+            running.join().map_err(|_| Error::Worker("the run panicked".into()))?
+        })
+        .map(drop)
+    }
+}
