@@ -51,7 +51,7 @@ fn start(
 
 fn qrnet(digest: &str, of_query: &str) -> Box<Model> {
     let query = grounder(of_query).compile("cat").expect("compiles");
-    Box::new(Model { grounder: grounder(digest), queries: vec![Arc::new(query)] })
+    Box::new(Model { grounder: Arc::new(grounder(digest)), queries: vec![Arc::new(query)] })
 }
 
 /// The frames of what was delivered, in order.

@@ -123,7 +123,7 @@ fn company_changes_no_answer() {
         for (source, _) in sources {
             flags.extend(["--source", source]);
         }
-        let model = Counting { model: Model { grounder, queries }, most: Arc::clone(&most) };
+        let model = Counting { model: Model { grounder: Arc::new(grounder), queries }, most: Arc::clone(&most) };
         stream(&run_settings(&flags), Box::new(model), Some(0.5), true).expect("runs");
         (json_lines(&std::fs::read_to_string(to).expect("read")), most.load(Ordering::Acquire))
     };

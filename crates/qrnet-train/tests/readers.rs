@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use qrnet::preprocess::Rect;
-use qrnet_train::data::{DataSet, Entry, Layout, Legibility, Listed, Source, index, jsonl, mdetr, refer};
+use qrnet_train::data::video::NoVideo;
+use qrnet_train::data::{DataSet, Entry, Layout, Legibility, Listed, Origin, Source, index, jsonl, mdetr, refer};
 use qrnet_train::{Error, Result};
 
 fn fixture(name: &str) -> PathBuf {
@@ -300,22 +301,25 @@ fn sources_as_a_recipe_describes_them() {
     let index = read("format = 'index'\nfile = 'index/unc_val.pth'\npictures = 'pictures'\nlayout = 'unc'");
     let mdetr = read("format = 'mdetr'\nfile = 'mdetr.json'\npictures = 'pictures'");
     let jsonl = read("format = 'jsonl'\nname = 'own'\nfile = 'scenes.jsonl'");
+    let base = fixture("");
+    let at = |base| Origin { base, video: &NoVideo, dense: false };
+    let nowhere = at(Path::new("/nowhere"));
     for (source, length, name) in [(&refer, 2, "refer"), (&index, 8, "unc"), (&mdetr, 2, "mdetr"), (&jsonl, 2, "own")] {
-        let set = source.open(&fixture("")).expect("readable");
+        let set = source.open(at(&base)).expect("readable");
         assert_eq!(set.len(), length);
         assert_eq!(&*set.example(0).expect("an example").source, name);
         let again: Source = toml::from_str(&toml::to_string(source).expect("text")).expect("the same");
         assert_eq!(&again, source);
     }
     assert_says(
-        refer.open(Path::new("/nowhere")).map(|_| ()),
+        refer.open(nowhere).map(|_| ()),
         &["/nowhere/refer", "no such folder", "data set `refer`", "`folder` in the recipe, relative to /nowhere"],
     );
-    assert_says(jsonl.open(Path::new("/nowhere")).map(|_| ()), &["/nowhere/scenes.jsonl", "no such file", "`own`"]);
+    assert_says(jsonl.open(nowhere).map(|_| ()), &["/nowhere/scenes.jsonl", "no such file", "`own`"]);
     let unknown =
         toml::from_str::<Source>("format = 'jsonl'\nfile = 'a'\nrefs = 'unc'").expect_err("a key of another format");
     assert!(unknown.to_string().contains("unknown field `refs`"), "{unknown}");
-    assert_eq!(Source::examples().len(), 4);
+    assert_eq!(Source::examples().len(), 5);
 }
 
 /// Cases of each property; more with `PROPTEST_CASES`.

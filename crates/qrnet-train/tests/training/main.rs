@@ -2,6 +2,7 @@
 
 mod batch;
 mod faults;
+mod films;
 mod frozen;
 mod objective;
 mod overfit;

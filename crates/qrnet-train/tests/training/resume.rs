@@ -5,7 +5,8 @@ use std::path::Path;
 
 use qrnet::Config;
 use qrnet_train::augment::Augment;
-use qrnet_train::data::{DataSet, Source};
+use qrnet_train::data::video::NoVideo;
+use qrnet_train::data::{DataSet, Origin, Source};
 use qrnet_train::log::{FILE, read};
 use qrnet_train::recipe::{EvalSet, Every, Phase, Recipe};
 use qrnet_train::trainer::End;
@@ -121,7 +122,8 @@ fn a_longer_epoch_holds_every_example_once() {
     let mut recipe = recipe();
     (recipe.steps, recipe.batch) = (10, 3);
     recipe.phase[0].examples = Some(5);
-    let feed = qrnet_train::feed::Feed::new(&recipe, Path::new(""), &crate::support::art()).expect("a feed");
+    let origin = Origin { base: Path::new(""), video: &NoVideo, dense: true };
+    let feed = qrnet_train::feed::Feed::new(&recipe, origin, &crate::support::art()).expect("a feed");
     let phrases: Vec<String> = (0..30).map(|position| feed.example(position).expect("an example").phrase).collect();
     let sorted = |epoch: &[String]| {
         let mut epoch = epoch.to_vec();

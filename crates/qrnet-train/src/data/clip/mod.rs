@@ -1,8 +1,8 @@
 //! Labelled films: a clip, boxes of what moves in it as a MOTChallenge table, and the phrases that are asked of it.
 //!
 //! The table has a line `frame,track,left,top,width,height` for every box, with a header or without; MOTChallenge's
-//! own ten columns are read too (a confidence of 0 marks a box that does not count). Frames count from 1, boxes are in
-//! pixels. What is asked is TOML:
+//! own ten columns without a header are read too, in which pixels count from 1 (a confidence of 0 marks a box that does
+//! not count). Frames count from 1, boxes are in pixels. What is asked is TOML:
 //!
 //! ```toml
 //! [[referent]]

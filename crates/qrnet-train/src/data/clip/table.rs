@@ -27,19 +27,24 @@ const CONFIDENCE: usize = 6;
 pub fn read_table(path: &Path) -> Result<Tracks> {
     let bytes = read_bytes(path)?;
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(&bytes[..]);
-    let mut tracks = Tracks::default();
+    let (mut tracks, mut has_header) = (Tracks::default(), false);
     for (number, line) in reader.records().enumerate() {
         let place = format!("line {}", number + 1);
         let fail = |reason: String| Error::entry(path, &place, reason);
         let line = line.map_err(|e| fail(e.to_string()))?;
         if number == 0 && line.get(0).is_some_and(|first| first.parse::<f64>().is_err()) {
             header(&line).map_err(fail)?;
+            has_header = true;
             continue;
         }
         if line.get(CONFIDENCE).and_then(|text| text.parse::<f64>().ok()) == Some(0.0) {
             continue;
         }
-        let (frame, track, rect) = boxed(&line).map_err(fail)?;
+        let (frame, track, mut rect) = boxed(&line).map_err(fail)?;
+        if !has_header && line.len() > CONFIDENCE {
+            // The challenge's own files come from MATLAB: the first pixel is number one.
+            rect = Rect { x0: rect.x0 - 1.0, y0: rect.y0 - 1.0, x1: rect.x1 - 1.0, y1: rect.y1 - 1.0 };
+        }
         if tracks.boxes.insert((frame, track), rect).is_some() {
             return Err(Error::entry(path, place, format!("frame {frame} has a box of track {track} already")));
         }
