@@ -184,8 +184,10 @@ fn whatever_inputs_are_called_results_stay_in_their_folder() {
     let out = scratch.file("out");
     std::fs::create_dir(&out).expect("made");
     symlink(&victim, Path::new(&out).join("summary.jsonl")).expect("linked");
-    let dotted = scratch.file("in/../in");
-    let ran = spotter(&batch(&[&dotted, &film], &out, &["--overlay"])).expect_success();
+    let (dotted, hidden) = (scratch.file("in/../in"), scratch.file("in/...mp4"));
+    // What is hidden is not searched for, but may be named.
+    let inputs = [&dotted, &film, &hidden].map(String::as_str);
+    let ran = spotter(&batch(&inputs, &out, &["--overlay"])).expect_success();
     assert!(ran.stderr.lines().all(|line| line.contains(" of ")), "a name breaks no line: {}", ran.stderr);
     assert_eq!(scratch.read("elsewhere/victim"), "precious");
     assert_eq!(std::fs::read_dir(root.join("elsewhere")).expect("listed").count(), 1);

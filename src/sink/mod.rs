@@ -6,6 +6,7 @@ mod meta;
 mod numbered;
 mod pipeline;
 mod rtsp;
+mod undated;
 
 pub use branches::{Branch, Target};
 pub(crate) use branches::{place, same_file};

@@ -54,6 +54,11 @@ impl Unfinished {
         Self { written: wanted.to_path_buf(), wanted: wanted.to_path_buf(), whole: Arc::default() }
     }
 
+    /// Takes the times out at which the finished file was written.
+    pub(super) fn undate(&self) -> Result<()> {
+        super::undated::undate(&self.written).map_err(Error::io("write", &self.wanted))
+    }
+
     /// Puts the finished file where it was wanted.
     pub(super) fn publish(&self) -> Result<()> {
         if self.written == self.wanted {

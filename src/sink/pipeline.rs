@@ -59,6 +59,7 @@ pub struct Output {
     times: (Option<gst::ClockTime>, gst::ClockTime),
     ended: Receiver<std::result::Result<(), String>>,
     live: Option<Live>,
+    reproducible: bool,
 }
 
 /// What a live output promises to those behind it.
@@ -131,6 +132,7 @@ impl Output {
             times: (None, gst::ClockTime::ZERO),
             ended,
             live: upstream.map(|upstream| Live { upstream, budget: STAGE_BUDGET }),
+            reproducible: settings.reproducible,
         };
         output.promise_latency();
         if output.pipeline.set_state(gst::State::Playing).is_err() {
@@ -234,6 +236,9 @@ impl Output {
         }
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!("the output pipeline did not stop cleanly");
+        }
+        if self.reproducible {
+            self.files.iter().try_for_each(Unfinished::undate)?;
         }
         self.files.iter().try_for_each(Unfinished::publish)
     }
