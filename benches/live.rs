@@ -53,7 +53,7 @@ fn run_for(sources: &[&str], model: Slow, length: Duration) -> Vec<Value> {
     let args = RunArgs { source: sources, query: Some("anything".into()), ..RunArgs::default() };
     let mut settings = RunSettings::resolve(args).expect("valid");
     for stream in &mut settings.streams {
-        stream.records.push(RecordPlace::native(to));
+        stream.records.push(RecordPlace::native(to.clone()));
     }
     let (stop, stopped) = bounded(0);
     let run = std::thread::spawn(move || stream_until(&settings, Box::new(model), None, true, stopped));

@@ -1,6 +1,6 @@
 //! `spotter eval`: its accuracy against one counted by hand from the boxes that `spotter ground` gives.
 
-use crate::support::{Scratch, json_lines, model, model_with_presence, repository, spotter};
+use crate::support::{Scratch, clip, json_lines, model, model_with_presence, of_schema, repository, spotter};
 
 /// The pictures and phrases of the REFER fixture, with the boxes that its `instances.json` gives: `(x, y, w, h)`.
 const TRUTH: [(&str, &str, [f64; 4]); 4] = [
@@ -135,4 +135,84 @@ fn both_paths_give_the_same_tables_and_contact_sheets_show_them() {
     for sheet in drawn {
         assert!(image::open(&sheet).expect("a picture").width() > 64, "{}", sheet.display());
     }
+}
+
+/// A clip whose labels are what a model says of it, so that everything about the model is right: recipe and model.
+fn echo(scratch: &Scratch) -> (String, String) {
+    let film = clip(scratch, "film.mp4", "160x120", 20, &["-c:v", "libx264", "-bf", "2"]);
+    let model = model_with_presence();
+    let records = format!("jsonl:{}", scratch.file("said.jsonl"));
+    let common = ["--query", "red box", "--model", &model, "--threshold", "0", "--out", &records];
+    spotter(&[&["run", "--source", &film], &common[..]].concat()).expect_success();
+    let said = json_lines(&scratch.read("said.jsonl"));
+    let rows = of_schema(&said, "spotter.frame/1").into_iter().map(|frame| {
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| frame["box"][key].as_f64().expect("a box"));
+        format!("{},1,{x},{y},{w},{h}\n", frame["frame_index"].as_u64().expect("a number") + 1)
+    });
+    // The last five frames are without it, as far as the labels know.
+    let table: String = rows.take(15).collect();
+    scratch.write("gt.csv", format!("frame,track,left,top,width,height\n{table}20,2,0,0,9,9\n").as_bytes());
+    scratch.write("queries.toml", b"[[referent]]\nname = \"it\"\ntracks = [1]\nphrases = [\"red box\"]\n");
+    let recipe = scratch.write(
+        "film.toml",
+        b"name = \"film\"\nseed = 1\nmodel = \"tiny\"\ntokenizer = \"words\"\nsteps = 1\nbatch = 1\n\
+          optimiser = { rate = 1e-3, weight_decay = 0.0 }\n[[phase]]\n[[phase.lists]]\nformat = \"clip\"\n\
+          clip = \"film.mp4\"\nlabels = \"gt.csv\"\nqueries = \"queries.toml\"\nframes = [[1, 4]]\n\
+          [[eval]]\nname = \"film\"\n[[eval.lists]]\nformat = \"clip\"\nclip = \"film.mp4\"\nlabels = \"gt.csv\"\n\
+          queries = \"queries.toml\"\n",
+    );
+    (recipe, model)
+}
+
+#[test]
+fn films_by_every_path_and_from_records() {
+    let scratch = Scratch::new();
+    let (recipe, model) = echo(&scratch);
+    let json = scratch.file("out.json");
+    let figures = |flags: &[&str]| {
+        spotter(&[&["eval", &recipe, "--json", &json], flags].concat()).expect_success();
+        json_lines(&scratch.read("out.json").replace('\n', ""))[0]["film"].clone()
+    };
+    let said = scratch.file("said.jsonl");
+    let paths: [&[&str]; 4] = [
+        &["--model", &model],
+        &["--model", &model, "--compiled"],
+        &["--model", &model, "--streaming", "--threshold", "0"],
+        &["--records", &said],
+    ];
+    for flags in paths {
+        let film = figures(flags);
+        let all = &film["all"];
+        assert_eq!((all["examples"].as_u64(), all["present"].as_u64()), (Some(20), Some(15)), "{flags:?}");
+        assert_eq!(all["accuracy"][0]["share"]["value"], 1.0, "{flags:?}: {all}");
+        // Claimed on all frames: the last five are wrong, and the tube is five frames too long.
+        let claims_all = flags.contains(&"0") || flags.contains(&"--records");
+        if claims_all {
+            assert_eq!(all["right"]["value"], 0.75, "{flags:?}");
+            let viou = all["film"]["viou"]["value"].as_f64().expect("a tube");
+            assert!((viou - 0.75).abs() < 2e-3, "{flags:?}: {viou}");
+        }
+        assert_eq!(film["by_phrase"]["red box"]["examples"], 20);
+        assert_eq!(film["baselines"]["always_absent"], 0.25);
+    }
+    // Boxes that are carried are claims too, and are where the thing was.
+    let strided = figures(&["--model", &model, "--streaming", "--threshold", "0", "--stride", "4"]);
+    assert_eq!(strided["all"]["right"]["value"].as_f64().map(|right| right > 0.5), Some(true), "{strided}");
+
+    for (flags, reason) in [
+        (&["--records", &recipe][..], "line 1"),
+        (&["--records", &scratch.write("none.jsonl", b"")], "nothing is recorded of any of its phrases"),
+        (&["--streaming", "--records", &said], "cannot be used with"),
+        (&["--model", &model, "--stride", "2"], "--streaming"),
+        (&[], "--model <DIR>"),
+    ] {
+        let ran = spotter(&[&["eval", &recipe], flags].concat());
+        assert_eq!(ran.code, Some(2), "{flags:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(reason), "{reason:?} is not in {}", ran.stderr);
+    }
+    let holes: String =
+        scratch.read("said.jsonl").lines().filter(|l| !l.contains("\"seq\":7,")).map(|l| format!("{l}\n")).collect();
+    let holes = scratch.write("holes.jsonl", holes.as_bytes());
+    let ran = spotter(&["eval", &recipe, "--records", &holes]);
+    assert!(ran.stderr.contains("the records of \"red box\" lack frame 8"), "{}", ran.stderr);
 }

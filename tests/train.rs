@@ -77,7 +77,7 @@ fn a_run_leaves_logs_curves_checkpoints_and_a_model() {
     assert_eq!(events.len(), 1, "{names:?}");
     let others: Vec<&str> = names.iter().filter(|name| *name != events[0]).map(String::as_str).collect();
     let expected = [
-        "best.safetensors",
+        "best",
         "checkpoint-00000200.safetensors",
         "checkpoint-00000300.safetensors",
         "curves.png",

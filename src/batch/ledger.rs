@@ -256,7 +256,7 @@ impl Ledger {
             }
             match (seen.state, &seen.owner, &seen.content) {
                 (State::Working, Some(other), _) => {
-                    note(step, seen.id, other, "abandoned", Some("its process is gone"))?
+                    note(step, seen.id, other, "abandoned", Some("its process is gone"))?;
                 }
                 (State::Done, _, Some(before)) if before.digest == content.digest => {
                     note(step, seen.id, owner, "lost", Some("a result is not there any more"))?;

@@ -121,19 +121,14 @@ pub(super) fn table(entries: &[Entry], missing: &[(std::path::PathBuf, String)])
     );
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));
-    let mut text: String =
-        rows.iter().map(|[state, name, said]| format!("{state:first$}  {name:second$}  {said}\n")).collect();
+    let mut lines: Vec<String> =
+        rows.iter().map(|[state, name, said]| format!("{state:first$}  {name:second$}  {said}")).collect();
     let Totals { done, failed, working, waiting, missing } = Totals::of(entries, missing.len());
-    text += &format!("{done} done");
-    for (count, what) in
-        [(failed, "failed"), (missing, "missing"), (working, "in the hands of another process"), (waiting, "waiting")]
-    {
-        if count > 0 {
-            text += &format!(", {count} {what}");
-        }
-    }
-    text.push('\n');
-    text
+    let others =
+        [(failed, "failed"), (missing, "missing"), (working, "in the hands of another process"), (waiting, "waiting")];
+    let others = others.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    lines.push([format!("{done} done")].into_iter().chain(others).collect::<Vec<_>>().join(", "));
+    lines.join("\n") + "\n"
 }
 
 /// What the books say, in words.

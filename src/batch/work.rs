@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -128,7 +129,7 @@ impl Common {
         }
         let mut published = Vec::new();
         for name in names {
-            let wanted = if expected.contains(&name) { name.clone() } else { self.part_name(entry, &name) };
+            let wanted = if expected.contains(&name) { name.clone() } else { part_name(entry, &name) };
             let place = self.out.join(&wanted);
             std::fs::rename(folder.join(&name), &place).map_err(Error::io("write", &place))?;
             published.push(wanted);
@@ -137,14 +138,13 @@ impl Common {
         File::open(&self.out).and_then(|out| out.sync_all()).map_err(Error::io("write", &self.out))?;
         Ok(published)
     }
+}
 
-    /// A later part of a video: its number might be another input's name.
-    fn part_name(&self, entry: &Entry, name: &str) -> String {
-        use std::os::unix::ffi::OsStrExt;
-        let digest = hex(&Sha256::digest(entry.path.as_os_str().as_bytes()));
-        let (stem, ending) = name.rsplit_once('.').unwrap_or((name, "mp4"));
-        format!("{stem}-{}.{ending}", &digest[..8])
-    }
+/// The name of a later part of a video: its number alone might be another input's name.
+fn part_name(entry: &Entry, name: &str) -> String {
+    let digest = hex(&Sha256::digest(entry.path.as_os_str().as_bytes()));
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, "mp4"));
+    format!("{stem}-{}.{ending}", &digest[..8])
 }
 
 /// Whether somebody wants the work to end.

@@ -59,17 +59,17 @@ fn boxes(file: &mut File, range: Range<u64>) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn part(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        [&(8 + content.len() as u32).to_be_bytes()[..], kind, content].concat()
+    fn part(kind: &str, content: &[u8]) -> Vec<u8> {
+        [&(8 + content.len() as u32).to_be_bytes()[..], kind.as_bytes(), content].concat()
     }
 
     #[test]
     fn times_go_and_nothing_else() {
         let header = |kind, version: u8, times: &[u8]| part(kind, &[&[version, 0, 0, 7], times, &[9; 40]].concat());
         let film = |times: &[u8], long: &[u8]| {
-            let track = part(b"trak", &[header(b"tkhd", 0, times), part(b"mdia", &header(b"mdhd", 1, long))].concat());
-            let moov = part(b"moov", &[header(b"mvhd", 0, times), track].concat());
-            [part(b"ftyp", b"isom"), part(b"mdat", b"mvhd and more"), moov].concat()
+            let track = part("trak", &[header("tkhd", 0, times), part("mdia", &header("mdhd", 1, long))].concat());
+            let moov = part("moov", &[header("mvhd", 0, times), track].concat());
+            [part("ftyp", b"isom"), part("mdat", b"mvhd and more"), moov].concat()
         };
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("film.mp4");

@@ -36,7 +36,8 @@ impl RgbFrames {
             "uridecodebin uri={uri} expose-all-streams=false caps=video/x-raw(ANY) ! videoconvert".to_owned();
         let mut caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb);
         if let Some((width, height)) = size {
-            launch += &format!(" ! aspectratiocrop aspect-ratio={width}/{height} ! videoscale add-borders=false");
+            let fit = format!(" ! aspectratiocrop aspect-ratio={width}/{height} ! videoscale add-borders=false");
+            launch.push_str(&fit);
             caps = caps.width(width as i32).height(height as i32).pixel_aspect_ratio(gst::Fraction::new(1, 1));
         }
         let bin = pipeline::build("clip", &launch, &[Hole::new("uri", uri)], gst::PadDirection::Src)?;

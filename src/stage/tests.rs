@@ -49,7 +49,7 @@ fn start(
     (stage, streams.remove(0))
 }
 
-fn qrnet(digest: &str, of_query: &str) -> Box<Model> {
+fn qrnet(digest: &str, of_query: &str) -> Box<dyn Ground> {
     let query = grounder(of_query).compile("cat").expect("compiles");
     Box::new(Model { grounder: Arc::new(grounder(digest)), queries: vec![Arc::new(query)] })
 }

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Var};
 use qrnet::plan::CanvasPlan;
 use qrnet::weights::{self, Report, Sources, Tensors};
-use qrnet::{ModelDir, QrNet, init};
+use qrnet::{ModelDir, NewModel, QrNet, init};
 
 use crate::batch::{Collator, Prepared};
 use crate::checkpoint::Checkpoint;
@@ -27,6 +27,9 @@ use crate::objective::{Losses, Objective};
 use crate::optim::{AdamW, average};
 pub use crate::start::Setup;
 use crate::start::{Data, own_positions, smooth_positions};
+
+/// Folder of the best model so far, in that of the run.
+const BEST: &str = "best";
 
 /// How far a run is, for whoever watches.
 #[derive(Debug, Clone)]
@@ -369,13 +372,17 @@ impl Trainer {
         Ok(evaluate(&plain, data, &mut collator, count, |_| ())?.summary())
     }
 
-    /// Keeps the weights of the best measurement so far as `best.safetensors`.
+    /// Keeps the model of the best measurement so far as `best`, for every other verb to use while training goes on.
     fn note_best(&mut self, summary: &Summary, out: &Path) -> Result<()> {
         let value = summary.all.accuracy.first().map_or(f64::NAN, |accuracy| accuracy.share.value);
         if self.best.is_none_or(|(best, _)| value > best) && value.is_finite() {
             self.best = Some((value, self.step));
-            let tensors: Vec<(String, Tensor)> = self.weights().into_iter().collect();
-            weights::save(&tensors, None, &out.join("best.safetensors"))?;
+            let Setup { recipe, config, tokenizer, .. } = &self.setup;
+            let card =
+                format!("# {}\n\nThe best so far, after {} of {} steps.\n", recipe.name, self.step, recipe.steps);
+            let (tensors, dtype) = (self.weights(), DType::F32);
+            let new = NewModel { config, tensors: &tensors, dtype, tokenizer, card: &card, trained: true };
+            ModelDir::write(&out.join(BEST), &new, true)?;
         }
         Ok(())
     }

@@ -85,9 +85,9 @@ impl Figures {
             .iter()
             .filter_map(|outcome| Some((outcome.presence.filter(|p| p.is_finite())?, outcome.present)))
             .collect();
-        let is_right = |outcome: &&&Outcome| match outcome.present {
-            true => outcome.here && overlap(outcome) >= IOU_THRESHOLDS[0],
-            false => !outcome.here,
+        let is_found = |outcome: &&&Outcome| overlap(outcome) >= IOU_THRESHOLDS[0];
+        let is_right = |outcome: &&&Outcome| {
+            if outcome.present { outcome.here && is_found(outcome) } else { !outcome.here }
         };
         let can_deny = outcomes.iter().any(|outcome| outcome.presence.is_some() || !outcome.here);
         Self {

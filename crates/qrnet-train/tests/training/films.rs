@@ -44,13 +44,10 @@ const STANDER: Rect = Rect { x0: 60.0, y0: 10.0, x1: 80.0, y1: 30.0 };
 
 /// Two tracks and a thing, in a folder; the source with these keys beside the files.
 fn film(folder: &Path, keys: &str) -> Source {
-    let mut table = String::from("frame,track,left,top,width,height\n");
-    for frame in 1..=6 {
-        table += &format!("{frame},1,{},20,20,40\n", walker(frame).x0);
-    }
-    for frame in 4..=10 {
-        table += &format!("{frame},2,60,10,20,20\n");
-    }
+    let header = ["frame,track,left,top,width,height".to_owned()];
+    let walks = (1..=6).map(|frame| format!("{frame},1,{},20,20,40", walker(frame).x0));
+    let stands = (4..=10).map(|frame| format!("{frame},2,60,10,20,20"));
+    let table = header.into_iter().chain(walks).chain(stands).collect::<Vec<_>>().join("\n");
     let queries = r#"
         [[referent]]
         name = "walker"

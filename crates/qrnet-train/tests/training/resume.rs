@@ -58,7 +58,7 @@ fn left(out: &Path) -> (Vec<u8>, Vec<u8>, String) {
         let scalars: Vec<_> = line.scalars.into_iter().filter(|(name, _)| !name.ends_with("_seconds")).collect();
         writeln!(log, "{} {} {:?} {scalars:?}", line.step, line.samples, line.kind).expect("written");
     }
-    (bytes(&format!("checkpoint-{STEPS:08}.safetensors")), bytes("best.safetensors"), log)
+    (bytes(&format!("checkpoint-{STEPS:08}.safetensors")), bytes("best/model.safetensors"), log)
 }
 
 fn compare(recipe: &Recipe, config: &Config, stops: &[&[u64]]) {
