@@ -198,7 +198,9 @@ fn whatever_inputs_are_called_results_stay_in_their_folder() {
     for input in &inputs {
         let records = input["results"][0].as_str().expect("a name");
         assert!(
-            records.ends_with(".jsonl") && !records.contains(['\n', '/']) && !records.starts_with(['.', '-']),
+            Path::new(records).extension().is_some_and(|ending| ending == "jsonl")
+                && !records.contains(['\n', '/'])
+                && !records.starts_with(['.', '-']),
             "{records}"
         );
         let lines = json_lines(&String::from_utf8(found[Path::new(records)].clone()).expect("UTF-8"));

@@ -204,15 +204,15 @@ fn films_by_every_path_and_from_records() {
         (&["--records", &scratch.write("none.jsonl", b"")], "nothing is recorded of any of its phrases"),
         (&["--streaming", "--records", &said], "cannot be used with"),
         (&["--model", &model, "--stride", "2"], "--streaming"),
-        (&[], "--model <DIR>"),
+        (&[], "--model DIR: is needed to measure a model"),
     ] {
         let ran = spotter(&[&["eval", &recipe], flags].concat());
         assert_eq!(ran.code, Some(2), "{flags:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(reason), "{reason:?} is not in {}", ran.stderr);
     }
-    let holes: String =
-        scratch.read("said.jsonl").lines().filter(|l| !l.contains("\"seq\":7,")).map(|l| format!("{l}\n")).collect();
-    let holes = scratch.write("holes.jsonl", holes.as_bytes());
+    let all = scratch.read("said.jsonl");
+    let holes: Vec<&str> = all.lines().filter(|line| !line.contains("\"seq\":7,")).collect();
+    let holes = scratch.write("holes.jsonl", holes.join("\n").as_bytes());
     let ran = spotter(&["eval", &recipe, "--records", &holes]);
     assert!(ran.stderr.contains("the records of \"red box\" lack frame 8"), "{}", ran.stderr);
 }

@@ -51,8 +51,17 @@ fn wander(scratch: &Scratch, film: &str, flags: &[&str]) {
     stream(&settings, Box::new(Wanderer(0)), Some(0.5), true).expect("runs");
 }
 
-/// Frame, milliseconds, box, label and score of every box, as our own records have them.
-fn native(scratch: &Scratch) -> Vec<(u64, u64, [f64; 4], String, Option<f64>)> {
+/// A frame with a box.
+struct Found {
+    frame: u64,
+    milliseconds: u64,
+    rect: [f64; 4],
+    label: String,
+    score: Option<f64>,
+}
+
+/// Every box, as our own records have it.
+fn native(scratch: &Scratch) -> Vec<Found> {
     let lines = json_lines(&scratch.read("jsonl"));
     let frames = of_schema(&lines, "spotter.frame/1");
     let boxes = frames.into_iter().filter(|frame| !frame["box"].is_null()).map(|frame| {
@@ -60,7 +69,13 @@ fn native(scratch: &Scratch) -> Vec<(u64, u64, [f64; 4], String, Option<f64>)> {
         let label = frame["query"].as_str().expect("a sentence").to_owned();
         let pts = frame["pts_ns"].as_u64().expect("a time");
         let index = frame["frame_index"].as_u64().expect("a number");
-        (index, pts / 1_000_000, ["x", "y", "w", "h"].map(side), label, frame["presence"].as_f64())
+        Found {
+            frame: index,
+            milliseconds: pts / 1_000_000,
+            rect: ["x", "y", "w", "h"].map(side),
+            label,
+            score: frame["presence"].as_f64(),
+        }
     });
     boxes.collect()
 }
@@ -87,7 +102,7 @@ fn compare(scratch: &Scratch) -> usize {
         assert_eq!(found.len(), expected.len(), "{kind}");
         // Shares of the picture have five digits.
         let tolerance = if kind == "dls" { 0.011 } else { 1e-9 };
-        for (found, (frame, ms, rect, label, score)) in found.iter().zip(&expected) {
+        for (found, Found { frame, milliseconds, rect, label, score }) in found.iter().zip(&expected) {
             let same = |a: &Value, b: f64, tolerance: f64| (a.as_f64().expect("a number") - b).abs() <= tolerance;
             assert_eq!(found["frame"].as_u64(), Some(*frame), "{kind}: {found}");
             assert!((0..4).all(|i| same(&found["box"][i], rect[i], tolerance)), "{kind}: {found} is not {rect:?}");
@@ -97,7 +112,7 @@ fn compare(scratch: &Scratch) -> usize {
                 None => assert!(found["score"].is_null() || kind == "mot", "{kind}: {found}"),
             }
             if kind != "mot" {
-                assert_eq!(found["ms"].as_u64(), Some(*ms), "{kind}: {found}");
+                assert_eq!(found["ms"].as_u64(), Some(*milliseconds), "{kind}: {found}");
                 assert_eq!(found["label"].as_str(), Some(label.as_str()), "{kind}");
             }
         }
