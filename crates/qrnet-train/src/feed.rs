@@ -10,6 +10,7 @@ use qrnet::init;
 use qrnet::plan::CanvasPlan;
 use qrnet::text::tokenizer::QueryTokenizer;
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 use crate::augment::Augment;
 use crate::batch::{Collator, Prepared};
@@ -38,10 +39,23 @@ impl DataSet for Joined {
         self.0.iter().flat_map(|set| set.phrases()).collect()
     }
 
-    fn example(&self, mut index: usize) -> Result<Example> {
+    fn example(&self, index: usize) -> Result<Example> {
+        let (set, index) = self.part(index)?;
+        set.example(index)
+    }
+
+    fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
+        let (set, index) = self.part(index)?;
+        set.varied(index, rng)
+    }
+}
+
+impl Joined {
+    /// The data set that holds an example, and its number there.
+    fn part(&self, mut index: usize) -> Result<(&dyn DataSet, usize)> {
         for set in &self.0 {
             if index < set.len() {
-                return set.example(index);
+                return Ok((set.as_ref(), index));
             }
             index -= set.len();
         }
@@ -166,7 +180,8 @@ impl Feed {
     fn of(&self, part: &Part, position: u64) -> Result<Example> {
         let Some(length) = part.epoch else { return part.data.example(position as usize) };
         let order = self.order(part, position / length, length);
-        part.data.example(order[(position % length) as usize] as usize)
+        let mut rng = init::stream(self.seed, &format!("varied.{position}"));
+        part.data.varied(order[(position % length) as usize] as usize, &mut rng)
     }
 
     fn order(&self, part: &Part, epoch: u64, length: u64) -> Arc<Vec<u32>> {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use qrnet::preprocess::{Picture, Rect};
 use qrnet::text::tokenizer::QueryTokenizer;
+use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
@@ -93,6 +94,14 @@ pub trait DataSet: Send + Sync {
     /// # Errors
     /// Its picture cannot be read, or its box is not in the picture.
     fn example(&self, index: usize) -> Result<Example>;
+
+    /// The example at `index` as training should see it this time, where the data set has ways to vary it.
+    ///
+    /// # Errors
+    /// As [`DataSet::example`].
+    fn varied(&self, index: usize, _rng: &mut ChaCha8Rng) -> Result<Example> {
+        self.example(index)
+    }
 
     /// Reads every phrase once, so that a run does not end over one of them on its second day.
     ///

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// refs = "unc"                # unc, google or umd
 /// split = "train"
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "format", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Source {
     /// The REFER toolkit's layout: [`refer::read`].
@@ -89,6 +89,10 @@ pub enum Source {
         /// Fill the frames between labels of one track that are at most so many frames apart.
         #[serde(default)]
         fill: u64,
+        /// Share of training pictures, 0..1, out of which people are taken and into which others are put, elsewhere and in
+        /// other sizes. For cameras that do not move.
+        #[serde(default)]
+        recast: f64,
     },
 }
 
@@ -126,6 +130,7 @@ impl Source {
                 step: 1,
                 referents: vec!["name".into()],
                 fill: 0,
+                recast: 0.0,
             },
         ]
     }
@@ -181,11 +186,11 @@ impl Source {
             }
             Self::Mdetr { file, pictures, .. } => listed(mdetr::read(&base.join(file), &base.join(pictures))?),
             Self::Jsonl { file, .. } => listed(jsonl::read(&base.join(file))?),
-            Self::Clip { clip, .. } => {
+            Self::Clip { clip, recast, .. } => {
                 let labels = self.clip_labels(base)?;
                 let labels = labels.ok_or_else(|| Error::Unsupported(format!("{} is no film", self.name())))?;
                 let clip = Clip::open(&self.name(), &base.join(clip), labels, origin.video)?;
-                Ok(Box::new(if origin.dense { clip.with_labels() } else { clip }))
+                Ok(Box::new(if origin.dense { clip.with_labels().with_recast(*recast)? } else { clip }))
             }
         }
     }
@@ -195,7 +200,13 @@ impl Source {
     /// # Errors
     /// As [`ClipLabels::read`].
     pub fn clip_labels(&self, base: &Path) -> Result<Option<ClipLabels>> {
-        let Self::Clip { labels, queries, frames, step, referents, fill, .. } = self else { return Ok(None) };
+        let Self::Clip { labels, queries, frames, step, referents, fill, recast, .. } = self else { return Ok(None) };
+        if !(0.0..=1.0).contains(recast) {
+            return Err(Error::Unsupported(format!(
+                "{}: `recast` is {recast}, expected a share from 0 to 1",
+                self.name()
+            )));
+        }
         let selection = Selection { stretches: frames, step: *step, referents, fill: *fill };
         ClipLabels::read(&base.join(labels), &base.join(queries), &selection).map(Some)
     }

@@ -58,11 +58,21 @@ pub struct Place(pub Rect);
 impl Place {
     /// Intersection over union, 0..1.
     pub fn overlap(&self, other: &Self) -> f64 {
+        let inter = self.intersection(other);
+        let union = self.area() + other.area() - inter;
+        if union > 0.0 { inter / union } else { 0.0 }
+    }
+
+    /// Area that both cover.
+    pub(crate) fn intersection(&self, other: &Self) -> f64 {
         let (a, b) = (&self.0, &other.0);
         let width = (a.x1.min(b.x1) - a.x0.max(b.x0)).max(0.0);
         let height = (a.y1.min(b.y1) - a.y0.max(b.y0)).max(0.0);
-        let union = a.width() * a.height() + b.width() * b.height() - width * height;
-        if union > 0.0 { width * height / union } else { 0.0 }
+        width * height
+    }
+
+    fn area(&self) -> f64 {
+        self.0.width() * self.0.height()
     }
 
     fn centre(&self) -> (f64, f64) {

@@ -19,6 +19,7 @@
 //! A person is there in the frames in which the table has one of the tracks, and absent in every other frame.
 
 mod baseline;
+mod recast;
 mod score;
 mod table;
 
@@ -26,10 +27,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use qrnet::preprocess::Rect;
+use qrnet::preprocess::{Picture, Rect};
 use qrnet::strict::{self, Strict};
 use qrnet::text::tokenizer::QueryTokenizer;
 use serde::{Deserialize, Serialize};
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use recast::Cast;
 
 use super::video::{FrameSource, Frames};
 use super::{DataSet, Example, Labels, Legibility, Moment, ObjectLabel, read_bytes};
@@ -192,6 +197,8 @@ pub struct Clip {
     questions: Vec<(usize, usize)>,
     /// Class of every track, and of every referent that does not move; none where dense labels are not wanted.
     classes: Option<Classes>,
+    /// Who can be put into pictures, and how often that is done; nobody where it never is.
+    cast: Option<(Cast, f64)>,
 }
 
 struct Classes {
@@ -219,7 +226,7 @@ impl Clip {
                 return Err(Error::file(clip, reason));
             }
         }
-        Ok(Self { name: name.into(), labels, frames, questions, classes: None })
+        Ok(Self { name: name.into(), labels, frames, questions, classes: None, cast: None })
     }
 
     /// The same with labels of everything that the table knows in every picture, for losses that learn from all of it.
@@ -241,13 +248,28 @@ impl Clip {
         self
     }
 
-    /// What every pixel of a frame shows, as far as boxes tell; who stands lower stands in front.
+    /// The same with a share of pictures that have another cast, where examples are varied.
+    ///
+    /// # Errors
+    /// A frame cannot be read.
+    pub fn with_recast(mut self, share: f64) -> Result<Self> {
+        if share > 0.0 {
+            self.cast = Some((Cast::new(&self.labels, &self.frames)?, share));
+        }
+        Ok(self)
+    }
+
+    /// What every pixel of a frame shows, as far as boxes tell.
     fn dense(&self, frame: u64) -> Option<Labels> {
+        self.dense_of(&from_back_to_front(self.labels.boxes(frame)))
+    }
+
+    /// The same for people from back to front.
+    fn dense_of(&self, people: &[(u64, Rect)]) -> Option<Labels> {
         let classes = self.classes.as_ref()?;
         let (width, height) = self.frames.size();
-        let moving = self.labels.boxes(frame).map(|(track, rect)| (rect, classes.tracks[&track]));
+        let moving = people.iter().map(|(track, rect)| (*rect, classes.tracks[track]));
         let mut boxes: Vec<(Rect, u16)> = classes.still.iter().copied().chain(moving).collect();
-        boxes.sort_by(|a, b| a.0.y1.total_cmp(&b.0.y1));
         boxes.truncate(usize::from(u8::MAX));
         let mut instance = vec![0; width * height];
         for (number, (rect, _)) in boxes.iter().enumerate() {
@@ -260,6 +282,13 @@ impl Clip {
         let objects = boxes.iter().map(|(_, class)| ObjectLabel { class: *class, colour: 0 }).collect();
         Some(Labels { instance, objects })
     }
+}
+
+/// Who stands lower in the picture stands in front.
+fn from_back_to_front(people: impl Iterator<Item = (u64, Rect)>) -> Vec<(u64, Rect)> {
+    let mut people: Vec<(u64, Rect)> = people.collect();
+    people.sort_by(|a, b| a.1.y1.total_cmp(&b.1.y1));
+    people
 }
 
 impl DataSet for Clip {
@@ -283,19 +312,52 @@ impl DataSet for Clip {
     }
 
     fn example(&self, index: usize) -> Result<Example> {
+        let (question, frame) = self.asked(index);
+        let target = self.labels.target(&self.labels.referents[self.questions[question].0], frame);
+        let labels = self.dense(frame).map(Arc::new);
+        Ok(self.made(question, frame, self.frames.picture(frame)?, target, labels))
+    }
+
+    fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
+        let Some((cast, _)) = self.cast.as_ref().filter(|(_, share)| rng.random_bool(*share)) else {
+            return self.example(index);
+        };
+        let (question, frame) = self.asked(index);
+        let referent = &self.labels.referents[self.questions[question].0];
+        let wanted = referent.tracks.iter().flatten().copied().collect();
+        let target = self.labels.target(referent, frame);
+        let scene = cast.recast((&self.labels, &self.frames), frame, &wanted, target, rng)?;
+        let labels = self.dense_of(&scene.people).map(Arc::new);
+        Ok(self.made(question, frame, scene.picture, scene.target, labels))
+    }
+}
+
+impl Clip {
+    /// Question and frame of an example.
+    fn asked(&self, index: usize) -> (usize, u64) {
         let count = self.labels.frames.len();
-        let (question, frame) = (self.questions[index / count], self.labels.frames[index % count]);
-        let referent = &self.labels.referents[question.0];
-        let picture = self.frames.picture(frame)?;
+        (index / count, self.labels.frames[index % count])
+    }
+
+    fn made(
+        &self,
+        question: usize,
+        frame: u64,
+        picture: Picture,
+        target: Option<Rect>,
+        labels: Option<Arc<Labels>>,
+    ) -> Example {
+        let (referent, phrase) = self.questions[question];
+        let referent = &self.labels.referents[referent];
         let (width, height) = (picture.width as f64, picture.height as f64);
-        Ok(Example {
-            target: self.labels.target(referent, frame).map(|rect| rect.clipped(width, height)),
+        Example {
+            target: target.map(|rect| rect.clipped(width, height)),
             picture: Arc::new(picture),
-            phrase: referent.phrases[question.1].clone(),
+            phrase: referent.phrases[phrase].clone(),
             source: Arc::clone(&self.name),
             kind: referent.name.as_str().into(),
-            labels: self.dense(frame).map(Arc::new),
-            moment: Some(Moment { question: (index / count) as u32, frame }),
-        })
+            labels,
+            moment: Some(Moment { question: question as u32, frame }),
+        }
     }
 }
