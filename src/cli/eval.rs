@@ -17,7 +17,7 @@ pub struct EvalArgs {
     /// The recipe (TOML) whose `eval` sets are measured on.
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
-    /// The model directory; without it, the small model that is built in.
+    /// The model directory; `--streaming` can do without it, with the small model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// The set; without it, all of them.

@@ -33,7 +33,7 @@ impl RgbFrames {
         let path = std::fs::canonicalize(path).map_err(Error::io("read", path))?;
         let uri = gst::glib::filename_to_uri(path, None).map_err(|e| fail(e.to_string()))?;
         let mut launch =
-            "uridecodebin uri={uri} expose-all-streams=false caps=video/x-raw(ANY) ! videoconvert".to_owned();
+            "uridecodebin uri={uri} expose-all-streams=false caps=video/x-raw(ANY) ! videoconvert ! videoflip video-direction=auto".to_owned();
         let mut caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb);
         if let Some((width, height)) = size {
             let fit = format!(" ! aspectratiocrop aspect-ratio={width}/{height} ! videoscale add-borders=false");

@@ -114,7 +114,7 @@ pub fn evaluate(
                 present: overlap.is_some(),
                 iou: overlap,
                 presence,
-                here: presence.is_none_or(|presence| presence >= THRESHOLD),
+                here: Some(presence.is_none_or(|presence| presence >= THRESHOLD)),
                 film: example.moment.map(|moment| OnFilm {
                     moment,
                     phrase: example.phrase.as_str().into(),

@@ -122,8 +122,7 @@ impl Data {
         let feed = Feed::new(&setup.recipe, setup.origin(true), &setup.art)?;
         let phrases = &setup.recipe.phrases;
         if phrases.learn {
-            let words = phrases.words(feed.phrases().into_iter());
-            setup.tokenizer = setup.tokenizer.with_words(words.iter().map(String::as_str))?;
+            setup.tokenizer = setup.tokenizer.with_words_of(phrases.texts(feed.phrases().into_iter()))?;
         }
         let setup = &*setup;
         let watched = setup.recipe.eval.iter().filter(|set| set.watch);

@@ -1,6 +1,7 @@
 //! Labelled films: records of runs against their labels, runs made for the purpose, and what others would get.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,15 +40,24 @@ fn clips<'a>(set: &'a EvalSet, base: &Path) -> Result<Vec<(&'a Source, ClipLabel
     Ok(set.lists.iter().filter_map(labelled).collect::<qrnet_train::Result<_>>()?)
 }
 
-/// Records by sentence and frame, from 1.
+/// Records by film, sentence and frame, from 1. A film is known by the name of its file.
 #[derive(Default)]
-pub(super) struct Records(HashMap<String, HashMap<u64, Recorded>>);
+pub(super) struct Records(HashMap<(OsString, String), HashMap<u64, Recorded>>);
+
+/// What a film is known by.
+fn film_name(path: &Path) -> OsString {
+    path.file_name().unwrap_or_default().to_owned()
+}
 
 #[derive(Deserialize)]
 struct Line {
     schema: String,
     #[serde(default)]
+    source: String,
+    #[serde(default)]
     query: String,
+    #[serde(default)]
+    status: String,
     frame_index: Option<u64>,
     #[serde(rename = "box")]
     boxed: Option<Sides>,
@@ -76,6 +86,8 @@ impl Records {
     /// It cannot be read, a line is no JSON, or a frame stands there twice.
     pub(super) fn read(&mut self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        // Whether the last frame that was looked at denied it: frames between carry that, as they carry a box.
+        let mut denied: HashMap<(OsString, String), bool> = HashMap::new();
         for (number, line) in text.lines().enumerate() {
             let fail = |reason: String| Error::Usage(format!("{}, line {}: {reason}", path.display(), number + 1));
             let line: Line = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
@@ -83,11 +95,20 @@ impl Records {
             else {
                 continue;
             };
+            let key = (film_name(Path::new(&line.source)), line.query);
             let claim = line.boxed.map(|b| Rect { x0: b.x, y0: b.y, x1: b.x + b.w, y1: b.y + b.h });
-            let recorded = Recorded { claim, presence: line.presence, size: (size.width, size.height) };
-            let frames = self.0.entry(line.query.clone()).or_default();
-            if frames.insert(index + 1, recorded).is_some() {
-                return Err(fail(format!("frame_index {index} of {:?} stands there twice", line.query)));
+            let denies = match line.status.as_str() {
+                "absent" => true,
+                "box" => false,
+                _ => denied.get(&key).copied().unwrap_or(false),
+            };
+            denied.insert(key.clone(), denies);
+            let is_lost = ["dropped", "error"].contains(&line.status.as_str());
+            let answered = claim.is_some() || (denies && !is_lost);
+            let recorded = Recorded { claim, answered, presence: line.presence, size: (size.width, size.height) };
+            let shown = format!("frame_index {index} of {:?} on {}", key.1, key.0.display());
+            if self.0.entry(key).or_default().insert(index + 1, recorded).is_some() {
+                return Err(fail(format!("{shown} stands there twice")));
             }
         }
         Ok(())
@@ -100,7 +121,10 @@ impl Records {
     pub(super) fn score(&self, set: &EvalSet, base: &Path) -> Result<Tally> {
         let mut all = Tally::default();
         for (list, labels) in clips(set, base)? {
-            let answer = |phrase: &str, frame: u64| self.0.get(phrase)?.get(&frame).copied();
+            let Source::Clip { clip, .. } = list else { continue };
+            let film = film_name(clip);
+            let answer =
+                |phrase: &str, frame: u64| self.0.get(&(film.clone(), phrase.to_owned()))?.get(&frame).copied();
             let tally = score(&list.name(), &labels, answer).map_err(|(phrase, frame)| {
                 let reason = format!("the records of {phrase:?} lack frame {frame} (frame_index {})", frame - 1);
                 Error::Usage(format!("{}: {reason}", set.name))
@@ -108,7 +132,10 @@ impl Records {
             all.append(tally);
         }
         if all.is_empty() {
-            return Err(Error::Usage(format!("{}: nothing is recorded of any of its phrases", set.name)));
+            let films: BTreeSet<String> = self.0.keys().map(|(film, _)| film.display().to_string()).collect();
+            let films = films.into_iter().collect::<Vec<_>>().join(", ");
+            let reason = "nothing is recorded of any of its phrases on its film";
+            return Err(Error::Usage(format!("{}: {reason}; there are records of: {films}", set.name)));
         }
         Ok(all)
     }
@@ -147,6 +174,9 @@ impl<'a> Streaming<'a> {
             let last = labels.frames().last().copied().unwrap_or(0);
             let phrases: Vec<&String> = labels.referents().iter().flat_map(|referent| &referent.phrases).collect();
             for (number, phrase) in phrases.iter().enumerate() {
+                if records.0.contains_key(&(film_name(Path::new(&clip)), (*phrase).clone())) {
+                    continue;
+                }
                 let file = self.folder.path().join(format!("{}-{number}.jsonl", set.name));
                 tracing::info!("{}: {} of {}: {phrase}", set.name, number + 1, phrases.len());
                 self.run(&clip, phrase, &file, last)?;

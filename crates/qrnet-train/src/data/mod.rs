@@ -48,6 +48,8 @@ pub struct Example {
 pub struct Moment {
     /// Counts the questions that a data set asks of its film.
     pub question: u32,
+    /// Counts the stretches of frames that are taken from it.
+    pub stretch: u32,
     /// Counted from 1.
     pub frame: u64,
 }

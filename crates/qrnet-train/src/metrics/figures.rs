@@ -86,10 +86,9 @@ impl Figures {
             .filter_map(|outcome| Some((outcome.presence.filter(|p| p.is_finite())?, outcome.present)))
             .collect();
         let is_found = |outcome: &&&Outcome| overlap(outcome) >= IOU_THRESHOLDS[0];
-        let is_right = |outcome: &&&Outcome| {
-            if outcome.present { outcome.here && is_found(outcome) } else { !outcome.here }
-        };
-        let can_deny = outcomes.iter().any(|outcome| outcome.presence.is_some() || !outcome.here);
+        let is_right =
+            |outcome: &&&Outcome| outcome.here == Some(outcome.present) && (!outcome.present || is_found(outcome));
+        let can_deny = outcomes.iter().any(|outcome| outcome.presence.is_some() || outcome.here != Some(true));
         Self {
             right: can_deny.then(|| Estimate::share(outcomes.iter().filter(is_right).count(), outcomes.len())),
             film: FilmFigures::of(outcomes),

@@ -39,8 +39,11 @@ impl FilmFigures {
         let mut questions: BTreeMap<(&str, u32), Vec<Frame>> = BTreeMap::new();
         for outcome in outcomes {
             if let Some(film) = &outcome.film {
-                let frame =
-                    Frame { moment: film.moment, truth: film.truth, claim: film.answer.filter(|_| outcome.here) };
+                let frame = Frame {
+                    moment: film.moment,
+                    truth: film.truth,
+                    claim: film.answer.filter(|_| outcome.here == Some(true)),
+                };
                 questions.entry((&outcome.source, film.moment.question)).or_default().push(frame);
             }
         }
@@ -50,7 +53,7 @@ impl FilmFigures {
         let (mut overlaps, mut steps) = (Vec::new(), Vec::new());
         for frames in questions.values_mut() {
             frames.sort_by_key(|frame| frame.moment);
-            for stretch in stretches(frames) {
+            for stretch in frames.chunk_by(|a, b| a.moment.stretch == b.moment.stretch) {
                 overlaps.extend(tube_overlap(stretch));
                 steps.extend(stretch.windows(2).filter_map(|pair| jump(&pair[0], &pair[1])));
             }
@@ -64,12 +67,6 @@ impl FilmFigures {
             jitter: (!steps.is_empty()).then(|| steps.iter().sum::<f64>() / steps.len() as f64),
         })
     }
-}
-
-/// Frames in order, cut where more than the usual step lies between two.
-fn stretches(frames: &[Frame]) -> impl Iterator<Item = &[Frame]> {
-    let step = frames.windows(2).map(|pair| pair[1].moment.frame - pair[0].moment.frame).min().unwrap_or(1);
-    frames.chunk_by(move |a, b| b.moment.frame - a.moment.frame <= step)
 }
 
 /// vIoU of one stretch, none where the thing is not in it. Both tubes reach from the first frame on which there is a box

@@ -32,8 +32,8 @@ pub struct Outcome {
     /// Answered probability that the thing is there, 0..1; none from a model without presence head. What is not a
     /// number counts as none.
     pub presence: Option<f32>,
-    /// Whether the answer claims that the thing is there.
-    pub here: bool,
+    /// Whether the answer claims that the thing is there; none where there is no answer, which is right in no case.
+    pub here: Option<bool>,
     /// Of a frame of a film: which, and where things are on it.
     pub film: Option<OnFilm>,
 }

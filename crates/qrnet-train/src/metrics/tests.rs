@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn outcome(source: &str, kind: &str, present: bool, iou: Option<f32>, presence: Option<f32>) -> Outcome {
-    let here = presence.is_none_or(|presence| presence >= 0.5);
+    let here = Some(presence.is_none_or(|presence| presence >= 0.5));
     Outcome { source: source.into(), kind: kind.into(), present, iou, presence, here, film: None }
 }
 

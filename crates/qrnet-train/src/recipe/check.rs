@@ -1,6 +1,7 @@
 //! What a recipe may hold: values that no run can be made from are named before anything starts.
 
 use super::Recipe;
+use super::phrases::has_words;
 use crate::error::{Error, Result};
 use crate::objective::Term;
 use crate::scenes::SceneSettings;
@@ -36,7 +37,8 @@ impl Recipe {
         if !(0.0..0.5).contains(&self.phrases.forget) {
             return wrong("phrases.forget", &self.phrases.forget, "0 to below 0.5");
         }
-        if let Some(group) = self.phrases.alike.iter().find(|group| group.len() < 2) {
+        let is_group = |group: &Vec<String>| group.len() > 1 && group.iter().all(|member| has_words(member));
+        if let Some(group) = self.phrases.alike.iter().find(|group| !is_group(group)) {
             return wrong("phrases.alike", group, "two words or more that stand for each other");
         }
         if self.phase.is_empty() {

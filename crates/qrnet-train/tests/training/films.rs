@@ -91,7 +91,8 @@ fn every_phrase_is_asked_of_every_frame() {
     let frames: Vec<u64> = examples.iter().map(|e| e.moment.expect("a moment").frame).collect();
     assert_eq!(frames[..10], [2, 3, 4, 9, 10, 2, 3, 4, 9, 10]);
     for example in &examples {
-        let Moment { frame, question } = example.moment.expect("a moment");
+        let Moment { frame, question, stretch } = example.moment.expect("a moment");
+        assert_eq!(stretch, u32::from(frame > 4));
         assert_eq!(example.picture.rgb[0], 20 * frame as u8, "the picture of its own frame");
         assert_eq!(&*example.source, "garden");
         let (name, target) = match question {
@@ -184,6 +185,12 @@ fn what_does_not_fit_is_named() {
         &["line 3", "unknown key", "`referent.tracks`"],
     );
     says(queries("[[referent]]\nname = 'a'\ntracks = [1]\nphrases = []\n"), &["has no phrase"]);
+    std::fs::write(path.join("gt.csv"), "1,1,2,3,4,5\n").expect("written");
+    let typo = queries("[[referent]]\nname = 'a'\ntracks = [77]\nphrases = ['b']\n");
+    says(typo, &["referent \"a\"", "none of the tracks [77]"]);
+    let twice = "[[referent]]\nname = 'a'\ntracks = [1]\nphrases = ['b']\n\
+                 [[referent]]\nname = 'c'\ntracks = []\nphrases = ['B']\n";
+    says(queries(twice), &["referent \"c\"", "asks \"B\" as \"a\" does"]);
     let source = film(path, "");
     std::fs::write(path.join("gt.csv"), "13,1,2,3,4,5\n").expect("written");
     let opened = source.open(Origin { base: path, video: &Greys, dense: false }).map(drop);
@@ -283,6 +290,13 @@ fn stretches_are_tubes_of_their_own() {
     near(film.viou.expect("tubes").value, f64::midpoint(2.0 / 3.0, 1.0 / 6.0));
     near(film.jitter.expect("a step"), 0.0);
     assert_eq!(summary.by_kind["stander"].film.as_ref().expect("a film").tubes, 1, "it is not in the first stretch");
+    // Whatever the step is, and however close they are.
+    let tubes = |keys: &str, frames: Vec<u64>| {
+        measured(folder.path(), keys, frames).by_kind["walker"].film.as_ref().expect("a film").tubes
+    };
+    assert_eq!(tubes("frames = [[1, 3], [4, 6]]", (1..=6).collect()), 2);
+    assert_eq!(tubes("frames = [[1, 5], [6, 10]]\nstep = 2", vec![1, 3, 5, 6, 8, 10]), 2);
+    assert_eq!(tubes("step = 3", vec![1, 4, 7, 10]), 1);
 }
 
 #[test]
@@ -292,7 +306,12 @@ fn recorded_answers_by_hand() {
     let answer = |phrase: &str, frame: u64| {
         let (presence, rect) = said(frame);
         let claim = Some(rect).filter(|_| presence >= 0.5);
-        (phrase == "the circle").then_some(Recorded { claim, presence: Some(presence), size: (128.0, 128.0) })
+        (phrase == "the circle").then_some(Recorded {
+            claim,
+            answered: true,
+            presence: Some(presence),
+            size: (128.0, 128.0),
+        })
     };
     let summary = score("film", &labels, answer).expect("whole").summary();
     assert_eq!(summary.all.examples, 10, "nothing was recorded of the others");
@@ -302,6 +321,12 @@ fn recorded_answers_by_hand() {
     near(summary.all.film.as_ref().expect("a film").viou.expect("a tube").value, 10.0 / 21.0);
     let holes = |phrase: &str, frame: u64| answer(phrase, frame).filter(|_| frame != 7);
     assert_eq!(score("film", &labels, holes).map(drop), Err(("the circle".to_owned(), 7)));
+    // Frames of which nothing is said are right in no case.
+    let silent = |phrase: &str, frame: u64| {
+        answer(phrase, frame).map(|said| Recorded { answered: !(8..=9).contains(&frame), ..said })
+    };
+    let summary = score("film", &labels, silent).expect("whole").summary();
+    near(summary.all.right.expect("a share").value, 4.0 / 10.0);
 }
 
 #[test]
@@ -348,4 +373,85 @@ fn a_film_trains_a_model_that_learns_its_words() {
     });
     assert_eq!(end.expect("trains"), qrnet_train::trainer::End::Finished);
     assert!(losses.iter().all(|loss| loss.is_finite()) && !losses.is_empty(), "{losses:?}");
+}
+
+/// A lawn with a red square on frames 1 to 6 and a blue one on 4 to 10, where the labels say.
+struct Squares;
+
+const RED: [u8; 3] = [220, 30, 30];
+const BLUE: [u8; 3] = [30, 30, 220];
+
+impl FrameSource for Squares {
+    fn open(&self, _: &Path) -> Result<FrameIterator> {
+        let picture = |frame: u64| {
+            let inside = |rect: &Rect, x: f64, y: f64| x >= rect.x0 && x < rect.x1 && y >= rect.y0 && y < rect.y1;
+            let rgb = (0..SIDE * SIDE).flat_map(|at| {
+                let (x, y) = ((at % SIDE) as f64, (at / SIDE) as f64);
+                if frame <= 6 && inside(&walker(frame), x, y) {
+                    RED
+                } else if (4..=10).contains(&frame) && inside(&STANDER, x, y) {
+                    BLUE
+                } else {
+                    [90, 100 + (x / 4.0) as u8, 60 + (y / 4.0) as u8]
+                }
+            });
+            Picture { width: SIDE, height: SIDE, rgb: rgb.collect() }
+        };
+        Ok(Box::new((1..=FRAMES).map(move |frame| Ok(picture(frame)))))
+    }
+}
+
+#[test]
+fn another_cast_is_where_the_example_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = film(folder.path(), "recast = 1.0\nreferents = ['walker']");
+    let set = source.open(Origin { base: folder.path(), video: &Squares, dense: true }).expect("opens");
+    let red = |example: &qrnet_train::data::Example, x: usize, y: usize| {
+        let at = 3 * (y * SIDE + x);
+        let [r, g, b] = [0, 1, 2].map(|channel| example.picture.rgb[at + channel]);
+        r > 150 && g < 90 && b < 90
+    };
+    // By frame: how often it is there, and how often elsewhere than it was.
+    let (mut there, mut moved, mut others) = ([0u32; 11], [0u32; 11], 0);
+    for seed in 0..60 {
+        for index in 0..10 {
+            let rng = || qrnet::init::stream(seed, &format!("{index}"));
+            let example = set.varied(index, &mut rng()).expect("an example");
+            let again = set.varied(index, &mut rng()).expect("the same");
+            assert!(
+                example.picture.rgb == again.picture.rgb && example.target == again.target,
+                "it follows from the seed"
+            );
+            let frame = example.moment.expect("a moment").frame;
+            let everywhere = (0..SIDE * SIDE).filter(|at| red(&example, at % SIDE, at / SIDE)).count() as f64;
+            let labels = example.labels.as_ref().expect("labels");
+            others += u32::from(labels.objects.len() > 1);
+            let Some(target) = example.target else {
+                assert!(everywhere < 1.0, "frame {frame}, seed {seed}: {everywhere} red pixels of what is not there");
+                assert!(labels.objects.iter().all(|object| object.class != 1));
+                continue;
+            };
+            there[frame as usize] += 1;
+            moved[frame as usize] += u32::from(frame > 6 || target != walker(frame));
+            let inside = |at: &usize| {
+                let (x, y) = ((at % SIDE) as f64, (at / SIDE) as f64);
+                x >= target.x0 && x < target.x1 && y >= target.y0 && y < target.y1
+            };
+            let found = (0..SIDE * SIDE).filter(inside).filter(|at| red(&example, at % SIDE, at / SIDE)).count() as f64;
+            let share = found / (target.width() * target.height());
+            assert!(share > 0.7, "frame {frame}, seed {seed}: {share} of {target:?} is red");
+            assert!((everywhere - found).abs() < 0.1 * found, "frame {frame}, seed {seed}: red elsewhere");
+        }
+    }
+    for frame in 1..=10 {
+        let usual = if frame <= 6 { 30..60 } else { 10..45 };
+        assert!(usual.contains(&there[frame]), "frame {frame}: there {} of 60 times", there[frame]);
+        assert!(moved[frame] > 0, "frame {frame}");
+    }
+    assert!(others > 100, "somebody else comes in, too: {others}");
+    // What is measured is never varied.
+    let plain = set.example(0).expect("an example");
+    assert_eq!((plain.target, plain.moment.expect("a moment").frame), (Some(walker(1)), 1));
+    let wrong = film(folder.path(), "recast = 2.0").clip_labels(folder.path());
+    assert!(message(wrong).contains("`recast` is 2, expected a share from 0 to 1"));
 }

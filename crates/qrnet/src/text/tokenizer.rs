@@ -1,12 +1,15 @@
 //! Text to piece ids: `tokenizer.json` or `vocab.txt`, with length and framing set by the model.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{Model, Tokenizer};
+use tokenizers::{
+    Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer,
+};
 
 use crate::error::{Error, Result};
 
@@ -94,12 +97,16 @@ impl QueryTokenizer {
         Self::new(tokenizer, max_len, vocab_size, origin)
     }
 
-    /// The same with more whole words behind those that it has; known ones are left out.
+    /// The same with the words and marks of `texts` behind those that it has, in alphabetical order.
     ///
     /// # Errors
     /// It is no vocabulary of whole words, or the model has fewer embeddings than that needs.
-    pub fn with_words<'a>(&self, words: impl Iterator<Item = &'a str>) -> Result<Self> {
+    pub fn with_words_of<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Result<Self> {
         let origin = Path::new("tokenizer with learnt words");
+        let mut words = BTreeSet::new();
+        for text in texts {
+            words.extend(self.words_of(text).map_err(|e| Error::file(origin, e))?);
+        }
         let vocabulary = self.inner.get_vocab(true);
         if !matches!(self.inner.get_model(), tokenizers::ModelWrapper::WordPiece(_)) {
             return Err(Error::file(origin, "is no WordPiece vocabulary, expected one to add words to"));
@@ -107,7 +114,7 @@ impl QueryTokenizer {
         let mut pieces: Vec<(u32, &str)> = vocabulary.iter().map(|(piece, id)| (*id, piece.as_str())).collect();
         pieces.sort_unstable();
         let known = pieces.into_iter().map(|(_, piece)| piece);
-        let more: Vec<&str> = words.filter(|word| !vocabulary.contains_key(*word)).collect();
+        let more = words.iter().map(String::as_str).filter(|word| !vocabulary.contains_key(*word));
         let all: Vec<&str> = known.chain(more).collect();
         if all.len() > self.vocab_size {
             let (count, most) = (all.len(), self.vocab_size);
@@ -116,6 +123,20 @@ impl QueryTokenizer {
         }
         let tokenizer = wordpiece(&all.join("\n")).map_err(|e| Error::file(origin, e))?;
         Self::new(tokenizer, self.max_len, self.vocab_size, origin)
+    }
+
+    /// What a text is cut into before the vocabulary is asked.
+    fn words_of(&self, text: &str) -> tokenizers::Result<Vec<String>> {
+        let mut normal = NormalizedString::from(text.trim().to_lowercase());
+        if let Some(normalizer) = self.inner.get_normalizer() {
+            normalizer.normalize(&mut normal)?;
+        }
+        let mut parts = PreTokenizedString::from(normal);
+        if let Some(cutter) = self.inner.get_pre_tokenizer() {
+            cutter.pre_tokenize(&mut parts)?;
+        }
+        let parts = parts.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+        Ok(parts.into_iter().map(|(word, _, _)| word.to_owned()).collect())
     }
 
     fn new(mut inner: Tokenizer, max_len: usize, vocab_size: usize, origin: &Path) -> Result<Self> {
@@ -272,5 +293,23 @@ mod tests {
         assert_eq!(from_txt.encode("Reddish cat").expect("known").ids, [2, 4, 5, 6, 3]);
         let message = QueryTokenizer::from_file(&vocabulary, 10, 6).err().expect("too few embeddings").to_string();
         assert!(message.contains("ids up to 6, but the model has 6"), "{message}");
+    }
+
+    #[test]
+    fn learns_what_it_would_cut_texts_into() {
+        let words = QueryTokenizer::words(["the", "circle"].into_iter(), 12, 20).expect("words");
+        let texts = ["The café façade", "the man's t-shirt", "the 红色 circle"];
+        let learnt = words.with_words_of(texts.into_iter()).expect("learns");
+        for text in texts {
+            assert_eq!(learnt.encode(text).expect("known").unknown, Vec::<String>::new(), "{text}");
+        }
+        assert_eq!(learnt.encode("the circle").expect("known"), words.encode("the circle").expect("known"));
+        let message = words.with_words_of(["a b c d e f g h i j k l m n o p"].into_iter()).err().expect("too many");
+        assert!(message.to_string().contains("would hold 22 words, but the model has 20"), "{message}");
+        let pieces = QueryTokenizer::characters(12, 256).expect("characters");
+        assert_eq!(
+            pieces.with_words_of(["猫"].into_iter()).expect("learns").encode("猫").expect("known").unknown.len(),
+            0
+        );
     }
 }

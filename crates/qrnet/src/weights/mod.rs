@@ -198,8 +198,8 @@ fn pick(
             Some((_, Kind::Unused)) => report.ignored.push((name, UNUSED)),
             Some((_, Kind::Buffer)) => report.ignored.push((name, CONSTANT)),
             Some((spec, Kind::Parameter | Kind::Frozen)) => {
-                let other = file.shape(&name).is_some_and(|found| found != spec.shape);
-                let table = match own.filter(|_| spec.name == positions::NAME && other) {
+                let other = |own: &&Config| own.position_canvas() != config.position_canvas();
+                let table = match own.filter(|own| spec.name == positions::NAME && other(own)) {
                     Some(own) => positions::resampled(&file.load(&name, &Device::Cpu)?, own, config)?,
                     None => None,
                 };

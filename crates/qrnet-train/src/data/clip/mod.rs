@@ -86,7 +86,7 @@ impl Asked {
         if asked.referent.is_empty() {
             return Err(Error::file(path, "asks for nothing, expected at least one [[referent]]"));
         }
-        let mut names = BTreeSet::new();
+        let (mut names, mut askers) = (BTreeSet::new(), BTreeMap::new());
         for referent in &asked.referent {
             let fail = |reason: &str| Err(Error::entry(path, format!("referent {:?}", referent.name), reason));
             if !names.insert(&referent.name) {
@@ -94,6 +94,11 @@ impl Asked {
             }
             if referent.phrases.is_empty() || referent.phrases.iter().any(|phrase| phrase.trim().is_empty()) {
                 return fail("has no phrase, or an empty one; expected words that describe it");
+            }
+            for phrase in &referent.phrases {
+                if let Some(other) = askers.insert(phrase.trim().to_lowercase(), &referent.name) {
+                    return fail(&format!("asks {phrase:?} as {other:?} does, expected every phrase once"));
+                }
             }
             match (&referent.tracks, referent.still) {
                 (Some(_), None) => {}
@@ -127,6 +132,8 @@ pub struct ClipLabels {
     tracks: Tracks,
     /// The frames, in order.
     frames: Vec<u64>,
+    /// Which stretch each of them belongs to.
+    stretches: Vec<u32>,
 }
 
 impl ClipLabels {
@@ -139,9 +146,11 @@ impl ClipLabels {
         tracks.fill(selection.fill);
         let mut referents = Asked::read(queries)?.referent;
         for referent in &referents {
-            if let Some(track) = referent.tracks.iter().flatten().find(|track| !tracks.holds(**track)) {
-                // Labels may be the first part of a longer table.
-                tracing::debug!("{}: track {track} of {:?} has no box", table.display(), referent.name);
+            let own = referent.tracks.as_deref().unwrap_or_default();
+            // Labels may be the first part of a longer table; but somebody of whom there is none at all is a slip.
+            if !own.is_empty() && !own.iter().any(|track| tracks.holds(*track)) {
+                let reason = format!("has none of the tracks {own:?} in {}", table.display());
+                return Err(Error::entry(queries, format!("referent {:?}", referent.name), reason));
             }
         }
         if let Some(name) = selection.referents.iter().find(|name| referents.iter().all(|r| r.name != **name)) {
@@ -160,8 +169,10 @@ impl ClipLabels {
             return Err(Error::file(table, reason));
         }
         let step = selection.step.max(1) as usize;
-        let frames: BTreeSet<u64> = stretches.iter().flat_map(|[a, b]| (*a..=*b).step_by(step)).collect();
-        Ok(Self { referents, tracks, frames: frames.into_iter().collect() })
+        let numbered = (0..).zip(stretches);
+        let frames = numbered.flat_map(|(number, [a, b])| (*a..=*b).step_by(step).map(move |frame| (frame, number)));
+        let (frames, stretches) = frames.collect::<BTreeMap<u64, u32>>().into_iter().unzip();
+        Ok(Self { referents, tracks, frames, stretches })
     }
 
     /// What is asked for.
@@ -172,6 +183,11 @@ impl ClipLabels {
     /// The frames, in order.
     pub fn frames(&self) -> &[u64] {
         &self.frames
+    }
+
+    /// The place of frame `place` of them in a film, as `question` comes to it.
+    fn moment(&self, question: u32, place: usize) -> Moment {
+        Moment { question, stretch: self.stretches[place], frame: self.frames[place] }
     }
 
     /// Where a referent is in a frame; none where it is not there.
@@ -312,42 +328,35 @@ impl DataSet for Clip {
     }
 
     fn example(&self, index: usize) -> Result<Example> {
-        let (question, frame) = self.asked(index);
-        let target = self.labels.target(&self.labels.referents[self.questions[question].0], frame);
-        let labels = self.dense(frame).map(Arc::new);
-        Ok(self.made(question, frame, self.frames.picture(frame)?, target, labels))
+        let (question, moment) = self.asked(index);
+        let target = self.labels.target(&self.labels.referents[self.questions[question].0], moment.frame);
+        let labels = self.dense(moment.frame).map(Arc::new);
+        Ok(self.made(moment, self.frames.picture(moment.frame)?, target, labels))
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
         let Some((cast, _)) = self.cast.as_ref().filter(|(_, share)| rng.random_bool(*share)) else {
             return self.example(index);
         };
-        let (question, frame) = self.asked(index);
-        let referent = &self.labels.referents[self.questions[question].0];
+        let (question, moment) = self.asked(index);
+        let (frame, referent) = (moment.frame, &self.labels.referents[self.questions[question].0]);
         let wanted = referent.tracks.iter().flatten().copied().collect();
         let target = self.labels.target(referent, frame);
         let scene = cast.recast((&self.labels, &self.frames), frame, &wanted, target, rng)?;
         let labels = self.dense_of(&scene.people).map(Arc::new);
-        Ok(self.made(question, frame, scene.picture, scene.target, labels))
+        Ok(self.made(moment, scene.picture, scene.target, labels))
     }
 }
 
 impl Clip {
     /// Question and frame of an example.
-    fn asked(&self, index: usize) -> (usize, u64) {
+    fn asked(&self, index: usize) -> (usize, Moment) {
         let count = self.labels.frames.len();
-        (index / count, self.labels.frames[index % count])
+        (index / count, self.labels.moment((index / count) as u32, index % count))
     }
 
-    fn made(
-        &self,
-        question: usize,
-        frame: u64,
-        picture: Picture,
-        target: Option<Rect>,
-        labels: Option<Arc<Labels>>,
-    ) -> Example {
-        let (referent, phrase) = self.questions[question];
+    fn made(&self, moment: Moment, picture: Picture, target: Option<Rect>, labels: Option<Arc<Labels>>) -> Example {
+        let (referent, phrase) = self.questions[moment.question as usize];
         let referent = &self.labels.referents[referent];
         let (width, height) = (picture.width as f64, picture.height as f64);
         Example {
@@ -357,7 +366,7 @@ impl Clip {
             source: Arc::clone(&self.name),
             kind: referent.name.as_str().into(),
             labels,
-            moment: Some(Moment { question: question as u32, frame }),
+            moment: Some(moment),
         }
     }
 }

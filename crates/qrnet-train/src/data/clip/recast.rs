@@ -98,8 +98,10 @@ impl Cast {
         };
         let moves = !wanted.is_empty();
         let (takes_out, takes_part) = (rng.random_bool(EXCHANGED), rng.random_bool(EXCHANGED));
-        if let Some(gone) = scene.target.filter(|target| moves && takes_out && can_go(target, &scene.people)) {
-            self.erase(&mut scene.picture, &gone);
+        if scene.target.filter(|target| moves && takes_out && can_go(target, &scene.people)).is_some() {
+            for (_, gone) in scene.people.iter().filter(|(track, _)| wanted.contains(track)) {
+                self.erase(&mut scene.picture, gone);
+            }
             scene.people.retain(|(track, _)| !wanted.contains(track));
             scene.target = None;
         }

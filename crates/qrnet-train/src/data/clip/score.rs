@@ -5,7 +5,6 @@ use std::sync::Arc;
 use qrnet::preprocess::Rect;
 
 use super::ClipLabels;
-use crate::data::Moment;
 use crate::metrics::{OnFilm, Outcome, Place, Tally};
 
 /// What was said of a frame.
@@ -13,6 +12,8 @@ use crate::metrics::{OnFilm, Outcome, Place, Tally};
 pub struct Recorded {
     /// Where the thing is claimed to be, in pixels; none where it is not.
     pub claim: Option<Rect>,
+    /// Whether anything is said of the frame at all, this one or an earlier one; else it is right in no case.
+    pub answered: bool,
     /// The probability that it is there, where one was measured on this frame.
     pub presence: Option<f32>,
     /// Width and height of the picture.
@@ -32,12 +33,14 @@ pub fn score(
     let (source, mut tally, mut question) = (Arc::from(name), Tally::default(), 0);
     for referent in labels.referents() {
         for phrase in &referent.phrases {
-            let answers: Vec<_> = labels.frames().iter().map(|frame| (*frame, answer(phrase, *frame))).collect();
-            if answers.iter().all(|(_, answer)| answer.is_none()) {
+            let answers: Vec<_> = labels.frames().iter().map(|frame| answer(phrase, *frame)).collect();
+            if answers.iter().all(Option::is_none) {
                 continue;
             }
             question += 1;
-            for (frame, answer) in answers {
+            for (place, answer) in answers.into_iter().enumerate() {
+                let moment = labels.moment(question, place);
+                let frame = moment.frame;
                 let answer = answer.ok_or_else(|| (phrase.clone(), frame))?;
                 let truth =
                     labels.target(referent, frame).map(|rect| Place(rect.clipped(answer.size.0, answer.size.1)));
@@ -48,13 +51,8 @@ pub fn score(
                     present: truth.is_some(),
                     iou: truth.map(|truth| claim.map_or(0.0, |claim| truth.overlap(&claim) as f32)),
                     presence: answer.presence,
-                    here: claim.is_some(),
-                    film: Some(OnFilm {
-                        moment: Moment { question, frame },
-                        phrase: phrase.as_str().into(),
-                        truth,
-                        answer: claim,
-                    }),
+                    here: answer.answered.then_some(claim.is_some()),
+                    film: Some(OnFilm { moment, phrase: phrase.as_str().into(), truth, answer: claim }),
                 });
             }
         }

@@ -17,7 +17,7 @@ pub struct Tracks {
 
 /// The columns that are read, by their place.
 const COLUMNS: [&str; 6] = ["frame", "track", "left", "top", "width", "height"];
-/// MOTChallenge's seventh column: 0 where a box does not count.
+/// The challenge's own column of confidence, where no header names another: 0 where a box does not count.
 const CONFIDENCE: usize = 6;
 
 /// Reads a table with a header or without.
@@ -27,17 +27,20 @@ const CONFIDENCE: usize = 6;
 pub fn read_table(path: &Path) -> Result<Tracks> {
     let bytes = read_bytes(path)?;
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(&bytes[..]);
-    let (mut tracks, mut has_header) = (Tracks::default(), false);
+    let (mut tracks, mut has_header, mut confidence) = (Tracks::default(), false, Some(CONFIDENCE));
     for (number, line) in reader.records().enumerate() {
-        let place = format!("line {}", number + 1);
+        let line = line.map_err(|e| Error::file(path, e))?;
+        let place = line.position().map_or_else(String::new, |position| format!("line {}", position.line()));
         let fail = |reason: String| Error::entry(path, &place, reason);
-        let line = line.map_err(|e| fail(e.to_string()))?;
         if number == 0 && line.get(0).is_some_and(|first| first.parse::<f64>().is_err()) {
             header(&line).map_err(fail)?;
             has_header = true;
+            let is_confidence =
+                |name: &str| ["conf", "confidence"].iter().any(|known| name.eq_ignore_ascii_case(known));
+            confidence = line.iter().position(is_confidence);
             continue;
         }
-        if line.get(CONFIDENCE).and_then(|text| text.parse::<f64>().ok()) == Some(0.0) {
+        if confidence.and_then(|at| line.get(at)).and_then(|text| text.parse::<f64>().ok()) == Some(0.0) {
             continue;
         }
         let (frame, track, mut rect) = boxed(&line).map_err(fail)?;
