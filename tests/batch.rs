@@ -57,7 +57,7 @@ fn count(events: &[(String, String)], what: &str) -> usize {
 }
 
 fn start(flags: &[&str]) -> Child {
-    command(flags).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts")
+    command(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
 }
 
 fn ended(child: Child) -> Ran {
@@ -120,11 +120,11 @@ fn two_processes_share_a_folder_and_do_nothing_twice() {
     let (alone, shared) = (scratch.file("alone"), scratch.file("shared"));
     spotter(&batch(&[&folder], &alone, &[])).expect_success();
     let both = [(); 2].map(|()| start(&batch(&[&folder], &shared, &[])));
+    // Neither ends before all is done, whoever did it.
     for ran in both.map(ended) {
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.ends_with("6 done\n"), "{}", ran.stdout);
     }
-    // One of them may have looked before the other was done.
-    spotter(&batch(&[&folder], &shared, &[])).expect_success();
     expect_same(&results(&shared), &results(&alone));
     let events = events(&shared);
     assert_eq!(["listed", "begun", "done"].map(|what| count(&events, what)), [6, 6, 6], "{events:?}");
@@ -192,7 +192,9 @@ fn whatever_inputs_are_called_results_stay_in_their_folder() {
     assert_eq!(scratch.read("elsewhere/victim"), "precious");
     assert_eq!(std::fs::read_dir(root.join("elsewhere")).expect("listed").count(), 1);
     let found = results(&out);
-    assert_eq!(found.len(), 9 * 2 + 1, "{:?}", found.keys());
+    // What was planted keeps its name.
+    assert_eq!(found.len(), 9 * 2 + 1 + 1, "{:?}", found.keys());
+    assert_eq!(found[Path::new("summary.jsonl")], b"precious");
     let inputs = summary(&out)["inputs"].as_array().expect("a list").clone();
     assert_eq!(inputs.len(), 9);
     for input in &inputs {
@@ -212,7 +214,7 @@ fn whatever_inputs_are_called_results_stay_in_their_folder() {
     assert_eq!(lengths, [3, 4, 5, 5, 6, 7, 8, 9, 10], "every film once");
     // Done is done: under any of its names.
     spotter(&batch(&[&scratch.file("in/zz-link.mp4"), &scratch.file("in")], &out, &["--overlay"])).expect_success();
-    assert_eq!(results(&out).len(), 9 * 2 + 1);
+    assert_eq!(results(&out).len(), 9 * 2 + 1 + 1);
     assert_eq!(count(&events(&out), "begun"), 9);
 }
 
@@ -291,6 +293,95 @@ fn another_question_is_other_work_and_replaces_nothing() {
         .map(|name| json_lines(&String::from_utf8(found[*name].clone()).expect("UTF-8"))[1]["query"].to_string())
         .collect();
     assert!(queries.contains(&"\"the red square\"".to_owned()), "{queries:?}");
+}
+
+#[test]
+fn what_lies_in_the_folder_already_is_nobody_elses() {
+    let scratch = Scratch::new();
+    let out = scratch.file("out");
+    for folder in ["out", "out/b.jsonl", "out/.unfinished", "out/.unfinished/mine", "out/.unfinished/1a-2b"] {
+        std::fs::create_dir(scratch.file(folder)).expect("made");
+    }
+    let own = [("out/a.mp4", "a film of my own"), ("out/a.csv", "a table"), ("out/.unfinished/mine/draft", "a draft")];
+    for (name, text) in own {
+        scratch.write(name, text.as_bytes());
+    }
+    // What a process left that is gone.
+    scratch.write("out/.unfinished/1a-2b/lock", b"");
+    let films = ["a", "b", "c"].map(|name| clip(&scratch, &format!("{name}.mp4"), "96x96", 4, &X264));
+    let films = films.each_ref().map(String::as_str);
+    let flags = ["--overlay", "--format", "native", "--format", "csv"];
+    spotter(&batch(&films, &out, &flags)).expect_success();
+    for (name, text) in own {
+        assert_eq!(scratch.read(name), text, "{name}");
+    }
+    assert!(!Path::new(&scratch.file("out/.unfinished/1a-2b")).exists());
+    assert_eq!(summary(&out)["totals"]["done"], 3);
+    // Names that are taken by others alone get a suffix.
+    assert!(Path::new(&scratch.file("out/c.mp4")).is_file());
+    // Where a folder comes in the way later, it is in the way of one input alone.
+    let later = scratch.file("later");
+    spotter(&batch(&[films[0]], &later, &["--shard", "2/2"])).expect_success();
+    std::fs::create_dir(scratch.file("later/a.jsonl")).expect("made");
+    let ran = spotter(&batch(&films, &later, &[]));
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.ends_with("2 done, 1 failed\n"), "{}", ran.stdout);
+    // A link that leads elsewhere is not followed.
+    let (trap, victim) = (scratch.file("trap"), scratch.file("victim"));
+    for folder in [&trap, &victim] {
+        std::fs::create_dir(folder).expect("made");
+    }
+    symlink(&victim, Path::new(&trap).join(".unfinished")).expect("linked");
+    let ran = spotter(&batch(&films, &trap, &[]));
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains(".unfinished: is no folder"), "{}", ran.stderr);
+}
+
+#[test]
+fn names_of_results_never_meet() {
+    let scratch = Scratch::new();
+    let films = ["a.mp4", "a.dls.mp4", "a.mot.mp4", "a.coco.mp4", "\u{c9}t\u{e9}.mp4", "\u{e9}t\u{e9}.mkv"];
+    let films = films.map(|name| clip(&scratch, name, "96x96", 3, &X264));
+    let films = films.each_ref().map(String::as_str);
+    let out = scratch.file("out");
+    let formats = ["native", "mot", "coco", "vtt", "dls", "csv"].map(|format| ["--format", format]).concat();
+    spotter(&batch(&films, &out, &[&formats[..], &["--overlay"]].concat())).expect_success();
+    assert_eq!(results(&out).len(), films.len() * 7 + 1, "{:?}", results(&out).keys());
+    let lower: std::collections::BTreeSet<String> =
+        results(&out).keys().map(|name| name.to_string_lossy().to_lowercase()).collect();
+    assert_eq!(lower.len(), films.len() * 7 + 1, "also where capitals are small letters");
+}
+
+#[test]
+fn odd_inputs_are_told_and_hold_up_nobody() {
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mp4", "96x96", 4, &X264);
+    let (pipe, out) = (scratch.file("pipe.mp4"), scratch.file("out"));
+    tool("mkfifo", &[&pipe]);
+    let ran = spotter(&batch(&[&pipe, &film], &out, &[]));
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("is no file, expected a video file"), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("1 done, 1 failed\n"), "{}", ran.stdout);
+    // A film that is none any more leaves no result that looks as if it were of it.
+    let records = Path::new(&out).join("film.jsonl");
+    assert!(records.is_file());
+    std::fs::write(&film, b"no film").expect("written");
+    assert_eq!(spotter(&batch(&[&film], &out, &[])).code, Some(1));
+    assert!(!records.exists());
+    // Inputs beside the results are inputs all the same, and results are none.
+    let home = scratch.file("home");
+    std::fs::create_dir(&home).expect("made");
+    clip(&scratch, "home/one.mp4", "96x96", 3, &X264);
+    clip(&scratch, "home/two.mp4", "96x96", 4, &X264);
+    for _ in 0..2 {
+        spotter(&batch(&[&home], &home, &["--overlay"])).expect_success();
+        assert_eq!(summary(&home)["inputs"].as_array().expect("a list").len(), 2);
+    }
+    // Another question in the same folder has a summary of its own.
+    spotter(&["batch", &home, "--query", "the star", "--out", &home]).expect_success();
+    assert_eq!(summary(&home)["query"], QUERY);
+    let names = std::fs::read_dir(&home).expect("listed").map(|e| e.expect("an entry").file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("summary")).count(), 2);
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn films_by_every_path_and_from_records() {
 
     for (flags, reason) in [
         (&["--records", &recipe][..], "line 1"),
-        (&["--records", &scratch.write("none.jsonl", b"")], "nothing is recorded of any of its phrases"),
+        (&["--records", &scratch.write("none.jsonl", b"")], "nothing is recorded of any of its phrases on its film"),
         (&["--streaming", "--records", &said], "cannot be used with"),
         (&["--model", &model, "--stride", "2"], "--streaming"),
         (&[], "--model DIR: is needed to measure a model"),

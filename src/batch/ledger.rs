@@ -1,10 +1,11 @@
 //! The ledger: what was done to which input, in an SQLite file beside the results. Several processes may share it.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
 use super::names::Wanted;
 use super::worklist::Input;
@@ -31,7 +32,8 @@ CREATE TABLE IF NOT EXISTS work (
   job INTEGER NOT NULL REFERENCES job,
   path BLOB NOT NULL,            -- the input
   given TEXT NOT NULL,           -- as it was named first
-  name TEXT NOT NULL UNIQUE COLLATE NOCASE, -- of its results, without ending
+  name TEXT NOT NULL,            -- of its results, without ending
+  key TEXT NOT NULL UNIQUE,      -- the same in small letters: some file systems take both for one
   size INTEGER, modified INTEGER, content TEXT, -- what it was when it was worked on: bytes, ns, SHA-256
   state TEXT NOT NULL CHECK (state IN ('waiting', 'working', 'done', 'failed')),
   owner TEXT,                    -- the process that works on it
@@ -175,13 +177,14 @@ impl Ledger {
         changed.map_err(failure(&self.path))
     }
 
-    /// Lists inputs that are not listed yet, and gives each a name of its own. Returns the numbers of all of them.
+    /// Lists inputs that are not listed yet, and gives each a name of its own, one that no other line has and under which
+    /// nothing `lies` there yet. Returns the numbers of all of them.
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub(super) fn list(&mut self, inputs: &[Input], names: &[Wanted]) -> Result<Vec<i64>> {
+    pub(super) fn list(&mut self, inputs: &[Input], names: &[Wanted], lies: impl Fn(&str) -> bool) -> Result<Vec<i64>> {
         self.change(|step, job, owner| {
-            let taken = |name: &str| step.query_row("SELECT 1 FROM work WHERE name = ?", [name], |_| Ok(())).optional();
+            let taken = |key: &str| step.query_row("SELECT 1 FROM work WHERE key = ?", [key], |_| Ok(())).optional();
             let listed = |input: &Input| {
                 let path = input.path.as_os_str().as_bytes();
                 step.query_row("SELECT id FROM work WHERE job = ? AND path = ?", params![job, path], |row| row.get(0))
@@ -193,14 +196,18 @@ impl Ledger {
                     numbers.push(number);
                     continue;
                 }
-                let mut name = wanted.plain();
-                if taken(&name)?.is_some() {
-                    name = wanted.with_suffix();
+                let mut name = None;
+                for one in wanted.names() {
+                    if taken(&one.to_lowercase())?.is_none() && !lies(&one) {
+                        name = Some(one);
+                        break;
+                    }
                 }
+                let name = name.unwrap_or_else(|| format!("{}-{}", wanted.stem, wanted.suffix));
                 let path = input.path.as_os_str().as_bytes();
                 step.execute(
-                    "INSERT INTO work (job, path, given, name, state) VALUES (?, ?, ?, ?, 'waiting')",
-                    params![job, path, input.given.to_string_lossy(), name],
+                    "INSERT INTO work (job, path, given, name, key, state) VALUES (?, ?, ?, ?, ?, 'waiting')",
+                    params![job, path, input.given.to_string_lossy(), name, name.to_lowercase()],
                 )?;
                 let number = step.last_insert_rowid();
                 note(step, number, owner, "listed", None)?;
@@ -208,6 +215,15 @@ impl Ledger {
             }
             Ok(numbers)
         })
+    }
+
+    /// Whether this is the first job of the folder.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub(super) fn is_first_job(&self) -> Result<bool> {
+        let first = self.connection.query_row("SELECT min(id) FROM job", [], |row| row.get::<_, i64>(0));
+        first.map(|first| first == self.job).map_err(failure(&self.path))
     }
 
     /// A line.
@@ -239,7 +255,7 @@ impl Ledger {
         self.change(|step, _, owner| {
             let taken = step.execute(
                 "UPDATE work SET state = 'working', owner = ?1, size = ?2, modified = ?3, content = ?4, error = NULL, \
-                 books = NULL, results = NULL, attempts = attempts + 1 \
+                 books = NULL, attempts = attempts + 1 \
                  WHERE id = ?5 AND state = ?6 AND owner IS ?7",
                 params![
                     owner,
@@ -279,8 +295,8 @@ impl Ledger {
         self.change(|step, _, owner| {
             let (state, what, books, results, error) = match outcome {
                 Finish::Done { books, results } => ("done", "done", Some(books), Some(results), None),
-                Finish::Failed(error) => ("failed", "failed", None, None, Some(error.as_str())),
-                Finish::Stopped => ("waiting", "stopped", None, None, None),
+                Finish::Failed { error, results } => ("failed", "failed", None, Some(results), Some(error.as_str())),
+                Finish::Stopped { results } => ("waiting", "stopped", None, Some(results), None),
             };
             let results = results.map(|names| serde_json::Value::from(names.as_slice()).to_string());
             step.execute(
@@ -312,10 +328,17 @@ pub(super) enum Finish {
         /// Names of files.
         results: Vec<String>,
     },
-    /// The reason.
-    Failed(String),
+    Failed {
+        /// The reason.
+        error: String,
+        /// Names of files that were there before and still are.
+        results: Vec<String>,
+    },
     /// Somebody wanted the batch to end.
-    Stopped,
+    Stopped {
+        /// As before.
+        results: Vec<String>,
+    },
 }
 
 const SELECT: &str =
@@ -347,6 +370,31 @@ fn note(step: &Transaction, work: i64, owner: &str, what: &str, detail: Option<&
     let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let sql = "INSERT INTO event (at, work, owner, what, detail) VALUES (?, ?, ?, ?, ?)";
     step.execute(sql, params![at, work, owner, what, detail]).map(drop)
+}
+
+/// Names of all files in the folder `out` that are results, or will be: of any job.
+///
+/// # Errors
+/// There is a ledger, and it cannot be read.
+pub(super) fn known_results(out: &Path) -> Result<HashSet<String>> {
+    let path = out.join(FILE);
+    if !path.is_file() {
+        return Ok(HashSet::new());
+    }
+    let read_all = || -> rusqlite::Result<HashSet<String>> {
+        let ledger = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        ledger.busy_timeout(PATIENCE)?;
+        let mut query = ledger.prepare("SELECT name, results FROM work")?;
+        let mut known = HashSet::new();
+        for row in query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))? {
+            let (name, results) = row?;
+            known.extend(results.and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok()).unwrap_or_default());
+            // One that was killed before it could say so may have put its video there.
+            known.insert(format!("{name}.mp4"));
+        }
+        Ok(known)
+    };
+    read_all().map_err(failure(&path))
 }
 
 fn failure(path: &Path) -> impl Fn(rusqlite::Error) -> Error + use<> {

@@ -12,6 +12,8 @@ mod summary;
 mod work;
 mod worklist;
 
+use std::collections::HashSet;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,12 +40,8 @@ const RESULTS: u32 = 1;
 /// # Errors
 /// Nothing could be begun, the model or the folder of the results failed, somebody stopped it, or inputs failed: they are
 /// told in the summary, which `tell` has got by then.
-pub(crate) fn run(args: &BatchArgs, stop: &Receiver<()>, tell: impl FnOnce(&str)) -> Result<()> {
-    let out = folder(&args.out)?;
-    let list = WorkList::expand(&args.inputs, &out, std::io::stdin())?;
-    if list.inputs.is_empty() && list.missing.is_empty() {
-        return Err(Error::Usage("no video file is among the inputs".into()));
-    }
+pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl FnOnce(&str)) -> Result<()> {
+    let Plan { out, list } = plan;
     let template = template(args)?;
     let mut grounder = load_model(template.model.as_deref(), &template.device, false)?;
     let threshold = threshold(template.threshold, &grounder)?;
@@ -62,54 +60,84 @@ pub(crate) fn run(args: &BatchArgs, stop: &Receiver<()>, tell: impl FnOnce(&str)
     };
     let owner = Owner::new(&common.out)?;
     let mut ledger = Ledger::open(&common.out, &job, &owner.id)?;
-    let numbers = ledger.list(&list.inputs, &names::wanted(&list.inputs, &job.digest))?;
-    let mine: Vec<i64> = match args.shard {
-        None => numbers,
-        Some(shard) => numbers.into_iter().enumerate().filter(|(i, _)| shard.takes(*i)).map(|(_, n)| n).collect(),
-    };
-    let bytes = list.inputs.iter().map(|input| size(&input.path)).sum();
+    let names = names::wanted(&list.inputs, &job.digest);
+    let numbers = ledger.list(&list.inputs, &names, |name| common.lies(name))?;
+    let numbered = numbers.into_iter().zip(&list.inputs).enumerate();
+    let mine = numbered.filter(|(place, _)| args.shard.is_none_or(|shard| shard.takes(*place)));
+    let (mine, bytes): (Vec<i64>, Vec<u64>) = mine.map(|(_, (number, input))| (number, size(&input.path))).unzip();
     let batch = Batch {
         common,
         owner,
         ledger: Mutex::new(ledger),
-        board: Board::new(mine.len(), bytes),
+        board: Board::new(mine.len(), bytes.iter().sum()),
         retry_failed: args.retry_failed,
         stop,
         next: AtomicUsize::new(0),
         broken: Mutex::new(None),
+        troubled: Mutex::new(list.missing),
     };
     batch.work(&mine, usize::from(args.jobs))?;
-    let Batch { common, ledger, board, broken, owner, .. } = batch;
+    batch.wait_for_others(&mine);
+    let Batch { common, ledger, board, broken, owner, troubled, .. } = batch;
     drop(board);
     let ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let entries = ledger.entries()?;
-    summary::write(&common.out, &job, &entries, &list.missing)?;
-    let asked: Vec<Entry> = entries.into_iter().filter(|entry| mine.contains(&entry.id)).collect();
-    tell(&summary::table(&asked, &list.missing));
+    let troubled = troubled.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (entries, is_first) = (ledger.entries()?, ledger.is_first_job()?);
+    let ids: HashSet<i64> = mine.iter().copied().collect();
+    let asked: Vec<Entry> = entries.iter().filter(|entry| ids.contains(&entry.id)).cloned().collect();
+    tell(&summary::table(&asked, &troubled));
+    let summed = summary::write((&common.out, &owner.folder), (&job, is_first), &entries, &troubled);
     drop((ledger, owner));
     if let Some(error) = broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
+    summed?;
     if is_over(stop) {
         return Err(Error::Interrupted);
     }
-    let failed = asked.iter().filter(|entry| entry.state == State::Failed).count() + list.missing.len();
+    let failed = asked.iter().filter(|entry| entry.state != State::Done).count() + troubled.len();
     match failed {
         0 => Ok(()),
-        failed => Err(Error::Partial { failed, total: asked.len() + list.missing.len(), what: "files" }),
+        failed => Err(Error::Partial { failed, total: asked.len() + troubled.len(), what: "files" }),
+    }
+}
+
+/// What is to be worked on, and where results go.
+pub(crate) struct Plan {
+    out: std::path::PathBuf,
+    list: WorkList,
+}
+
+impl Plan {
+    /// Expands the inputs. Standard input is read here, where a list is wanted from it.
+    ///
+    /// # Errors
+    /// The folder of the results cannot be made, no input is named, or standard input cannot be read.
+    pub(crate) fn of(args: &BatchArgs) -> Result<Self> {
+        let out = folder(&args.out)?;
+        let results = ledger::known_results(&out)?;
+        let list = WorkList::expand(&args.inputs, (&out, &results), std::io::stdin())?;
+        if list.inputs.is_empty() && list.missing.is_empty() {
+            return Err(Error::Usage("no video file is among the inputs".into()));
+        }
+        Ok(Self { out, list })
     }
 }
 
 /// The folder of the results, made where its parent is there.
 fn folder(out: &Path) -> Result<std::path::PathBuf> {
-    if !out.is_dir() {
-        std::fs::create_dir(out).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::Usage(format!("--out {}: its folder does not exist", out.display())),
-            std::io::ErrorKind::AlreadyExists => {
-                Error::Usage(format!("--out {}: is no folder, expected one for the results", out.display()))
-            }
-            _ => Error::io("create", out)(error),
-        })?;
+    match std::fs::create_dir(out) {
+        Ok(()) => {}
+        // Also by another process, just now.
+        Err(_) if out.is_dir() => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Usage(format!("--out {}: its folder does not exist", out.display())));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let reason = "is no folder, expected one for the results";
+            return Err(Error::Usage(format!("--out {}: {reason}", out.display())));
+        }
+        Err(error) => return Err(Error::io("create", out)(error)),
     }
     out.canonicalize().map_err(Error::io("read", out))
 }
@@ -186,6 +214,8 @@ struct Batch<'a> {
     next: AtomicUsize,
     /// What ended all work before its end.
     broken: Mutex<Option<Error>>,
+    /// Inputs of which nothing can be said in the ledger, with the reason.
+    troubled: Mutex<Vec<(std::path::PathBuf, String)>>,
 }
 
 impl Batch<'_> {
@@ -198,7 +228,7 @@ impl Batch<'_> {
                     while !is_over(self.stop) && !self.is_broken() {
                         let Some(number) = numbers.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
                         if let Err(error) = self.input(*number) {
-                            self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            self.break_off(error);
                         }
                     }
                 });
@@ -206,6 +236,34 @@ impl Batch<'_> {
             }
             Ok(())
         })
+    }
+
+    /// Waits for inputs that other processes work on, and takes over what they leave.
+    fn wait_for_others(&self, numbers: &[i64]) {
+        const TICK: std::time::Duration = std::time::Duration::from_millis(500);
+        let mut left = numbers.to_vec();
+        let mut told = false;
+        while !is_over(self.stop) && !self.is_broken() {
+            left.retain(|number| self.ledger().entry(*number).is_ok_and(|entry| entry.state == State::Working));
+            if left.is_empty() {
+                return;
+            }
+            if !told {
+                tracing::info!("waiting for another process, which works on {} of the files", left.len());
+                told = true;
+            }
+            for number in &left {
+                if let Err(error) = self.input(*number) {
+                    self.break_off(error);
+                }
+            }
+            // Only the time matters: what there is to hear is asked for above.
+            let _ = self.stop.recv_timeout(TICK);
+        }
+    }
+
+    fn break_off(&self, error: Error) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
     fn is_broken(&self) -> bool {
@@ -223,78 +281,118 @@ impl Batch<'_> {
     fn input(&self, number: i64) -> Result<()> {
         let entry = self.ledger().entry(number)?;
         let bytes = size(&entry.path);
-        let skipped = || self.board.end(number, &entry.given, bytes, Ok(None));
-        let is_elsewhere = entry.owner.as_deref().is_some_and(|owner| self.owner.is_alive(owner));
+        let is_elsewhere =
+            entry.owner.as_deref().is_some_and(|owner| owner != self.owner.id && self.owner.is_alive(owner));
         if entry.state == State::Working && is_elsewhere {
-            skipped();
+            return Ok(());
+        }
+        let seen = content(&entry.path, entry.content.as_ref());
+        if let (State::Done, Err(error)) = (entry.state, &seen) {
+            // It was done; whether it still is what it was cannot be told.
+            let reason = error.to_string();
+            self.board.end(number, &entry.given, bytes, Err(&reason));
+            self.troubled.lock().unwrap_or_else(PoisonError::into_inner).push((entry.path, reason));
             return Ok(());
         }
         // Whatever cannot be read is entered as failed, like what cannot be decoded.
-        let seen = content(&entry.path, entry.content.as_ref());
         let content = match &seen {
             Ok(content) => content.clone(),
             Err(_) => Content { size: bytes, modified: 0, digest: String::new() },
         };
-        if let Some(before) = entry.content.as_ref().filter(|before| before.digest == content.digest) {
-            let is_there = entry.results.iter().all(|name| self.common.out.join(name).is_file());
-            let settled = match entry.state {
-                State::Done => is_there,
-                State::Failed => !self.retry_failed,
-                _ => false,
-            };
-            if settled {
-                if *before != content {
-                    self.ledger().touch(number, &content)?;
-                }
-                match (entry.state, &entry.error) {
-                    (State::Failed, Some(error)) => {
-                        let reason = format!("failed before (--retry-failed tries again): {error}");
-                        self.board.end(number, &entry.given, bytes, Err(&reason));
-                    }
-                    _ => skipped(),
-                }
-                return Ok(());
+        let is_same = entry.content.as_ref().is_some_and(|before| before.digest == content.digest);
+        if is_same && self.is_settled(&entry) {
+            if entry.content.as_ref() != Some(&content) {
+                self.ledger().touch(number, &content)?;
             }
-        }
-        if !self.ledger().begin(&entry, &content)? {
-            skipped();
+            match (entry.state, &entry.error) {
+                (State::Failed, Some(error)) => {
+                    let reason = format!("failed before (--retry-failed tries again): {error}");
+                    self.board.end(number, &entry.given, bytes, Err(&reason));
+                }
+                _ => self.board.end(number, &entry.given, bytes, Ok(None)),
+            }
             return Ok(());
         }
-        let worked = seen.and_then(|_| self.ground(&entry));
+        if !self.ledger().begin(&entry, &content)? {
+            // Somebody else was quicker; it is looked at again in the end.
+            return Ok(());
+        }
+        let worked = seen.and_then(|content| self.ground(&entry, &content));
+        // Results of what the input was before are none of what it is now.
+        let old = entry.results.clone();
+        let keep = |results: Vec<String>| if is_same { results } else { self.remove(&old, &[]) };
         match worked {
             Ok((books, results)) => {
+                self.remove(&old, &results);
                 let json = serde_json::to_string(&books).unwrap_or_default();
                 self.ledger().finish(number, &Finish::Done { books: json, results })?;
                 self.board.end(number, &entry.given, bytes, Ok(Some(&books)));
                 Ok(())
             }
-            Err(Error::Interrupted) => self.ledger().finish(number, &Finish::Stopped),
+            Err(Error::Interrupted) => self.ledger().finish(number, &Finish::Stopped { results: old }),
             Err(error) if self.is_own_fault(&error) => {
-                self.ledger().finish(number, &Finish::Stopped)?;
+                self.ledger().finish(number, &Finish::Stopped { results: old })?;
                 Err(error)
             }
             Err(error) => {
-                let reason = error.to_string();
-                self.ledger().finish(number, &Finish::Failed(reason.clone()))?;
-                self.board.end(number, &entry.given, bytes, Err(&reason));
-                Ok(())
+                // Where it was written until then is of no interest, and another place every time.
+                let folder = self.owner.folder.join(entry.id.to_string());
+                let error = error.to_string().replace(&format!("{}/", folder.display()), "");
+                self.board.end(number, &entry.given, bytes, Err(&error));
+                self.ledger().finish(number, &Finish::Failed { error, results: keep(old.clone()) })
             }
         }
     }
 
-    fn ground(&self, entry: &Entry) -> Result<(crate::record::Books, Vec<String>)> {
+    /// Whether nothing is to be done about an input that is what it was.
+    fn is_settled(&self, entry: &Entry) -> bool {
+        match entry.state {
+            State::Done => entry.results.iter().all(|name| self.common.out.join(name).is_file()),
+            State::Failed => !self.retry_failed,
+            State::Waiting | State::Working => false,
+        }
+    }
+
+    /// Removes results of an input but for those to `keep`; returns these.
+    fn remove(&self, old: &[String], keep: &[String]) -> Vec<String> {
+        for name in old.iter().filter(|name| !keep.contains(name)) {
+            drop(std::fs::remove_file(self.common.out.join(name)));
+        }
+        keep.to_vec()
+    }
+
+    fn ground(&self, entry: &Entry, content: &Content) -> Result<(crate::record::Books, Vec<String>)> {
         let service = self.common.service(entry)?;
         self.board.begin(entry.id, &entry.given, service.seen.status(0));
         let folder = self.owner.folder.join(entry.id.to_string());
-        self.common.ground(entry, &folder, &service, self.stop)
+        self.common.ground((entry, content), &folder, &service, self.stop)
     }
 
     /// Whether a failure will meet every input: the model's, or that of the place of the results.
     fn is_own_fault(&self, error: &Error) -> bool {
+        use std::io::ErrorKind::{DirectoryNotEmpty, InvalidFilename, IsADirectory};
         match error {
             Error::Worker(_) | Error::Ledger { .. } | Error::Pipeline { .. } => true,
-            Error::Io { path, .. } => path.starts_with(&self.common.out),
+            // What lies under the name of one result is in nobody else's way.
+            Error::Io { path, source, .. } => {
+                let is_of_a_name = [DirectoryNotEmpty, InvalidFilename, IsADirectory].contains(&source.kind());
+                path.starts_with(&self.common.out) && !is_of_a_name
+            }
+            // An encoder or the disk behind it.
+            Error::Output { .. } => !self.can_write(),
             _ => false,
         }
+    }
+
+    /// Whether there is room for results.
+    fn can_write(&self) -> bool {
+        const SOME: usize = 1 << 20;
+        let probe = tempfile::NamedTempFile::new_in(&self.owner.folder);
+        probe
+            .and_then(|mut probe| {
+                probe.write_all(&vec![0; SOME])?;
+                probe.as_file().sync_all()
+            })
+            .is_ok()
     }
 }

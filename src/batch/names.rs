@@ -9,8 +9,8 @@ use super::worklist::Input;
 
 /// Bytes of a name; with suffix and ending it stays below what file systems take.
 const LONGEST: usize = 120;
-/// Hexadecimal digits of a suffix.
-const SUFFIX: usize = 8;
+/// Hexadecimal digits of a suffix, more where fewer are taken.
+const SUFFIXES: [usize; 3] = [8, 16, 64];
 
 /// The name that an input's results should have, and the suffix that makes it its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +24,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn with_suffix(&self) -> String {
-        format!("{}-{}", self.stem, self.suffix)
-    }
-
-    pub(super) fn plain(&self) -> String {
-        if self.needs_suffix { self.with_suffix() } else { self.stem.clone() }
+    /// Names that will do, the best first.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        let plain = (!self.needs_suffix).then(|| self.stem.clone());
+        let suffixed = SUFFIXES.into_iter().map(|digits| format!("{}-{}", self.stem, &self.suffix[..digits]));
+        plain.into_iter().chain(suffixed)
     }
 }
 
@@ -57,9 +56,7 @@ fn suffix(path: &Path, job: &str) -> String {
     hash.update(job.as_bytes());
     hash.update([0]);
     hash.update(path.as_os_str().as_bytes());
-    let mut digits = hex(&hash.finalize());
-    digits.truncate(SUFFIX);
-    digits
+    hex(&hash.finalize())
 }
 
 /// Bytes as hexadecimal digits.
@@ -98,7 +95,7 @@ mod tests {
 
     fn names(paths: &[&str]) -> Vec<String> {
         let inputs: Vec<Input> = paths.iter().map(|path| Input { path: path.into(), given: path.into() }).collect();
-        wanted(&inputs, "job").iter().map(Wanted::plain).collect()
+        wanted(&inputs, "job").iter().filter_map(|wanted| wanted.names().next()).collect()
     }
 
     #[test]
@@ -117,11 +114,12 @@ mod tests {
         #[test]
         fn every_name_is_one_that_a_file_in_the_folder_can_have(bytes in prop::collection::vec(1u8..=255, 1..300)) {
             let given = Path::new(OsStr::from_bytes(&bytes)).to_path_buf();
-            let name = wanted(&[Input { path: "/x".into(), given }], "job")[0].with_suffix();
+            for name in wanted(&[Input { path: "/x".into(), given }], "job")[0].names() {
             let path = Path::new(&name);
             prop_assert_eq!(path.components().count(), 1);
             prop_assert!(matches!(path.components().next(), Some(std::path::Component::Normal(_))));
-            prop_assert!(name.len() <= LONGEST + 1 + SUFFIX && !name.contains(char::is_control), "{:?}", name);
+            prop_assert!(name.len() <= LONGEST + 65 && !name.contains(char::is_control), "{:?}", name);
+            }
         }
     }
 }

@@ -10,8 +10,10 @@ use super::board::printable;
 use super::ledger::{Entry, Job, State};
 use crate::error::{Error, Result};
 
-/// Its name in the folder of the results.
-pub(super) const FILE: &str = "summary.json";
+/// Its name in the folder of the results; for later jobs in the same folder with the beginning of their digest.
+const FILE: &str = "summary";
+/// Digits of it.
+const DIGITS: usize = 8;
 const SCHEMA: &str = "spotter.batch/1";
 /// Lines of the table; beyond that, only failures are told one by one.
 const LINES: usize = 40;
@@ -71,11 +73,16 @@ fn raw(json: Option<&String>) -> Option<Box<RawValue>> {
     json.and_then(|text| RawValue::from_string(text.clone()).ok())
 }
 
-/// Writes `summary.json` into `out`: all inputs that the ledger knows for the job, whoever worked on them.
+/// Writes the summary into `out`, by way of the folder `unfinished`: all inputs that the ledger knows for the job, whoever worked on them.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write(out: &Path, job: &Job, entries: &[Entry], missing: &[(std::path::PathBuf, String)]) -> Result<()> {
+pub(super) fn write(
+    (out, unfinished): (&Path, &Path),
+    (job, is_first): (&Job, bool),
+    entries: &[Entry],
+    missing: &[(std::path::PathBuf, String)],
+) -> Result<()> {
     let inputs = entries.iter().map(|entry| InputSummary {
         input: entry.path.to_string_lossy().into_owned(),
         state: entry.state.as_str(),
@@ -97,8 +104,10 @@ pub(super) fn write(out: &Path, job: &Job, entries: &[Entry], missing: &[(std::p
             .collect(),
         totals: Totals::of(entries, missing.len()),
     };
-    let path = out.join(FILE);
-    let mut staged = tempfile::NamedTempFile::new_in(out).map_err(Error::io("create", &path))?;
+    let name = if is_first { format!("{FILE}.json") } else { format!("{FILE}-{}.json", &job.digest[..DIGITS]) };
+    let path = out.join(name);
+    // What a killed process leaves in its own folder is cleared away.
+    let mut staged = tempfile::NamedTempFile::new_in(unfinished).map_err(Error::io("create", &path))?;
     serde_json::to_writer_pretty(&mut staged, &summary).map_err(|e| Error::io("write", &path)(e.into()))?;
     files::publish(staged, &path).map_err(Error::io("write", &path))
 }

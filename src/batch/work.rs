@@ -42,20 +42,11 @@ pub(super) struct Common {
 /// It cannot be read.
 pub(super) fn content(path: &Path, known: Option<&Content>) -> Result<Content> {
     let fail = || Error::io("read", path);
-    let mut file = File::open(path).map_err(fail())?;
-    let metadata = file.metadata().map_err(fail())?;
-    if !metadata.is_file() {
-        return Err(Error::Usage(format!("{}: is no file, expected a video file", path.display())));
-    }
-    let size = metadata.len();
-    let modified = metadata.modified().map_err(fail())?;
-    let modified = match modified.duration_since(UNIX_EPOCH) {
-        Ok(since) => since.as_nanos() as i64,
-        Err(before) => -(before.duration().as_nanos() as i64),
-    };
+    let (size, modified) = looks(path)?;
     if let Some(known) = known.filter(|known| (known.size, known.modified) == (size, modified)) {
         return Ok(known.clone());
     }
+    let mut file = File::open(path).map_err(fail())?;
     let mut hash = Sha256::new();
     let mut part = vec![0; 1 << 20];
     loop {
@@ -67,11 +58,45 @@ pub(super) fn content(path: &Path, known: Option<&Content>) -> Result<Content> {
     Ok(Content { size, modified, digest: hex(&hash.finalize()) })
 }
 
+/// Size and time of a file, without opening it: whoever opens a pipe waits.
+///
+/// # Errors
+/// It is not there, or no file.
+fn looks(path: &Path) -> Result<(u64, i64)> {
+    let fail = || Error::io("read", path);
+    let metadata = std::fs::metadata(path).map_err(fail())?;
+    if !metadata.is_file() {
+        return Err(Error::Usage(format!("{}: is no file, expected a video file", path.display())));
+    }
+    let modified = metadata.modified().map_err(fail())?;
+    let modified = match modified.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_nanos() as i64,
+        Err(before) => -(before.duration().as_nanos() as i64),
+    };
+    Ok((metadata.len(), modified))
+}
+
+/// Refuses what is not any more what it was.
+///
+/// # Errors
+/// Its size or its time is another one.
+pub(super) fn unchanged(path: &Path, content: &Content) -> Result<()> {
+    if looks(path)? == (content.size, content.modified) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{}: changed while it was worked on", path.display())))
+}
+
 impl Common {
     /// Names of the results of `name`, but for later parts of a video whose picture changes.
     pub(super) fn results(&self, name: &str) -> Vec<String> {
         let records = self.formats.iter().map(|format| format!("{name}.{}", format.ending()));
         records.chain(self.overlay.then(|| format!("{name}.mp4"))).collect()
+    }
+
+    /// Whether anything lies under one of the names that results of `name` would have.
+    pub(super) fn lies(&self, name: &str) -> bool {
+        self.results(name).iter().any(|name| self.out.join(name).symlink_metadata().is_ok())
     }
 
     /// How the stream of an input is called in records.
@@ -85,7 +110,7 @@ impl Common {
     /// The input or an output failed, the model did, or `stop` ended the work before its end.
     pub(super) fn ground(
         &self,
-        entry: &Entry,
+        (entry, content): (&Entry, &Content),
         folder: &Path,
         service: &Service,
         stop: &Receiver<()>,
@@ -98,6 +123,7 @@ impl Common {
         if is_over(stop) {
             return Err(Error::Interrupted);
         }
+        unchanged(&entry.path, content)?;
         Ok((books, self.publish(entry, folder)?))
     }
 

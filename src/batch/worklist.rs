@@ -1,9 +1,9 @@
 //! Which files are meant: arguments become a list of video files, each once, in an order that is the same every time.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::io::Read;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
@@ -37,12 +37,17 @@ const ENDINGS: [&str; 20] = [
 const LONGEST_LIST: u64 = 1 << 30;
 
 impl WorkList {
-    /// Expands `arguments`; `-` is the list that `standard_input` gives. Nothing in the folder `out` is an input.
+    /// Expands `arguments`; `-` is the list that `standard_input` gives. Where folders are searched, the files in `out`
+    /// that are called as one of `results` are none of the inputs.
     ///
     /// # Errors
     /// Standard input cannot be read, or a pattern is none.
-    pub(super) fn expand(arguments: &[PathBuf], out: &Path, standard_input: impl Read) -> Result<Self> {
-        let mut found = Found { out, inputs: BTreeMap::new(), missing: Vec::new() };
+    pub(super) fn expand(
+        arguments: &[PathBuf],
+        (out, results): (&Path, &HashSet<String>),
+        standard_input: impl Read,
+    ) -> Result<Self> {
+        let mut found = Found { out, results, inputs: BTreeMap::new(), missing: Vec::new() };
         let mut standard_input = Some(standard_input);
         for argument in arguments {
             if argument.as_os_str() != "-" {
@@ -55,8 +60,12 @@ impl WorkList {
             reader.take(LONGEST_LIST).read_to_end(&mut list).map_err(Error::io("read", argument))?;
             let separator = if list.contains(&0) { 0 } else { b'\n' };
             for path in list.split(|byte| *byte == separator).filter(|path| !path.is_empty()) {
-                // A list is no shell: its names are taken as they stand.
-                found.path(Path::new(&OsString::from_vec(path.to_vec())));
+                // A list is no shell: its names are taken as they stand, but for what Windows puts at the end of lines.
+                let own = Path::new(OsStr::from_bytes(path));
+                match path.strip_suffix(b"\r").filter(|_| separator == b'\n' && !own.exists()) {
+                    Some(path) => found.path(Path::new(OsStr::from_bytes(path))),
+                    None => found.path(own),
+                }
             }
         }
         let inputs = found.inputs.into_iter().map(|(path, given)| Input { path, given }).collect();
@@ -66,6 +75,7 @@ impl WorkList {
 
 struct Found<'a> {
     out: &'a Path,
+    results: &'a HashSet<String>,
     /// As given, by path.
     inputs: BTreeMap<PathBuf, PathBuf>,
     missing: Vec<(PathBuf, String)>,
@@ -80,7 +90,8 @@ impl Found<'_> {
         };
         let fail = |e: glob::PatternError| Error::Usage(format!("{pattern}: is no valid pattern: {e}"));
         let mut any = false;
-        for path in glob::glob(pattern).map_err(fail)?.filter_map(std::result::Result::ok) {
+        let usual = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+        for path in glob::glob_with(pattern, usual).map_err(fail)?.filter_map(std::result::Result::ok) {
             any = true;
             self.path(&path);
         }
@@ -101,13 +112,22 @@ impl Found<'_> {
         for entry in walk.filter_entry(|entry| entry.depth() == 0 || !hidden(entry.path())) {
             match entry {
                 Ok(entry) if entry.file_type().is_file() && is_video(entry.path()) => {
-                    any = true;
-                    self.file(entry.path());
+                    if !self.is_result(entry.path()) {
+                        any = true;
+                        self.file(entry.path());
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
                     let path = error.path().unwrap_or(given).to_path_buf();
-                    self.missing.push((path, error.to_string()));
+                    // A link back to where the search is anyway, or to what would be none of the inputs.
+                    let matters =
+                        error.loop_ancestor().is_none() && (path == given || is_video(&path) && !hidden(&path));
+                    if matters || path.is_dir() {
+                        self.missing.push((path, error.to_string()));
+                    } else {
+                        tracing::debug!("{}: {error}", path.display());
+                    }
                 }
             }
         }
@@ -116,9 +136,16 @@ impl Found<'_> {
         }
     }
 
+    /// Whether a file is what an earlier batch left.
+    fn is_result(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(OsStr::to_str);
+        let is_there =
+            path.parent().and_then(|folder| folder.canonicalize().ok()).is_some_and(|folder| folder == self.out);
+        is_there && name.is_some_and(|name| self.results.contains(name))
+    }
+
     fn file(&mut self, given: &Path) {
         match given.canonicalize() {
-            Ok(path) if path.starts_with(self.out) => {}
             Ok(path) => {
                 self.inputs.entry(path).or_insert_with(|| given.to_path_buf());
             }
@@ -134,6 +161,8 @@ fn is_video(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -151,13 +180,14 @@ mod tests {
         file("in/notes.txt");
         file("in/.hidden.mp4");
         file("in/.cache/c.mp4");
-        std::os::unix::fs::symlink(&a, root.join("link.mp4")).expect("linked");
+        symlink(&a, root.join("link.mp4")).expect("linked");
         let out = own.parent().expect("a folder");
         let expand = |arguments: &[&str], list: &[u8]| {
             let arguments: Vec<PathBuf> = arguments.iter().map(|argument| root.join(argument)).collect();
             let arguments: Vec<PathBuf> =
                 arguments.into_iter().map(|path| if path.ends_with("-") { "-".into() } else { path }).collect();
-            WorkList::expand(&arguments, out, list).expect("expands")
+            let results = HashSet::from(["clip.mp4".to_owned()]);
+            WorkList::expand(&arguments, (out, &results), list).expect("expands")
         };
         let paths = |list: &WorkList| list.inputs.iter().map(|input| input.path.clone()).collect::<Vec<_>>();
         let all = expand(&["in", "in/a.mp4", "link.mp4"], b"");
@@ -170,10 +200,23 @@ mod tests {
         let nul = [a.as_os_str().as_bytes(), line.as_os_str().as_bytes()].join(&0);
         assert_eq!(paths(&expand(&["-"], &nul)), [a.clone(), line]);
         let lines = [a.as_os_str().as_bytes(), b"", b.as_os_str().as_bytes(), b""].join(&b'\n');
-        assert_eq!(paths(&expand(&["-"], &lines)), [a, b]);
+        assert_eq!(paths(&expand(&["-"], &lines)), [a.clone(), b]);
         let gone = expand(&["in/none.mp4", "in/*.mov"], b"");
         assert_eq!(gone.inputs, []);
         assert_eq!(gone.missing.len(), 2, "{gone:?}");
-        assert!(WorkList::expand(&["-".into(), "-".into()], out, &b""[..]).is_err());
+        assert!(WorkList::expand(&["-".into(), "-".into()], (out, &HashSet::new()), &b""[..]).is_err());
+        // What is named is meant, wherever it lies; lines may end as on Windows; links that lead nowhere are told if they
+        // look like videos.
+        assert_eq!(paths(&expand(&["in/out/clip.mp4"], b"")), std::slice::from_ref(&own));
+        let dos = [a.as_os_str().as_bytes(), b"\r\n"].concat();
+        assert_eq!(paths(&expand(&["-"], &dos)), std::slice::from_ref(&a));
+        symlink("..", root.join("in/deep/up")).expect("linked");
+        symlink("nowhere", root.join("in/deep/notes.txt")).expect("linked");
+        symlink("nowhere", root.join("in/deep/.#lock.mp4")).expect("linked");
+        assert_eq!(expand(&["in/deep"], b"").missing, []);
+        symlink("nowhere", root.join("in/deep/gone.mp4")).expect("linked");
+        assert_eq!(expand(&["in/deep"], b"").missing.len(), 1);
+        assert_eq!(paths(&expand(&["in/.h*.mp4"], b"")).len(), 1);
+        assert_eq!(paths(&expand(&["in/*idden.mp4"], b"")).len(), 0);
     }
 }

@@ -37,30 +37,42 @@ impl Growing {
         Ok(Self { path: path.to_path_buf(), target })
     }
 
-    fn write(&mut self, text: &[u8]) -> Result<()> {
-        let written = match &mut self.target {
+    fn add(&mut self, text: &[u8]) -> Result<()> {
+        self.write_all(text).map_err(Error::io("write", &self.path))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.flush().map_err(Error::io("write", &self.path))
+    }
+}
+
+impl Write for Growing {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        match &mut self.target {
             Target::File(file) => file.write_all(text),
             Target::Pipe(file) => file.write_all(text),
             Target::Stdout(stdout) => {
                 let mut stdout = stdout.lock();
                 stdout.write_all(text).and_then(|()| stdout.flush())
             }
-        };
-        written.map_err(Error::io("write", &self.path))
+        }?;
+        Ok(text.len())
     }
 
+    fn flush(&mut self) -> std::io::Result<()> {
+        match &mut self.target {
+            Target::File(file) => file.flush(),
+            Target::Pipe(_) => Ok(()),
+            Target::Stdout(stdout) => stdout.flush(),
+        }
+    }
+}
+
+impl Growing {
     fn name(&self) -> String {
         match self.target {
             Target::Stdout(_) => "standard output".into(),
             _ => self.path.display().to_string(),
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        match &mut self.target {
-            Target::File(file) => file.flush().map_err(Error::io("write", &self.path)),
-            Target::Pipe(_) => Ok(()),
-            Target::Stdout(stdout) => stdout.flush().map_err(Error::io("write", &self.path)),
         }
     }
 }
@@ -85,7 +97,7 @@ impl JsonLines {
     pub fn write(&mut self, line: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec(line).map_err(|e| Error::io("encode", &self.0.path)(e.into()))?;
         text.push(b'\n');
-        self.0.write(&text)
+        self.0.add(&text)
     }
 }
 
@@ -147,7 +159,7 @@ impl RecordFile {
         match &mut *state {
             State::Open(file, encoding) => {
                 encoding.add(line, &mut text).map_err(Error::io("encode", &file.path))?;
-                let written = file.write(&text);
+                let written = file.add(&text);
                 if written.as_ref().is_err_and(Error::is_broken_pipe) {
                     *state = State::Gone(file.path.clone());
                 }
@@ -170,7 +182,7 @@ impl RecordFile {
     /// The disk is full.
     pub fn flush(&self) -> Result<()> {
         match &mut *self.state() {
-            State::Open(file, _) => file.flush(),
+            State::Open(file, _) => file.finish(),
             _ => Ok(()),
         }
     }
@@ -183,9 +195,7 @@ impl RecordFile {
         let mut state = self.state();
         let State::Open(file, encoding) = &mut *state else { return Ok(()) };
         let path = file.path.clone();
-        let mut end = Vec::new();
-        let finished = encoding.finish(&mut end).map_err(Error::io("encode", &path));
-        let finished = finished.and_then(|()| file.write(&end)).and_then(|()| file.flush());
+        let finished = encoding.finish(file).map_err(Error::io("write", &path)).and_then(|()| file.finish());
         *state = State::Gone(path);
         finished
     }

@@ -7,6 +7,7 @@ use crossbeam_channel::bounded;
 
 use super::signals::{Signals, Wish};
 use super::use_threads;
+use crate::batch::Plan;
 use crate::cli::BatchArgs;
 use crate::error::{Error, Result};
 
@@ -15,6 +16,8 @@ use crate::error::{Error, Result};
 pub(super) fn run(args: &BatchArgs) -> Result<()> {
     crate::pipeline::init()?;
     use_threads(args.threads)?;
+    // Before signals are taken: whoever types a list can leave as usual.
+    let plan = Plan::of(args)?;
     let (interrupt, stop) = bounded::<()>(0);
     let interrupt = std::sync::Mutex::new(Some(interrupt));
     let _signals = Signals::watch(false, false, move |wish| {
@@ -24,7 +27,7 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
         }
     })?;
     let mut told = Ok(());
-    let done = crate::batch::run(args, &stop, |summary| {
+    let done = crate::batch::run(args, plan, &stop, |summary| {
         told = std::io::stdout().lock().write_all(summary.as_bytes()).map_err(Error::io("write", Path::new("-")));
     });
     done.and(told)

@@ -33,7 +33,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What `--out` calls it, and `--format` of `batch`.
+    /// What `--out` calls it.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Native => "jsonl",
@@ -50,14 +50,14 @@ impl Format {
         Self::value_variants().iter().copied().find(|format| format.kind() == kind)
     }
 
-    /// How the name of such a file ends.
+    /// How the name of such a file ends. None is the end of another: `a.dls` as native records is no `a` as another format.
     pub fn ending(self) -> &'static str {
         match self {
             Self::Native => "jsonl",
             Self::Mot => "mot.txt",
             Self::Coco => "coco.json",
             Self::Vtt => "vtt",
-            Self::Dls => "dls.jsonl",
+            Self::Dls => "dls.json",
             Self::Csv => "csv",
         }
     }
@@ -70,7 +70,7 @@ impl Format {
     pub(super) fn encoding(self) -> Box<dyn Encoding> {
         match self {
             Self::Native => Box::new(native::Native),
-            Self::Mot => Box::new(mot::Mot),
+            Self::Mot => Box::new(mot::Mot::default()),
             Self::Coco => Box::new(coco::Coco::default()),
             Self::Vtt => Box::new(vtt::Vtt::default()),
             Self::Dls => Box::new(dls::Dls),

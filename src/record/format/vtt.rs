@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::{Encoding, Line};
-use crate::record::{FrameRecord, PixelBox, hundredths};
+use crate::record::{Event, EventKind, FrameRecord, PixelBox, hundredths};
 
 /// How long the last cue lasts where no frame tells, in milliseconds.
 const FRAME_TIME: u64 = 40;
@@ -62,7 +62,12 @@ impl Encoding for Vtt {
     }
 
     fn add(&mut self, line: Line, out: &mut Vec<u8>) -> io::Result<()> {
-        let Line::Frame(record) = line else { return Ok(()) };
+        let record = match line {
+            Line::Frame(record) => record,
+            // What is shown while the source is away is no box.
+            Line::Event(Event { kind: EventKind::GapStart { .. }, .. }) => return self.finish(out),
+            Line::Event(_) => return Ok(()),
+        };
         // Without a time there is no place for a cue.
         let Some(from) = record.pts_ns.map(|pts| pts / 1_000_000) else { return Ok(()) };
         if let Some(cue) = self.open.take() {

@@ -98,7 +98,7 @@ impl Cast {
         };
         let moves = !wanted.is_empty();
         let (takes_out, takes_part) = (rng.random_bool(EXCHANGED), rng.random_bool(EXCHANGED));
-        if scene.target.filter(|target| moves && takes_out && can_go(target, &scene.people)).is_some() {
+        if scene.target.is_some_and(|target| moves && takes_out && can_go(&target, &scene.people)) {
             for (_, gone) in scene.people.iter().filter(|(track, _)| wanted.contains(track)) {
                 self.erase(&mut scene.picture, gone);
             }
@@ -144,7 +144,7 @@ impl Cast {
             scene.target.is_none_or(|target| shared(&target, &rect) <= COVERED).then_some(rect)
         });
         let Some(place) = place else { return Ok(None) };
-        let (patch, mask) = self.cut(&frames.picture(actor.frame)?, &actor.rect)?;
+        let (patch, mask) = self.cut(&frames.picture(actor.frame)?, &actor.rect);
         let mut boxer = Letterboxer::default();
         let patch = boxer.resized(&patch.view()?, w as usize, h as usize)?;
         let mask = boxer.resized(&mask.view()?, w as usize, h as usize)?;
@@ -154,7 +154,7 @@ impl Cast {
     }
 
     /// What is inside a box of a frame, and how much each pixel belongs to who is in front.
-    fn cut(&self, picture: &Picture, rect: &Rect) -> Result<(Picture, Picture)> {
+    fn cut(&self, picture: &Picture, rect: &Rect) -> (Picture, Picture) {
         let (x0, y0) = (rect.x0.round() as usize, rect.y0.round() as usize);
         let width = (rect.x1.round() as usize).min(picture.width) - x0;
         let height = (rect.y1.round() as usize).min(picture.height) - y0;
@@ -184,7 +184,7 @@ impl Cast {
             [(255.0 * own) as u8; 3]
         });
         let mask = Picture { width, height, rgb: filled.collect() };
-        Ok((Picture { width, height, rgb }, mask))
+        (Picture { width, height, rgb }, mask)
     }
 
     /// Shows what is behind a box, and a little around it: shadows and sleeves.
