@@ -382,8 +382,12 @@ pub(super) fn known_results(out: &Path) -> Result<HashSet<String>> {
         return Ok(HashSet::new());
     }
     let read_all = || -> rusqlite::Result<HashSet<String>> {
-        let ledger = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // What a killed process left half done is taken back, and that is writing.
+        let ledger = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         ledger.busy_timeout(PATIENCE)?;
+        if ledger.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0 {
+            return Ok(HashSet::new());
+        }
         let mut query = ledger.prepare("SELECT name, results FROM work")?;
         let mut known = HashSet::new();
         for row in query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))? {
