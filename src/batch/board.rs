@@ -46,6 +46,7 @@ struct Progress {
 struct Active {
     number: i64,
     name: String,
+    bytes: u64,
     status: Arc<Status>,
     since: Instant,
     bar: Option<ProgressBar>,
@@ -70,13 +71,14 @@ impl Board {
     }
 
     /// Work on a file begins.
-    pub(super) fn begin(&self, number: i64, name: &str, status: &Arc<Status>) {
+    pub(super) fn begin(&self, number: i64, (name, bytes): (&str, u64), status: &Arc<Status>) {
         let bar = logging::bars().map(|bars| {
             let style = ProgressStyle::with_template("{spinner} {wide_msg}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
             bars.add(ProgressBar::new_spinner().with_style(style))
         });
-        let active = Active { number, name: printable(name), status: Arc::clone(status), since: Instant::now(), bar };
+        let active =
+            Active { number, name: printable(name), bytes, status: Arc::clone(status), since: Instant::now(), bar };
         self.shared.state().active.push(active);
     }
 
@@ -123,26 +125,29 @@ impl Shared {
     fn draw(&self, all: &ProgressBar) {
         let state = self.state();
         let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
-        let mut frames = state.frames;
+        let (mut frames, mut worked) = (state.frames, state.worked as f64);
         for active in &state.active {
-            let measured = active.status.glance().decoded;
+            let glance = active.status.glance();
+            let measured = glance.decoded;
             frames += measured;
+            worked += active.bytes as f64 * glance.share.unwrap_or(0.0);
             if let Some(bar) = &active.bar {
                 let rate = measured as f64 / active.since.elapsed().as_secs_f64().max(1e-3);
                 bar.set_message(format!("{}  {measured} frames, {rate:.1} frames/s", active.name));
                 bar.tick();
             }
         }
-        let left = match state.worked {
-            0 => "time left not known yet".to_owned(),
-            worked => {
-                let left = (self.bytes - state.bytes.min(self.bytes)) as f64 * seconds / worked as f64;
-                format!("{} left", humantime::format_duration(Duration::from_secs(left as u64)))
-            }
+        // What was done before cost no time.
+        let done = state.bytes as f64 + (worked - state.worked as f64);
+        let left = if worked > 0.0 {
+            let left = (self.bytes as f64 - done).max(0.0) * seconds / worked;
+            format!("{} left", humantime::format_duration(Duration::from_secs(left as u64)))
+        } else {
+            "time left not known yet".to_owned()
         };
         let failed = if state.failed > 0 { format!(", {} failed", state.failed) } else { String::new() };
         let rate = frames as f64 / seconds;
-        all.set_position(state.bytes);
+        all.set_position(done as u64);
         all.set_message(format!("{}/{} files{failed}, {rate:.1} frames/s, {left}", state.files, self.files));
         all.tick();
     }

@@ -363,7 +363,7 @@ impl Batch<'_> {
 
     fn ground(&self, entry: &Entry, content: &Content) -> Result<(crate::record::Books, Vec<String>)> {
         let service = self.common.service(entry)?;
-        self.board.begin(entry.id, &entry.given, service.seen.status(0));
+        self.board.begin(entry.id, (&entry.given, content.size), service.seen.status(0));
         let folder = self.owner.folder.join(entry.id.to_string());
         self.common.ground((entry, content), &folder, &service, self.stop)
     }

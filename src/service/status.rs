@@ -61,6 +61,8 @@ pub(crate) struct Glance {
     pub(crate) delay: Duration,
     pub(crate) found: Option<Found>,
     pub(crate) gap: Option<&'static str>,
+    /// Which share of the source was decoded, where its length is known.
+    pub(crate) share: Option<f64>,
 }
 
 impl Status {
@@ -169,10 +171,11 @@ impl Status {
     }
 
     pub(crate) fn glance(&self) -> Glance {
+        let share = self.links.get().and_then(|links| links.counters.share());
         let state = self.state();
         let Books { boxed, absent, dropped, .. } = state.books;
         let State { delay, found, gap, .. } = *state;
-        Glance { decoded: state.books.entered(), measured: boxed + absent, dropped, delay, found, gap }
+        Glance { decoded: state.books.entered(), measured: boxed + absent, dropped, delay, found, gap, share }
     }
 
     fn decoded(&self) -> u64 {

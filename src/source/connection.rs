@@ -123,6 +123,15 @@ impl Connection {
         self.counters.alive.load(Ordering::Acquire)
     }
 
+    /// Takes note of how long the source is, once it can say.
+    pub(super) fn note_duration(&self) {
+        let known = &self.counters.duration;
+        if known.load(Ordering::Acquire) == 0 && self.decoded() > 0 {
+            let whole = self.pipeline.query_duration::<gst::ClockTime>().unwrap_or_default();
+            known.store(whole.nseconds(), Ordering::Release);
+        }
+    }
+
     /// Of a file on a server, whose container cannot be looked at before: what is missing at its end, by the length that
     /// it claims to have.
     pub(super) fn ended_early(&self) -> Option<String> {

@@ -26,6 +26,8 @@ pub struct Counters {
     pub(super) handing_over: AtomicBool,
     /// Stream time of the newest frame, nanoseconds.
     pub(super) last_time: AtomicU64,
+    /// How long the source is, nanoseconds; 0 until it is known.
+    pub(super) duration: AtomicU64,
     /// Running time of the newest frame of a source that comes back, nanoseconds.
     running: AtomicU64,
 }
@@ -34,6 +36,12 @@ impl Counters {
     /// Frames that came out of the decoder until now.
     pub fn decoded(&self) -> u64 {
         self.decoded.load(Ordering::Acquire)
+    }
+
+    /// Which share of the source was decoded, 0..1; none where its length is not known.
+    pub fn share(&self) -> Option<f64> {
+        let (last, whole) = (self.last_time.load(Ordering::Acquire), self.duration.load(Ordering::Acquire));
+        (whole > 0).then(|| (last as f64 / whole as f64).min(1.0))
     }
 }
 

@@ -197,6 +197,7 @@ fn until_over(
                 return (over, Instant::now());
             }
             default(TICK) => {
+                connection.note_duration();
                 let alive = connection.alive();
                 if alive > progress.0 || connection.waits_for_us() {
                     progress = (alive, Instant::now());
