@@ -244,7 +244,8 @@ impl Batch<'_> {
         let mut left = numbers.to_vec();
         let mut told = false;
         while !is_over(self.stop) && !self.is_broken() {
-            left.retain(|number| self.ledger().entry(*number).is_ok_and(|entry| entry.state == State::Working));
+            let is_open = |entry: Entry| matches!(entry.state, State::Working | State::Waiting);
+            left.retain(|number| self.ledger().entry(*number).is_ok_and(is_open));
             if left.is_empty() {
                 return;
             }
