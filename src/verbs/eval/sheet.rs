@@ -28,25 +28,54 @@ fn says_here(seen: &Seen) -> bool {
     seen.presence.is_none_or(|p| p >= THRESHOLD)
 }
 
-/// The first hits and misses of a set.
+/// Hits and misses of a set, from all over it.
 pub(super) struct Sheets {
     folder: PathBuf,
     set: String,
-    hits: Vec<Picture>,
-    misses: Vec<Picture>,
+    hits: Spread,
+    misses: Spread,
+}
+
+/// As many of a row as fit on a sheet, evenly: whenever there are too many, every other one goes.
+#[derive(Default)]
+struct Spread {
+    cells: Vec<Picture>,
+    seen: usize,
+    /// One of so many is kept, as a power of two.
+    doublings: u32,
+}
+
+impl Spread {
+    fn add(&mut self, draw: impl FnOnce() -> Result<Picture>) {
+        let number = self.seen;
+        self.seen += 1;
+        if !number.is_multiple_of(1 << self.doublings) {
+            return;
+        }
+        if self.cells.len() == GRID.0 * GRID.1 {
+            self.doublings += 1;
+            let mut place = 0;
+            self.cells.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+            if !number.is_multiple_of(1 << self.doublings) {
+                return;
+            }
+        }
+        // A drawing that fails leaves its cell out.
+        self.cells.extend(draw().ok());
+    }
 }
 
 impl Sheets {
     pub(super) fn new(folder: &Path, set: &str) -> Self {
-        Self { folder: folder.to_path_buf(), set: set.to_owned(), hits: Vec::new(), misses: Vec::new() }
+        Self { folder: folder.to_path_buf(), set: set.to_owned(), hits: Spread::default(), misses: Spread::default() }
     }
 
     pub(super) fn add(&mut self, seen: &Seen) {
-        let cells = if right(seen) { &mut self.hits } else { &mut self.misses };
-        if cells.len() < GRID.0 * GRID.1 {
-            // A drawing that fails leaves its cell out.
-            cells.extend(cell(seen).ok());
-        }
+        let spread = if right(seen) { &mut self.hits } else { &mut self.misses };
+        spread.add(|| cell(seen));
     }
 
     /// Writes `SET-hits.png` and `SET-misses.png`.
@@ -54,7 +83,7 @@ impl Sheets {
         std::fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         [("hits", &self.hits), ("misses", &self.misses)]
             .into_iter()
-            .map(|(what, cells)| {
+            .map(|(what, Spread { cells, .. })| {
                 let path = self.folder.join(format!("{}-{what}.png", self.set));
                 let (width, height) = (GRID.0 * CELL, GRID.1 * CELL);
                 let mut sheet = Picture { width, height, rgb: vec![DARK; 3 * width * height] };
@@ -107,5 +136,20 @@ fn outline(picture: &mut Picture, rect: &Rect) {
     for d in 0..2 {
         (x0..x1 + 2).for_each(|x| [y0 + d, y1 + d].into_iter().for_each(|y| paint(x, y)));
         (y0..y1 + 2).for_each(|y| [x0 + d, x1 + d].into_iter().for_each(|x| paint(x, y)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_come_from_all_over_a_set() {
+        let mut spread = Spread::default();
+        for number in 0..1000usize {
+            spread.add(|| Ok(Picture { width: number, height: 0, rgb: Vec::new() }));
+        }
+        let kept: Vec<usize> = spread.cells.iter().map(|cell| cell.width).collect();
+        assert_eq!(kept, (0..16).map(|i| 64 * i).collect::<Vec<_>>());
     }
 }
