@@ -30,7 +30,7 @@ pub struct ConvertArgs {
     /// With --random: take the text tower from this Hugging Face BERT directory.
     #[arg(long, value_name = "DIR", requires = "random")]
     pub bert: Option<PathBuf>,
-    /// The sizes: a TOML file, or the name of a variant in configs/model (qrnet-swin-s-l20, qrnet-swin-s-l40, small,
+    /// The sizes: a TOML file, or the name of a variant in configs/model (camera, qrnet-swin-s-l20, qrnet-swin-s-l40, small,
     /// tiny). Needed for all but a model directory.
     #[arg(long, value_name = "NAME|FILE")]
     pub config: Option<String>,

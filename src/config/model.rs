@@ -7,7 +7,8 @@ use qrnet::{Config, Grounder, MemoryModel};
 
 use crate::error::{Error, Result};
 
-const VARIANTS: [(&str, &str); 5] = [
+const VARIANTS: [(&str, &str); 6] = [
+    ("camera", include_str!("../../configs/model/camera.toml")),
     ("qrnet-swin-s-l20", include_str!("../../configs/model/qrnet-swin-s-l20.toml")),
     ("qrnet-swin-s-l40", include_str!("../../configs/model/qrnet-swin-s-l40.toml")),
     ("small", include_str!("../../configs/model/small.toml")),

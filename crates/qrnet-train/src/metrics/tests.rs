@@ -186,7 +186,8 @@ fn errors_by_hand() {
     assert!((mean.error.expect("error") - (0.35f64 / 3.0 / 4.0).sqrt()).abs() < 1e-6, "{mean:?}");
     assert_eq!(figures.auroc, Some(Estimate { value: 1.0, error: None }), "one absent example has no spread");
     let names: Vec<String> = figures.scalars().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["acc50", "acc30", "acc70", "acc90", "miou", "auroc", "ece"]);
+    assert_eq!(names, ["acc50", "acc30", "acc70", "acc90", "miou", "right", "auroc", "ece"]);
+    assert!(near(figures.right.expect("it can deny").value, 0.8), "three found, one rightly denied, of five");
     let table = tally.summary().to_string();
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 5, "{table}");

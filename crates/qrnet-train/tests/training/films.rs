@@ -121,7 +121,7 @@ fn gaps_between_labels_are_filled_where_asked() {
     std::fs::write(folder.path().join("gt.csv"), "1,1,10,20,20,40\n5,1,26,20,20,40\n9,1,0,0,8,8\n").expect("written");
     let source = |fill: u64| -> Source {
         let files = "format = 'clip'\nclip = 'film.avi'\nlabels = 'gt.csv'\nqueries = 'queries.toml'\n";
-        toml::from_str(&format!("{files}fill = {fill}")).expect("a source")
+        toml::from_str(&format!("{files}referents = ['walker']\nfill = {fill}")).expect("a source")
     };
     let seen = |fill: u64| {
         let labels = source(fill).clip_labels(folder.path()).expect("reads").expect("a film");
@@ -138,7 +138,7 @@ fn gaps_between_labels_are_filled_where_asked() {
 fn tables_of_the_challenge_itself_count_pixels_from_one() {
     let folder = tempfile::tempdir().expect("a folder");
     drop(film(folder.path(), ""));
-    let rows = "1,1,11,21,20,40,1,-1,-1,-1\n1,2,61,11,20,20,0,-1,-1,-1\n";
+    let rows = "1,1,11,21,20,40,1,-1,-1,-1\n1,2,61,11,20,20,0,-1,-1,-1\n2,2,61,11,20,20,1,-1,-1,-1\n";
     std::fs::write(folder.path().join("gt.txt"), rows).expect("written");
     let files = "format = 'clip'\nclip = 'film.avi'\nlabels = 'gt.txt'\nqueries = 'queries.toml'\n";
     let source: Source = toml::from_str(files).expect("a source");

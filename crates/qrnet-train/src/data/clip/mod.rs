@@ -145,14 +145,6 @@ impl ClipLabels {
         let mut tracks = read_table(table)?;
         tracks.fill(selection.fill);
         let mut referents = Asked::read(queries)?.referent;
-        for referent in &referents {
-            let own = referent.tracks.as_deref().unwrap_or_default();
-            // Labels may be the first part of a longer table; but somebody of whom there is none at all is a slip.
-            if !own.is_empty() && !own.iter().any(|track| tracks.holds(*track)) {
-                let reason = format!("has none of the tracks {own:?} in {}", table.display());
-                return Err(Error::entry(queries, format!("referent {:?}", referent.name), reason));
-            }
-        }
         if let Some(name) = selection.referents.iter().find(|name| referents.iter().all(|r| r.name != **name)) {
             let there: Vec<&str> = referents.iter().map(|referent| referent.name.as_str()).collect();
             let reason = format!("holds no referent {name:?}, expected one of {}", there.join(", "));
@@ -160,6 +152,14 @@ impl ClipLabels {
         }
         if !selection.referents.is_empty() {
             referents.retain(|referent| selection.referents.contains(&referent.name));
+        }
+        for referent in &referents {
+            let own = referent.tracks.as_deref().unwrap_or_default();
+            // Labels may be the first part of a longer table; but somebody of whom there is none at all is a slip.
+            if !own.is_empty() && !own.iter().any(|track| tracks.holds(*track)) {
+                let reason = format!("has none of the tracks {own:?} in {}", table.display());
+                return Err(Error::entry(queries, format!("referent {:?}", referent.name), reason));
+            }
         }
         let last = tracks.last_frame();
         let whole = [[1, last]];
