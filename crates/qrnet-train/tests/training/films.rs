@@ -191,7 +191,7 @@ fn what_does_not_fit_is_named() {
     let twice = "[[referent]]\nname = 'a'\ntracks = [1]\nphrases = ['b']\n\
                  [[referent]]\nname = 'c'\ntracks = []\nphrases = ['B']\n";
     says(queries(twice), &["referent \"c\"", "asks \"B\" as \"a\" does"]);
-    let source = film(path, "");
+    let source = film(path, "referents = ['walker']");
     std::fs::write(path.join("gt.csv"), "13,1,2,3,4,5\n").expect("written");
     let opened = source.open(Origin { base: path, video: &Greys, dense: false }).map(drop);
     says(message(opened), &["film.avi", "ends after 12 frames, expected frame 13"]);
