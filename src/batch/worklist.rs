@@ -121,9 +121,11 @@ impl Found<'_> {
                 Err(error) => {
                     let path = error.path().unwrap_or(given).to_path_buf();
                     // A link back to where the search is anyway, or to what would be none of the inputs.
-                    let matters =
-                        error.loop_ancestor().is_none() && (path == given || is_video(&path) && !hidden(&path));
-                    if matters || path.is_dir() {
+                    let is_loop = error.loop_ancestor().is_some();
+                    let would_be_one = path == given || (is_video(&path) && !hidden(&path));
+                    // A folder that cannot be read may hold some.
+                    let matters = !is_loop && (would_be_one || path.is_dir());
+                    if matters {
                         self.missing.push((path, error.to_string()));
                     } else {
                         tracing::debug!("{}: {error}", path.display());
