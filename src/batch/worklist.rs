@@ -90,8 +90,11 @@ impl Found<'_> {
         };
         let fail = |e: glob::PatternError| Error::Usage(format!("{pattern}: is no valid pattern: {e}"));
         let mut any = false;
-        let usual = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-        for path in glob::glob_with(pattern, usual).map_err(fail)?.filter_map(std::result::Result::ok) {
+        // As shells do it: a star stands for no hidden file.
+        let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+        let asks_for_hidden = is_hidden(Path::new(pattern));
+        let found = glob::glob(pattern).map_err(fail)?.filter_map(std::result::Result::ok);
+        for path in found.filter(|path| asks_for_hidden || !is_hidden(path)) {
             any = true;
             self.path(&path);
         }
