@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde_json::{Value, json};
 
 use super::names::Wanted;
 use super::worklist::Input;
 use crate::error::{Error, Result};
+use crate::record::Books;
 
 /// Its name in the folder of the results.
 pub(super) const FILE: &str = "ledger.sqlite";
@@ -61,7 +63,7 @@ pub(super) struct Job {
     pub(super) query: String,
     pub(super) query_digest: String,
     pub(super) model_digest: String,
-    pub(super) settings: String,
+    pub(super) settings: Value,
 }
 
 /// What became of an input.
@@ -112,8 +114,8 @@ pub(super) struct Entry {
     pub(super) content: Option<Content>,
     pub(super) state: State,
     pub(super) owner: Option<String>,
-    /// JSON.
-    pub(super) books: Option<String>,
+    pub(super) books: Option<Books>,
+    /// Names of files that are its.
     pub(super) results: Vec<String>,
     pub(super) error: Option<String>,
 }
@@ -159,7 +161,7 @@ impl Ledger {
         let number = (|| -> rusqlite::Result<i64> {
             connection.execute(
                 "INSERT OR IGNORE INTO job (digest, query, query_digest, model_digest, settings) VALUES (?, ?, ?, ?, ?)",
-                params![digest, query, query_digest, model_digest, settings],
+                params![digest, query, query_digest, model_digest, settings.to_string()],
             )?;
             connection.query_row("SELECT id FROM job WHERE digest = ?", [digest], |row| row.get(0))
         })();
@@ -247,15 +249,17 @@ impl Ledger {
         read_all().map_err(failure(&self.path))
     }
 
-    /// Takes an input that looks as `seen`; false where somebody else was quicker.
+    /// Takes an input that looks as `seen`; false where somebody else was quicker. Results of another content are its no
+    /// more.
     ///
     /// # Errors
     /// The ledger cannot be written.
     pub(super) fn begin(&mut self, seen: &Entry, content: &Content) -> Result<bool> {
         self.change(|step, _, owner| {
             let taken = step.execute(
-                "UPDATE work SET state = 'working', owner = ?1, size = ?2, modified = ?3, content = ?4, error = NULL, \
-                 books = NULL, attempts = attempts + 1 \
+                "UPDATE work SET state = 'working', owner = ?1, size = ?2, modified = ?3, \
+                 results = iif(content IS ?4, results, NULL), content = ?4, error = NULL, books = NULL, \
+                 attempts = attempts + 1 \
                  WHERE id = ?5 AND state = ?6 AND owner IS ?7",
                 params![
                     owner,
@@ -294,13 +298,14 @@ impl Ledger {
     pub(super) fn finish(&mut self, number: i64, outcome: &Finish) -> Result<()> {
         self.change(|step, _, owner| {
             let (state, what, books, results, error) = match outcome {
-                Finish::Done { books, results } => ("done", "done", Some(books), Some(results), None),
-                Finish::Failed { error, results } => ("failed", "failed", None, Some(results), Some(error.as_str())),
-                Finish::Stopped { results } => ("waiting", "stopped", None, Some(results), None),
+                Finish::Done { books, results } => ("done", "done", Some(json!(books)), Some(json!(results)), None),
+                Finish::Failed(error) => ("failed", "failed", None, None, Some(error.as_str())),
+                Finish::Stopped => ("waiting", "stopped", None, None, None),
             };
-            let results = results.map(|names| serde_json::Value::from(names.as_slice()).to_string());
+            let [books, results] = [books, results].map(|value| value.map(|value| value.to_string()));
             step.execute(
-                "UPDATE work SET state = ?, owner = NULL, books = ?, results = ?, error = ? WHERE id = ? AND owner = ?",
+                "UPDATE work SET state = ?, owner = NULL, books = ?, results = coalesce(?, results), error = ? \
+                 WHERE id = ? AND owner = ?",
                 params![state, books, results, error, number, owner],
             )?;
             note(step, number, owner, what, error)
@@ -323,22 +328,14 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) enum Finish {
     Done {
-        /// JSON.
-        books: String,
+        books: Books,
         /// Names of files.
         results: Vec<String>,
     },
-    Failed {
-        /// The reason.
-        error: String,
-        /// Names of files that were there before and still are.
-        results: Vec<String>,
-    },
-    /// Somebody wanted the batch to end.
-    Stopped {
-        /// As before.
-        results: Vec<String>,
-    },
+    /// The reason. Results that were there before stay.
+    Failed(String),
+    /// Somebody wanted the batch to end. Results that were there before stay.
+    Stopped,
 }
 
 const SELECT: &str =
@@ -351,7 +348,7 @@ fn read(row: &Row) -> rusqlite::Result<Entry> {
         _ => None,
     };
     let state: String = row.get(7)?;
-    let results: Option<String> = row.get(10)?;
+    let books: Option<String> = row.get(9)?;
     Ok(Entry {
         id: row.get(0)?,
         path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)),
@@ -360,8 +357,8 @@ fn read(row: &Row) -> rusqlite::Result<Entry> {
         content,
         state: State::read(&state),
         owner: row.get(8)?,
-        books: row.get(9)?,
-        results: results.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+        books: books.and_then(|text| serde_json::from_str(&text).ok()),
+        results: names(row.get(10)?),
         error: row.get(11)?,
     })
 }
@@ -370,6 +367,11 @@ fn note(step: &Transaction, work: i64, owner: &str, what: &str, detail: Option<&
     let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let sql = "INSERT INTO event (at, work, owner, what, detail) VALUES (?, ?, ?, ?, ?)";
     step.execute(sql, params![at, work, owner, what, detail]).map(drop)
+}
+
+/// Names of files, as a cell holds them.
+fn names(json: Option<String>) -> Vec<String> {
+    json.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// Names of all files in the folder `out` that are results, or will be: of any job.
@@ -388,15 +390,18 @@ pub(super) fn known_results(out: &Path) -> Result<HashSet<String>> {
         if ledger.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 0 {
             return Ok(HashSet::new());
         }
-        let mut query = ledger.prepare("SELECT name, results FROM work")?;
-        let mut known = HashSet::new();
-        for row in query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))? {
-            let (name, results) = row?;
-            known.extend(results.and_then(|text| serde_json::from_str::<Vec<String>>(&text).ok()).unwrap_or_default());
-            // One that was killed before it could say so may have put its video there.
-            known.insert(format!("{name}.mp4"));
-        }
-        Ok(known)
+        // What was killed before it could say so may have put its video there. Where a job makes none, a video of that name
+        // is somebody else's, and may be its input.
+        let sql = "SELECT name, results, settings ->> 'overlay' FROM work JOIN job ON job.id = work.job";
+        let mut query = ledger.prepare(sql)?;
+        let rows = query.query_map([], |row| {
+            let mut names = names(row.get(1)?);
+            if row.get(2)? {
+                names.push(row.get::<_, String>(0)? + ".mp4");
+            }
+            Ok(names)
+        })?;
+        Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
     };
     read_all().map_err(failure(&path))
 }

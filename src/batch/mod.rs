@@ -14,20 +14,23 @@ mod worklist;
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use qrnet::files::hex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::cli::{BatchArgs, RunArgs};
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
+use crate::record::{Books, Format};
 use board::Board;
 use ledger::{Content, Entry, Finish, Job, Ledger, State};
-use names::hex;
+
 use owner::Owner;
 use work::{Common, content, is_over};
 use worklist::WorkList;
@@ -104,7 +107,7 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
 
 /// What is to be worked on, and where results go.
 pub(crate) struct Plan {
-    out: std::path::PathBuf,
+    out: PathBuf,
     list: WorkList,
 }
 
@@ -125,7 +128,7 @@ impl Plan {
 }
 
 /// The folder of the results, made where its parent is there.
-fn folder(out: &Path) -> Result<std::path::PathBuf> {
+fn folder(out: &Path) -> Result<PathBuf> {
     match std::fs::create_dir(out) {
         Ok(()) => {}
         // Also by another process, just now.
@@ -146,7 +149,7 @@ fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-fn formats(args: &BatchArgs) -> Vec<crate::record::Format> {
+fn formats(args: &BatchArgs) -> Vec<Format> {
     let mut formats = args.format.clone();
     formats.sort();
     formats.dedup();
@@ -185,7 +188,6 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         "hold_ms": template.hold.as_millis() as u64,
         "results": RESULTS,
     });
-    let settings = settings.to_string();
     let digest = |parts: &[&str]| {
         let mut hash = Sha256::new();
         for part in parts {
@@ -195,7 +197,7 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         hex(&hash.finalize())
     };
     Job {
-        digest: digest(&[&args.query, model, &settings]),
+        digest: digest(&[&args.query, model, &settings.to_string()]),
         query: args.query.clone(),
         query_digest: digest(&[&args.query]),
         model_digest: model.to_owned(),
@@ -215,7 +217,7 @@ struct Batch<'a> {
     /// What ended all work before its end.
     broken: Mutex<Option<Error>>,
     /// Inputs of which nothing can be said in the ledger, with the reason.
-    troubled: Mutex<Vec<(std::path::PathBuf, String)>>,
+    troubled: Mutex<Vec<(PathBuf, String)>>,
 }
 
 impl Batch<'_> {
@@ -240,7 +242,7 @@ impl Batch<'_> {
 
     /// Waits for inputs that other processes work on, and takes over what they leave.
     fn wait_for_others(&self, numbers: &[i64]) {
-        const TICK: std::time::Duration = std::time::Duration::from_millis(500);
+        const TICK: Duration = Duration::from_millis(500);
         let mut left = numbers.to_vec();
         let mut told = false;
         while !is_over(self.stop) && !self.is_broken() {
@@ -318,31 +320,30 @@ impl Batch<'_> {
             // Somebody else was quicker; it is looked at again in the end.
             return Ok(());
         }
-        let worked = seen.and_then(|content| self.ground(&entry, &content));
-        // Results of what the input was before are none of what it is now.
-        let old = entry.results.clone();
-        let keep = |results: Vec<String>| if is_same { results } else { self.remove(&old, &[]) };
-        match worked {
+        if !is_same {
+            // Of what the input was before.
+            self.remove(&entry.results, &[]);
+        }
+        let outcome = match seen.and_then(|content| self.ground(&entry, &content)) {
             Ok((books, results)) => {
-                self.remove(&old, &results);
-                let json = serde_json::to_string(&books).unwrap_or_default();
-                self.ledger().finish(number, &Finish::Done { books: json, results })?;
+                self.remove(&entry.results, &results);
                 self.board.end(number, &entry.given, bytes, Ok(Some(&books)));
-                Ok(())
+                Finish::Done { books, results }
             }
-            Err(Error::Interrupted) => self.ledger().finish(number, &Finish::Stopped { results: old }),
+            Err(Error::Interrupted) => Finish::Stopped,
             Err(error) if self.is_own_fault(&error) => {
-                self.ledger().finish(number, &Finish::Stopped { results: old })?;
-                Err(error)
+                self.ledger().finish(number, &Finish::Stopped)?;
+                return Err(error);
             }
             Err(error) => {
                 // Where it was written until then is of no interest, and another place every time.
                 let folder = self.owner.folder.join(entry.id.to_string());
                 let error = error.to_string().replace(&format!("{}/", folder.display()), "");
                 self.board.end(number, &entry.given, bytes, Err(&error));
-                self.ledger().finish(number, &Finish::Failed { error, results: keep(old.clone()) })
+                Finish::Failed(error)
             }
-        }
+        };
+        self.ledger().finish(number, &outcome)
     }
 
     /// Whether nothing is to be done about an input that is what it was.
@@ -354,15 +355,14 @@ impl Batch<'_> {
         }
     }
 
-    /// Removes results of an input but for those to `keep`; returns these.
-    fn remove(&self, old: &[String], keep: &[String]) -> Vec<String> {
+    /// Removes results of an input but for those to `keep`.
+    fn remove(&self, old: &[String], keep: &[String]) {
         for name in old.iter().filter(|name| !keep.contains(name)) {
             drop(std::fs::remove_file(self.common.out.join(name)));
         }
-        keep.to_vec()
     }
 
-    fn ground(&self, entry: &Entry, content: &Content) -> Result<(crate::record::Books, Vec<String>)> {
+    fn ground(&self, entry: &Entry, content: &Content) -> Result<(Books, Vec<String>)> {
         let service = self.common.service(entry)?;
         self.board.begin(entry.id, (&entry.given, content.size), service.seen.status(0));
         let folder = self.owner.folder.join(entry.id.to_string());

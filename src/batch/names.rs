@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use qrnet::files::hex;
 use sha2::{Digest, Sha256};
 
 use super::worklist::Input;
@@ -57,12 +58,6 @@ fn suffix(path: &Path, job: &str) -> String {
     hash.update([0]);
     hash.update(path.as_os_str().as_bytes());
     hex(&hash.finalize())
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]).collect()
 }
 
 /// A file's name without its ending, as far as it can stand in a path, and whether it had to be changed for that.

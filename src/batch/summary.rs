@@ -1,14 +1,15 @@
 //! What a batch came to: a table for people, and `summary.json` for programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use qrnet::files;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 use super::board::printable;
 use super::ledger::{Entry, Job, State};
 use crate::error::{Error, Result};
+use crate::record::Books;
 
 /// Its name in the folder of the results; for later jobs in the same folder with the beginning of their digest.
 const FILE: &str = "summary";
@@ -24,7 +25,7 @@ struct Summary<'a> {
     query: &'a str,
     query_digest: &'a str,
     model_digest: &'a str,
-    settings: Option<Box<RawValue>>,
+    settings: &'a Value,
     inputs: Vec<InputSummary<'a>>,
     missing: Vec<Missing>,
     totals: Totals,
@@ -36,7 +37,7 @@ struct InputSummary<'a> {
     state: &'static str,
     sha256: Option<&'a str>,
     results: &'a [String],
-    books: Option<Box<RawValue>>,
+    books: Option<Books>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -69,10 +70,6 @@ impl Totals {
     }
 }
 
-fn raw(json: Option<&String>) -> Option<Box<RawValue>> {
-    json.and_then(|text| RawValue::from_string(text.clone()).ok())
-}
-
 /// Writes the summary into `out`, by way of the folder `unfinished`: all inputs that the ledger knows for the job, whoever worked on them.
 ///
 /// # Errors
@@ -81,14 +78,14 @@ pub(super) fn write(
     (out, unfinished): (&Path, &Path),
     (job, is_first): (&Job, bool),
     entries: &[Entry],
-    missing: &[(std::path::PathBuf, String)],
+    missing: &[(PathBuf, String)],
 ) -> Result<()> {
     let inputs = entries.iter().map(|entry| InputSummary {
         input: entry.path.to_string_lossy().into_owned(),
         state: entry.state.as_str(),
         sha256: entry.content.as_ref().filter(|_| entry.state == State::Done).map(|content| content.digest.as_str()),
         results: &entry.results,
-        books: raw(entry.books.as_ref()),
+        books: entry.books,
         error: entry.error.as_deref(),
     });
     let summary = Summary {
@@ -96,7 +93,7 @@ pub(super) fn write(
         query: &job.query,
         query_digest: &job.query_digest,
         model_digest: &job.model_digest,
-        settings: raw(Some(&job.settings)),
+        settings: &job.settings,
         inputs: inputs.collect(),
         missing: missing
             .iter()
@@ -113,14 +110,14 @@ pub(super) fn write(
 }
 
 /// The table, of the inputs that this process was asked for.
-pub(super) fn table(entries: &[Entry], missing: &[(std::path::PathBuf, String)]) -> String {
+pub(super) fn table(entries: &[Entry], missing: &[(PathBuf, String)]) -> String {
     let shown = printable;
     let mut rows: Vec<[String; 3]> = Vec::new();
     let is_bad = |entry: &&Entry| entry.state != State::Done;
     let all = entries.len() <= LINES;
     for entry in entries.iter().filter(|entry| all || is_bad(entry)) {
         let said = match entry.state {
-            State::Done => entry.books.as_deref().map_or_else(String::new, counts),
+            State::Done => entry.books.as_ref().map_or_else(String::new, counts),
             _ => entry.error.clone().unwrap_or_default(),
         };
         rows.push([entry.state.as_str().to_owned(), shown(&entry.given), shown(&said)]);
@@ -141,12 +138,10 @@ pub(super) fn table(entries: &[Entry], missing: &[(std::path::PathBuf, String)])
 }
 
 /// What the books say, in words.
-fn counts(json: &str) -> String {
-    let Ok(books) = serde_json::from_str::<serde_json::Value>(json) else { return String::new() };
-    let of = |key: &str| books[key].as_u64().unwrap_or(0);
-    let frames = of("decoded");
-    let measured = of("box") + of("absent");
+fn counts(books: &Books) -> String {
+    let Books { decoded, boxed, absent, .. } = *books;
+    let measured = boxed + absent;
     let share =
-        if measured > 0 { format!(" ({:.0} %)", 100.0 * of("box") as f64 / measured as f64) } else { String::new() };
-    format!("{frames} frames, found on {}{share}, not here on {}", of("box"), of("absent"))
+        if measured > 0 { format!(" ({:.0} %)", 100.0 * boxed as f64 / measured as f64) } else { String::new() };
+    format!("{decoded} frames, found on {boxed}{share}, not here on {absent}")
 }

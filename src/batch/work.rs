@@ -1,17 +1,16 @@
 //! One input: what it is made of, its results written beside their place, and put there when all of them are whole.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crossbeam_channel::Receiver;
+use qrnet::files::{digest_into, hex};
 use sha2::{Digest, Sha256};
 
 use super::ledger::{Content, Entry};
-use super::names::hex;
 use crate::config::RunSettings;
 use crate::error::{Error, Result};
 use crate::record::{Books, Format, RecordPlace};
@@ -41,20 +40,12 @@ pub(super) struct Common {
 /// # Errors
 /// It cannot be read.
 pub(super) fn content(path: &Path, known: Option<&Content>) -> Result<Content> {
-    let fail = || Error::io("read", path);
     let (size, modified) = looks(path)?;
     if let Some(known) = known.filter(|known| (known.size, known.modified) == (size, modified)) {
         return Ok(known.clone());
     }
-    let mut file = File::open(path).map_err(fail())?;
     let mut hash = Sha256::new();
-    let mut part = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut part).map_err(fail())? {
-            0 => break,
-            count => hash.update(&part[..count]),
-        }
-    }
+    digest_into(&mut hash, path).map_err(Error::io("read", path))?;
     Ok(Content { size, modified, digest: hex(&hash.finalize()) })
 }
 

@@ -1,12 +1,12 @@
 //! The frame books: every decoded frame is accounted for exactly once.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Status;
 use crate::track::Seen;
 
 /// Counts of one source, over all its connections or of one. Carried boxes are counted apart from the statuses.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Books {
     /// Frames that came out of the decoder.
     pub decoded: u64,

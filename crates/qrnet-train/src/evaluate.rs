@@ -10,7 +10,7 @@ use crate::batch::{Collator, Prepared};
 use crate::boxes::{CxCyWh, iou};
 use crate::data::{DataSet, Example};
 use crate::error::Result;
-use crate::metrics::{OnFilm, Outcome, Place, Tally};
+use crate::metrics::{OnFilm, Outcome, Tally};
 
 /// A box in 0..1 of the canvas, and the probability that the object is there.
 pub type Answer = (CxCyWh, Option<f32>);
@@ -118,8 +118,8 @@ pub fn evaluate(
                 film: example.moment.map(|moment| OnFilm {
                     moment,
                     phrase: example.phrase.as_str().into(),
-                    truth: example.target.map(Place),
-                    answer: Some(Place(batch.pictures[i].transform.from_target(answer.map(f64::from)))),
+                    truth: example.target,
+                    answer: Some(batch.pictures[i].transform.from_target(answer.map(f64::from))),
                 }),
             });
             seen(&Seen { example, picture: &batch.pictures[i], answer, presence, overlap });

@@ -239,20 +239,7 @@ fn digest(config: &Config, weights: &Path, tokenizer: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(config).map_err(|e| Error::file(weights, e))?);
     for path in [weights, tokenizer] {
-        let mut file = File::open(path).map_err(Error::io("read", path))?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let count = file.read(&mut buffer).map_err(Error::io("read", path))?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&buffer[..count]);
-        }
+        files::digest_into(&mut hasher, path).map_err(Error::io("read", path))?;
     }
-    let mut text = String::with_capacity(32);
-    for byte in hasher.finalize().iter().take(16) {
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 15)]));
-    }
-    Ok(text)
+    Ok(files::hex(&hasher.finalize()[..16]))
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use qrnet::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
+use super::Outcome;
 use super::figures::Estimate;
-use super::{Outcome, Place};
 use crate::data::Moment;
 
 /// Overlaps of tubes from which on a tube counts as found.
@@ -29,8 +30,8 @@ pub struct FilmFigures {
 struct Frame {
     moment: Moment,
     /// The true and the answered place; none where it is not there, or not claimed to be.
-    truth: Option<Place>,
-    claim: Option<Place>,
+    truth: Option<Rect>,
+    claim: Option<Rect>,
 }
 
 impl FilmFigures {
@@ -89,11 +90,11 @@ fn tube_overlap(frames: &[Frame]) -> Option<f64> {
 /// How far the answered box moved beside the true one.
 fn jump(before: &Frame, after: &Frame) -> Option<f64> {
     let (truth, claim) = ((before.truth?, after.truth?), (before.claim?, after.claim?));
-    let moved = |(a, b): (Place, Place)| {
+    let moved = |(a, b): (Rect, Rect)| {
         let ((ax, ay), (bx, by)) = (a.centre(), b.centre());
         (bx - ax, by - ay)
     };
     let ((tx, ty), (cx, cy)) = (moved(truth), moved(claim));
-    let size = (after.truth?.0.width() * after.truth?.0.height()).sqrt();
+    let size = (after.truth?.width() * after.truth?.height()).sqrt();
     Some((cx - tx).hypot(cy - ty) / size)
 }

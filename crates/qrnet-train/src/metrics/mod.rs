@@ -46,38 +46,9 @@ pub struct OnFilm {
     /// What was asked.
     pub phrase: Arc<str>,
     /// Where the thing is, in pixels; none where it is not there.
-    pub truth: Option<Place>,
+    pub truth: Option<Rect>,
     /// Where it was answered to be, claimed or not; none where there is no answer.
-    pub answer: Option<Place>,
-}
-
-/// A box in pixels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Place(pub Rect);
-
-impl Place {
-    /// Intersection over union, 0..1.
-    pub fn overlap(&self, other: &Self) -> f64 {
-        let inter = self.intersection(other);
-        let union = self.area() + other.area() - inter;
-        if union > 0.0 { inter / union } else { 0.0 }
-    }
-
-    /// Area that both cover.
-    pub(crate) fn intersection(&self, other: &Self) -> f64 {
-        let (a, b) = (&self.0, &other.0);
-        let width = (a.x1.min(b.x1) - a.x0.max(b.x0)).max(0.0);
-        let height = (a.y1.min(b.y1) - a.y0.max(b.y0)).max(0.0);
-        width * height
-    }
-
-    fn area(&self) -> f64 {
-        self.0.width() * self.0.height()
-    }
-
-    fn centre(&self) -> (f64, f64) {
-        (f64::midpoint(self.0.x0, self.0.x1), f64::midpoint(self.0.y0, self.0.y1))
-    }
+    pub answer: Option<Rect>,
 }
 
 /// Outcomes, gathered one by one. Ranking needs all of them, so all are kept (about 50 bytes each).

@@ -338,10 +338,8 @@ fn place(patches: &[Patch], width: usize, height: usize, rng: &mut ChaCha8Rng) -
             );
             let rect = paint::rect(patch, corner, width, height);
             let crowded = taken.iter().any(|other: &qrnet::preprocess::Rect| {
-                let w = (rect.x1.min(other.x1) - rect.x0.max(other.x0)).max(0.0);
-                let h = (rect.y1.min(other.y1) - rect.y0.max(other.y0)).max(0.0);
                 let smaller = (rect.width() * rect.height()).min(other.width() * other.height());
-                w * h > COVERED * smaller
+                rect.intersection(other) > COVERED * smaller
             });
             (!crowded).then_some((corner, rect))
         });

@@ -36,6 +36,26 @@ impl Rect {
         Self { x0, y0, x1: self.x1.clamp(x0, width), y1: self.y1.clamp(y0, height) }
     }
 
+    /// Area that both cover.
+    pub fn intersection(&self, other: &Self) -> f64 {
+        let width = (self.x1.min(other.x1) - self.x0.max(other.x0)).max(0.0);
+        let height = (self.y1.min(other.y1) - self.y0.max(other.y0)).max(0.0);
+        width * height
+    }
+
+    /// Intersection over union, 0..1.
+    pub fn overlap(&self, other: &Self) -> f64 {
+        let area = |rect: &Self| rect.width() * rect.height();
+        let inter = self.intersection(other);
+        let union = area(self) + area(other) - inter;
+        if union > 0.0 { inter / union } else { 0.0 }
+    }
+
+    /// The middle.
+    pub fn centre(&self) -> (f64, f64) {
+        (f64::midpoint(self.x0, self.x1), f64::midpoint(self.y0, self.y1))
+    }
+
     fn map(&self, f: impl Fn(f64, f64) -> (f64, f64)) -> Self {
         let ((ax, ay), (bx, by)) = (f(self.x0, self.y0), f(self.x1, self.y1));
         Self { x0: ax.min(bx), y0: ay.min(by), x1: ax.max(bx), y1: ay.max(by) }

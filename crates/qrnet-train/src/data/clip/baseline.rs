@@ -4,7 +4,6 @@ use qrnet::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
 use super::ClipLabels;
-use crate::metrics::Place;
 
 /// From this overlap on a box is right.
 const RIGHT: f64 = 0.5;
@@ -34,7 +33,7 @@ impl Baselines {
                 frames += weight;
                 let Some(truth) = measured.target(referent, frame) else { continue };
                 present += weight;
-                let is_right = |rect: Rect| Place(truth).overlap(&Place(rect)) >= RIGHT;
+                let is_right = |rect: Rect| truth.overlap(&rect) >= RIGHT;
                 mean += weight * f64::from(u8::from(usual.is_some_and(is_right)));
                 let people: Vec<Rect> = measured.boxes(frame).map(|(_, rect)| rect).collect();
                 let right = people.iter().filter(|rect| is_right(**rect)).count();

@@ -13,7 +13,6 @@ use rand_chacha::ChaCha8Rng;
 use super::ClipLabels;
 use crate::data::video::Frames;
 use crate::error::Result;
-use crate::metrics::Place;
 
 /// Frames that the median is taken over.
 const SAMPLES: usize = 31;
@@ -203,8 +202,7 @@ impl Cast {
 
 /// How much of `rect` lies in `other`, 0..1.
 fn shared(rect: &Rect, other: &Rect) -> f64 {
-    let overlap = Place(*rect).intersection(&Place(*other));
-    overlap / (rect.width() * rect.height())
+    rect.intersection(other) / (rect.width() * rect.height())
 }
 
 fn blend(picture: &mut Picture, place: &Rect, (patch, mask): (&Picture, &Picture), mirrored: bool) {

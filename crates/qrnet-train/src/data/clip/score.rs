@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qrnet::preprocess::Rect;
 
 use super::ClipLabels;
-use crate::metrics::{OnFilm, Outcome, Place, Tally};
+use crate::metrics::{OnFilm, Outcome, Tally};
 
 /// What was said of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,9 +42,8 @@ pub fn score(
                 let moment = labels.moment(question, place);
                 let frame = moment.frame;
                 let answer = answer.ok_or_else(|| (phrase.clone(), frame))?;
-                let truth =
-                    labels.target(referent, frame).map(|rect| Place(rect.clipped(answer.size.0, answer.size.1)));
-                let claim = answer.claim.map(Place);
+                let truth = labels.target(referent, frame).map(|rect| rect.clipped(answer.size.0, answer.size.1));
+                let claim = answer.claim;
                 tally.push(Outcome {
                     source: Arc::clone(&source),
                     kind: referent.name.as_str().into(),
