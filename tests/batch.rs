@@ -378,10 +378,26 @@ fn odd_inputs_are_told_and_hold_up_nobody() {
         assert_eq!(summary(&home)["inputs"].as_array().expect("a list").len(), 2);
     }
     // Another question in the same folder has a summary of its own.
-    spotter(&["batch", &home, "--query", "the star", "--out", &home]).expect_success();
+    for _ in 0..2 {
+        let ran = spotter(&["batch", &home, "--query", "the star", "--out", &home]).expect_success();
+        assert!(ran.stdout.ends_with("2 done\n"), "{}", ran.stdout);
+    }
     assert_eq!(summary(&home)["query"], QUERY);
     let names = std::fs::read_dir(&home).expect("listed").map(|e| e.expect("an entry").file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().starts_with("summary")).count(), 2);
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_is() {
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mp4", "320x240", 400, &X264);
+    let program = env!("CARGO_BIN_EXE_spotter");
+    let line = format!("{program} batch {film} --query '{QUERY}' --out {}", scratch.file("out"));
+    tool("script", &["-qec", &line, &scratch.file("tty.log")]);
+    let shown = scratch.read("tty.log");
+    for part in ["0/1 files", "frames/s", "s left", "film.mp4  ", "1 done"] {
+        assert!(shown.contains(part), "{part:?} is not in {shown}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `spotter eval`: its accuracy against one counted by hand from the boxes that `spotter ground` gives.
 
-use crate::support::{Scratch, clip, json_lines, model, model_with_presence, of_schema, repository, spotter};
+use crate::support::{Scratch, clip, json_lines, model, model_with_presence, of_schema, repository, spotter, turn};
 
 /// The pictures and phrases of the REFER fixture, with the boxes that its `instances.json` gives: `(x, y, w, h)`.
 const TRUTH: [(&str, &str, [f64; 4]); 4] = [
@@ -215,4 +215,25 @@ fn films_by_every_path_and_from_records() {
     let holes = scratch.write("holes.jsonl", holes.join("\n").as_bytes());
     let ran = spotter(&["eval", &recipe, "--records", &holes]);
     assert!(ran.stderr.contains("the records of \"red box\" lack frame 8"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_film_that_is_turned_is_upright_on_every_path() {
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mp4", "160x96", 4, &["-c:v", "libx264"]);
+    turn(&scratch, &film, 96);
+    // As wide as high pictures are: outside of one that lies on its side.
+    scratch.write("gt.csv", b"frame,track,left,top,width,height\n1,1,10,110,40,40\n4,1,10,110,40,40\n");
+    scratch.write("queries.toml", b"[[referent]]\nname = \"it\"\ntracks = [1]\nphrases = [\"red box\"]\n");
+    let recipe = scratch.write(
+        "film.toml",
+        b"name = \"film\"\nseed = 1\nmodel = \"tiny\"\ntokenizer = \"words\"\nsteps = 1\nbatch = 1\n\
+          optimiser = { rate = 1e-3, weight_decay = 0.0 }\n[[phase]]\n[phase.scenes]\n[[eval]]\nname = \"film\"\n\
+          [[eval.lists]]\nformat = \"clip\"\nclip = \"turned.mp4\"\nlabels = \"gt.csv\"\nqueries = \"queries.toml\"\n",
+    );
+    let model = model_with_presence();
+    for path in [&["--compiled"][..], &["--streaming"]] {
+        let stdout = spotter(&[&["eval", &recipe, "--model", &model], path].concat()).expect_success().stdout;
+        assert!(stdout.starts_with("film: 4 examples"), "{stdout}");
+    }
 }

@@ -164,12 +164,7 @@ fn template(args: &BatchArgs) -> Result<RunSettings> {
         model: args.model.clone(),
         device: args.device.clone(),
         threads: args.threads,
-        stride: args.stride,
-        max_fps: args.max_fps,
-        threshold: args.threshold,
-        hysteresis: args.hysteresis,
-        smooth: args.smooth,
-        hold: args.hold.clone(),
+        measuring: args.measuring.clone(),
         reproducible: true,
         ..RunArgs::default()
     })

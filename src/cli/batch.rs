@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use super::Measuring;
 use crate::record::Format;
-use crate::track::Smoothing;
 
 /// Ground many video files: nothing is lost, nothing is done twice.
 ///
@@ -54,24 +54,9 @@ pub struct BatchArgs {
     /// Threads that compute on the CPU; without it, all cores.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Measure every Nth frame; those between carry its box.
-    #[arg(long, alias = "vid-stride", value_name = "N")]
-    pub stride: Option<u64>,
-    /// Measure at most so many frames a second of the video.
-    #[arg(long, value_name = "FPS")]
-    pub max_fps: Option<f64>,
-    /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.
-    #[arg(long, value_name = "P")]
-    pub threshold: Option<f32>,
-    /// How far presence may fall below the threshold before an object that was there counts as gone. 0.1 if not given.
-    #[arg(long, value_name = "P")]
-    pub hysteresis: Option<f32>,
-    /// Smooth the box over time; the measured one stays in the records as `box_raw`. Off if not given.
-    #[arg(long, value_enum)]
-    pub smooth: Option<Smoothing>,
-    /// Carry the last box for so long where the object is not found, as in `500ms`.
-    #[arg(long, value_name = "TIME")]
-    pub hold: Option<String>,
+    /// Which frames are measured, and what is claimed over time.
+    #[command(flatten)]
+    pub measuring: Measuring,
 }
 
 /// `--shard i/n`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::track::Smoothing;
+use super::Measuring;
 
 /// Measure a model on the evaluation sets of a recipe.
 ///
@@ -29,7 +29,8 @@ pub struct EvalArgs {
     /// Run the compiled pass, as streaming does, instead of the plain one.
     #[arg(long)]
     pub compiled: bool,
-    /// Measure what `run` says of the films of a set: each is streamed once for every phrase, with the flags below.
+    /// Measure what `run` says of the films of a set: each is streamed once for every phrase, with the flags of `run`
+    /// that say which frames are measured and what is claimed over time.
     /// Where it claims nothing of a thing that is there, the box counts as not found.
     #[arg(long, conflicts_with_all = ["compiled", "draw", "count"])]
     pub streaming: bool,
@@ -37,24 +38,9 @@ pub struct EvalArgs {
     /// phrases of the set.
     #[arg(long, value_name = "FILE.jsonl", conflicts_with_all = ["model", "streaming", "compiled", "draw", "count"])]
     pub records: Vec<PathBuf>,
-    /// As for `run`.
-    #[arg(long, alias = "vid-stride", value_name = "N", requires = "streaming", help_heading = "Streaming")]
-    pub stride: Option<u64>,
-    /// As for `run`.
-    #[arg(long, value_name = "FPS", requires = "streaming", help_heading = "Streaming")]
-    pub max_fps: Option<f64>,
-    /// As for `run`.
-    #[arg(long, value_name = "P", requires = "streaming", help_heading = "Streaming")]
-    pub threshold: Option<f32>,
-    /// As for `run`.
-    #[arg(long, value_name = "P", requires = "streaming", help_heading = "Streaming")]
-    pub hysteresis: Option<f32>,
-    /// As for `run`.
-    #[arg(long, value_enum, requires = "streaming", help_heading = "Streaming")]
-    pub smooth: Option<Smoothing>,
-    /// As for `run`.
-    #[arg(long, value_name = "TIME", requires = "streaming", help_heading = "Streaming")]
-    pub hold: Option<String>,
+    /// For `--streaming`.
+    #[command(flatten)]
+    pub measuring: Measuring,
     /// Write contact sheets of hits and misses into this folder.
     #[arg(long, value_name = "DIR")]
     pub draw: Option<PathBuf>,

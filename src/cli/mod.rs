@@ -7,6 +7,7 @@ mod convert;
 mod doctor;
 mod eval;
 mod ground;
+mod measuring;
 mod run;
 mod train;
 
@@ -17,6 +18,7 @@ pub use convert::{ConvertArgs, Precision};
 pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use ground::GroundArgs;
+pub use measuring::Measuring;
 pub use run::{ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use train::TrainArgs;
 

@@ -6,12 +6,12 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::Measuring;
 use crate::config::StreamEntry;
 use crate::record::Format;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::source::Transport;
-use crate::track::Smoothing;
 
 /// Ground every frame of a video, a camera, an RTSP stream or a row of pictures.
 ///
@@ -65,28 +65,12 @@ pub struct RunArgs {
     /// Whether a file is read as fast as it can be or at its own time. Auto: fast, unless `display:` shows it.
     #[arg(long, value_enum, help_heading = "Which frames")]
     pub pace: Option<PaceArg>,
-    /// Measure every Nth frame; those between carry its box.
-    #[arg(long, alias = "vid-stride", value_name = "N", help_heading = "Which frames")]
-    pub stride: Option<u64>,
-    /// Measure at most so many frames a second of the video.
-    #[arg(long, value_name = "FPS", help_heading = "Which frames")]
-    pub max_fps: Option<f64>,
     /// Pictures a second, where the source is pictures. 1 if not given.
     #[arg(long, value_name = "FPS", help_heading = "Which frames")]
     pub picture_rate: Option<f64>,
-    /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.
-    #[arg(long, value_name = "P", help_heading = "Over time")]
-    pub threshold: Option<f32>,
-    /// How far presence may fall below the threshold before an object that was there counts as gone. 0.1 if not
-    /// given, 0 for pictures.
-    #[arg(long, value_name = "P", help_heading = "Over time")]
-    pub hysteresis: Option<f32>,
-    /// Smooth the box over time; the measured one stays in the records as `box_raw`. Off if not given.
-    #[arg(long, value_enum, help_heading = "Over time")]
-    pub smooth: Option<Smoothing>,
-    /// Carry the last box for so long where the object is not found, as in `500ms`.
-    #[arg(long, value_name = "TIME", help_heading = "Over time")]
-    pub hold: Option<String>,
+    /// Which frames are measured, and what is claimed over time.
+    #[command(flatten)]
+    pub measuring: Measuring,
     /// A file with `user:password` on its first line, for RTSP servers that ask. Without it, the environment's
     /// SPOTTER_RTSP_USER and SPOTTER_RTSP_PASSWORD; what stands in an address or a .streams file goes first.
     #[arg(long, value_name = "FILE", help_heading = "Cameras")]

@@ -113,14 +113,14 @@ impl RunSettings {
         let streams = resolved.into_iter().zip(outputs);
         let streams =
             streams.map(|(stream, outputs)| common.stream(&args, stream, outputs, &in_use)).collect::<Result<_>>()?;
-        let stride = args.stride.unwrap_or(1);
+        let stride = args.measuring.stride.unwrap_or(1);
         if stride == 0 {
             return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
         }
-        if let Some(rate) = args.max_fps.filter(|rate| !RATES.contains(rate)) {
+        if let Some(rate) = args.measuring.max_fps.filter(|rate| !RATES.contains(rate)) {
             return Err(Error::Usage(format!("--max-fps {rate}: expected a number from 0.001 to 1000")));
         }
-        if let Some(threshold) = args.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
+        if let Some(threshold) = args.measuring.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             return Err(Error::Usage(format!("--threshold {threshold}: expected a probability from 0 to 1")));
         }
         let device = args.device.unwrap_or_else(|| "cpu".into());
@@ -128,10 +128,10 @@ impl RunSettings {
         Ok(Self {
             streams,
             model: args.model,
-            sampling: Sampling { stride, max_fps: args.max_fps },
-            threshold: args.threshold,
-            smoothing: args.smooth.unwrap_or_default(),
-            hold: duration("hold", args.hold.as_deref(), Duration::ZERO, Duration::ZERO..=LONGEST)?,
+            sampling: Sampling { stride, max_fps: args.measuring.max_fps },
+            threshold: args.measuring.threshold,
+            smoothing: args.measuring.smooth.unwrap_or_default(),
+            hold: duration("hold", args.measuring.hold.as_deref(), Duration::ZERO, Duration::ZERO..=LONGEST)?,
             batching: batching(args.max_batch, args.batch_timeout_ms)?,
             device,
             threads: args.threads,
@@ -253,7 +253,7 @@ impl Common {
             ));
         }
         let pictures = matches!(address.kind, Kind::Pictures(_));
-        let hysteresis = args.hysteresis.unwrap_or(if pictures { 0.0 } else { HYSTERESIS });
+        let hysteresis = args.measuring.hysteresis.unwrap_or(if pictures { 0.0 } else { HYSTERESIS });
         if !(0.0..=1.0).contains(&hysteresis) {
             return Err(Error::Usage(format!("--hysteresis {hysteresis}: expected a probability from 0 to 1")));
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StreamEntry;
-use crate::cli::{ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
+use crate::cli::{Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::source::Transport;
 use crate::track::Smoothing;
@@ -153,13 +153,15 @@ impl RunFile {
             threads: typed.threads.or(self.threads),
             mode: typed.mode.or(self.mode),
             pace: typed.pace.or(self.pace),
-            stride: typed.stride.or(self.stride),
-            max_fps: typed.max_fps.or(self.max_fps),
+            measuring: Measuring {
+                stride: typed.measuring.stride.or(self.stride),
+                max_fps: typed.measuring.max_fps.or(self.max_fps),
+                threshold: typed.measuring.threshold.or(self.threshold),
+                hysteresis: typed.measuring.hysteresis.or(self.hysteresis),
+                smooth: typed.measuring.smooth.or(self.smooth),
+                hold: typed.measuring.hold.or(self.hold),
+            },
             picture_rate: typed.picture_rate.or(self.picture_rate),
-            threshold: typed.threshold.or(self.threshold),
-            hysteresis: typed.hysteresis.or(self.hysteresis),
-            smooth: typed.smooth.or(self.smooth),
-            hold: typed.hold.or(self.hold),
             pipeline: typed.pipeline.or(self.pipeline),
             reproducible: typed.reproducible || self.reproducible,
             credentials: typed.credentials.or(self.credentials),

@@ -132,7 +132,12 @@ enum State {
         place: RecordPlace,
         live: bool,
     },
-    Open(Growing, Box<dyn Encoding>),
+    Open {
+        file: Growing,
+        encoding: Box<dyn Encoding>,
+        /// Memory for the bytes of a record.
+        text: Vec<u8>,
+    },
     /// Its reader left, or its end is written.
     Gone(PathBuf),
 }
@@ -149,17 +154,18 @@ impl RecordFile {
     /// The file cannot be created, the disk is full, or its reader is gone, now or before.
     pub fn write(&self, line: Line) -> Result<()> {
         let mut state = self.state();
-        let mut text = Vec::new();
         if let State::Closed { place, live } = &*state {
-            let file = Growing::create(&place.path, *live)?;
-            let mut encoding = place.format.encoding();
+            let (mut file, mut encoding) = (Growing::create(&place.path, *live)?, place.format.encoding());
+            let mut text = Vec::new();
             encoding.begin(&mut text).map_err(Error::io("encode", &place.path))?;
-            *state = State::Open(file, encoding);
+            file.add(&text)?;
+            *state = State::Open { file, encoding, text };
         }
         match &mut *state {
-            State::Open(file, encoding) => {
-                encoding.add(line, &mut text).map_err(Error::io("encode", &file.path))?;
-                let written = file.add(&text);
+            State::Open { file, encoding, text } => {
+                text.clear();
+                encoding.add(line, text).map_err(Error::io("encode", &file.path))?;
+                let written = file.add(text);
                 if written.as_ref().is_err_and(Error::is_broken_pipe) {
                     *state = State::Gone(file.path.clone());
                 }
@@ -173,7 +179,7 @@ impl RecordFile {
 
     /// True once there is a record.
     pub fn is_open(&self) -> bool {
-        matches!(&*self.state(), State::Open(..))
+        matches!(&*self.state(), State::Open { .. })
     }
 
     /// Writes out what is buffered.
@@ -182,7 +188,7 @@ impl RecordFile {
     /// The disk is full.
     pub fn flush(&self) -> Result<()> {
         match &mut *self.state() {
-            State::Open(file, _) => file.finish(),
+            State::Open { file, .. } => file.finish(),
             _ => Ok(()),
         }
     }
@@ -193,7 +199,7 @@ impl RecordFile {
     /// The disk is full.
     pub fn finish(&self) -> Result<()> {
         let mut state = self.state();
-        let State::Open(file, encoding) = &mut *state else { return Ok(()) };
+        let State::Open { file, encoding, .. } = &mut *state else { return Ok(()) };
         let path = file.path.clone();
         let finished = encoding.finish(file).map_err(Error::io("write", &path)).and_then(|()| file.finish());
         *state = State::Gone(path);
@@ -203,7 +209,7 @@ impl RecordFile {
     /// Where it goes, for messages.
     pub fn name(&self) -> String {
         match &*self.state() {
-            State::Open(file, _) => file.name(),
+            State::Open { file, .. } => file.name(),
             State::Gone(path) | State::Closed { place: RecordPlace { path, .. }, .. } => match path.as_os_str() {
                 path if path == "-" => "standard output".into(),
                 _ => path.display().to_string(),

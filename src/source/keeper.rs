@@ -157,7 +157,7 @@ impl Keeper {
             };
             Err(Error::Source { code, name: self.address.name.clone(), reason })
         };
-        let (over, _) = until_over(&connection, &reports, stop, limit);
+        let (over, _) = until_over(&connection, &reports, stop, (limit, !self.address.is_live()));
         let outcome = match over {
             Over::Stopped => Ok(()),
             Over::End if connection.decoded() == 0 || missing.is_some() => {
@@ -178,12 +178,13 @@ impl Keeper {
     }
 }
 
-/// Until the connection ends, gives no frame for too long, or is not wanted any more; and since when it gives none.
+/// Until the connection ends, gives no frame for too long, or is not wanted any more; and since when it gives none. One
+/// that has an end is asked where that is.
 fn until_over(
     connection: &Connection,
     reports: &Receiver<Report>,
     stop: &Receiver<()>,
-    limit: Duration,
+    (limit, has_end): (Duration, bool),
 ) -> (Over, Instant) {
     let mut progress = (connection.alive(), Instant::now());
     loop {
@@ -197,7 +198,9 @@ fn until_over(
                 return (over, Instant::now());
             }
             default(TICK) => {
-                connection.note_duration();
+                if has_end {
+                    connection.note_duration();
+                }
                 let alive = connection.alive();
                 if alive > progress.0 || connection.waits_for_us() {
                     progress = (alive, Instant::now());
@@ -228,7 +231,7 @@ impl<'a> Reconnecting<'a> {
         for number in 1.. {
             let before = self.keeper.decoded();
             let (mut connection, reports) = self.keeper.connect(&self.settings, number)?;
-            let (over, since) = until_over(&connection, &reports, stop, reconnect.stall_timeout);
+            let (over, since) = until_over(&connection, &reports, stop, (reconnect.stall_timeout, false));
             // Its frames are in the stage before anything is said of its end.
             connection.stop();
             let decoded = connection.decoded();

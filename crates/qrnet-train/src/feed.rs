@@ -105,7 +105,8 @@ pub(crate) fn check_phrases(name: &str, data: &dyn DataSet, tokenizer: &QueryTok
 struct Part {
     /// First position that no longer belongs to it.
     end: u64,
-    data: Box<dyn DataSet>,
+    /// Shared by phases that go on with it.
+    data: Arc<dyn DataSet>,
     /// Examples before they come again, in another order; none for scenes, which never do.
     epoch: Option<u64>,
     /// Changes to its pictures.
@@ -129,21 +130,25 @@ impl Feed {
     /// As [`open`].
     pub fn new(recipe: &Recipe, origin: Origin, art: &Arc<Art>) -> Result<Self> {
         let total = recipe.steps * recipe.step_examples() as u64;
-        let parts = recipe
-            .phase
-            .iter()
-            .map(|phase| {
-                let data = open(phase.scenes.as_ref(), &phase.lists, (origin, art), recipe.seed, total as usize)?;
-                let length = phase.examples.unwrap_or(usize::MAX).min(data.len()) as u64;
-                Ok(Part {
-                    end: (phase.until * total as f64) as u64,
-                    data,
-                    epoch: (phase.scenes.is_none() || phase.examples.is_some()).then_some(length),
-                    augment: phase.augment.or(recipe.augment),
-                    order: Mutex::new((u64::MAX, Arc::default())),
-                })
-            })
-            .collect::<Result<_>>()?;
+        let mut parts: Vec<Part> = Vec::new();
+        let mut drawn = false;
+        for phase in &recipe.phase {
+            let data = match parts.last() {
+                Some(before) if phase.scenes.is_none() && phase.lists.is_empty() => Arc::clone(&before.data),
+                _ => {
+                    drawn = phase.scenes.is_some();
+                    open(phase.scenes.as_ref(), &phase.lists, (origin, art), recipe.seed, total as usize)?.into()
+                }
+            };
+            let length = phase.examples.unwrap_or(usize::MAX).min(data.len()) as u64;
+            parts.push(Part {
+                end: (phase.until * total as f64) as u64,
+                data,
+                epoch: (!drawn || phase.examples.is_some()).then_some(length),
+                augment: phase.augment.or(recipe.augment),
+                order: Mutex::new((u64::MAX, Arc::default())),
+            });
+        }
         Ok(Self { parts, seed: recipe.seed, wording: recipe.phrases.clone(), batch: recipe.batch })
     }
 

@@ -88,9 +88,9 @@ impl Setup {
     /// # Errors
     /// It draws none.
     pub fn last_scenes(&self, side: usize) -> Result<Scenes> {
-        let settings = self.recipe.phase.last().and_then(|phase| phase.scenes.clone());
-        let settings = settings
-            .ok_or_else(|| Error::Unsupported(format!("the last phase of {:?} draws no scenes", self.recipe.name)))?;
+        let settings = self.recipe.phase.iter().rev().find_map(|phase| phase.scenes.clone());
+        let settings =
+            settings.ok_or_else(|| Error::Unsupported(format!("no phase of {:?} draws scenes", self.recipe.name)))?;
         let settings = SceneSettings { side, square: 0.0, ..settings };
         Scenes::new(settings, Arc::clone(&self.art), self.recipe.seed, usize::MAX)
     }

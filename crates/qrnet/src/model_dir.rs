@@ -3,8 +3,6 @@
 //! The digest binds compiled queries to the model. It covers the sizes, the weights and the tokenizer, is computed when
 //! the directory is written, and stands in `config.json`, since hashing a gigabyte at every start would take seconds.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
@@ -22,7 +20,6 @@ const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
 const CARD: &str = "README.md";
 const DIGEST_KEY: &str = "digest";
-const HEX: &[u8; 16] = b"0123456789abcdef";
 const TRAINED_KEY: &str = "trained";
 
 /// An existing model directory, its configuration read.

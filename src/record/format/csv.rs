@@ -24,9 +24,12 @@ const COLUMNS: [&str; 14] = [
     "h",
 ];
 const PRESENCE: &str = "presence";
+/// Bytes of a usual row.
+const ROW: usize = 256;
 
 fn row<'a>(out: &mut Vec<u8>, cells: impl Iterator<Item = &'a str>) -> io::Result<()> {
-    let mut writer = ::csv::Writer::from_writer(out);
+    // What is written goes to memory: a buffer of its own need not be large.
+    let mut writer = ::csv::WriterBuilder::new().buffer_capacity(ROW).from_writer(out);
     writer.write_record(cells)?;
     writer.flush()
 }

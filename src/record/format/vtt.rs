@@ -84,3 +84,40 @@ impl Encoding for Vtt {
         cue.write(from + length, out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use qrnet::preprocess::Rect;
+
+    use super::*;
+    use crate::record::{Asked, Books, EVENT_SCHEMA, Resolution, Status};
+    use crate::track::Seen;
+
+    #[test]
+    fn no_cue_lasts_through_a_gap() {
+        let (mut vtt, mut out) = (Vtt::default(), Vec::new());
+        let mut frame = |seq: u64, milliseconds: u64, out: &mut Vec<u8>, gap: bool| {
+            let rect = Some(Rect { x0: 1.0, y0: 2.0, x1: 4.0, y1: 6.0 });
+            let seen = Seen { status: Status::Box, measured: true, rect, raw: rect, presence: None, cause: None };
+            let resolution = Resolution { width: 8, height: 8, rotation: 0, par: 1.0 };
+            let asked = Asked { run_id: "run", source: "camera", query: "it", query_rev: 1 };
+            let pts_ns = Some(1_000_000 * milliseconds);
+            let record = FrameRecord { pts_ns, ..FrameRecord::new(asked, seq, &seen, Some(resolution)) };
+            vtt.add(Line::Frame(&record), out).expect("written");
+            if gap {
+                let kind = EventKind::GapStart { code: "STREAM_TIMEOUT", reason: "no frame", books: Books::default() };
+                let event = Event { schema: EVENT_SCHEMA, run_id: "run", source: "camera", kind: &kind };
+                vtt.add(Line::Event(&event), out).expect("written");
+            }
+        };
+        frame(0, 0, &mut out, false);
+        frame(1, 100, &mut out, true);
+        frame(2, 9_000, &mut out, false);
+        vtt.finish(&mut out).expect("written");
+        let text = String::from_utf8(out).expect("UTF-8");
+        let times: Vec<&str> = text.lines().filter(|line| line.contains("-->")).collect();
+        // The last one before the gap lasts as long as the one before it.
+        assert_eq!(times[..2], ["00:00:00.000 --> 00:00:00.100", "00:00:00.100 --> 00:00:00.200"]);
+        assert_eq!(times.len(), 3, "{text}");
+    }
+}

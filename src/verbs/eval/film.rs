@@ -189,17 +189,11 @@ impl<'a> Streaming<'a> {
     /// One run, as far as frame `last`, from 1.
     fn run(&self, clip: &str, phrase: &str, file: &Path, last: u64) -> Result<()> {
         const TICK: Duration = Duration::from_millis(50);
-        let EvalArgs { stride, max_fps, hysteresis, smooth, .. } = *self.args;
         let settings = RunSettings::resolve(RunArgs {
             source: vec![clip.to_owned()],
             query: Some(phrase.to_owned()),
             out: vec![OutArg::Records(Format::Native, file.to_path_buf())],
-            stride,
-            max_fps,
-            threshold: self.args.threshold,
-            hysteresis,
-            smooth,
-            hold: self.args.hold.clone(),
+            measuring: self.args.measuring.clone(),
             reproducible: true,
             ..RunArgs::default()
         })?;

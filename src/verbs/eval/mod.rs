@@ -23,7 +23,7 @@ use qrnet_train::trainer::Setup;
 use serde::Serialize;
 
 use super::use_threads;
-use crate::cli::EvalArgs;
+use crate::cli::{EvalArgs, Measuring};
 use crate::config::device;
 use crate::error::{Error, Result};
 use crate::source::Films;
@@ -33,6 +33,10 @@ use sheet::Sheets;
 /// # Errors
 /// The recipe, its data or the model is unusable, or an output cannot be written.
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    if !args.streaming && args.measuring != Measuring::default() {
+        let flags = "--stride, --max-fps, --threshold, --hysteresis, --smooth and --hold";
+        return Err(Error::Usage(format!("{flags}: are for --streaming")));
+    }
     let mut recipe = Recipe::from_file(&args.recipe)?;
     use_threads(args.threads)?;
     let names: Vec<String> = recipe.eval.iter().map(|set| set.name.clone()).collect();

@@ -207,7 +207,7 @@ impl Augment {
 /// test stands instead: centre column beyond the region's top row, centre row beyond its left column (Q7).
 pub fn accepts(region: &Region, target: Option<&Rect>, quirks: bool) -> bool {
     let Some(target) = target else { return true };
-    let (x, y) = (f64::midpoint(target.x0, target.x1), f64::midpoint(target.y0, target.y1));
+    let (x, y) = target.centre();
     let (left, top) = (region.left as f64, region.top as f64);
     let (width, height) = (region.width as f64, region.height as f64);
     if quirks {

@@ -54,7 +54,9 @@ impl Recipe {
         if self.every.log == 0 || self.every.checkpoint == 0 || self.every.eval == 0 || self.every.keep == 0 {
             return wrong("every", &self.every, "at least 1 each");
         }
-        let phases = self.phase.iter().map(|phase| ("phase", &phase.scenes, &phase.lists));
+        let first = self.phase.iter().take(1);
+        let own = self.phase.iter().skip(1).filter(|phase| phase.scenes.is_some() || !phase.lists.is_empty());
+        let phases = first.chain(own).map(|phase| ("phase", &phase.scenes, &phase.lists));
         let sets = self.eval.iter().map(|set| ("eval", &set.scenes, &set.lists));
         for (key, scenes, lists) in phases.chain(sets) {
             match (scenes, lists.is_empty()) {

@@ -178,7 +178,8 @@ impl Default for Rates {
     }
 }
 
-/// A part of the run with its own data: drawn scenes, or lists of examples shuffled anew every epoch.
+/// A part of the run: drawn scenes, or lists of examples shuffled anew every epoch. Without either it goes on with the data
+/// of the phase before it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
     /// Share of the run after which it ends, 0..1; the last one ends with the run.

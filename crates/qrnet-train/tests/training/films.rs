@@ -8,12 +8,15 @@ use candle_core::Device;
 use qrnet::plan::CanvasPlan;
 use qrnet::preprocess::{Picture, Rect};
 use qrnet_train::Result;
+use qrnet_train::augment::Augment;
 use qrnet_train::batch::{Collator, Prepared};
 use qrnet_train::data::clip::{Baselines, ClipLabels, Recorded, score};
 use qrnet_train::data::video::{FrameIterator, FrameSource};
 use qrnet_train::data::{DataSet, Moment, Origin, Source};
 use qrnet_train::evaluate::{Answer, Answers, evaluate};
+use qrnet_train::feed::Feed;
 use qrnet_train::metrics::Summary;
+use qrnet_train::recipe::{Phase, Recipe};
 use qrnet_train::trainer::{Setup, Trainer};
 
 use crate::support::{config, recipe};
@@ -454,4 +457,39 @@ fn another_cast_is_where_the_example_says() {
     assert_eq!((plain.target, plain.moment.expect("a moment").frame), (Some(walker(1)), 1));
     let wrong = film(folder.path(), "recast = 2.0").clip_labels(folder.path());
     assert!(message(wrong).contains("`recast` is 2, expected a share from 0 to 1"));
+}
+
+/// Counts how often films are opened.
+#[derive(Default)]
+struct Counted(std::sync::atomic::AtomicUsize);
+
+impl FrameSource for Counted {
+    fn open(&self, clip: &Path) -> Result<FrameIterator> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Greys.open(clip)
+    }
+}
+
+#[test]
+fn a_phase_without_data_goes_on_with_that_before_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut recipe = recipe();
+    recipe.phase[0].scenes = None;
+    recipe.phase[0].lists = vec![film(folder.path(), "frames = [[1, 6]]")];
+    recipe.phase[0].until = 0.5;
+    recipe.phase.push(Phase { until: 1.0, augment: Some(Augment::default()), ..Phase::default() });
+    let recipe = Recipe::from_toml(&toml::to_string(&recipe).expect("text"), "recipe").expect("valid");
+    let video = Counted::default();
+    let origin = Origin { base: folder.path(), video: &video, dense: true };
+    let feed = Feed::new(&recipe, origin, &crate::support::art()).expect("opens");
+    assert_eq!(video.0.into_inner(), 1, "decoded once");
+    // Both phases go through the film.
+    let asked = |positions: std::ops::Range<u64>| -> std::collections::BTreeSet<String> {
+        positions.map(|position| feed.example(position).expect("an example").phrase).collect()
+    };
+    assert_eq!(asked(0..16), asked(16..32));
+    let mut first = recipe;
+    first.phase[0].lists.clear();
+    let refused = Recipe::from_toml(&toml::to_string(&first).expect("text"), "recipe");
+    assert!(message(refused).contains("either `scenes` or `lists`"));
 }

@@ -97,4 +97,26 @@ mod tests {
         let longer = Config { max_query_len: 20, ..config(256, 256) };
         assert!(resampled(&table, &from, &longer).expect("answered").is_none());
     }
+
+    #[test]
+    fn a_table_with_as_many_rows_is_resampled_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (wide, high) = (config(256, 128), config(128, 256));
+        assert_eq!(wide.position_rows(), high.position_rows());
+        let tensors = crate::init::parameters(&wide, 1, &Device::Cpu).expect("drawn");
+        let others = tensors.into_iter().filter(|(name, _)| name != NAME);
+        let all: Vec<(String, Tensor)> = others.chain([(NAME.to_owned(), places(&wide))]).collect();
+        let path = folder.path().join("model.safetensors");
+        crate::weights::save(&all, None, &path).expect("saved");
+        let sources = crate::weights::Sources { model: Some(&path), model_config: Some(&wide), ..Default::default() };
+        let (found, _) = crate::weights::initialise(&high, 1, sources, &Device::Cpu).expect("initialised");
+        let rows: Vec<Vec<f32>> = found[NAME].to_vec2().expect("rows");
+        // The second cell of a row of four is a quarter further on the wide canvas, and half on the high one.
+        let first = 1 + high.max_query_len;
+        assert!(
+            (rows[first][0] - 0.25).abs() < 0.13 && (rows[first + 1][0] - 0.75).abs() < 0.13,
+            "{:?}",
+            &rows[first..first + 4]
+        );
+    }
 }

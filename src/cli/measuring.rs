@@ -1,0 +1,29 @@
+//! Which frames are measured, and what is claimed over time: the same wherever streams are grounded.
+
+use clap::Args;
+
+use crate::track::Smoothing;
+
+/// Flags that `run`, `batch` and `eval --streaming` have in common.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct Measuring {
+    /// Measure every Nth frame; those between carry its box.
+    #[arg(long, alias = "vid-stride", value_name = "N", help_heading = "Which frames")]
+    pub stride: Option<u64>,
+    /// Measure at most so many frames a second of the video.
+    #[arg(long, value_name = "FPS", help_heading = "Which frames")]
+    pub max_fps: Option<f64>,
+    /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.
+    #[arg(long, value_name = "P", help_heading = "Over time")]
+    pub threshold: Option<f32>,
+    /// How far presence may fall below the threshold before an object that was there counts as gone. 0.1 if not
+    /// given, 0 for pictures.
+    #[arg(long, value_name = "P", help_heading = "Over time")]
+    pub hysteresis: Option<f32>,
+    /// Smooth the box over time; the measured one stays in the records as `box_raw`. Off if not given.
+    #[arg(long, value_enum, help_heading = "Over time")]
+    pub smooth: Option<Smoothing>,
+    /// Carry the last box for so long where the object is not found, as in `500ms`.
+    #[arg(long, value_name = "TIME", help_heading = "Over time")]
+    pub hold: Option<String>,
+}
