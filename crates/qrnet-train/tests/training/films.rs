@@ -112,6 +112,13 @@ fn every_phrase_is_asked_of_every_frame() {
         assert_eq!(class(walker(frame.min(6)).x0 as usize + 10, 40), u16::from(frame <= 6), "frame {frame}");
         assert_eq!((class(70, 20), class(110, 110), class(5, 5)), (2 * u16::from(frame >= 4), 3, 0), "frame {frame}");
     }
+    // Classes are those of the files, whoever is asked for: data sets of one film do not contradict each other.
+    let classes = |keys: &str| -> Vec<u16> {
+        let set = open(folder.path(), &format!("frames = [[5, 5]]\n{keys}"), true).expect("opens");
+        let labels = set.example(0).expect("an example").labels.expect("dense labels");
+        labels.objects.iter().map(|object| object.class).collect()
+    };
+    assert_eq!(classes("referents = ['thing']"), classes("referents = ['stander']"));
     let some = open(folder.path(), "referents = ['thing']\nstep = 4", false).expect("opens");
     assert_eq!(some.len(), 2 * 3, "frames 1, 5 and 9 of ten");
     assert!(some.example(0).expect("an example").labels.is_none());

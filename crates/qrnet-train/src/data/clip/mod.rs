@@ -129,6 +129,8 @@ pub struct Selection<'a> {
 pub struct ClipLabels {
     /// What is asked for, in the order of the file.
     referents: Vec<Referent>,
+    /// All that the file knows, whether it is asked for or not.
+    known: Vec<Referent>,
     tracks: Tracks,
     /// The frames, in order.
     frames: Vec<u64>,
@@ -144,7 +146,8 @@ impl ClipLabels {
     pub fn read(table: &Path, queries: &Path, selection: &Selection) -> Result<Self> {
         let mut tracks = read_table(table)?;
         tracks.fill(selection.fill);
-        let mut referents = Asked::read(queries)?.referent;
+        let known = Asked::read(queries)?.referent;
+        let mut referents = known.clone();
         if let Some(name) = selection.referents.iter().find(|name| referents.iter().all(|r| r.name != **name)) {
             let there: Vec<&str> = referents.iter().map(|referent| referent.name.as_str()).collect();
             let reason = format!("holds no referent {name:?}, expected one of {}", there.join(", "));
@@ -172,7 +175,7 @@ impl ClipLabels {
         let numbered = (0..).zip(stretches);
         let frames = numbered.flat_map(|(number, [a, b])| (*a..=*b).step_by(step).map(move |frame| (frame, number)));
         let (frames, stretches) = frames.collect::<BTreeMap<u64, u32>>().into_iter().unzip();
-        Ok(Self { referents, tracks, frames, stretches })
+        Ok(Self { referents, known, tracks, frames, stretches })
     }
 
     /// What is asked for.
@@ -246,18 +249,19 @@ impl Clip {
     }
 
     /// The same with labels of everything that the table knows in every picture, for losses that learn from all of it.
-    /// Each referent is a class, and so is each track that is not asked for.
+    /// Each referent of the file is a class, asked for or not, and so is each other track: the same one in every data set of
+    /// these files.
     #[must_use]
     pub fn with_labels(mut self) -> Self {
         let class = |number: usize| (number % CLASSES + 1) as u16;
         let (mut tracks, mut still) = (BTreeMap::new(), Vec::new());
-        for (i, referent) in self.labels.referents.iter().enumerate() {
+        for (i, referent) in self.labels.known.iter().enumerate() {
             tracks.extend(referent.tracks.iter().flatten().map(|track| (*track, class(i))));
             if referent.still.is_some() {
                 still.extend(self.labels.target(referent, 0).map(|rect| (rect, class(i))));
             }
         }
-        let first = self.labels.referents.len();
+        let first = self.labels.known.len();
         let others: Vec<u64> = self.labels.tracks.all().filter(|track| !tracks.contains_key(track)).collect();
         tracks.extend(others.into_iter().enumerate().map(|(i, track)| (track, class(first + i))));
         self.classes = Some(Classes { tracks, still });
