@@ -111,12 +111,8 @@ mod tests {
         let sources = crate::weights::Sources { model: Some(&path), model_config: Some(&wide), ..Default::default() };
         let (found, _) = crate::weights::initialise(&high, 1, sources, &Device::Cpu).expect("initialised");
         let rows: Vec<Vec<f32>> = found[NAME].to_vec2().expect("rows");
-        // The second cell of a row of four is a quarter further on the wide canvas, and half on the high one.
-        let first = 1 + high.max_query_len;
-        assert!(
-            (rows[first][0] - 0.25).abs() < 0.13 && (rows[first + 1][0] - 0.75).abs() < 0.13,
-            "{:?}",
-            &rows[first..first + 4]
-        );
+        // Four cells across instead of eight.
+        let across: Vec<f32> = rows[1 + high.max_query_len..][..4].iter().map(|row| row[0]).collect();
+        assert_eq!(across, [0.125, 0.375, 0.625, 0.875]);
     }
 }
