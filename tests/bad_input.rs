@@ -101,6 +101,8 @@ fn outputs_and_options() {
         )
     });
     insta::assert_snapshot!("threshold_without_head", run(&["--out", "jsonl:-", "--threshold", "0.4"]));
+    insta::assert_snapshot!("static_gate", run(&["--out", "jsonl:-", "--static-gate", "0"]));
+    insta::assert_snapshot!("static_recheck", run(&["--out", "jsonl:-", "--static-recheck", "9"]));
     insta::assert_snapshot!("device", run(&["--out", "jsonl:-", "--device", "tpu"]));
     insta::assert_snapshot!("device_cuda", run(&["--out", "jsonl:-", "--device", "cuda"]));
 }

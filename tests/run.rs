@@ -461,3 +461,36 @@ fn frames_without_a_time_still_make_a_video() {
     assert_eq!(of_schema(&ran.lines(), FRAME).len(), 12);
     assert_eq!(probe(&mp4).2, 12);
 }
+
+#[test]
+fn what_stands_still_is_measured_once_in_a_while() {
+    let scratch = Scratch::new();
+    let film = scratch.file("film.mp4");
+    // A square stands for 30 frames, moves for 20, and stands again.
+    let moves = "[0][1]overlay=x='20+8*clip(t*25-29,0,20)':y=80:eval=frame:shortest=1,format=yuv420p";
+    let (grass, square) = ("color=c=gray:s=320x192:r=25:d=3", "color=c=red:s=24x24:r=25:d=3");
+    let made = ["-c:v", "libx264", "-preset", "ultrafast", "-frames:v", "70", &film];
+    let given = ["-v", "error", "-f", "lavfi", "-i", grass, "-f", "lavfi", "-i", square, "-filter_complex", moves];
+    tool("ffmpeg", &[&given[..], &made].concat());
+    let model = model();
+    let flags = ["run", "--source", &film, "--query", "a", "--model", &model, "--out", "jsonl:-"];
+    for (recheck, standing) in [("25", vec![0, 25]), ("12", vec![0, 12, 24, 61])] {
+        let gate = ["--static-gate", "4", "--static-recheck", recheck];
+        let ran = spotter(&[&flags[..], &gate].concat()).expect_success();
+        let lines = ran.lines();
+        let frames = of_schema(&lines, FRAME);
+        let mut measured: Vec<u64> = Vec::new();
+        for (seq, frame) in (0..).zip(&frames) {
+            if frame["measured"] == true {
+                measured.push(seq);
+                continue;
+            }
+            let before = &frames[*measured.last().expect("the first is measured") as usize];
+            assert_eq!((&frame["status"], &frame["cause"]), (&"skipped".into(), &"static".into()));
+            assert_eq!(frame["box"], before["box"], "carried from the measured one before");
+        }
+        let mut expected: Vec<u64> = standing.into_iter().chain(30..50).collect();
+        expected.sort_unstable();
+        assert_eq!(measured, expected, "--static-recheck {recheck}");
+    }
+}

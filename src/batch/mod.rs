@@ -177,6 +177,7 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         "overlay": args.overlay,
         "stride": template.sampling.stride,
         "max_fps": template.sampling.max_fps,
+        "static_gate": template.gate,
         "threshold": threshold,
         "hysteresis": template.streams[0].hysteresis,
         "smooth": template.smoothing,

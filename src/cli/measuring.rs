@@ -13,6 +13,13 @@ pub struct Measuring {
     /// Measure at most so many frames a second of the video.
     #[arg(long, value_name = "FPS", help_heading = "Which frames")]
     pub max_fps: Option<f64>,
+    /// Leave out frames of a still scene: those in which the brightness of no spot (a 64th of the width, a 36th of the
+    /// height) differs from that in the last measured one by more than LEVEL of 255. 4 is above the noise of most cameras.
+    #[arg(long, value_name = "LEVEL", help_heading = "Which frames")]
+    pub static_gate: Option<u8>,
+    /// With --static-gate: measure at least every Nth frame all the same; 25 if not given.
+    #[arg(long, value_name = "N", help_heading = "Which frames")]
+    pub static_recheck: Option<u64>,
     /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.
     #[arg(long, value_name = "P", help_heading = "Over time")]
     pub threshold: Option<f32>,

@@ -10,7 +10,7 @@ use super::outputs::{self, Outputs};
 use super::reload::Origin;
 use super::streams::{self, Resolved};
 use super::{RunFile, check_device, missing};
-use crate::cli::{ModeArg, OverlaySync, PaceArg, RunArgs};
+use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::pipeline::{PipelineFile, SinkPart};
 use crate::record::RecordPlace;
@@ -18,7 +18,7 @@ use crate::secrets::Login;
 use crate::service::ServiceSettings;
 use crate::sink::{Access, OutputSettings, RtspOut, Target};
 use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings, trust};
-use crate::stage::{Batching, Mode, Sampling};
+use crate::stage::{Batching, Mode, Sampling, StaticGate};
 use crate::track::Smoothing;
 
 /// What `run` does, checked as far as possible before any work.
@@ -30,6 +30,8 @@ pub struct RunSettings {
     pub model: Option<PathBuf>,
     /// Which frames are measured.
     pub sampling: Sampling,
+    /// Whether frames of still scenes are.
+    pub gate: Option<StaticGate>,
     /// As typed; what it means depends on the model.
     pub threshold: Option<f32>,
     /// Of the boxes.
@@ -79,6 +81,8 @@ pub struct StreamSettings {
 const RATES: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 /// Hysteresis of streams.
 const HYSTERESIS: f32 = 0.1;
+/// Of a still scene, every such frame is measured all the same.
+const STATIC_RECHECK: u64 = 25;
 /// Pictures that go through the model at once, where several streams have one waiting.
 const MAX_BATCH: usize = 4;
 /// More make no machine faster.
@@ -129,6 +133,7 @@ impl RunSettings {
             streams,
             model: args.model,
             sampling: Sampling { stride, max_fps: args.measuring.max_fps },
+            gate: gate(&args.measuring)?,
             threshold: args.measuring.threshold,
             smoothing: args.measuring.smooth.unwrap_or_default(),
             hold: duration("hold", args.measuring.hold.as_deref(), Duration::ZERO, Duration::ZERO..=LONGEST)?,
@@ -294,6 +299,20 @@ fn batching(most: Option<usize>, patience_ms: Option<u64>) -> Result<Batching> {
         return Err(Error::Usage(format!("--batch-timeout-ms {patience}: {reason}")));
     }
     Ok(Batching { most, patience: Duration::from_millis(patience) })
+}
+
+/// When a scene counts as still.
+fn gate(measuring: &Measuring) -> Result<Option<StaticGate>> {
+    let recheck = measuring.static_recheck.unwrap_or(STATIC_RECHECK);
+    match measuring.static_gate {
+        None if measuring.static_recheck.is_some() => {
+            Err(Error::Usage("--static-recheck: is for --static-gate".into()))
+        }
+        None => Ok(None),
+        Some(0) => Err(Error::Usage("--static-gate 0: expected a number from 1 to 255".into())),
+        Some(_) if recheck == 0 => Err(Error::Usage("--static-recheck 0: expected a number from 1 on".into())),
+        Some(level) => Ok(Some(StaticGate { level, recheck })),
+    }
 }
 
 /// Who may watch.

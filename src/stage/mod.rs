@@ -21,6 +21,8 @@ mod intake;
 mod planes;
 mod prepare;
 mod sampling;
+mod still;
+mod thumbnail;
 mod worker;
 
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub use frame::{Frame, Note, Question};
 pub use intake::{Closed, Door, Intake, Mode};
 use prepare::Preparer;
 pub use sampling::Sampling;
+pub use still::StaticGate;
 use worker::{Feed, Port, Worker};
 
 /// Frames that may wait between two steps.
@@ -187,6 +190,8 @@ pub struct StageSettings {
     pub mode: Mode,
     /// Which frames are measured.
     pub sampling: Sampling,
+    /// Whether frames of a still scene are measured; without it, all are.
+    pub gate: Option<StaticGate>,
     /// Whether to look for scene cuts.
     pub watch_cuts: bool,
 }
@@ -222,7 +227,7 @@ impl Stage {
         for settings in settings {
             let (input, arrivals) = Intake::new(settings.mode, settings.sampling);
             let (to_output, output) = bounded(if settings.mode == Mode::Freshest { intake::OUTPUT } else { QUEUE });
-            let preparer = Preparer::new(model.canvas(), settings.watch_cuts, &stop);
+            let preparer = Preparer::new(model.canvas(), settings, &stop);
             let feed = if settings.mode == Mode::Freshest {
                 Feed::Late { arrivals, preparer: Box::new(preparer) }
             } else {

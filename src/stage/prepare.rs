@@ -14,7 +14,8 @@ use super::convert::{Conversion, readable, view};
 use super::cuts::Cuts;
 use super::intake::{Arrival, Fate, Item};
 use super::planes::Planes;
-use super::{Frame, Note, Outcome};
+use super::still::Gate;
+use super::{Frame, Note, Outcome, StageSettings};
 
 /// One step of a source, ready for the model.
 pub(super) enum Ready {
@@ -39,17 +40,19 @@ pub(super) struct Preparer {
     canvas: Canvas,
     converter: Converter,
     cuts: Option<Cuts>,
+    gate: Option<Gate>,
     stop: Arc<AtomicBool>,
     /// Of pictures that were looked at, for the next ones.
     memory: Vec<Vec<f32>>,
 }
 
 impl Preparer {
-    pub(super) fn new(canvas: Canvas, watch_cuts: bool, stop: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(canvas: Canvas, settings: &StageSettings, stop: &Arc<AtomicBool>) -> Self {
         Self {
             canvas,
             converter: Converter::default(),
-            cuts: watch_cuts.then(Cuts::default),
+            cuts: settings.watch_cuts.then(Cuts::new),
+            gate: settings.gate.map(Gate::new),
             stop: Arc::clone(stop),
             memory: Vec::new(),
         }
@@ -58,7 +61,11 @@ impl Preparer {
     pub(super) fn prepare(&mut self, arrival: Arrival) -> Vec<Ready> {
         let prepare = |item| match item {
             Item::Frame(frame, fate) => Ready::Frame(Box::new(self.frame(frame, fate))),
-            Item::Note(note) => Ready::Note(note),
+            Item::Note(note) => {
+                // Another question, or another picture after a gap.
+                self.gate.iter_mut().for_each(Gate::reset);
+                Ready::Note(note)
+            }
         };
         arrival.into_iter().map(prepare).collect()
     }
@@ -81,6 +88,9 @@ impl Preparer {
         let cut = has_picture && self.cuts.as_mut().is_some_and(|cuts| cuts.is_cut(&frame));
         let picture = match fate {
             Fate::Pass(outcome) => Err(outcome),
+            Fate::Measure if self.gate.as_mut().is_some_and(|gate| gate.is_still(&frame)) => {
+                Err(Outcome::Skipped { cause: "static" })
+            }
             Fate::Measure => {
                 let letterboxed = self.converter.letterbox(&frame, self.canvas, self.memory.pop().unwrap_or_default());
                 letterboxed.map_err(|message| Outcome::Error { cause: "picture", message })

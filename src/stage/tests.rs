@@ -10,8 +10,12 @@ use qrnet::{Config, Grounder, init};
 
 use super::*;
 
-const EVERY_FRAME: StageSettings =
-    StageSettings { mode: Mode::EveryFrame, sampling: Sampling { stride: 1, max_fps: None }, watch_cuts: false };
+const EVERY_FRAME: StageSettings = StageSettings {
+    mode: Mode::EveryFrame,
+    sampling: Sampling { stride: 1, max_fps: None },
+    gate: None,
+    watch_cuts: false,
+};
 
 fn grounder(digest: &str) -> Grounder {
     let config = Config::from_toml(include_str!("../../configs/model/tiny.toml"), "tiny").expect("valid");
@@ -199,6 +203,42 @@ fn a_stride_forwards_what_it_does_not_measure() {
     let skipped = |v: &Grounded| v.outcome == Outcome::Skipped { cause: "stride" };
     assert_eq!(verdicts.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
     assert!(verdicts.iter().all(|v| v.frame.buffer.size() > 0));
+}
+
+#[test]
+fn a_still_scene_is_measured_again_where_something_else_is_asked_or_time_has_passed() {
+    for mode in [Mode::EveryFrame, Mode::Freshest] {
+        let gate = Some(StaticGate { level: 4, recheck: 8 });
+        let (stage, Stream { input, output }) =
+            start(qrnet("a", "a"), StageSettings { mode, gate, ..EVERY_FRAME }, |e| panic!("no failure: {e}"));
+        let question = Question { text: "a dog".into(), rev: 2, compiled: None };
+        let (_running, stopped) = bounded(0);
+        let (mut verdicts, mut notes) = (Vec::new(), 0);
+        for seq in 0..20 {
+            if seq == 3 {
+                input.note(Note::Query(Arc::new(question.clone())), &stopped).expect("taken");
+            }
+            input.offer(frame(seq), &stopped).expect("taken");
+            // One by one, so that none is overtaken.
+            while verdicts.len() as u64 <= seq {
+                for passing in output.recv().expect("delivered") {
+                    match passing {
+                        Passing::Frame(grounded) => verdicts.push(*grounded),
+                        Passing::Note(_) => notes += 1,
+                    }
+                }
+            }
+        }
+        drop(input);
+        let measured = verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
+        assert_eq!((measured.collect::<Vec<_>>(), notes), (vec![0, 3, 11, 19], 1), "{mode:?}");
+        let skipped = verdicts.iter().filter(|v| v.outcome == Outcome::Skipped { cause: "static" });
+        assert!(skipped.clone().all(|v| v.frame.buffer.size() > 0), "they are forwarded");
+        assert_eq!(skipped.count(), 16, "{mode:?}");
+        for thread in stage.into_threads() {
+            thread.join().expect("no panic");
+        }
+    }
 }
 
 /// A model that notes which streams it was asked for together, and takes its time.

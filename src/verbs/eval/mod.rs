@@ -34,7 +34,7 @@ use sheet::Sheets;
 /// The recipe, its data or the model is unusable, or an output cannot be written.
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if !args.streaming && args.measuring != Measuring::default() {
-        let flags = "--stride, --max-fps, --threshold, --hysteresis, --smooth and --hold";
+        let flags = "--stride, --max-fps, --static-gate, --threshold, --hysteresis, --smooth and --hold";
         return Err(Error::Usage(format!("{flags}: are for --streaming")));
     }
     let mut recipe = Recipe::from_file(&args.recipe)?;

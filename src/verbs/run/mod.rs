@@ -192,7 +192,8 @@ fn supervise(
         .map(|(stream, tracking)| StageSettings {
             mode: stream.mode,
             sampling: settings.sampling,
-            watch_cuts: tracking.remembers() || settings.sampling.skips(),
+            gate: settings.gate,
+            watch_cuts: tracking.remembers() || settings.sampling.skips() || settings.gate.is_some(),
         })
         .collect();
     let run_id: Arc<str> = match run_id {
