@@ -85,19 +85,31 @@ impl Sheets {
             .into_iter()
             .map(|(what, Spread { cells, .. })| {
                 let path = self.folder.join(format!("{}-{what}.png", self.set));
-                let (width, height) = (GRID.0 * CELL, GRID.1 * CELL);
-                let mut sheet = Picture { width, height, rgb: vec![DARK; 3 * width * height] };
-                for (i, cell) in cells.iter().enumerate() {
-                    let (x, y) = (i % GRID.0 * CELL, i / GRID.0 * CELL);
-                    for (row, pixels) in cell.rgb.chunks_exact(3 * cell.width).enumerate() {
-                        sheet.rgb[3 * ((y + row) * width + x)..][..pixels.len()].copy_from_slice(pixels);
-                    }
-                }
+                let sheet = sheet(cells);
                 save(&path, &sheet)?;
                 Ok(path)
             })
             .collect()
     }
+}
+
+/// Cells in rows as high as their highest.
+fn sheet(cells: &[Picture]) -> Picture {
+    let rows: Vec<&[Picture]> = cells.chunks(GRID.0).collect();
+    let heights: Vec<usize> = rows.iter().map(|row| row.iter().map(|cell| cell.height).max().unwrap_or(0)).collect();
+    // A set without misses has a sheet too, of one dark row.
+    let (width, height) = (GRID.0 * CELL, heights.iter().sum::<usize>().max(1));
+    let mut sheet = Picture { width, height, rgb: vec![DARK; 3 * width * height] };
+    let mut top = 0;
+    for (row, height) in rows.into_iter().zip(heights) {
+        for (column, cell) in row.iter().enumerate() {
+            for (y, pixels) in cell.rgb.chunks_exact(3 * cell.width).enumerate() {
+                sheet.rgb[3 * ((top + y) * width + column * CELL)..][..pixels.len()].copy_from_slice(pixels);
+            }
+        }
+        top += height;
+    }
+    sheet
 }
 
 /// One drawing, at most `CELL` pixels wide and high.
@@ -142,6 +154,17 @@ fn outline(picture: &mut Picture, rect: &Rect) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_as_high_as_their_cells() {
+        let cell = |height: usize| Picture { width: 4, height, rgb: vec![200; 12 * height] };
+        let cells: Vec<Picture> = [2, 5, 3, 1, 1, 1, 7].into_iter().map(cell).collect();
+        let sheet = sheet(&cells);
+        assert_eq!((sheet.width, sheet.height, sheet.rgb.len()), (6 * CELL, 12, 3 * 6 * CELL * 12));
+        let bright = |x: usize, y: usize| sheet.rgb[3 * (y * sheet.width + x)] == 200;
+        assert!(bright(CELL + 3, 4) && !bright(3, 4) && bright(3, 5) && bright(3, 11) && !bright(CELL, 5));
+        assert_eq!(super::sheet(&[]).height, 1);
+    }
 
     #[test]
     fn cells_come_from_all_over_a_set() {
