@@ -12,6 +12,7 @@ pub mod heap;
 pub mod logging;
 pub mod overlay;
 pub mod pipeline;
+pub mod profile;
 pub mod record;
 pub mod secrets;
 pub mod service;

@@ -5,10 +5,14 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::MultiProgress;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::cli::{Cli, LogFormat};
+use crate::error::Result;
+use crate::profile::Profile;
 use crate::secrets;
 
 /// Lines that stay below all messages.
@@ -36,8 +40,12 @@ pub fn complain(error: &clap::Error) -> u8 {
     u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
-/// Begins to write messages, as the command line asks.
-pub fn set_up(cli: &Cli) {
+/// Begins to write messages, as the command line asks, and to record where time goes. That recording ends with what is
+/// returned.
+///
+/// # Errors
+/// It cannot be written. Messages are.
+pub fn set_up(cli: &Cli) -> Result<Option<Profile>> {
     QUIET.store(cli.quiet, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let level = match (cli.quiet, cli.verbose) {
@@ -54,17 +62,26 @@ pub fn set_up(cli: &Cli) {
         Some(Ok(filter)) => (filter, None),
         Some(Err(wrong)) => (usual, Some(wrong)),
     };
-    let messages = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Messages);
-    match cli.log_format {
+    let messages = tracing_subscriber::fmt::layer().with_writer(Messages);
+    let messages = match cli.log_format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();
-            messages.with_ansi(colours).with_target(false).without_time().init();
+            messages.with_ansi(colours).with_target(false).without_time().boxed()
         }
-        LogFormat::Json => messages.json().flatten_event(true).with_thread_names(true).init(),
-    }
+        LogFormat::Json => messages.json().flatten_event(true).with_thread_names(true).boxed(),
+    };
+    let (layer, profile) = match cli.profile.as_deref().map(Profile::start).transpose() {
+        Ok(started) => {
+            let (profile, layer) = started.unzip();
+            (layer, Ok(profile))
+        }
+        Err(error) => (None, Err(error)),
+    };
+    tracing_subscriber::registry().with(layer).with(messages.with_filter(filter)).init();
     if let Some((text, reason)) = wrong {
         tracing::warn!("SPOTTER_LOG={text}: {reason}");
     }
+    profile
 }
 
 /// Standard error, for whole messages.

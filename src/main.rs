@@ -15,8 +15,15 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(spotter::logging::complain(&error)),
     };
-    spotter::logging::set_up(&cli);
-    match spotter::verbs::dispatch(cli) {
+    let done = match spotter::logging::set_up(&cli) {
+        Ok(profile) => {
+            let done = spotter::verbs::dispatch(cli);
+            drop(profile);
+            done
+        }
+        Err(error) => Err(error),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {

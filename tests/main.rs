@@ -14,6 +14,7 @@ mod house;
 mod messages;
 mod metadata;
 mod one_frame;
+mod profile;
 mod rtsp;
 mod run;
 mod served;

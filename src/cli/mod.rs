@@ -22,6 +22,8 @@ pub use measuring::Measuring;
 pub use run::{ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use train::TrainArgs;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Finds what a sentence describes in a moving picture.
@@ -43,6 +45,10 @@ pub struct Cli {
     /// How messages are written.
     #[arg(long, value_enum, default_value_t, global = true, help_heading = "Messages")]
     pub log_format: LogFormat,
+    /// Record where the time of every frame goes, in the stage and in the model: a Chrome trace (Perfetto and
+    /// Chromium's tracing page open it), and a table among the messages at the end.
+    #[arg(long, value_name = "FILE.json", global = true, help_heading = "Messages")]
+    pub profile: Option<PathBuf>,
 }
 
 /// `--log-format`.

@@ -255,6 +255,7 @@ fn one_encoder_thread(element: &gst::Element) {
 pub(super) fn draw_from_meta(overlay: &gst::Element) {
     let size = Mutex::new((0, 0));
     overlay.connect("draw", false, move |arguments| {
+        let _span = tracing::trace_span!("draw").entered();
         let none = || Some(None::<gst_video::VideoOverlayComposition>.to_value());
         let Some(sample) = arguments.get(1).and_then(|value| value.get::<gst::Sample>().ok()) else { return none() };
         let mut size = size.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

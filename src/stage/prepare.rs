@@ -76,6 +76,7 @@ impl Preparer {
     }
 
     fn frame(&mut self, frame: Frame, fate: Fate) -> Prepared {
+        let _span = tracing::trace_span!("prepare").entered();
         let start = Instant::now();
         let queued = start.duration_since(frame.arrived);
         let dropped = matches!(fate, Fate::Pass(Outcome::Dropped { .. }));
@@ -85,13 +86,15 @@ impl Preparer {
             (frame, fate)
         };
         let has_picture = !matches!(fate, Fate::Pass(Outcome::Dropped { .. }));
-        let cut = has_picture && self.cuts.as_mut().is_some_and(|cuts| cuts.is_cut(&frame));
+        let cut = has_picture
+            && tracing::trace_span!("cuts").in_scope(|| self.cuts.as_mut().is_some_and(|cuts| cuts.is_cut(&frame)));
         let picture = match fate {
             Fate::Pass(outcome) => Err(outcome),
             Fate::Measure if self.gate.as_mut().is_some_and(|gate| gate.is_still(&frame)) => {
                 Err(Outcome::Skipped { cause: "static" })
             }
             Fate::Measure => {
+                let _span = tracing::trace_span!("letterbox").entered();
                 let letterboxed = self.converter.letterbox(&frame, self.canvas, self.memory.pop().unwrap_or_default());
                 letterboxed.map_err(|message| Outcome::Error { cause: "picture", message })
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Tensor};
+use tracing::trace_span;
 
 use crate::config::{Canvas, Config};
 use crate::error::{Error, Result};
@@ -256,7 +257,7 @@ impl Grounder {
             );
             return Err(Error::Unsupported(message));
         }
-        let image = Letterboxed::batch(pictures, &self.device)?;
+        let image = trace_span!("to tensor").in_scope(|| Letterboxed::batch(pictures, &self.device))?;
         let (gates, text) = stack(queries)?;
         let levels = self.frame.levels(&image, &gates, &self.plan, &mut Pass::eval())?;
         let visible: Vec<Vec<bool>> = pictures.iter().map(|p| self.plan.visible_tokens(&p.transform)).collect();
@@ -268,7 +269,9 @@ impl Grounder {
             let flags: Vec<u8> = visible.iter().flatten().map(|&shown| u8::from(!shown)).collect();
             (self.head_plan(&all)?, Some(Tensor::from_vec(flags, (pictures.len(), all.len()), &self.device)?))
         };
+        let _span = trace_span!("head").entered();
         let output = self.frame.head.forward_compiled(&levels, ignore.as_ref(), &text, &plan)?;
+        // On a GPU, here is where its work is waited for.
         let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
         // Damage shows here: a ReLU behind it takes a NaN for a zero.
         let sums: Vec<f32> = output.reg.abs()?.sum(1)?.to_vec1()?;

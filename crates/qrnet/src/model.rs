@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use tracing::trace_span;
 
 use crate::config::Config;
 use crate::fusion::{Head, Output, TextTokens};
@@ -126,7 +127,9 @@ impl FrameModel {
         pass: &mut Pass,
     ) -> Result<[Tensor; 2]> {
         let (backbone_gates, neck_gates) = gates.split_at(self.stages);
-        let maps = self.backbone.forward(image, &plan.windows, backbone_gates, pass)?;
+        let maps =
+            trace_span!("backbone").in_scope(|| self.backbone.forward(image, &plan.windows, backbone_gates, pass))?;
+        let _span = trace_span!("neck").entered();
         let mut levels = self.neck.forward(&maps, &plan.windows.grids(), neck_gates, pass)?;
         let coarsest = levels.pop();
         match (levels.pop(), coarsest) {

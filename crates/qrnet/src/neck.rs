@@ -4,6 +4,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use tracing::trace_span;
 
 use crate::config::{Config, Grid};
 use crate::layers::Linear;
@@ -58,6 +59,7 @@ impl Neck {
         for (i, gates) in gates.iter().enumerate() {
             pass.tap_map(|| format!("neck.down{i}.in"), &levels[i], grids[i])?;
             let name = format!("neck.down{i}");
+            let _span = trace_span!("gates", number = i).entered();
             levels[i + 1] = gates.apply_halved(&levels[i], &levels[i + 1], grids[i], &name, pass)?;
         }
         let last = levels.len() - 1;

@@ -187,6 +187,7 @@ impl Delivery {
     }
 
     fn frame(&mut self, grounded: &Grounded, waiting: usize) -> Result<()> {
+        let _span = tracing::trace_span!("frame out").entered();
         let frame = &grounded.frame;
         self.next_seq = frame.seq + 1;
         let resolution = frame.resolution();
@@ -240,8 +241,10 @@ impl Delivery {
         }
         self.note_error(grounded)?;
         let elsewhere = self.is_seen();
-        let record = self.names.record(grounded, seen);
-        write_all(&mut self.records, Line::Frame(&record), elsewhere)?;
+        tracing::trace_span!("record").in_scope(|| {
+            let record = self.names.record(grounded, seen);
+            write_all(&mut self.records, Line::Frame(&record), elsewhere)
+        })?;
         if seen.status == Fate::Dropped {
             return Ok(());
         }
@@ -257,6 +260,7 @@ impl Delivery {
             return Ok(());
         }
         let Question { text, rev, .. } = &*self.names.question;
+        let _span = tracing::trace_span!("annotate").entered();
         let annotated = annotate(frame, seen, &Query { text, rev: *rev, trained: self.names.trained });
         if !at_once {
             self.links.mounts.iter().try_for_each(|mount| mount.show(frame, annotated.clone()))?;

@@ -5,6 +5,7 @@
 //! of the batch agree on them. In the last layer only REG asks, so only its query and feed-forward are computed.
 
 use candle_core::{Device, Result, Tensor};
+use tracing::trace_span;
 
 use super::{Head, Output};
 use crate::layers::Linear;
@@ -102,6 +103,7 @@ impl Head {
         let mut qkv = Tensor::cat(&[&expand(&plan.reg_qkv)?, &expand(&text.qkv)?, &visual_qkv], 1)?;
         let mask = padding_mask(text.ignore.as_ref(), visual_ignore, batch, text_count, visual.dim(1)?, &x)?;
         for (i, layer) in self.layers.iter().enumerate() {
+            let _span = trace_span!("layer", number = i).entered();
             if i > 0 {
                 let front = plan.front[i].narrow(1, 0, 1 + text_count)?;
                 let constant = Tensor::cat(&[&front, &plan.visual[i]], 1)?;

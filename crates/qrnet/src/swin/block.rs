@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use tracing::trace_span;
 
 use super::EPS;
 use super::window::{StageWindows, relative_position_index};
@@ -43,10 +44,15 @@ impl Block {
 
     pub(super) fn forward(&self, x: &Tensor, windows: &StageWindows, pass: &mut Pass) -> Result<Tensor> {
         // The padding comes after the norm: padded tokens are exact zeros and take part as the qkv bias (quirk Q1).
-        let cut = windows.partition(&self.norm1.forward(x)?, self.shifted)?;
+        let normed = trace_span!("norm").in_scope(|| self.norm1.forward(x))?;
+        let cut = trace_span!("partition").in_scope(|| windows.partition(&normed, self.shifted))?;
         let mask = self.shifted.then(|| windows.shift_mask());
-        let attended = windows.merge(&self.attention.forward(&cut, mask)?, self.shifted)?;
-        let x = (x + pass.drop_path(&attended, self.drop_path)?)?;
+        let attended = self.attention.forward(&cut, mask)?;
+        let x = trace_span!("merge").in_scope(|| {
+            let attended = windows.merge(&attended, self.shifted)?;
+            x + pass.drop_path(&attended, self.drop_path)?
+        })?;
+        let _span = trace_span!("mlp").entered();
         if !pass.drops(self.drop_path) {
             let (norm, first, second) = (&self.norm2, &self.fc1, &self.fc2);
             return Mlp { norm, first, second, place: NormPlace::Before, activation: Activation::Gelu }.forward(&x);
@@ -99,7 +105,9 @@ impl WindowAttention {
 
     /// `x [W, area, C]`, `mask [windows of one map, area, area]` → `[W, area, C]`.
     fn forward(&self, x: &Tensor, mask: Option<&ShiftMask>) -> Result<Tensor> {
-        let attended = ops::window_attention(&self.qkv.forward(x)?, &self.expanded_bias()?, mask)?;
-        self.proj.forward(&attended)
+        let qkv = trace_span!("qkv").in_scope(|| self.qkv.forward(x))?;
+        let attended =
+            trace_span!("attention").in_scope(|| ops::window_attention(&qkv, &self.expanded_bias()?, mask))?;
+        trace_span!("projection").in_scope(|| self.proj.forward(&attended))
     }
 }

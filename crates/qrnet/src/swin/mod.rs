@@ -6,6 +6,7 @@ mod window;
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use tracing::trace_span;
 
 use crate::config::{Canvas, Config, Grid};
 use crate::layers::{LayerNorm, Linear};
@@ -67,10 +68,11 @@ impl Backbone {
         gates: &[Gates],
         pass: &mut Pass,
     ) -> Result<Vec<Tensor>> {
-        let mut x = self.embed(image)?;
+        let mut x = trace_span!("patch embed").in_scope(|| self.embed(image))?;
         pass.tap_map(|| "patch_embed".into(), &x, windows.stage(0).grid())?;
         let mut maps = Vec::with_capacity(self.stages.len());
         for (i, stage) in self.stages.iter().enumerate() {
+            let _span = trace_span!("stage", number = i).entered();
             let (map, next) = stage.forward(&x, windows.stage(i), &gates[i], i, pass)?;
             maps.push(map);
             if let Some(next) = next {
@@ -124,15 +126,16 @@ impl Stage {
     ) -> Result<(Tensor, Option<Tensor>)> {
         let mut x = x.clone();
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, windows, pass)?;
+            x = trace_span!("block", number = i).in_scope(|| block.forward(&x, windows, pass))?;
             pass.tap(|| format!("stage{stage}.block{i}"), &x);
         }
         pass.tap(|| format!("stage{stage}.pre_qdatt"), &x);
-        let x = gates.apply(&x, &format!("stage{stage}"), pass)?;
+        let x = trace_span!("gates").in_scope(|| gates.apply(&x, &format!("stage{stage}"), pass))?;
         pass.tap(|| format!("stage{stage}.post_qdatt"), &x);
-        let map = self.norm.forward(&x)?;
+        let map = trace_span!("norm").in_scope(|| self.norm.forward(&x))?;
         pass.tap_map(|| format!("backbone_out{stage}"), &map, windows.grid())?;
-        let next = self.downsample.as_ref().map(|merge| merge.forward(&x, windows)).transpose()?;
+        let merge = |merge: &PatchMerging| trace_span!("merge patches").in_scope(|| merge.forward(&x, windows));
+        let next = self.downsample.as_ref().map(merge).transpose()?;
         if let Some(next) = &next {
             pass.tap(|| format!("stage{stage}.downsample"), next);
         }
