@@ -46,7 +46,10 @@ test-slow: media peers
 	$(CARGO) build --release --locked --examples
 	$(CARGO) test --release --locked --test it -- --ignored soak
 
-bench: setup
+# Other engines run the same weights in turns with ours (benches/frame; 5 GB of packages); out/bench.md holds the tables.
+bench: media
+	@bash scripts/fetch-pip.sh bench-peers torch==2.11.0 safetensors==0.8.0 numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 \
+	  openvino==2026.4.1 >/dev/null
 	$(CARGO) bench --locked --workspace
 
 lint: setup

@@ -31,6 +31,17 @@ pub struct Profile {
     flush: Option<FlushGuard>,
 }
 
+/// What a part of the work took.
+#[derive(Debug, Clone)]
+pub struct PartTime {
+    /// The parts around it, from the outermost, and its own name.
+    pub path: Vec<String>,
+    /// How often it ran.
+    pub times: u64,
+    /// How long in all, parts inside included.
+    pub busy: Duration,
+}
+
 /// By path: names of the spans around a part and its own.
 type Parts = BTreeMap<Vec<Named>, Part>;
 
@@ -70,6 +81,17 @@ impl Profile {
         let totals = Totals { parts: Arc::clone(&parts), names: Mutex::default() };
         let layer = totals.and_then(chrome).with_filter(filter_fn(is_part));
         Ok((Self { parts, began: Instant::now(), path: path.display().to_string(), flush: Some(flush) }, layer))
+    }
+
+    /// What has been recorded until now, in the order in which parts were first met.
+    pub fn parts(&self) -> Vec<PartTime> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = |(path, part): (&Vec<Named>, &Part)| PartTime {
+            path: path.iter().map(|named| named.name.clone()).collect(),
+            times: part.times,
+            busy: part.busy,
+        };
+        parts.iter().map(part).collect()
     }
 
     /// The table: for every part how often it ran, how long in the mean, and its share of the part around it.

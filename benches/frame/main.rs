@@ -1,0 +1,182 @@
+//! What a frame costs: Spotter's model beside everything else that runs the same weights, in turns in one run.
+//!
+//! `cargo bench --bench frame` (`make bench` fetches the peers' packages first) writes `out/bench.md`, `bench.json` and
+//! `bench.png`; `-- peers`, `ways`, `default` or `parts` for a part of it. `cargo test` runs it in short, with a small model and
+//! without the peers. Input: pictures of 1280x720, letterboxed before the clock starts. Absolute times belong to a
+//! machine; ratios are between neighbours in one run.
+
+mod engines;
+mod parts;
+mod quiet;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use engines::{Compiled, Engine, Given, Peer, Plain};
+use report::{Row, Table, say};
+
+/// The program's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A sample holds as many calls as take this long, so that the machine's counters see it.
+const SAMPLE: Duration = Duration::from_millis(300);
+/// How often a spoilt sample is tried again.
+const RETRIES: usize = 5;
+/// How far boxes of engines may lie apart, as a share of the canvas.
+const SAME: f64 = 1e-5;
+
+struct Bench {
+    short: bool,
+    rounds: usize,
+    work: PathBuf,
+}
+
+impl Bench {
+    /// A model directory with random weights of the sizes in `configs/model/NAME.toml`.
+    fn model(&self, name: &str) -> PathBuf {
+        let dir = self.work.join(name);
+        if !dir.join("config.json").exists() {
+            let made = Command::new(env!("CARGO_BIN_EXE_spotter"))
+                .args(["-q", "convert", "--random", "7", "--config", name, "--out"])
+                .arg(&dir)
+                .status();
+            assert!(made.expect("starts").success());
+        }
+        dir
+    }
+
+    /// Calls every engine once a round, in turns. Samples in which others worked are measured again.
+    fn turns(&self, title: &str, engines: &mut [Box<dyn Engine>]) -> Table {
+        let processes: Vec<u32> = engines.iter().filter_map(|engine| engine.process()).collect();
+        let first: Vec<Vec<[f64; 4]>> = engines.iter_mut().map(|engine| engine.call().boxes).collect();
+        for (engine, boxes) in engines.iter().zip(&first) {
+            let apart = boxes.iter().flatten().zip(first[0].iter().flatten()).map(|(a, b)| (a - b).abs());
+            let apart = apart.fold(0.0, f64::max);
+            assert!(apart < SAME, "{title}: {} answers {boxes:?}, {apart} from {:?}", engine.name(), first[0]);
+        }
+        let names = engines.iter().map(|engine| engine.name().to_owned());
+        let mut rows: Vec<Row> = names.map(|name| Row { name, times: Vec::new(), spoilt: 0 }).collect();
+        let calls: Vec<u32> = engines.iter_mut().map(|engine| self.calls(engine.as_mut())).collect();
+        for _ in 0..self.rounds {
+            for ((engine, row), calls) in engines.iter_mut().zip(&mut rows).zip(&calls) {
+                let time = loop {
+                    let before = quiet::Moment::now(&processes);
+                    let took: Duration = (0..*calls).map(|_| engine.call().took).sum();
+                    let foreign = before.foreign(&processes);
+                    if self.short || !quiet::spoilt(foreign) || row.spoilt >= RETRIES {
+                        break took.as_secs_f64() * 1e3 / f64::from(*calls);
+                    }
+                    row.spoilt += 1;
+                    say(&format!("{}: others took {:.0} % of the machine, measured again", row.name, 100.0 * foreign));
+                };
+                row.times.push(time);
+            }
+        }
+        let table = Table { title: title.to_owned(), rows };
+        say(&table.markdown());
+        table
+    }
+
+    fn calls(&self, engine: &mut dyn Engine) -> u32 {
+        if self.short {
+            return 1;
+        }
+        let start = Instant::now();
+        engine.call();
+        (SAMPLE.as_secs_f64() / start.elapsed().as_secs_f64()).ceil().clamp(1.0, 1000.0) as u32
+    }
+
+    /// The full model in every engine there is.
+    fn peers(&self, tables: &mut Vec<Table>) {
+        let (name, root) = if self.short { ("tiny", None) } else { ("qrnet-swin-s-l20", Some(packages())) };
+        let dir = self.model(name);
+        for threads in [2, 1] {
+            let given = || Given::new(&dir, "the red car on the left", 1);
+            let mut engines: Vec<Box<dyn Engine>> =
+                vec![Box::new(Compiled::new(given(), threads)), Box::new(Plain::new(&given(), threads))];
+            if let Some(root) = &root {
+                for (name, engine) in
+                    [("PyTorch, eager", "torch"), ("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino")]
+                {
+                    engines.push(Box::new(Peer::start(name, engine, &given(), threads, root, &self.work)));
+                }
+            }
+            let title = format!("{name}, batch 1, {threads} thread{}, f32", if threads == 1 { "" } else { "s" });
+            tables.push(self.turns(&title, &mut engines));
+        }
+    }
+
+    /// Batches, plain and compiled.
+    fn ways(&self, dir: &Path, name: &str, tables: &mut Vec<Table>) {
+        for batch in [1, 2, 4] {
+            let given = || Given::new(dir, "the red circle", batch);
+            let mut engines: Vec<Box<dyn Engine>> =
+                vec![Box::new(Compiled::new(given(), 2)), Box::new(Plain::new(&given(), 2))];
+            tables.push(self.turns(&format!("{name}, batch {batch}, 2 threads, ms a batch"), &mut engines));
+        }
+    }
+}
+
+/// Where the peers' Python packages are.
+fn packages() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers");
+    assert!(folder.exists(), "{} is missing: `make bench` fetches it", folder.display());
+    folder
+}
+
+/// Processor, cores and what others took of them before.
+fn machine(foreign: f64) -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let date = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+    format!(
+        "{}, {cores} cores; {date}; others took {:.1} % of it before the first sample",
+        name.unwrap_or("unknown processor"),
+        100.0 * foreign
+    )
+}
+
+fn main() {
+    // `cargo test` passes --test, `cargo bench` --bench.
+    let short = !std::env::args().any(|arg| arg == "--bench");
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (work, out) = if short {
+        (scratch.path().to_path_buf(), scratch.path().join("out"))
+    } else {
+        (root.join("target/bench"), root.join("out"))
+    };
+    let bench = Bench { short, rounds: if short { 1 } else { 11 }, work };
+    let foreign = if short { 0.0 } else { quiet::wait() };
+    if quiet::spoilt(foreign) {
+        say(&format!("this machine is not quiet: others take {:.0} % of it", 100.0 * foreign));
+    }
+    let machine = machine(foreign);
+    say(&machine);
+    let mut tables = Vec::new();
+    if wanted("peers") {
+        bench.peers(&mut tables);
+    }
+    if wanted("default") {
+        bench.ways(&root.join("models/spotter-tiny"), "built-in model", &mut tables);
+    }
+    if wanted("ways") && !short {
+        bench.ways(&bench.model("qrnet-swin-s-l20"), "qrnet-swin-s-l20", &mut tables);
+    }
+    let mut more = Vec::new();
+    // The recording slows the rest down by a little, and does not end.
+    if wanted("parts") {
+        let (name, frames) = if short { ("tiny", 1) } else { ("qrnet-swin-s-l20", 9) };
+        let given = Given::new(&bench.model(name), "the red car on the left", 1);
+        let table = parts::table(name, &mut Compiled::new(given, 2), frames, &bench.work.join("trace.json"));
+        say(&table);
+        more.push(table);
+    }
+    report::write(&out, &machine, &tables, &more);
+}

@@ -1,0 +1,133 @@
+"""One peer engine as a process of its own: grounds a frame for every line that it is sent.
+
+    python benches/peer/serve.py torch|onnxruntime|openvino MODEL_DIR INPUT.safetensors THREADS [CACHE_DIR]
+
+MODEL_DIR is one of Spotter's (config.json, model.safetensors): the peers read the same weights by the reference's names.
+INPUT holds `image [B,3,H,W]` f32, `image_mask [B,H,W]`, `ids [B,L]` and `token_mask [B,L]` (1 = real). The first answer is
+`{"ready": seconds}`; then for every line on standard input `{"ms": time, "box": [[cx, cy, w, h], …]}`. The ONNX graph is
+exported once into CACHE_DIR. The whole call is timed, text tower and generators included: these engines have no fixed query.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Callable
+
+ENGINE, MODEL, INPUT, THREADS = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+CACHE = Path(sys.argv[5]) if len(sys.argv) > 5 else None
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
+
+import numpy  # noqa: E402  (threads are set before)
+import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+from qrnet_torch import Config, QRNet  # noqa: E402
+
+NAMES = ["image", "image_mask", "ids", "token_mask"]
+Arrays = dict[str, numpy.ndarray]
+# In the reference's checkpoints, but read by no forward pass; and what follows from the sizes.
+UNUSED, DERIVED = ("visumodel.rpn_head.", "textmodel.bert.pooler."), (".relative_position_index",)
+# Spotter's own.
+OURS = ("presence_embed.",)
+
+
+def sizes(c: Config) -> Config:
+    """A config.json of Spotter's in the layout of qrnet_torch."""
+    width, side = c["bert"]["hidden_size"], c["canvas"]["width"]
+    assert c["canvas"]["height"] == side, "the reference knows squares only"
+    channels = [c["swin"]["embed_dim"] << stage for stage in range(len(c["swin"]["depths"]))]
+    return {
+        "imsize": side,
+        "max_query_len": c["max_query_len"],
+        "swin": {**c["swin"], "in_chans": 3, "qkv_bias": True, "patch_norm": True, "ape": False, "mu_dim": width},
+        "qdatt": {**c["qdatt"], "use_spatial": True, "use_channel": True, "pool": ["avg", "max"]},
+        "neck": {**c["neck"], "in_channels": channels, "num_outs": 5, "mu_dim": width},
+        "bert": {**c["bert"], "hidden_act": "gelu"},
+        "vl": {**c["vl"], "activation": "relu", "normalize_before": False},
+        "scale_embed_rows": 5,
+    }
+
+
+def load() -> QRNet:
+    """The model, its weights read by name: nothing that counts may be missing or left over."""
+    model = QRNet(sizes(json.loads((MODEL / "config.json").read_text()))).eval()
+    found = {name: tensor.float() for name, tensor in load_file(MODEL / "model.safetensors").items()}
+    missing, unknown = model.load_state_dict(found, strict=False)
+    missing = [name for name in missing if not name.startswith(UNUSED) and not name.endswith(DERIVED)]
+    unknown = [name for name in unknown if not name.startswith(OURS)]
+    assert not missing and not unknown, f"missing {missing[:5]}, unknown {unknown[:5]}"
+    return model
+
+
+def tensors(arrays: Arrays) -> list[torch.Tensor]:
+    return [torch.from_numpy(arrays[name]) for name in NAMES]
+
+
+def eager(arrays: Arrays) -> Callable[[], numpy.ndarray]:
+    torch.set_num_threads(THREADS)
+    model, inputs = load(), tensors(arrays)
+
+    def call() -> numpy.ndarray:
+        with torch.inference_mode():
+            return model(*inputs).numpy()
+
+    return call
+
+
+def graph(arrays: Arrays) -> Path:
+    """The model as ONNX, for inputs of this size."""
+    assert CACHE is not None, "engines that read ONNX need a folder for it"
+    digest, batch = json.loads((MODEL / "config.json").read_text())["digest"], len(arrays["image"])
+    path = CACHE / f"{digest}-{batch}.onnx"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        staged = CACHE / f".{path.name}.{os.getpid()}"
+        with torch.inference_mode():
+            torch.onnx.export(load(), tuple(tensors(arrays)), staged, input_names=NAMES, output_names=["box"],
+                              opset_version=17, dynamo=False)
+        staged.rename(path)
+    return path
+
+
+def onnxruntime(arrays: Arrays) -> Callable[[], numpy.ndarray]:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.log_severity_level = 3
+    session = ort.InferenceSession(graph(arrays), options, providers=["CPUExecutionProvider"])
+    asked = {item.name for item in session.get_inputs()}
+    inputs = {name: array for name, array in arrays.items() if name in asked}
+    return lambda: session.run(["box"], inputs)[0]
+
+
+def openvino(arrays: Arrays) -> Callable[[], numpy.ndarray]:
+    import openvino as ov
+
+    core = ov.Core()
+    hints = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(graph(arrays)), "CPU", hints)
+    asked = {name for item in compiled.inputs for name in item.get_names()}
+    request, inputs = compiled.create_infer_request(), {name: array for name, array in arrays.items() if name in asked}
+    return lambda: next(iter(request.infer(inputs).values()))
+
+
+def main() -> None:
+    start = time.perf_counter()
+    # Libraries that print must not print among the answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    arrays = {name: tensor.numpy() for name, tensor in load_file(INPUT).items()}
+    call = {"torch": eager, "onnxruntime": onnxruntime, "openvino": openvino}[ENGINE](arrays)
+    print(json.dumps({"ready": time.perf_counter() - start}), file=answers, flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        box = call()
+        spent = (time.perf_counter() - start) * 1e3
+        print(json.dumps({"ms": spent, "box": numpy.asarray(box, dtype=float).tolist()}), file=answers, flush=True)
+
+
+main()
