@@ -32,6 +32,9 @@ struct Args {
     /// Serve rtsps:// with this certificate and key, both in one PEM file.
     #[arg(long, value_name = "FILE.pem")]
     tls: Option<PathBuf>,
+    /// Decode the clip and encode it anew as H.264, for one whose codec RTSP does not carry.
+    #[arg(long)]
+    encode: bool,
     /// Every client sees the clip from its beginning.
     #[arg(long)]
     private: bool,
@@ -85,14 +88,29 @@ fn say_when(media: &gst_rtsp_server::RTSPMedia) {
     });
 }
 
+fn factory(args: &Args) -> Result<gst_rtsp_server::RTSPMediaFactory> {
+    // An address has no quotes in it: they are escaped.
+    let address = glib::filename_to_uri(std::path::absolute(&args.file)?, None)?;
+    if args.encode {
+        let factory = gst_rtsp_server::RTSPMediaFactory::new();
+        factory.set_launch(&format!(
+            "( uridecodebin uri=\"{address}\" caps=video/x-raw expose-all-streams=false ! videoconvert \
+             ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 )"
+        ));
+        return Ok(factory);
+    }
+    let factory = gst_rtsp_server::RTSPMediaFactoryURI::new();
+    factory.set_uri(&address);
+    Ok(factory.upcast())
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     gst::init()?;
     let server = gst_rtsp_server::RTSPServer::new();
     server.set_address("127.0.0.1");
     server.set_service(&args.port.to_string());
-    let factory = gst_rtsp_server::RTSPMediaFactoryURI::new();
-    factory.set_uri(&glib::filename_to_uri(std::path::absolute(&args.file)?, None)?);
+    let factory = factory(&args)?;
     factory.set_shared(!args.private);
     factory.connect_media_configure(|_, media| say_when(media));
     if args.login.is_some() || args.tls.is_some() {

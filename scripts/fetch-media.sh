@@ -42,7 +42,7 @@ if [ "${1:-}" = vtest ]; then
   unpacked=$(mktemp -d media/.fetch-XXXXXX)
   trap 'rm -rf "$unpacked" "${staged:-$unpacked}"' EXIT
   echo "fetch: opencv-doc, for vtest.avi" >&2
-  (cd "$unpacked" && apt-get download -qq opencv-doc && dpkg-deb -x opencv-doc_*.deb .)
+  (cd "$unpacked" && apt-get -o APT::Sandbox::User=root download -qq opencv-doc && dpkg-deb -x opencv-doc_*.deb .)
   file=$unpacked/usr/share/doc/opencv-doc/examples/data/vtest.avi
   [ -f "$file" ] || { gunzip -k "$file.gz"; }
   found=$(sha256sum "$file" | cut -d' ' -f1)

@@ -45,6 +45,36 @@ fn a_runs_settings_are_read_back() {
 }
 
 #[test]
+fn a_recipes_labels_are_read_where_they_are_there() {
+    let scratch = Scratch::new();
+    let recipe = scratch.write(
+        "film.toml",
+        b"name = \"film\"\nseed = 1\nmodel = \"tiny\"\ntokenizer = \"words\"\nsteps = 1\nbatch = 1\n\
+          optimiser = { rate = 1e-3, weight_decay = 0.0 }\n[[phase]]\n[[phase.lists]]\nformat = \"clip\"\n\
+          clip = \"film.mp4\"\nlabels = \"gt.csv\"\nqueries = \"queries.toml\"\nframes = [[1, 2]]\n",
+    );
+    scratch.write("queries.toml", b"[[referent]]\nname = \"it\"\ntracks = [1]\nphrases = [\"red box\"]\n");
+    // Nobody looks into the film.
+    scratch.write("film.mp4", b"");
+    let said = spotter(&["check", &recipe]).expect_success().stdout;
+    assert!(said.contains("gt.csv is not there"), "{said}");
+    scratch.write("gt.csv", b"1,1,5,5,20,20\n2,1,6,5,20,20\n");
+    let said = spotter(&["check", &recipe]).expect_success().stdout;
+    assert!(said.contains("2 frames, 1 to ask for"), "{said}");
+    scratch.write("gt.csv", b"1,1,5,5,20,20\n2,1,6,5,none,20\n");
+    let ran = spotter(&["check", &recipe]);
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.stderr.contains("gt.csv: line 2: `width` is \"none\""), "{}", ran.stderr);
+    scratch.write("gt.csv", b"1,1,5,5,20,20\n1,2,5,5,20,20\n2,2,6,5,20,20\n9,1,5,5,20,20\n12,2,6,5,20,20\n");
+    let text = scratch.read("film.toml").replace("frames = [[1, 2]]", "frames = [[2, 8]]\nfill = 2");
+    scratch.write("film.toml", text.as_bytes());
+    let said = spotter(&["check", &recipe]).expect_success().stderr;
+    for warning in ["2 gaps between boxes of a track are longer than `fill` = 2", "frames 2 to 8 show nothing"] {
+        assert!(said.contains(warning), "{said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_with_file_line_and_key() {
     let scratch = Scratch::new();
     let check = |name: &str, text: &str| {

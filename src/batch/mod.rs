@@ -170,6 +170,11 @@ fn template(args: &BatchArgs) -> Result<RunSettings> {
     })
 }
 
+/// The number as somebody would type it.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
 /// All that decides what results look like.
 fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<f32>) -> Job {
     let settings = json!({
@@ -179,7 +184,7 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         "max_fps": template.sampling.max_fps,
         "static_gate": template.gate,
         "threshold": threshold,
-        "hysteresis": template.streams[0].hysteresis,
+        "hysteresis": decimal(template.streams[0].hysteresis),
         "smooth": template.smoothing,
         "hold_ms": template.hold.as_millis() as u64,
         "results": RESULTS,

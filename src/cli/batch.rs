@@ -10,12 +10,14 @@ use crate::record::Format;
 
 /// Ground many video files: nothing is lost, nothing is done twice.
 ///
-/// Every input leaves its records in the folder of --out, under its own name, once it is grounded to its end. What is
-/// finished is known there (ledger.sqlite): the same command goes on where it was stopped, however it was stopped.
+/// Every input leaves its records in the folder of --out, under its own name, once it is grounded to
+/// its end. What is finished is known there (ledger.sqlite): the same command goes on where it was
+/// stopped, however it was stopped. Another query or format is other work: its results and its summary
+/// have a suffix where the first ones have none.
 ///
 /// Examples:
 ///   spotter batch films/ --query "the red car" --out found
-///   spotter batch 'cam1/*.mp4' cam2/today.mkv --query "a dog" --out found --format csv --overlay --jobs 2
+///   spotter batch 'cam1/*.mp4' cam2/a.mkv --query "a dog" --out found --format csv --jobs 2
 ///   find /archive -name '*.ts' -print0 | spotter batch - --query "a truck" --out found
 #[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]

@@ -10,7 +10,7 @@ use super::Measuring;
 ///
 /// Prints, for each set, a line `Acc@0.5 …` and tables by source and by kind of expression:
 ///   spotter eval configs/train/sprites-tiny.toml --model models/spotter-tiny --split unseen
-///   spotter eval configs/train/camera-finetune.toml --model runs/camera-finetune/model --streaming --stride 3
+///   spotter eval configs/train/camera-finetune.toml --model runs/camera/model --streaming --stride 3
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct EvalArgs {

@@ -6,12 +6,13 @@ use clap::Args;
 
 /// Train a model by a recipe.
 ///
-/// The run's folder holds checkpoints, log.jsonl, a TensorBoard event file, curves.png, and at the end model/, which
-/// every other verb takes:
+/// The run's folder holds checkpoints, best/ (the best model so far), log.jsonl, a TensorBoard event
+/// file, curves.png, and at the end model/, which every other verb takes:
 ///   spotter train configs/train/sprites-tiny.toml --out runs/mine
 ///   spotter ground picture.png --query "the dog" --model runs/mine/model
 ///
-/// Ctrl-C ends the run after a checkpoint; --resume goes on from the newest one, bit for bit on the CPU.
+/// Ctrl-C ends the run after a checkpoint; the same command with --resume goes on from the newest one,
+/// bit for bit on the CPU.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct TrainArgs {

@@ -43,6 +43,10 @@ impl Line {
 
 /// Lengths of a dash and of the gap behind it, in line widths.
 const DASH: (usize, usize) = (4, 4);
+/// Line widths in the shorter side of a frame, at least.
+const LINES: usize = 160;
+/// Line widths in the shorter side of a box, at least.
+const LINES_OF_BOX: usize = 20;
 const CLEAR: [u8; 4] = [0; 4];
 const BLACK: [u8; 4] = [0, 0, 0, 255];
 /// Caption background: black, mostly opaque.
@@ -60,7 +64,8 @@ pub fn frame_tiles(rect: &Rect, style: Line, width: usize, height: usize) -> Vec
     let (x0, y0) = (edge(rect.x0, width - 1), edge(rect.y0, height - 1));
     let (x1, y1) = (edge(rect.x1, width).max(x0 + 1), edge(rect.y1, height).max(y0 + 1));
     // Three parts: a black rim on either side of the line keeps it visible on any ground.
-    let line = (width.min(height) / 120).max(1);
+    // Thin things stay visible inside it.
+    let line = (width.min(height) / LINES).min((x1 - x0).min(y1 - y0) / LINES_OF_BOX).max(1);
     let bar = (3 * line).min(x1 - x0).min(y1 - y0);
     let bars = [
         (x0, y0, x1 - x0, bar),
@@ -177,6 +182,14 @@ mod tests {
             }
         }
         assert!(frame_tiles(&rect(5.0, 5.0, 5.0, 9.0), Line::Measured, 20, 20).is_empty(), "no area, no bars");
+    }
+
+    #[test]
+    fn thin_things_stay_visible_in_their_box() {
+        for (width, most) in [(12, 3), (40, 6), (400, 12)] {
+            let tiles = frame_tiles(&rect(100.0, 100.0, f64::from(100 + width), 500.0), Line::Measured, 1280, 720);
+            assert_eq!(tiles.iter().map(|tile| tile.width.min(tile.height)).max(), Some(most), "{width} wide");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use qrnet::{ModelDir, NewModel, files};
 use qrnet_train::checkpoint::{self, Checkpoint};
 use qrnet_train::recipe::Recipe;
@@ -33,6 +33,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if let Some(seconds) = args.film {
         let wanted = film::Wanted { seconds, number: args.film_number, over: args.film_over.as_deref() };
         return film::write(&setup, &out, &wanted);
+    }
+    if out.exists() && !out.is_dir() {
+        return Err(Error::Usage(format!("--out {}: is no folder", out.display())));
     }
     let newest = checkpoint::list(&out)?.last().map(|(step, _)| *step);
     match (newest, args.resume) {
@@ -93,7 +96,7 @@ fn train(trainer: &mut Trainer, args: &TrainArgs, out: &Path) -> Result<()> {
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     bar.set_position(trainer.step());
-    let start = Instant::now();
+    let (start, first) = (Instant::now(), trainer.step());
     let plain = bar.is_hidden();
     let mut lines = 0u64;
     let mut progress = |p: &Progress| {
@@ -107,7 +110,8 @@ fn train(trainer: &mut Trainer, args: &TrainArgs, out: &Path) -> Result<()> {
         bar.set_message(message.clone());
         // Without a terminal, a line now and then.
         if plain && lines.is_multiple_of(25) {
-            tracing::info!("step {} of {}: {message}", p.step, p.steps);
+            let left = start.elapsed().mul_f64((p.steps - p.step) as f64 / (p.step - first).max(1) as f64);
+            tracing::info!("step {} of {}: {message}, {} left", p.step, p.steps, HumanDuration(left));
         }
         lines += 1;
     };

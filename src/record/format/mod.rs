@@ -19,6 +19,7 @@ use super::{Event, FrameRecord};
 pub enum Format {
     /// `spotter.frame/1` and `spotter.event/1`, as JSON Lines.
     #[default]
+    #[value(alias = "jsonl")]
     Native,
     /// `MOTChallenge`: a line for every frame with a box. Frames and pixels count from 1.
     Mot,

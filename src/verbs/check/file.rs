@@ -103,11 +103,23 @@ fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
 fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
     let recipe = Recipe::from_toml(text, name)?;
     let config = model_variant(&format!("{name}: `model`"), &recipe.model, qrnet::files::parent(path))?;
-    Ok(vec![
+    let base = qrnet::files::parent(path);
+    let mut lines = vec![
         format!("recipe      {}", recipe.name),
         format!("model       {}", describe(&config)),
         format!("training    {} steps of {} examples", recipe.steps, recipe.batch),
-    ])
+    ];
+    let trained = recipe.phase.iter().flat_map(|phase| &phase.lists);
+    for list in trained.chain(recipe.eval.iter().flat_map(|set| &set.lists)) {
+        // Data that is not here may be where the recipe will be used.
+        if let Some(missing) = list.missing(base) {
+            lines.push(format!("data        {}: {} is not there", list.name(), missing.display()));
+        } else if let Some(labels) = list.clip_labels(base)? {
+            let (frames, things) = (labels.frames().len(), labels.referents().len());
+            lines.push(format!("data        {}: {frames} frames, {things} to ask for", list.name()));
+        }
+    }
+    Ok(lines)
 }
 
 /// Everything but what flags would have to add.

@@ -53,8 +53,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let trained = film::trained_on(&recipe, base);
     // What is trained on need not be there.
     recipe.phase.clear();
-    let way = Way::open(recipe.clone(), args, base)?;
     // What cannot be written is said before hours of measuring.
+    if let Some(folder) = args.draw.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
+        return Err(Error::Usage(format!("--draw {}: is no folder", folder.display())));
+    }
+    let way = Way::open(recipe.clone(), args, base)?;
     let json = args.json.as_deref().map(JsonFile::new).transpose()?;
     if let Some(folder) = &args.draw {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;

@@ -117,9 +117,6 @@ fn cell(seen: &Seen) -> Result<Picture> {
     let side = seen.example.picture.width.max(seen.example.picture.height);
     let scale = if side <= CELL { (CELL / side) as f64 } else { CELL as f64 / side as f64 };
     let (mut picture, truth) = scaled(&seen.example.picture, seen.example.target, scale)?;
-    if let Some(truth) = truth {
-        outline(&mut picture, &truth);
-    }
     let answer = seen.picture.transform.from_target(seen.answer.map(f64::from));
     let answer = Rect { x0: answer.x0 * scale, y0: answer.y0 * scale, x1: answer.x1 * scale, y1: answer.y1 * scale };
     let annotation = Annotation {
@@ -131,13 +128,17 @@ fn cell(seen: &Seen) -> Result<Picture> {
     };
     let tiles = annotation.tiles(picture.width, picture.height)?;
     blend_rgb(&mut picture.rgb, picture.width, &tiles);
+    // Above the answer, whose line is wider.
+    if let Some(truth) = truth {
+        outline(&mut picture, &truth);
+    }
     Ok(picture)
 }
 
-/// The true box, two pixels wide, in green.
+/// The true box, a pixel wide, in green.
 fn outline(picture: &mut Picture, rect: &Rect) {
     let Picture { width, height, ref mut rgb } = *picture;
-    let clamp = |v: f64, limit: usize| (v.max(0.0) as usize).min(limit.saturating_sub(2));
+    let clamp = |v: f64, limit: usize| (v.max(0.0) as usize).min(limit.saturating_sub(1));
     let (x0, x1) = (clamp(rect.x0, width), clamp(rect.x1, width));
     let (y0, y1) = (clamp(rect.y0, height), clamp(rect.y1, height));
     let mut paint = |x: usize, y: usize| {
@@ -145,10 +146,8 @@ fn outline(picture: &mut Picture, rect: &Rect) {
             rgb[3 * (y * width + x)..][..3].copy_from_slice(&[40, 220, 90]);
         }
     };
-    for d in 0..2 {
-        (x0..x1 + 2).for_each(|x| [y0 + d, y1 + d].into_iter().for_each(|y| paint(x, y)));
-        (y0..y1 + 2).for_each(|y| [x0 + d, x1 + d].into_iter().for_each(|x| paint(x, y)));
-    }
+    (x0..=x1).for_each(|x| [y0, y1].into_iter().for_each(|y| paint(x, y)));
+    (y0..=y1).for_each(|y| [x0, x1].into_iter().for_each(|x| paint(x, y)));
 }
 
 #[cfg(test)]

@@ -211,6 +211,11 @@ impl Source {
         ClipLabels::read(&base.join(labels), &base.join(queries), &selection).map(Some)
     }
 
+    /// The first file or folder of the set that is not there.
+    pub fn missing(&self, base: &Path) -> Option<PathBuf> {
+        self.paths().into_iter().map(|(_, path, _)| base.join(path)).find(|path| !path.exists())
+    }
+
     /// Key, path, and whether it is a folder, of everything that must be there.
     fn paths(&self) -> Vec<(&'static str, &Path, bool)> {
         match self {

@@ -207,7 +207,12 @@ fn what_does_not_fit_is_named() {
     says(message(opened), &["film.avi", "ends after 12 frames, expected frame 13"]);
     std::fs::write(path.join("gt.csv"), "1,1,200,3,4,5\n").expect("written");
     let opened = source.open(Origin { base: path, video: &Greys, dense: false }).map(drop);
-    says(message(opened), &["frame 1: the box of \"walker\" lies outside 128x128"]);
+    says(message(opened), &["gt.csv", "frame 1: the box of \"walker\"", "lies outside the picture, 128x128"]);
+    let source = film(path, "");
+    let beyond = "[[referent]]\nname = 'a'\nbox = [100, 0, 40, 20]\nphrases = ['b']\n";
+    std::fs::write(path.join("queries.toml"), beyond).expect("written");
+    let opened = source.open(Origin { base: path, video: &Greys, dense: false }).map(drop);
+    says(message(opened), &["film.avi", "`box` of referent \"a\" reaches beyond the picture, 128x128"]);
 }
 
 /// What is said of the walker on frames 1 to 10: presence, and how far beside it the box is.

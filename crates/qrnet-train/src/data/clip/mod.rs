@@ -24,7 +24,7 @@ mod score;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use qrnet::preprocess::{Picture, Rect};
@@ -127,6 +127,8 @@ pub struct Selection<'a> {
 /// Labels of a clip, without its pictures.
 #[derive(Debug, Clone)]
 pub struct ClipLabels {
+    /// Where the boxes are from.
+    table: PathBuf,
     /// What is asked for, in the order of the file.
     referents: Vec<Referent>,
     /// All that the file knows, whether it is asked for or not.
@@ -145,7 +147,17 @@ impl ClipLabels {
     /// A file cannot be read, a referent or stretch is not there, or a track that is asked for has no box in the table.
     pub fn read(table: &Path, queries: &Path, selection: &Selection) -> Result<Self> {
         let mut tracks = read_table(table)?;
-        tracks.fill(selection.fill);
+        if let Some(gaps) = tracks.fill(selection.fill).filter(|gaps| gaps.open > gaps.filled) {
+            tracing::warn!(
+                "{}: {} gaps between boxes of a track are longer than `fill` = {} (the shortest of them {} frames), {} are \
+                 not: whoever has no box counts as absent",
+                table.display(),
+                gaps.open,
+                selection.fill,
+                gaps.shortest_open,
+                gaps.filled
+            );
+        }
         let known = Asked::read(queries)?.referent;
         let mut referents = known.clone();
         if let Some(name) = selection.referents.iter().find(|name| referents.iter().all(|r| r.name != **name)) {
@@ -168,14 +180,25 @@ impl ClipLabels {
         let whole = [[1, last]];
         let stretches = if selection.stretches.is_empty() { &whole } else { selection.stretches };
         if let Some(stretch) = stretches.iter().find(|[a, b]| *a == 0 || a > b || *b > last) {
-            let reason = format!("the frames {stretch:?} were asked for, expected stretches within [1, {last}]");
+            let reason = format!(
+                "the recipe asks for `frames` {stretch:?}, and nothing is said of frames beyond {last}: expected stretches \
+                 within [1, {last}]"
+            );
             return Err(Error::file(table, reason));
         }
         let step = selection.step.max(1) as usize;
         let numbered = (0..).zip(stretches);
         let frames = numbered.flat_map(|(number, [a, b])| (*a..=*b).step_by(step).map(move |frame| (frame, number)));
-        let (frames, stretches) = frames.collect::<BTreeMap<u64, u32>>().into_iter().unzip();
-        Ok(Self { referents, known, tracks, frames, stretches })
+        let (frames, stretch_of) = frames.collect::<BTreeMap<u64, u32>>().into_iter().unzip();
+        let labels = Self { table: table.into(), referents, known, tracks, frames, stretches: stretch_of };
+        let seen = |frame: u64| labels.referents.iter().any(|referent| labels.target(referent, frame).is_some());
+        for [a, b] in stretches.iter().filter(|[a, b]| !(*a..=*b).any(seen)) {
+            tracing::warn!(
+                "{}: frames {a} to {b} show nothing that is asked for: all of it counts as absent",
+                table.display()
+            );
+        }
+        Ok(labels)
     }
 
     /// What is asked for.
@@ -235,14 +258,24 @@ impl Clip {
         let questions = labels.referents.iter().enumerate();
         let questions = questions.flat_map(|(i, referent)| (0..referent.phrases.len()).map(move |p| (i, p))).collect();
         let (width, height) = frames.size();
+        let size = format!("{width}x{height}");
         for referent in &labels.referents {
+            if let Some([x, y, w, h]) = referent.still
+                && !(x >= -1.0 && y >= -1.0 && x + w <= width as f64 + 1.0 && y + h <= height as f64 + 1.0)
+            {
+                let reason = format!("`box` of referent {:?} reaches beyond the picture, {size}", referent.name);
+                return Err(Error::file(clip, reason));
+            }
             let outside = |frame: &&u64| {
                 let rect = labels.target(referent, **frame).map(|rect| rect.clipped(width as f64, height as f64));
                 rect.is_some_and(|rect| rect.width() < 1.0 || rect.height() < 1.0)
             };
             if let Some(frame) = labels.frames.iter().find(outside) {
-                let reason = format!("frame {frame}: the box of {:?} lies outside {width}x{height}", referent.name);
-                return Err(Error::file(clip, reason));
+                let reason = format!(
+                    "the box of {:?}, or what is filled in between two, lies outside the picture, {size}",
+                    referent.name
+                );
+                return Err(Error::entry(&labels.table, format!("frame {frame}"), reason));
             }
         }
         Ok(Self { name: name.into(), labels, frames, questions, classes: None, cast: None })

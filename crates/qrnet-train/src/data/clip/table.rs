@@ -15,6 +15,17 @@ pub struct Tracks {
     boxes: BTreeMap<(u64, u64), Rect>,
 }
 
+/// Gaps between two boxes of one track.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// That were filled.
+    pub filled: usize,
+    /// That were too long for it.
+    pub open: usize,
+    /// Frames from box to box of the shortest of those.
+    pub shortest_open: u64,
+}
+
 /// The columns that are read, by their place.
 const COLUMNS: [&str; 6] = ["frame", "track", "left", "top", "width", "height"];
 /// The challenge's own column of confidence, where no header names another: 0 where a box does not count.
@@ -126,14 +137,19 @@ impl Tracks {
         self.boxes.last_key_value().map_or(0, |((frame, _), _)| *frame)
     }
 
-    /// Fills the frames between two boxes of one track that are at most `most` frames apart, along a straight line.
-    pub fn fill(&mut self, most: u64) {
+    /// Fills the frames between two boxes of one track that are at most `most` frames apart, along a straight line. Tells
+    /// of the gaps that there were; none where nothing was to be filled.
+    pub fn fill(&mut self, most: u64) -> Option<Gaps> {
+        let mut gaps = Gaps { shortest_open: u64::MAX, ..Gaps::default() };
         let mut last: BTreeMap<u64, (u64, Rect)> = BTreeMap::new();
         let mut between = Vec::new();
         for (&(frame, track), &rect) in &self.boxes {
-            if let Some((before, from)) = last.insert(track, (frame, rect))
-                && frame - before <= most
-            {
+            let Some((before, from)) = last.insert(track, (frame, rect)) else { continue };
+            if frame - before > most.max(1) {
+                gaps.open += 1;
+                gaps.shortest_open = gaps.shortest_open.min(frame - before);
+            } else {
+                gaps.filled += usize::from(frame - before > 1);
                 between.extend((before + 1..frame).map(|at| {
                     let part = (at - before) as f64 / (frame - before) as f64;
                     let along = |a: f64, b: f64| a + part * (b - a);
@@ -144,5 +160,29 @@ impl Tracks {
             }
         }
         self.boxes.extend(between);
+        (most > 0).then_some(gaps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_counted_as_they_are_filled() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("gt.csv");
+        // Track 1 has gaps of 2 and 6 frames and neighbours, track 2 one of 9.
+        let rows = [(1, 1), (3, 1), (4, 1), (10, 1), (1, 2), (10, 2)].map(|(f, t)| format!("{f},{t},1,1,5,5\n"));
+        std::fs::write(&path, rows.concat()).expect("written");
+        for (fill, expected) in [
+            (0, None),
+            (2, Some(Gaps { filled: 1, open: 2, shortest_open: 6 })),
+            (6, Some(Gaps { filled: 2, open: 1, shortest_open: 9 })),
+            (9, Some(Gaps { filled: 3, open: 0, shortest_open: u64::MAX })),
+        ] {
+            let mut tracks = read_table(&path).expect("read");
+            assert_eq!(tracks.fill(fill), expected, "fill = {fill}");
+        }
     }
 }
