@@ -491,7 +491,8 @@ fn a_thousand_files_are_all_accounted_for_in_flat_memory() {
     let ran = ended(child);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     aloud(&format!("memory {early} KiB over the first files, {late} KiB over the last ones"));
-    assert!(late < early + early / 10, "memory grew from {early} to {late} KiB");
+    // A quarter is what the load of other tests makes of it; 70 KB that stay of every file are more.
+    assert!(late < early + early / 4, "memory grew from {early} to {late} KiB");
     let summary = summary(&out);
     let broken = FILES / BROKEN;
     assert_eq!(summary["totals"]["done"].as_u64(), Some((FILES - broken) as u64));

@@ -64,7 +64,7 @@ fn a_recipes_labels_are_read_where_they_are_there() {
     scratch.write("gt.csv", b"1,1,5,5,20,20\n2,1,6,5,none,20\n");
     let ran = spotter(&["check", &recipe]);
     assert_ne!(ran.code, Some(0));
-    assert!(ran.stderr.contains("gt.csv: line 2: `width` is \"none\""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("gt.csv, line 2: `width` is \"none\""), "{}", ran.stderr);
     scratch.write("gt.csv", b"1,1,5,5,20,20\n1,2,5,5,20,20\n2,2,6,5,20,20\n9,1,5,5,20,20\n12,2,6,5,20,20\n");
     let text = scratch.read("film.toml").replace("frames = [[1, 2]]", "frames = [[2, 8]]\nfill = 2");
     scratch.write("film.toml", text.as_bytes());
