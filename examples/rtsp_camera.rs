@@ -94,7 +94,7 @@ fn factory(args: &Args) -> Result<gst_rtsp_server::RTSPMediaFactory> {
     if args.encode {
         let factory = gst_rtsp_server::RTSPMediaFactory::new();
         factory.set_launch(&format!(
-            "( uridecodebin uri=\"{address}\" caps=video/x-raw expose-all-streams=false ! videoconvert \
+            "( uridecodebin uri=\"{address}\" caps=video/x-raw(ANY) expose-all-streams=false ! videoconvert \
              ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 )"
         ));
         return Ok(factory);
