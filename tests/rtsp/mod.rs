@@ -17,8 +17,9 @@ use spotter::record::Books;
 use spotter::stage::Ground;
 use spotter::verbs::stream_until;
 
-use crate::support::counter::counter_of;
-use crate::support::{Scratch, run_settings, tool};
+use crate::support::counter::{Counter, counter_of};
+use crate::support::servers::Server;
+use crate::support::{Scratch, clip, run_settings, tool};
 
 /// Frames that need nothing but those before them, as cameras send them, with a key frame a second.
 pub(crate) const AS_CAMERAS: [&str; 8] = ["-profile:v", "baseline", "-bf", "0", "-g", "25", "-tune", "zerolatency"];
@@ -144,4 +145,17 @@ fn assert_counters_and_times_agree(lines: &[Value]) {
             pair[1]
         );
     }
+}
+
+#[test]
+fn our_own_camera_takes_a_clip_that_rtsp_cannot_carry() {
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.avi", "192x96", 100, &["-c:v", "msmpeg4v2"]);
+    let server = Server::camera(&film, &["--encode"]);
+    let takes = Duration::from_millis(1);
+    let mut live = Live::start(&["--source", &server.address, "--query", "the counter"], Counter { takes });
+    live.wait_for_frames(10);
+    let (outcome, lines) = live.end();
+    assert!(outcome.expect("no failure").closed());
+    assert_eq!(frames(&lines)[0]["resolution"]["width"], 192);
 }
