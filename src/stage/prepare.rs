@@ -88,6 +88,10 @@ impl Preparer {
         let has_picture = !matches!(fate, Fate::Pass(Outcome::Dropped { .. }));
         let cut = has_picture
             && tracing::trace_span!("cuts").in_scope(|| self.cuts.as_mut().is_some_and(|cuts| cuts.is_cut(&frame)));
+        if cut {
+            // What was known of the picture is forgotten: nothing stands in for a measurement.
+            self.gate.iter_mut().for_each(Gate::reset);
+        }
         let picture = match fate {
             Fate::Pass(outcome) => Err(outcome),
             Fate::Measure if self.gate.as_mut().is_some_and(|gate| gate.is_still(&frame)) => {

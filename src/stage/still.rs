@@ -2,6 +2,7 @@
 
 use super::Frame;
 use super::thumbnail::Thumbnails;
+use crate::record::Resolution;
 
 /// When a scene counts as still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -21,13 +22,15 @@ pub(super) struct Gate {
     thumbnails: Thumbnails,
     /// Of the last frame that was measured; empty where there is none.
     measured: Vec<u8>,
+    /// Size and turn of that frame.
+    resolution: Option<Resolution>,
     /// Frames since then.
     since: u64,
 }
 
 impl Gate {
     pub(super) fn new(settings: StaticGate) -> Self {
-        Self { settings, thumbnails: Thumbnails::new(CELLS), measured: Vec::new(), since: 0 }
+        Self { settings, thumbnails: Thumbnails::new(CELLS), measured: Vec::new(), resolution: None, since: 0 }
     }
 
     /// The next frame is measured, whatever it shows.
@@ -46,10 +49,12 @@ impl Gate {
         let alike = |(a, b): (&u8, &u8)| a.abs_diff(*b) <= self.settings.level;
         let still = self.since < self.settings.recheck
             && self.measured.len() == now.len()
+            && self.resolution == Some(frame.resolution())
             && self.measured.iter().zip(now).all(alike);
         if !still {
             self.measured.clear();
             self.measured.extend_from_slice(now);
+            self.resolution = Some(frame.resolution());
             self.since = 0;
         }
         still
@@ -59,6 +64,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use gstreamer as gst;
+    use gstreamer_video as gst_video;
 
     use super::super::tests::frame;
     use super::*;
@@ -87,6 +93,18 @@ mod tests {
         assert!(!gate.is_still(&grey(100, 160, 2)), "two pixels of 64");
         assert!(gate.is_still(&grey(100, 160, 2)), "which stays");
         assert!(!gate.is_still(&grey(100, 100, 0)), "and goes");
+    }
+
+    #[test]
+    fn the_same_picture_in_another_size_is_measured() {
+        let mut gate = gate(100);
+        assert!(!gate.is_still(&grey(100, 100, 0)));
+        let mut other = grey(100, 100, 0);
+        let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, 32, 32).build().expect("a format");
+        other.buffer = gst::Buffer::from_slice(vec![100; info.size()]);
+        other.info = info.into();
+        assert!(!gate.is_still(&other), "boxes of the other size stand for nothing");
+        assert!(gate.is_still(&other));
     }
 
     #[test]

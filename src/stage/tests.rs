@@ -205,6 +205,36 @@ fn a_stride_forwards_what_it_does_not_measure() {
     assert!(verdicts.iter().all(|v| v.frame.buffer.size() > 0));
 }
 
+/// A flash that falls on a frame left out by the stride makes two cuts: what was seen before them stands for nothing.
+#[test]
+fn a_still_scene_is_measured_again_after_a_cut() {
+    let settings = StageSettings {
+        sampling: Sampling { stride: 3, max_fps: None },
+        gate: Some(StaticGate { level: 4, recheck: 100 }),
+        watch_cuts: true,
+        ..EVERY_FRAME
+    };
+    let (stage, Stream { input, output }) = start(qrnet("a", "a"), settings, |e| panic!("no failure: {e}"));
+    let feeder = std::thread::spawn(move || {
+        let (_running, stopped) = bounded(0);
+        for seq in 0..12 {
+            let mut frame = frame(seq);
+            if seq == 4 {
+                frame.buffer = gst::Buffer::from_slice(vec![250; frame.info.size()]);
+            }
+            input.offer(frame, &stopped).expect("taken");
+        }
+    });
+    let verdicts = frames(&output);
+    feeder.join().expect("fed");
+    let measured = verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
+    assert_eq!(measured.collect::<Vec<_>>(), [0, 6], "the first one after the flash, and it alone");
+    assert_eq!(verdicts.iter().filter(|v| v.cut).map(|v| v.frame.seq).collect::<Vec<_>>(), [4, 5]);
+    for thread in stage.into_threads() {
+        thread.join().expect("no panic");
+    }
+}
+
 #[test]
 fn a_still_scene_is_measured_again_where_something_else_is_asked_or_time_has_passed() {
     for mode in [Mode::EveryFrame, Mode::Freshest] {
