@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
 use tracing::trace_span;
 
 use crate::config::{Canvas, Config};
+use crate::cpu::{Constants, CpuFrame, Found};
 use crate::error::{Error, Result};
+use crate::fusion::Head;
 use crate::fusion::compiled::HeadPlan;
-use crate::model::{FrameModel, QrNet, QueryModel};
+use crate::model::{FrameModel, QueryModel};
 use crate::model_dir::ModelDir;
 use crate::params::Part;
 use crate::pass::Pass;
@@ -28,9 +31,41 @@ pub struct Grounder {
     trained: bool,
     device: Device,
     plan: CanvasPlan,
-    frame: FrameModel,
+    frame: FrameSide,
     text: Option<TextSide>,
-    head_plans: Mutex<Vec<(Vec<bool>, Arc<HeadPlan>)>>,
+    head_plans: Mutex<Vec<(Vec<bool>, Arc<Layout>)>>,
+}
+
+/// What reads pictures.
+enum FrameSide {
+    /// On the CPU: packed weights, and the head's tensors, of which constants are made.
+    Cpu(Box<CpuFrame>, Box<Head>),
+    /// Elsewhere.
+    Tensors(Box<FrameModel>),
+}
+
+impl FrameSide {
+    fn new(config: &Config, vb: &VarBuilder, plan: &CanvasPlan) -> Result<Self> {
+        if vb.device().is_cpu() {
+            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plan)?), Box::new(Head::new(config, vb)?)));
+        }
+        let mut frame = FrameModel::new(config, vb)?;
+        frame.freeze()?;
+        Ok(Self::Tensors(Box::new(frame)))
+    }
+
+    fn head(&self) -> &Head {
+        match self {
+            Self::Cpu(_, head) => head,
+            Self::Tensors(frame) => &frame.head,
+        }
+    }
+}
+
+/// Constants of the head for one way in which pictures lie on the canvas.
+enum Layout {
+    Cpu(Constants),
+    Tensors(HeadPlan),
 }
 
 /// The files of a model directory, in memory.
@@ -73,13 +108,9 @@ impl Grounder {
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let dir = ModelDir::open(dir)?;
         let (tensors, _) = weights::load(&dir.weights(), dir.config(), device)?;
-        let model = QrNet::new(dir.config(), &weights::builder(&tensors, device))?;
-        Self::assemble(
-            &dir,
-            model.frame,
-            Some(TextSide { model: model.query, tokenizer: dir.load_tokenizer()? }),
-            device,
-        )
+        let vb = weights::builder(&tensors, device);
+        let text = TextSide { model: QueryModel::new(dir.config(), &vb)?, tokenizer: dir.load_tokenizer()? };
+        Self::assemble(&dir, &vb, Some(text), device)
     }
 
     /// Loads only what a frame needs: no text tower, no weight generators. Such a model grounds queries that were
@@ -91,8 +122,7 @@ impl Grounder {
         let dir = ModelDir::open(dir)?;
         let file = TensorFile::open(&dir.weights())?;
         weights::check(&file, dir.config(), |spec| spec.part == Part::Frame)?;
-        let frame = FrameModel::new(dir.config(), &weights::lazy_builder(file, device))?;
-        Self::assemble(&dir, frame, None, device)
+        Self::assemble(&dir, &weights::lazy_builder(file, device), None, device)
     }
 
     /// Loads a model that lies in memory, as a program carries it within itself.
@@ -115,8 +145,8 @@ impl Grounder {
         Ok(grounder)
     }
 
-    fn assemble(dir: &ModelDir, frame: FrameModel, text: Option<TextSide>, device: &Device) -> Result<Self> {
-        let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, frame, device)?;
+    fn assemble(dir: &ModelDir, vb: &VarBuilder, text: Option<TextSide>, device: &Device) -> Result<Self> {
+        let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, vb, device)?;
         grounder.trained = dir.trained();
         grounder.text = text;
         Ok(grounder)
@@ -133,15 +163,15 @@ impl Grounder {
         digest: String,
         device: &Device,
     ) -> Result<Self> {
-        let model = QrNet::new(config, &weights::builder(tensors, device))?;
-        let mut grounder = Self::from_parts(config.clone(), digest, model.frame, device)?;
-        grounder.text = Some(TextSide { model: model.query, tokenizer });
+        let vb = weights::builder(tensors, device);
+        let mut grounder = Self::from_parts(config.clone(), digest, &vb, device)?;
+        grounder.text = Some(TextSide { model: QueryModel::new(config, &vb)?, tokenizer });
         Ok(grounder)
     }
 
-    fn from_parts(config: Config, digest: String, mut frame: FrameModel, device: &Device) -> Result<Self> {
-        frame.freeze()?;
+    fn from_parts(config: Config, digest: String, vb: &VarBuilder, device: &Device) -> Result<Self> {
         let plan = CanvasPlan::new(&config, config.canvas, device)?;
+        let frame = FrameSide::new(&config, vb, &plan)?;
         let (device, head_plans) = (device.clone(), Mutex::default());
         Ok(Self { config, digest, trained: true, device, plan, frame, text: None, head_plans })
     }
@@ -207,11 +237,11 @@ impl Grounder {
     fn compile_pieces(&self, side: &TextSide, text: &str, pieces: Vec<u32>) -> Result<CompiledQuery> {
         let count = pieces.len();
         let (ids, ignore) = side.tokenizer.pad_to_length(&pieces);
-        let ids = Tensor::new(ids, &self.device)?.unsqueeze(0)?;
-        let ignore = Tensor::new(ignore, &self.device)?.unsqueeze(0)?;
+        let ids = candle_core::Tensor::new(ids, &self.device)?.unsqueeze(0)?;
+        let ignore = candle_core::Tensor::new(ignore, &self.device)?.unsqueeze(0)?;
         let query = side.model.encode(&ids, &ignore, &mut Pass::eval())?;
         let tokens = query.tokens.squeeze(0)?.narrow(0, 0, count)?.contiguous()?;
-        let qkv = self.frame.head.text_qkv(&tokens)?;
+        let qkv = self.frame.head().text_qkv(&tokens)?;
         Ok(CompiledQuery::new(text.to_owned(), pieces, self.digest.clone(), query.gates, tokens, qkv))
     }
 
@@ -257,46 +287,46 @@ impl Grounder {
             );
             return Err(Error::Unsupported(message));
         }
-        let image = trace_span!("to tensor").in_scope(|| Letterboxed::batch(pictures, &self.device))?;
         let (gates, text) = stack(queries)?;
-        let levels = self.frame.levels(&image, &gates, &self.plan, &mut Pass::eval())?;
         let visible: Vec<Vec<bool>> = pictures.iter().map(|p| self.plan.visible_tokens(&p.transform)).collect();
         let same = visible.windows(2).all(|pair| pair[0] == pair[1]) && visible[0].contains(&true);
-        let (plan, ignore) = if same {
-            (self.head_plan(&visible[0])?, None)
+        let (layout, ignore) = if same {
+            (self.layout(&visible[0])?, Vec::new())
         } else {
-            let all = vec![true; visible[0].len()];
-            let flags: Vec<u8> = visible.iter().flatten().map(|&shown| u8::from(!shown)).collect();
-            (self.head_plan(&all)?, Some(Tensor::from_vec(flags, (pictures.len(), all.len()), &self.device)?))
+            let ignore = visible.iter().flatten().map(|&shown| u8::from(!shown)).collect();
+            (self.layout(&vec![true; visible[0].len()])?, ignore)
         };
-        let _span = trace_span!("head").entered();
-        let output = self.frame.head.forward_compiled(&levels, ignore.as_ref(), &text, &plan)?;
-        // On a GPU, here is where its work is waited for.
-        let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
-        // Damage shows here: a ReLU behind it takes a NaN for a zero.
-        let sums: Vec<f32> = output.reg.abs()?.sum(1)?.to_vec1()?;
-        let presence: Option<Vec<f32>> =
-            output.presence.map(|logit| crate::ops::sigmoid(&logit)?.to_vec1()).transpose()?;
-        let answer = |(i, (raw, picture)): (usize, (Vec<f32>, &&Letterboxed))| {
-            let raw = [raw[0], raw[1], raw[2], raw[3]];
-            if !sums[i].is_finite() || raw.iter().any(|value| !value.is_finite()) {
-                return Err(Error::NotFinite);
+        let found = match (&self.frame, &*layout) {
+            (FrameSide::Cpu(frame, _), Layout::Cpu(constants)) => {
+                let pixels: Vec<&[f32]> = pictures.iter().map(|picture| picture.pixels.as_slice()).collect();
+                frame.ground(&pixels, &gates, &text, constants, &ignore)?
             }
-            let rect = self.plan.box_to_picture(raw, &picture.transform);
-            Ok(Grounding { rect, raw, presence: presence.as_ref().map(|p| p[i]) })
+            (FrameSide::Tensors(frame), Layout::Tensors(plan)) => {
+                let image = trace_span!("to tensor").in_scope(|| Letterboxed::batch(pictures, &self.device))?;
+                frame.ground(&image, &gates, &text, &self.plan, plan, &ignore)?
+            }
+            _ => unreachable!("a layout is made for its model"),
         };
-        boxes.into_iter().zip(pictures).enumerate().map(answer).collect()
+        let answer = |(found, picture): (Option<Found>, &&Letterboxed)| {
+            let Found { rect: raw, presence } = found.ok_or(Error::NotFinite)?;
+            Ok(Grounding { rect: self.plan.box_to_picture(raw, &picture.transform), raw, presence })
+        };
+        found.into_iter().zip(pictures).map(answer).collect()
     }
 
     /// Constants of the head for the visual tokens in `visible`, from the cache or built now.
-    fn head_plan(&self, visible: &[bool]) -> Result<Arc<HeadPlan>> {
+    fn layout(&self, visible: &[bool]) -> Result<Arc<Layout>> {
         let mut cache = self.head_plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((_, plan)) = cache.iter().find(|(key, _)| key == visible) {
             return Ok(Arc::clone(plan));
         }
         let keep =
             visible.contains(&false).then(|| (0..visible.len() as u32).filter(|&i| visible[i as usize]).collect());
-        let plan = Arc::new(self.frame.head.plan(&self.plan.position_rows, keep, &self.device)?);
+        let plan = self.frame.head().plan(&self.plan.position_rows, keep, &self.device)?;
+        let plan = Arc::new(match &self.frame {
+            FrameSide::Cpu(..) => Layout::Cpu(Constants::new(&plan)?),
+            FrameSide::Tensors(_) => Layout::Tensors(plan),
+        });
         if cache.len() == CACHED_LAYOUTS {
             cache.remove(0);
         }

@@ -17,6 +17,7 @@
 //! ```
 
 pub mod config;
+mod cpu;
 pub mod error;
 pub mod files;
 pub mod fusion;

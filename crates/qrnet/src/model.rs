@@ -5,6 +5,8 @@ use candle_nn::VarBuilder;
 use tracing::trace_span;
 
 use crate::config::Config;
+use crate::cpu::Found;
+use crate::fusion::compiled::{CompiledText, HeadPlan};
 use crate::fusion::{Head, Output, TextTokens};
 use crate::layers::Linear;
 use crate::neck::Neck;
@@ -136,6 +138,40 @@ impl FrameModel {
             (Some(fine), Some(coarse)) => Ok([fine, coarse]),
             _ => candle_core::bail!("the neck returned fewer than two levels"),
         }
+    }
+
+    /// Grounds pictures against compiled queries; `None` for one whose features are no numbers.
+    ///
+    /// # Shapes
+    /// `image [B, 3, H, W]`, `gates` and `text` of one query or of `B`, `ignore [B, N']` (1 = padding) or empty.
+    pub(crate) fn ground(
+        &self,
+        image: &Tensor,
+        gates: &[Gates],
+        text: &CompiledText,
+        plan: &CanvasPlan,
+        head: &HeadPlan,
+        ignore: &[u8],
+    ) -> Result<Vec<Option<Found>>> {
+        let levels = self.levels(image, gates, plan, &mut Pass::eval())?;
+        let batch = image.dim(0)?;
+        let shape = (batch, ignore.len() / batch);
+        let ignore = (!ignore.is_empty()).then(|| Tensor::from_slice(ignore, shape, image.device())).transpose()?;
+        let _span = trace_span!("head").entered();
+        let output = self.head.forward_compiled(&levels, ignore.as_ref(), text, head)?;
+        // On a GPU, here is where its work is waited for.
+        let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
+        // Damage shows here: a ReLU behind it takes a NaN for a zero.
+        let sums: Vec<f32> = output.reg.abs()?.sum(1)?.to_vec1()?;
+        let presence = output.presence.map(|logit| crate::ops::sigmoid(&logit)?.to_vec1::<f32>()).transpose()?;
+        let found = |(i, raw): (usize, Vec<f32>)| {
+            let numbers = sums[i].is_finite() && raw.iter().all(|value| value.is_finite());
+            numbers.then(|| Found {
+                rect: std::array::from_fn(|k| raw[k]),
+                presence: presence.as_ref().map(|presence| presence[i]),
+            })
+        };
+        Ok(boxes.into_iter().enumerate().map(found).collect())
     }
 
     /// The box head on any tokens of the fusion encoder: `[N, d]` → boxes `[N, 4]`, for training-only losses.

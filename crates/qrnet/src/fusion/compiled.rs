@@ -15,15 +15,15 @@ use crate::pass::Pass;
 /// Constants of one model on one canvas, for the visual tokens that are looked at.
 pub(crate) struct HeadPlan {
     /// Per layer, `[1, 1 + L, 3d]`: what positions and biases add to q, k, v of REG and text.
-    front: Vec<Tensor>,
+    pub(crate) front: Vec<Tensor>,
     /// Per layer, `[1, N', 3d]`: the same for the kept visual tokens.
-    visual: Vec<Tensor>,
+    pub(crate) visual: Vec<Tensor>,
     /// REG's q, k, v in the first layer, `[1, 1, 3d]`.
-    reg_qkv: Tensor,
+    pub(crate) reg_qkv: Tensor,
     /// Per level, `[d]`: `visu_proj` of the scale embedding, its bias included.
-    scale: [Tensor; 2],
+    pub(crate) scale: [Tensor; 2],
     /// Kept visual tokens, `[N']` u32; `None` keeps all.
-    keep: Option<Tensor>,
+    pub(crate) keep: Option<Tensor>,
 }
 
 /// A compiled query's part in the head, one row per query; rows past a query's length are padding.

@@ -1,5 +1,7 @@
 //! Windows of a token map: zero padding, cyclic shift, partition, and the mask of the shifted layout (SPEC 2.2).
 
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor};
 
 use crate::config::Grid;
@@ -7,19 +9,24 @@ use crate::ops::ShiftMask;
 use crate::ops::kernel::{self, RowMap, ZERO_ROW, gather_rows};
 
 /// Window layouts of every stage on one canvas.
-pub(crate) struct Windows(Vec<StageWindows>);
+pub(crate) struct Windows(Vec<Arc<StageWindows>>);
 
 impl Windows {
     pub(crate) fn new(stages: Vec<StageWindows>) -> Self {
-        Self(stages)
+        Self(stages.into_iter().map(Arc::new).collect())
     }
 
     pub(crate) fn stage(&self, stage: usize) -> &StageWindows {
         &self.0[stage]
     }
 
+    /// As [`Windows::stage`], to keep.
+    pub(crate) fn shared(&self, stage: usize) -> Arc<StageWindows> {
+        Arc::clone(&self.0[stage])
+    }
+
     pub(crate) fn grids(&self) -> Vec<Grid> {
-        self.0.iter().map(StageWindows::grid).collect()
+        self.0.iter().map(|windows| windows.grid()).collect()
     }
 }
 
@@ -50,6 +57,16 @@ impl StageWindows {
 
     pub(crate) fn grid(&self) -> Grid {
         self.grid
+    }
+
+    /// The map with whole windows.
+    pub(crate) fn padded(&self) -> Grid {
+        self.padded
+    }
+
+    /// Which token every place in the windows holds.
+    pub(crate) fn map(&self, shifted: bool) -> &RowMap {
+        &self.maps[usize::from(shifted)]
     }
 
     pub(crate) fn merging(&self) -> &RowMap {
@@ -83,7 +100,7 @@ impl StageWindows {
     pub(crate) fn partition(&self, x: &Tensor, shifted: bool) -> Result<Tensor> {
         let (batch, _, channels) = x.dims3()?;
         if kernel::fits(&[x]) {
-            let rows = gather_rows(x, &self.maps[usize::from(shifted)])?;
+            let rows = gather_rows(x, self.map(shifted))?;
             return rows.reshape((batch * self.count(), self.area(), channels));
         }
         let (Grid { h, w }, side) = (self.padded, self.side);
@@ -107,7 +124,7 @@ impl StageWindows {
         let batch = windows.dim(0)? / self.count();
         if kernel::fits(&[windows]) {
             let rows = windows.reshape((batch, self.padded.len(), channels))?;
-            return gather_rows(&rows, &self.maps[usize::from(shifted)].inverse());
+            return gather_rows(&rows, &self.map(shifted).inverse());
         }
         let (Grid { h, w }, side) = (self.padded, self.side);
         let mut map = windows

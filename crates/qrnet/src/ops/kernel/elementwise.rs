@@ -81,7 +81,7 @@ fn gelu_both_body<const FUSED: bool>(x: &mut [f32], y: &mut [f32]) {
     }
 }
 
-dispatch!(pub(super) fn gelu_in_place(x: &mut [f32]) = gelu_in_place_body);
+dispatch!(pub(crate) fn gelu_in_place(x: &mut [f32]) = gelu_in_place_body);
 dispatch!(
     /// Values into `y`, derivatives in place.
     pub(super) fn gelu_both(x: &mut [f32], y: &mut [f32]) = gelu_both_body

@@ -56,7 +56,8 @@ pub(super) fn apply(operation: impl Fused, inputs: &[&Tensor], shape: impl Into<
 /// Gradients on their way from the operation to its carriers.
 type Cell = Arc<Mutex<Vec<Option<Tensor>>>>;
 
-fn with_elements<R>(tensors: &[Tensor], run: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
+/// Lends the elements of contiguous f32 tensors on the CPU.
+pub(crate) fn with_elements<R>(tensors: &[Tensor], run: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
     let guards: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
     let slices = guards
         .iter()

@@ -45,12 +45,12 @@ struct Gates {
     halved: Option<usize>,
 }
 
-/// What one picture's gates are made of.
+/// What one picture's gates are made of: `[C + 1, R]`, `[R + 1, C]` and `[C + 1]`.
 #[derive(Clone, Copy)]
-struct Matrices<'a> {
-    fc1: &'a [f32],
-    fc2: &'a [f32],
-    spatial: &'a [f32],
+pub(crate) struct Matrices<'a> {
+    pub(crate) fc1: &'a [f32],
+    pub(crate) fc2: &'a [f32],
+    pub(crate) spatial: &'a [f32],
 }
 
 /// The channel gate of one picture and what it came from.
@@ -65,12 +65,50 @@ struct Channel {
 }
 
 /// How tokens are gated: `x * channel * sigmoid(x * scaled + bias)`.
-struct Spatial {
+pub(crate) struct Spatial {
     channel: Vec<f32>,
     weight: Vec<f32>,
     /// `channel * weight`.
     scaled: Vec<f32>,
     bias: f32,
+}
+
+/// The channel gate's MLP on mean and maximum, `[2, C]`: its hidden values before the `ReLU`, `[2, R]`, and the gate.
+fn channel_gate(pooled: &[f32], m: Matrices) -> (Vec<f32>, Vec<f32>) {
+    let width = pooled.len() / 2;
+    let hidden_width = m.fc1.len() / (width + 1);
+    let mut hidden = Vec::with_capacity(2 * hidden_width);
+    // One MLP for both pools: its output bias counts twice in the sum.
+    let (fc2, bias2) = m.fc2.split_at(hidden_width * width);
+    let mut logits: Vec<f32> = bias2.iter().map(|b| 2.0 * b).collect();
+    for pooled in pooled.chunks_exact(width) {
+        let (fc1, bias1) = m.fc1.split_at(width * hidden_width);
+        let mut here = bias1.to_vec();
+        for (p, weights) in pooled.iter().zip(fc1.chunks_exact(hidden_width)) {
+            here.iter_mut().zip(weights).for_each(|(sum, w)| *sum += p * w);
+        }
+        for (h, weights) in here.iter().zip(fc2.chunks_exact(width)) {
+            let h = h.max(0.0);
+            logits.iter_mut().zip(weights).for_each(|(sum, w)| *sum += h * w);
+        }
+        hidden.extend(here);
+    }
+    let gate = logits.iter().map(|l| 1.0 / (1.0 + (-l).exp())).collect();
+    (hidden, gate)
+}
+
+impl Spatial {
+    fn new(channel: Vec<f32>, m: Matrices) -> Self {
+        let width = channel.len();
+        let weight = m.spatial[..width].to_vec();
+        let scaled = channel.iter().zip(&weight).map(|(a, b)| a * b).collect();
+        Self { channel, weight, scaled, bias: m.spatial[width] }
+    }
+
+    /// From mean and maximum over a picture's tokens, `[2, C]`.
+    pub(crate) fn of_pools(pooled: &[f32], m: Matrices) -> Self {
+        Self::new(channel_gate(pooled, m).1, m)
+    }
 }
 
 impl Gates {
@@ -98,42 +136,18 @@ impl Gates {
     }
 
     fn channel(&self, x: &[f32], m: Matrices) -> Channel {
-        let (width, hidden_width) = (self.width, self.hidden);
-        let mut pooled = vec![0.0; 2 * width];
-        let mut largest = vec![0; width];
+        let mut pooled = vec![0.0; 2 * self.width];
+        let mut largest = vec![0; self.width];
         pool(x, &mut pooled, &mut largest);
-        let mut hidden = Vec::with_capacity(2 * hidden_width);
-        // One MLP for both pools: its output bias counts twice in the sum.
-        let (fc2, bias2) = m.fc2.split_at(hidden_width * width);
-        let mut logits: Vec<f32> = bias2.iter().map(|b| 2.0 * b).collect();
-        for pooled in pooled.chunks_exact(width) {
-            let (fc1, bias1) = m.fc1.split_at(width * hidden_width);
-            let mut here = bias1.to_vec();
-            for (p, weights) in pooled.iter().zip(fc1.chunks_exact(hidden_width)) {
-                here.iter_mut().zip(weights).for_each(|(sum, w)| *sum += p * w);
-            }
-            for (h, weights) in here.iter().zip(fc2.chunks_exact(width)) {
-                let h = h.max(0.0);
-                logits.iter_mut().zip(weights).for_each(|(sum, w)| *sum += h * w);
-            }
-            hidden.extend(here);
-        }
-        let gate = logits.iter().map(|l| 1.0 / (1.0 + (-l).exp())).collect();
+        let (hidden, gate) = channel_gate(&pooled, m);
         Channel { pooled, largest, hidden, gate }
-    }
-
-    fn spatial(channel: Vec<f32>, m: Matrices) -> Spatial {
-        let width = channel.len();
-        let weight = m.spatial[..width].to_vec();
-        let scaled = channel.iter().zip(&weight).map(|(a, b)| a * b).collect();
-        Spatial { channel, weight, scaled, bias: m.spatial[width] }
     }
 
     /// The gradients of one picture, added to `sums` for the matrices.
     fn backward_picture(&self, x: &[f32], m: Matrices, gradient: &[f32], dx: &mut [f32], sums: &mut [f32]) {
         let (width, hidden_width) = (self.width, self.hidden);
         let channel = self.channel(x, m);
-        let spatial = Self::spatial(channel.gate.clone(), m);
+        let spatial = Spatial::new(channel.gate.clone(), m);
         // Sums over tokens: of the logit's gradient times x, of the outer gradient times x, of the logit's gradient.
         let mut along = vec![0.0; 2 * width + 1];
         gradient_rows(x, gradient, &spatial, self.halved.unwrap_or(0), dx, &mut along);
@@ -207,7 +221,7 @@ impl Fused for Gates {
         let out = y.len() / (x.len() / size).max(1);
         y.par_chunks_mut(out).zip(x.par_chunks(size)).enumerate().for_each(|(picture, (y, x))| {
             let m = self.matrices(inputs, picture);
-            let spatial = Self::spatial(self.channel(x, m).gate, m);
+            let spatial = Spatial::new(self.channel(x, m).gate, m);
             y.par_chunks_mut(rows_out * width)
                 .zip(x.par_chunks(rows * width))
                 .for_each(|(y, x)| gate_rows(x, &spatial, self.halved.unwrap_or(0), y));
@@ -263,6 +277,17 @@ fn pool_body<const FUSED: bool>(x: &[f32], pooled: &mut [f32], largest: &mut [u3
     let count = (x.len() / width) as f32;
     for sum in mean {
         *sum /= count;
+    }
+}
+
+/// Adds some tokens to their channels' sums, and raises the channels' maxima to theirs.
+#[inline(always)]
+fn pool_part_body<const FUSED: bool>(x: &[f32], sums: &mut [f32], maxima: &mut [f32]) {
+    for row in x.chunks_exact(sums.len()) {
+        for ((&value, sum), maximum) in row.iter().zip(sums.iter_mut()).zip(maxima.iter_mut()) {
+            *sum += value;
+            *maximum = if value > *maximum { value } else { *maximum };
+        }
     }
 }
 
@@ -349,7 +374,8 @@ fn gradient_body<const FUSED: bool>(
 }
 
 dispatch!(fn pool(x: &[f32], pooled: &mut [f32], largest: &mut [u32]) = pool_body);
-dispatch!(fn gate_rows(x: &[f32], gate: &Spatial, columns: usize, y: &mut [f32]) = gate_body);
+dispatch!(pub(crate) fn pool_part(x: &[f32], sums: &mut [f32], maxima: &mut [f32]) = pool_part_body);
+dispatch!(pub(crate) fn gate_rows(x: &[f32], gate: &Spatial, columns: usize, y: &mut [f32]) = gate_body);
 dispatch!(
     fn gradient_rows(x: &[f32], gradient: &[f32], gate: &Spatial, columns: usize, dx: &mut [f32], along: &mut [f32]) = gradient_body
 );

@@ -29,6 +29,16 @@ impl RowMap {
         Self { forward: sources.into(), backward: backward.into() }
     }
 
+    /// For every output row its input row, or [`ZERO_ROW`].
+    pub(crate) fn sources(&self) -> &[u32] {
+        &self.forward
+    }
+
+    /// For every input row the output row that it becomes, or [`ZERO_ROW`].
+    pub(crate) fn places(&self) -> &[u32] {
+        &self.backward
+    }
+
     /// The map back: rows that went nowhere become zero.
     pub(crate) fn inverse(&self) -> Self {
         Self { forward: Arc::clone(&self.backward), backward: Arc::clone(&self.forward) }

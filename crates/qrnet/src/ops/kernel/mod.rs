@@ -8,10 +8,11 @@
 #![expect(clippy::inline_always, reason = "bodies must end up in the function that turns the vector unit on")]
 #![allow(clippy::too_many_arguments, reason = "a kernel takes its slices and sizes")]
 
+pub(crate) mod attend;
 mod attention;
 mod elementwise;
 mod fused;
-mod gates;
+pub(crate) mod gates;
 mod gather;
 mod gemm;
 mod heads;
@@ -19,15 +20,18 @@ mod linear;
 mod matmul;
 mod mlp;
 mod norm;
+pub(crate) mod product;
 
 pub(crate) use attention::window_attention;
 pub(crate) use elementwise::gelu;
 pub(crate) use gates::{gates, gates_halved};
+pub(crate) use fused::with_elements;
 pub(crate) use gather::{RowMap, ZERO_ROW, gather_rows};
 pub(crate) use heads::attention;
 pub(crate) use linear::{linear, linear_onto_upsampled};
 pub(crate) use mlp::mlp;
-pub(crate) use norm::{layer_norm, softmax};
+pub(crate) use norm::{layer_norm, layer_norm_rows, softmax};
+pub(crate) use elementwise::gelu_in_place;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
 
@@ -49,6 +53,17 @@ fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 fn vector_unit() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether AVX-512's registers are there: twice as many as AVX2 has, twice as wide.
+fn wide_vector_unit() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return vector_unit()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq");
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -83,10 +98,42 @@ macro_rules! dispatch {
 }
 use dispatch;
 
+/// As [`dispatch`], for bodies whose second parameter is the number of rows that fit the registers with their sums, and with
+/// a third version for AVX-512.
+macro_rules! dispatch_rows {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
+        $(#[$meta])*
+        #[allow(unsafe_code)]
+        $vis fn $name($($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")]
+                fn wide($($arg: $type),*) {
+                    $body::<true, 8>($($arg),*);
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn vectorised($($arg: $type),*) {
+                    $body::<true, 6>($($arg),*);
+                }
+                if super::wide_vector_unit() {
+                    // SAFETY: the processor has AVX-512 F, VL and DQ, AVX2 and FMA.
+                    return unsafe { wide($($arg),*) };
+                }
+                if super::vector_unit() {
+                    // SAFETY: the processor has AVX2 and FMA.
+                    return unsafe { vectorised($($arg),*) };
+                }
+            }
+            $body::<false, 4>($($arg),*);
+        }
+    };
+}
+use dispatch_rows;
+
 /// The token of a map of half the size that token `row` belongs to, in a batch of maps of `columns` columns and an even
 /// number of rows.
 #[inline(always)]
-fn half_row(row: usize, columns: usize) -> usize {
+pub(crate) fn half_row(row: usize, columns: usize) -> usize {
     row / (2 * columns) * (columns / 2) + row % columns / 2
 }
 

@@ -152,7 +152,8 @@ pub(super) fn softmax_gradient_row<const FUSED: bool>(y: &[f32], gradient: &mut 
 }
 
 dispatch!(
-    pub(super) fn layer_norm_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) = layer_norm_body
+    /// Layer norm of contiguous rows.
+    pub(crate) fn layer_norm_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) = layer_norm_body
 );
 dispatch!(
     pub(super) fn layer_norm_gradient_rows(

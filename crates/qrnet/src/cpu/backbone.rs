@@ -1,0 +1,323 @@
+//! The Swin backbone of a compiled frame (SPEC section 2): every block in two passes over its map, one by windows and one
+//! by rows, each of them a set of tasks whose data stay in the cache.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+use rayon::prelude::*;
+
+use super::layers::{FeedForward, Norm, Workers, linear, linear_without_bias, packed, rows_per_task, take, values};
+use super::pools::{Pools, over_parts};
+use crate::config::{Config, Grid};
+use crate::ops::kernel::attend::{WindowSizes, attend_window, widen};
+use crate::ops::kernel::gates::{Spatial, gate_rows};
+use crate::ops::kernel::product::{Packed, Rows};
+use crate::ops::kernel::{ZERO_ROW, gelu_in_place};
+use crate::params::mlp_hidden;
+use crate::swin::{StageWindows, Windows, relative_position_index};
+
+const EPS: f64 = 1e-5;
+
+pub(super) struct Backbone {
+    patch: Packed,
+    patch_norm: Norm,
+    patch_size: usize,
+    pub(super) stages: Vec<Stage>,
+}
+
+pub(super) struct Stage {
+    pub(super) channels: usize,
+    blocks: Vec<Block>,
+    norm: Norm,
+    merging: Option<(Norm, Packed)>,
+}
+
+struct Block {
+    norm1: Norm,
+    qkv: Packed,
+    sizes: WindowSizes,
+    /// `[heads, area, wide]`.
+    bias: Vec<f32>,
+    projection: Packed,
+    norm2: Norm,
+    mlp: FeedForward,
+    shifted: bool,
+}
+
+/// How the windows of a stage lie on one canvas.
+pub(super) struct Layout {
+    windows: std::sync::Arc<StageWindows>,
+    /// What shifted windows add to their scores, `[area, wide]` each; most windows lie in one region and add nothing.
+    masks: Vec<Vec<f32>>,
+    /// For every window the number of its mask.
+    mask_of: Vec<Option<usize>>,
+}
+
+impl Layout {
+    pub(super) fn new(windows: &Windows, stage: usize, sizes: WindowSizes) -> Result<Self> {
+        let windows = windows.shared(stage);
+        let all = windows.shift_mask().values()?;
+        let (mut masks, mut mask_of): (Vec<Vec<f32>>, _) = (Vec::new(), Vec::new());
+        for values in all.chunks_exact(sizes.area * sizes.area) {
+            if values.iter().all(|&value| value == 0.0) {
+                mask_of.push(None);
+                continue;
+            }
+            // The padding is in the bias already.
+            let wide: Vec<f32> = widen(values, sizes).iter().map(|value| value.max(-1e9)).collect();
+            let known = masks.iter().position(|mask| *mask == wide);
+            mask_of.push(Some(known.unwrap_or_else(|| {
+                masks.push(wide);
+                masks.len() - 1
+            })));
+        }
+        Ok(Self { windows, masks, mask_of })
+    }
+
+    pub(super) fn grid(&self) -> Grid {
+        self.windows.grid()
+    }
+
+    fn mask(&self, window: usize) -> &[f32] {
+        self.mask_of[window].map_or(&[], |mask| &self.masks[mask])
+    }
+}
+
+impl Backbone {
+    pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let (channels, side) = (config.swin.embed_dim, config.swin.patch_size);
+        let embed = vb.pp("patch_embed");
+        let kernel = embed.get((channels, 3, side, side), "proj.weight")?;
+        Ok(Self {
+            patch: packed(&kernel, Some(&embed.get(channels, "proj.bias")?))?,
+            patch_norm: Norm::new(&embed.pp("norm"), channels, EPS)?,
+            patch_size: side,
+            stages: (0..config.stages()).map(|stage| Stage::new(config, vb, stage)).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Patches of `pictures`, each `[3, H, W]`, as normalised tokens into `x [B, N, C]`, on a map of `grid`.
+    pub(super) fn embed(&self, pictures: &[&[f32]], grid: Grid, x: &mut [f32], workers: &Workers) {
+        let (side, channels) = (self.patch_size, self.patch.output());
+        let (width, inputs) = (grid.w * side, self.patch.input());
+        let plane = grid.h * side * width;
+        x.par_chunks_mut(grid.w * channels).enumerate().for_each(|(row, x)| {
+            let mut scratch = workers.mine();
+            let [patches, tokens, ..] = &mut scratch.rows;
+            let (patches, tokens) = (take(patches, grid.w * inputs), take(tokens, grid.w * channels));
+            let (picture, top) = (pictures[row / grid.h], row % grid.h * side);
+            for (place, part) in (0..3 * side).map(|part| (part * side, (part / side, part % side))) {
+                let (colour, down) = part;
+                let pixels = &picture[colour * plane + (top + down) * width..][..width];
+                for (patch, pixels) in patches.chunks_exact_mut(inputs).zip(pixels.chunks_exact(side)) {
+                    patch[place..place + side].copy_from_slice(pixels);
+                }
+            }
+            let rows = Rows { values: patches, stride: inputs, count: grid.w };
+            self.patch.apply(rows, self.patch.bias(), tokens, channels);
+            self.patch_norm.rows(tokens, x);
+        });
+    }
+}
+
+impl Stage {
+    fn new(config: &Config, vb: &VarBuilder, stage: usize) -> Result<Self> {
+        let channels = config.stage_channels(stage);
+        let layer = vb.pp(format!("layers.{stage}"));
+        let blocks = (0..config.swin.depths[stage])
+            .map(|block| Block::new(config, &layer.pp(format!("blocks.{block}")), stage, block % 2 == 1))
+            .collect::<Result<_>>()?;
+        let merging = || -> Result<_> {
+            let vb = layer.pp("downsample");
+            let norm = Norm::new(&vb.pp("norm"), 4 * channels, EPS)?;
+            Ok((norm, linear_without_bias(&vb.pp("reduction"), 4 * channels, 2 * channels)?))
+        };
+        let last = stage + 1 == config.stages();
+        Ok(Self {
+            channels,
+            blocks,
+            norm: Norm::new(&vb.pp(format!("norm{stage}")), channels, EPS)?,
+            merging: if last { None } else { Some(merging()?) },
+        })
+    }
+
+    /// Sizes of a window's attention.
+    pub(super) fn window_sizes(config: &Config, stage: usize) -> WindowSizes {
+        let heads = config.swin.num_heads[stage];
+        WindowSizes {
+            area: config.swin.window_size * config.swin.window_size,
+            heads,
+            depth: config.stage_channels(stage) / heads,
+        }
+    }
+
+    /// All blocks, in place on `x [B, N, C]`; `by_window` is room for the windows' rows. Leaves the pools of the result.
+    pub(super) fn blocks(
+        &self,
+        x: &mut [f32],
+        layout: &Layout,
+        by_window: &mut Vec<f32>,
+        pools: &mut Pools,
+        workers: &Workers,
+    ) {
+        let batch = x.len() / (layout.grid().len() * self.channels);
+        let by_window = take(by_window, batch * layout.windows.padded().len() * self.channels);
+        for (i, block) in self.blocks.iter().enumerate() {
+            block.attend(x, layout, by_window, workers);
+            let pools = if i + 1 == self.blocks.len() { Some(&mut *pools) } else { None };
+            block.feed_forward(x, layout, by_window, pools, workers);
+        }
+    }
+
+    /// Gates the tokens of `x [B, N, C]`, of which `x` then holds the norm, the stage's map; and merges them, two by two,
+    /// into `next [B, N / 4, 2C]` unless this is the last stage.
+    pub(super) fn finish(
+        &self,
+        x: &mut [f32],
+        gates: &[Spatial],
+        grid: Grid,
+        next: Option<&mut [f32]>,
+        workers: &Workers,
+    ) {
+        let channels = self.channels;
+        let merged = next.map_or_else(Vec::new, |next| {
+            next.chunks_mut(grid.half().len() * 2 * channels).map(Some).collect()
+        });
+        let mut merged: Vec<Option<&mut [f32]>> = merged;
+        merged.resize_with(gates.len(), || None);
+        // Pairs of the map's rows; several to a task where they are short.
+        let pairs = (48 / grid.half().w.max(1)).clamp(1, grid.half().h.max(1));
+        let rows = 2 * grid.w * pairs;
+        x.par_chunks_mut(grid.len() * channels).zip(merged).zip(gates).for_each(|((x, merged), gate)| {
+            let tasks = x.par_chunks_mut(rows * channels);
+            match (merged, &self.merging) {
+                (Some(merged), Some(merging)) => tasks
+                    .zip(merged.par_chunks_mut(rows / 4 * 2 * channels))
+                    .for_each(|(x, merged)| self.finish_rows(x, gate, grid.w, Some((merging, merged)), workers)),
+                _ => tasks.for_each(|x| self.finish_rows(x, gate, grid.w, None, workers)),
+            }
+        });
+    }
+
+    fn finish_rows(
+        &self,
+        x: &mut [f32],
+        gate: &Spatial,
+        columns: usize,
+        merging: Option<(&(Norm, Packed), &mut [f32])>,
+        workers: &Workers,
+    ) {
+        let channels = self.channels;
+        let mut scratch = workers.mine();
+        let [gated, joined, normed, _] = &mut scratch.rows;
+        let gated = take(gated, x.len());
+        gate_rows(x, gate, 0, gated);
+        self.norm.rows(gated, x);
+        let Some(((norm, reduction), merged)) = merging else { return };
+        let (joined, normed) = (take(joined, gated.len()), take(normed, gated.len()));
+        // Four tokens after one another: column parity slow, row parity fast (SPEC 2.3).
+        for (place, joined) in joined.chunks_exact_mut(4 * channels).enumerate() {
+            let (y, x) = (2 * (place / (columns / 2)), 2 * (place % (columns / 2)));
+            for ((down, right), joined) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().zip(joined.chunks_exact_mut(channels))
+            {
+                joined.copy_from_slice(&gated[((y + down) * columns + x + right) * channels..][..channels]);
+            }
+        }
+        norm.rows(joined, normed);
+        let rows = Rows { values: normed, stride: 4 * channels, count: normed.len() / (4 * channels) };
+        reduction.apply(rows, reduction.bias(), merged, 2 * channels);
+    }
+}
+
+impl Block {
+    fn new(config: &Config, vb: &VarBuilder, stage: usize, shifted: bool) -> Result<Self> {
+        let channels = config.stage_channels(stage);
+        let (hidden, sizes) = (mlp_hidden(config, stage), Stage::window_sizes(config, stage));
+        let attention = vb.pp("attn");
+        Ok(Self {
+            norm1: Norm::new(&vb.pp("norm1"), channels, EPS)?,
+            qkv: linear(&attention.pp("qkv"), channels, 3 * channels)?,
+            sizes,
+            bias: relative_bias(config, &attention, sizes)?,
+            projection: linear(&attention.pp("proj"), channels, channels)?,
+            norm2: Norm::new(&vb.pp("norm2"), channels, EPS)?,
+            mlp: FeedForward {
+                first: linear(&vb.pp("mlp.fc1"), channels, hidden)?,
+                second: linear(&vb.pp("mlp.fc2"), hidden, channels)?,
+            },
+            shifted,
+        })
+    }
+
+    /// Norm and attention of all windows, not yet added to `x`: into `out`, window by window.
+    fn attend(&self, x: &[f32], layout: &Layout, out: &mut [f32], workers: &Workers) {
+        let WindowSizes { area, .. } = self.sizes;
+        let channels = self.sizes.channels();
+        let map = layout.windows.map(self.shifted);
+        let (sources, tokens) = (map.sources(), map.places().len());
+        let windows = (rows_per_task(out.len() / channels) / area).max(1);
+        out.par_chunks_mut(windows * area * channels).enumerate().for_each(|(task, out)| {
+            let mut scratch = workers.mine();
+            let super::layers::Scratch { rows: [normed, qkv, attended, _], head } = &mut *scratch;
+            let count = out.len() / channels;
+            let (normed, attended) = (take(normed, out.len()), take(attended, out.len()));
+            let qkv = take(qkv, 3 * out.len());
+            for (row, normed) in normed.chunks_exact_mut(channels).enumerate() {
+                let place = task * windows * area + row;
+                // The padding comes after the norm: padded tokens are exact zeros and take part as the bias of q, k and
+                // v (quirk Q1).
+                match sources[place % sources.len()] {
+                    ZERO_ROW => normed.fill(0.0),
+                    source => {
+                        let token = place / sources.len() * tokens + source as usize;
+                        self.norm1.rows(&x[token * channels..][..channels], normed);
+                    }
+                }
+            }
+            self.qkv.apply(Rows { values: normed, stride: channels, count }, self.qkv.bias(), qkv, 3 * channels);
+            let windows_here = qkv.chunks_exact(3 * area * channels).zip(attended.chunks_exact_mut(area * channels));
+            for (i, (qkv, attended)) in windows_here.enumerate() {
+                let mask = if self.shifted { layout.mask((task * windows + i) % layout.windows.count()) } else { &[] };
+                attend_window(qkv, self.sizes, &self.bias, mask, head, attended);
+            }
+            let rows = Rows { values: attended, stride: channels, count };
+            self.projection.apply(rows, self.projection.bias(), out, channels);
+        });
+    }
+
+    /// Adds what the windows have to say, then the MLP, to `x`, in place.
+    fn feed_forward(
+        &self,
+        x: &mut [f32],
+        layout: &Layout,
+        by_window: &[f32],
+        pools: Option<&mut Pools>,
+        workers: &Workers,
+    ) {
+        let channels = self.sizes.channels();
+        let places = layout.windows.map(self.shifted).places();
+        let tokens = places.len();
+        let padded = layout.windows.padded().len();
+        let rows = rows_per_task(tokens);
+        let work = |picture: usize, task: usize, x: &mut [f32]| {
+            let mut scratch = workers.mine();
+            let [normed, hidden, ..] = &mut scratch.rows;
+            for (x, &place) in x.chunks_exact_mut(channels).zip(&places[task * rows..]) {
+                let attended = &by_window[(picture * padded + place as usize) * channels..][..channels];
+                x.iter_mut().zip(attended).for_each(|(x, a)| *x += a);
+            }
+            let normed = take(normed, x.len());
+            self.norm2.rows(x, normed);
+            self.mlp.add(normed, gelu_in_place, x, hidden);
+        };
+        over_parts(x, tokens * channels, rows * channels, channels, pools, work);
+    }
+}
+
+/// What relative positions add to scores, `[heads, area, wide]`.
+fn relative_bias(config: &Config, vb: &VarBuilder, sizes: WindowSizes) -> Result<Vec<f32>> {
+    let side = config.swin.window_size;
+    let table = vb.get(((2 * side - 1).pow(2), sizes.heads), "relative_position_bias_table")?;
+    let index = Tensor::new(relative_position_index(side), vb.device())?;
+    let bias = table.index_select(&index, 0)?.t()?.contiguous()?;
+    Ok(widen(&values(&bias)?, sizes))
+}

@@ -1,0 +1,118 @@
+//! The neck of a compiled frame (SPEC section 4): from the coarsest map to the finest, then back with gates.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+
+use super::layers::{packed, take};
+use super::pools::{Pools, over_parts};
+use crate::config::{Config, Grid};
+use crate::ops::kernel::gates::{Spatial, gate_rows};
+use crate::ops::kernel::half_row;
+use crate::ops::kernel::product::{Packed, Rows};
+
+pub(super) struct Neck {
+    laterals: Vec<Packed>,
+    channels: usize,
+}
+
+/// Pairs of a map's rows in one task, so that there are some dozens of tokens in it.
+fn pairs(grid: Grid) -> usize {
+    (128 / (2 * grid.w).max(1)).clamp(1, (grid.h / 2).max(1))
+}
+
+impl Neck {
+    pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let channels = config.neck.out_channels;
+        let laterals = (0..config.stages())
+            .map(|stage| {
+                let vb = vb.pp(format!("lateral_convs.{stage}.conv"));
+                let weight = vb.get((channels, config.stage_channels(stage), 1, 1), "weight")?;
+                packed(&weight, Some(&vb.get(channels, "bias")?))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { laterals, channels })
+    }
+
+
+    /// The levels of `maps`, each `[B, N_i, C_i]` on `grids[i]`, into `levels`, `[B, N_i, channels]`. `gate` gives, for a
+    /// level and its pools, each picture's gate.
+    pub(super) fn forward(
+        &self,
+        maps: &[Vec<f32>],
+        grids: &[Grid],
+        batch: usize,
+        levels: &mut Vec<Vec<f32>>,
+        pools: &mut Pools,
+        gates: impl Fn(usize, &Pools, usize) -> Result<Vec<Spatial>>,
+    ) -> Result<()> {
+        levels.resize_with(maps.len(), Vec::new);
+        for (level, grid) in levels.iter_mut().zip(grids) {
+            take(level, batch * grid.len() * self.channels);
+        }
+        for i in (0..maps.len()).rev() {
+            let (here, coarser) = levels.split_at_mut(i + 1);
+            let coarser = coarser.first().map(|level| level.as_slice());
+            let pools = (i == 0 && maps.len() > 1).then_some(&mut *pools);
+            self.descend(i, &maps[i], grids[i], batch, coarser, &mut here[i], pools);
+        }
+        for i in 0..maps.len() - 1 {
+            let gates = gates(i, pools, grids[i].len())?;
+            let (fine, coarse) = levels.split_at_mut(i + 1);
+            let pools = (i + 2 < maps.len()).then_some(&mut *pools);
+            self.ascend(&fine[i], grids[i], &gates, &mut coarse[0], pools);
+        }
+        Ok(())
+    }
+
+    /// The lateral of a map onto the next coarser level, repeated 2x2.
+    fn descend(
+        &self,
+        index: usize,
+        map: &[f32],
+        grid: Grid,
+        batch: usize,
+        coarser: Option<&[f32]>,
+        level: &mut [f32],
+        pools: Option<&mut Pools>,
+    ) {
+        let (lateral, channels, tokens) = (&self.laterals[index], self.channels, grid.len());
+        let inputs = lateral.input();
+        let rows = 2 * grid.w * pairs(grid);
+        let level = &mut level[..batch * tokens * channels];
+        let work = |picture: usize, task: usize, level: &mut [f32]| {
+            let first = picture * tokens + task * rows;
+            let count = level.len() / channels;
+            let start = match coarser {
+                None => lateral.bias(),
+                Some(coarser) => {
+                    for (row, level) in level.chunks_exact_mut(channels).enumerate() {
+                        let place = half_row(first + row, grid.w);
+                        level.copy_from_slice(&coarser[place * channels..][..channels]);
+                    }
+                    lateral.bias_onto()
+                }
+            };
+            lateral.apply(Rows { values: &map[first * inputs..], stride: inputs, count }, start, level, channels);
+        };
+        over_parts(level, tokens * channels, rows * channels, channels, pools, work);
+    }
+
+    /// Adds the means over 2x2 of a level's gated tokens to the next coarser level.
+    fn ascend(
+        &self,
+        fine: &[f32],
+        grid: Grid,
+        gates: &[Spatial],
+        coarse: &mut [f32],
+        pools: Option<&mut Pools>,
+    ) {
+        let (channels, tokens) = (self.channels, grid.half().len());
+        let rows = grid.half().w * pairs(grid);
+        let coarse = &mut coarse[..gates.len() * tokens * channels];
+        let work = |picture: usize, task: usize, coarse: &mut [f32]| {
+            let first = 4 * (picture * tokens + task * rows) * channels;
+            gate_rows(&fine[first..][..4 * coarse.len()], &gates[picture], grid.w, coarse);
+        };
+        over_parts(coarse, tokens * channels, rows * channels, channels, pools, work);
+    }
+}

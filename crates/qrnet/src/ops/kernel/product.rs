@@ -1,0 +1,249 @@
+//! Products with packed right sides: weights that lie ready in the order in which they are read.
+//!
+//! A panel holds sixteen outputs, one cache line for every input. For each panel the rows of the left side pass by, a few
+//! at a time, with their sums in registers; the panel stays in the first cache meanwhile, the rows in the second (Goto
+//! and van de Geijn 2008). Sums begin with what they are to be added to, so that biases and residuals cost no pass of
+//! their own.
+
+use rayon::prelude::*;
+
+use super::{dispatch_rows, madd};
+
+/// Outputs of a panel: a cache line, one register of AVX-512, two of AVX2.
+pub(crate) const PANEL: usize = 16;
+/// Inputs that are multiplied before the next panel's turn: a panel of that depth takes 24 of the first cache's 32 KiB.
+pub(crate) const DEPTH: usize = 384;
+
+/// One input's part in the outputs of a panel.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Line(pub(crate) [f32; PANEL]);
+
+impl Line {
+    /// All the same.
+    pub(crate) const fn of(value: f32) -> Self {
+        Self([value; PANEL])
+    }
+
+    /// `values` in lines, the last one filled up with `rest`.
+    pub(crate) fn all(values: &[f32], rest: f32) -> Vec<Self> {
+        let line = |chunk: &[f32]| {
+            let mut line = Self::of(rest);
+            line.0[..chunk.len()].copy_from_slice(chunk);
+            line
+        };
+        values.chunks(PANEL).map(line).collect()
+    }
+}
+
+/// A matrix's rows in a slice, `stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) count: usize,
+}
+
+/// What sums begin with.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// Nothing.
+    Zero,
+    /// A row, the same for all, one line a panel.
+    Row(&'a [Line]),
+    /// What lies in the result.
+    Stored,
+    /// Both.
+    StoredAndRow(&'a [Line]),
+}
+
+/// The rows of a result, `stride` apart, `width` of each of which are written.
+pub(crate) struct Out<'a> {
+    pub(crate) values: &'a mut [f32],
+    pub(crate) stride: usize,
+    pub(crate) width: usize,
+}
+
+/// A Linear's weight, packed: for every [`DEPTH`] inputs, all panels, and in each of these a line for every input.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    lines: Vec<Line>,
+    bias: Vec<Line>,
+    input: usize,
+    output: usize,
+}
+
+impl Packed {
+    /// From `weight [output, input]` and `bias [output]`, row-major.
+    pub(crate) fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
+        let output = weight.len() / input;
+        let panels = output.div_ceil(PANEL);
+        let mut lines = vec![Line::of(0.0); panels * input];
+        for first in (0..input).step_by(DEPTH) {
+            let depth = DEPTH.min(input - first);
+            let part = &mut lines[first * panels..][..depth * panels];
+            part.par_chunks_mut(depth).enumerate().for_each(|(panel, lines)| {
+                let outputs = panel * PANEL..output.min((panel + 1) * PANEL);
+                for (lane, row) in outputs.enumerate() {
+                    let row = &weight[row * input + first..][..depth];
+                    lines.iter_mut().zip(row).for_each(|(line, &weight)| line.0[lane] = weight);
+                }
+            });
+        }
+        Self { lines, bias: Line::all(bias.unwrap_or_default(), 0.0), input, output }
+    }
+
+    /// Outputs.
+    pub(crate) fn output(&self) -> usize {
+        self.output
+    }
+
+    /// Inputs.
+    pub(crate) fn input(&self) -> usize {
+        self.input
+    }
+
+    /// The bias, for [`Start`].
+    pub(crate) fn bias(&self) -> Start<'_> {
+        if self.bias.is_empty() { Start::Zero } else { Start::Row(&self.bias) }
+    }
+
+    /// The bias, onto what lies in the result.
+    pub(crate) fn bias_onto(&self) -> Start<'_> {
+        if self.bias.is_empty() { Start::Stored } else { Start::StoredAndRow(&self.bias) }
+    }
+
+    /// The lines of `panels` for the inputs from `first` on, up to the next multiple of [`DEPTH`], and how many inputs
+    /// these are.
+    fn part(&self, first: usize, panels: std::ops::Range<usize>) -> (&[Line], usize) {
+        let depth = DEPTH.min(self.input - first);
+        let part = &self.lines[first * self.output.div_ceil(PANEL)..];
+        (&part[panels.start * depth..panels.end * depth], depth)
+    }
+
+    /// `x W^T`, begun with `start`, into the first [`Packed::output`] of each row of `out`.
+    pub(crate) fn apply(&self, x: Rows, start: Start, out: &mut [f32], stride: usize) {
+        self.apply_columns(x, start, 0..self.output, out, stride);
+    }
+
+    /// As [`Packed::apply`], the outputs `columns` alone, which begin with a whole panel.
+    pub(crate) fn apply_columns(
+        &self,
+        x: Rows,
+        start: Start,
+        columns: std::ops::Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        let mut start = match start {
+            Start::Row(row) => Start::Row(&row[panels.clone()]),
+            Start::StoredAndRow(row) => Start::StoredAndRow(&row[panels.clone()]),
+            other => other,
+        };
+        for first in (0..self.input).step_by(DEPTH) {
+            let (lines, depth) = self.part(first, panels.clone());
+            let x = Rows { values: &x.values[first..], ..x };
+            multiply(x, lines, depth, start, Out { values: &mut *out, stride, width: columns.len() });
+            start = Start::Stored;
+        }
+    }
+
+    /// Adds the part of the product that the inputs from `first` on have, [`DEPTH`] of them at most; `x` begins there.
+    pub(crate) fn apply_inputs(&self, x: Rows, first: usize, start: Start, out: &mut [f32], stride: usize) {
+        let (lines, depth) = self.part(first, 0..self.output.div_ceil(PANEL));
+        multiply(x, lines, depth, start, Out { values: out, stride, width: self.output });
+    }
+}
+
+dispatch_rows!(
+    /// `x` times panels of `depth` lines each, begun with `start`.
+    pub(crate) fn multiply(x: Rows<'_>, lines: &[Line], depth: usize, start: Start<'_>, out: Out<'_>) = multiply_body
+);
+
+#[inline(always)]
+pub(super) fn multiply_body<const FUSED: bool, const ROWS: usize>(
+    x: Rows,
+    lines: &[Line],
+    depth: usize,
+    start: Start,
+    out: Out,
+) {
+    for (panel, lines) in lines.chunks_exact(depth).enumerate() {
+        let column = panel * PANEL;
+        let width = PANEL.min(out.width - column);
+        let mut row = 0;
+        while row < x.count {
+            let left = &x.values[row * x.stride..];
+            let place = Place {
+                values: &mut out.values[row * out.stride + column..],
+                stride: out.stride,
+                width,
+            };
+            let start = match start {
+                Start::Row(row) => Start::Row(&row[panel..=panel]),
+                Start::StoredAndRow(row) => Start::StoredAndRow(&row[panel..=panel]),
+                other => other,
+            };
+            let rows = ROWS.min(x.count - row);
+            match rows {
+                1 => tile::<FUSED, 1>(left, x.stride, lines, start, place),
+                2 => tile::<FUSED, 2>(left, x.stride, lines, start, place),
+                3 => tile::<FUSED, 3>(left, x.stride, lines, start, place),
+                4 => tile::<FUSED, 4>(left, x.stride, lines, start, place),
+                5 if ROWS > 5 => tile::<FUSED, 5>(left, x.stride, lines, start, place),
+                6 if ROWS > 6 => tile::<FUSED, 6>(left, x.stride, lines, start, place),
+                7 if ROWS > 7 => tile::<FUSED, 7>(left, x.stride, lines, start, place),
+                _ => tile::<FUSED, ROWS>(left, x.stride, lines, start, place),
+            }
+            row += rows;
+        }
+    }
+}
+
+/// Where a tile's sums go.
+struct Place<'a> {
+    values: &'a mut [f32],
+    stride: usize,
+    /// The panel's last outputs may not exist.
+    width: usize,
+}
+
+/// `ROWS` rows against one panel, with all sums in registers.
+#[inline(always)]
+fn tile<const FUSED: bool, const ROWS: usize>(x: &[f32], stride: usize, lines: &[Line], start: Start, out: Place) {
+    let depth = lines.len();
+    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * stride..][..depth]);
+    let mut sums = [[0.0f32; PANEL]; ROWS];
+    if matches!(start, Start::Stored | Start::StoredAndRow(_)) {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let stored = &out.values[row * out.stride..];
+            if out.width == PANEL {
+                sums.copy_from_slice(&stored[..PANEL]);
+            } else {
+                sums[..out.width].copy_from_slice(&stored[..out.width]);
+            }
+        }
+    }
+    if let Start::Row(row) | Start::StoredAndRow(row) = start {
+        for sums in &mut sums {
+            sums.iter_mut().zip(&row[0].0).for_each(|(sum, value)| *sum += value);
+        }
+    }
+    for (k, line) in lines.iter().enumerate() {
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            let left = row[k];
+            for (sum, &right) in sums.iter_mut().zip(&line.0) {
+                *sum = madd::<FUSED>(left, right, *sum);
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        let target = &mut out.values[row * out.stride..];
+        if out.width == PANEL {
+            target[..PANEL].copy_from_slice(sums);
+        } else {
+            target[..out.width].copy_from_slice(&sums[..out.width]);
+        }
+    }
+}
