@@ -4,6 +4,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use rayon::prelude::*;
+use tracing::{Span, trace_span};
 
 use super::layers::{FeedForward, Norm, Workers, linear, linear_without_bias, packed, rows_per_task, take, values};
 use super::pools::{Pools, over_parts};
@@ -162,9 +163,10 @@ impl Stage {
         let batch = x.len() / (layout.grid().len() * self.channels);
         let by_window = take(by_window, batch * layout.windows.padded().len() * self.channels);
         for (i, block) in self.blocks.iter().enumerate() {
-            block.attend(x, layout, by_window, workers);
+            let _span = trace_span!("block", number = i).entered();
+            trace_span!("windows").in_scope(|| block.attend(x, layout, by_window, workers));
             let pools = if i + 1 == self.blocks.len() { Some(&mut *pools) } else { None };
-            block.feed_forward(x, layout, by_window, pools, workers);
+            trace_span!("mlp").in_scope(|| block.feed_forward(x, layout, by_window, pools, workers));
         }
     }
 
@@ -178,11 +180,10 @@ impl Stage {
         next: Option<&mut [f32]>,
         workers: &Workers,
     ) {
-        let channels = self.channels;
-        let merged = next.map_or_else(Vec::new, |next| {
+        let (channels, span) = (self.channels, Span::current());
+        let mut merged: Vec<Option<&mut [f32]>> = next.map_or_else(Vec::new, |next| {
             next.chunks_mut(grid.half().len() * 2 * channels).map(Some).collect()
         });
-        let mut merged: Vec<Option<&mut [f32]>> = merged;
         merged.resize_with(gates.len(), || None);
         // Pairs of the map's rows; several to a task where they are short.
         let pairs = (48 / grid.half().w.max(1)).clamp(1, grid.half().h.max(1));
@@ -192,8 +193,8 @@ impl Stage {
             match (merged, &self.merging) {
                 (Some(merged), Some(merging)) => tasks
                     .zip(merged.par_chunks_mut(rows / 4 * 2 * channels))
-                    .for_each(|(x, merged)| self.finish_rows(x, gate, grid.w, Some((merging, merged)), workers)),
-                _ => tasks.for_each(|x| self.finish_rows(x, gate, grid.w, None, workers)),
+                    .for_each(|(x, merged)| self.finish_rows(x, gate, grid.w, Some((merging, merged)), &span, workers)),
+                _ => tasks.for_each(|x| self.finish_rows(x, gate, grid.w, None, &span, workers)),
             }
         });
     }
@@ -204,6 +205,7 @@ impl Stage {
         gate: &Spatial,
         columns: usize,
         merging: Option<(&(Norm, Packed), &mut [f32])>,
+        span: &Span,
         workers: &Workers,
     ) {
         let channels = self.channels;
@@ -213,6 +215,7 @@ impl Stage {
         gate_rows(x, gate, 0, gated);
         self.norm.rows(gated, x);
         let Some(((norm, reduction), merged)) = merging else { return };
+        let _part = trace_span!(parent: span, "merge patches").entered();
         let (joined, normed) = (take(joined, gated.len()), take(normed, gated.len()));
         // Four tokens after one another: column parity slow, row parity fast (SPEC 2.3).
         for (place, joined) in joined.chunks_exact_mut(4 * channels).enumerate() {
@@ -255,12 +258,15 @@ impl Block {
         let map = layout.windows.map(self.shifted);
         let (sources, tokens) = (map.sources(), map.places().len());
         let windows = (rows_per_task(out.len() / channels) / area).max(1);
+        // What tasks do is listed below what they are tasks of, whichever thread they run on.
+        let span = Span::current();
         out.par_chunks_mut(windows * area * channels).enumerate().for_each(|(task, out)| {
             let mut scratch = workers.mine();
             let super::layers::Scratch { rows: [normed, qkv, attended, _], head } = &mut *scratch;
             let count = out.len() / channels;
             let (normed, attended) = (take(normed, out.len()), take(attended, out.len()));
             let qkv = take(qkv, 3 * out.len());
+            let part = trace_span!(parent: &span, "norm").entered();
             for (row, normed) in normed.chunks_exact_mut(channels).enumerate() {
                 let place = task * windows * area + row;
                 // The padding comes after the norm: padded tokens are exact zeros and take part as the bias of q, k and
@@ -273,12 +279,18 @@ impl Block {
                     }
                 }
             }
+            drop(part);
+            let part = trace_span!(parent: &span, "qkv").entered();
             self.qkv.apply(Rows { values: normed, stride: channels, count }, self.qkv.bias(), qkv, 3 * channels);
+            drop(part);
+            let part = trace_span!(parent: &span, "attention").entered();
             let windows_here = qkv.chunks_exact(3 * area * channels).zip(attended.chunks_exact_mut(area * channels));
             for (i, (qkv, attended)) in windows_here.enumerate() {
                 let mask = if self.shifted { layout.mask((task * windows + i) % layout.windows.count()) } else { &[] };
                 attend_window(qkv, self.sizes, &self.bias, mask, head, attended);
             }
+            drop(part);
+            let _part = trace_span!(parent: &span, "projection").entered();
             let rows = Rows { values: attended, stride: channels, count };
             self.projection.apply(rows, self.projection.bias(), out, channels);
         });

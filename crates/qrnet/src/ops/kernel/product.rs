@@ -216,34 +216,47 @@ fn tile<const FUSED: bool, const ROWS: usize>(x: &[f32], stride: usize, lines: &
     let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * stride..][..depth]);
     let mut sums = [[0.0f32; PANEL]; ROWS];
     if matches!(start, Start::Stored | Start::StoredAndRow(_)) {
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let stored = &out.values[row * out.stride..];
-            if out.width == PANEL {
-                sums.copy_from_slice(&stored[..PANEL]);
-            } else {
-                sums[..out.width].copy_from_slice(&stored[..out.width]);
-            }
+        for row in 0..ROWS {
+            sums[row] = load(&out.values[row * out.stride..], out.width);
         }
     }
-    if let Start::Row(row) | Start::StoredAndRow(row) = start {
-        for sums in &mut sums {
-            sums.iter_mut().zip(&row[0].0).for_each(|(sum, value)| *sum += value);
+    if let Start::Row(first) | Start::StoredAndRow(first) = start {
+        for row in 0..ROWS {
+            for lane in 0..PANEL {
+                sums[row][lane] += first[0].0[lane];
+            }
         }
     }
     for (k, line) in lines.iter().enumerate() {
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            let left = row[k];
-            for (sum, &right) in sums.iter_mut().zip(&line.0) {
-                *sum = madd::<FUSED>(left, right, *sum);
+        for row in 0..ROWS {
+            let left = rows[row][k];
+            for lane in 0..PANEL {
+                sums[row][lane] = madd::<FUSED>(left, line.0[lane], sums[row][lane]);
             }
         }
     }
-    for (row, sums) in sums.iter().enumerate() {
-        let target = &mut out.values[row * out.stride..];
-        if out.width == PANEL {
-            target[..PANEL].copy_from_slice(sums);
-        } else {
-            target[..out.width].copy_from_slice(&sums[..out.width]);
-        }
+    for row in 0..ROWS {
+        store(sums[row], &mut out.values[row * out.stride..], out.width);
+    }
+}
+
+/// `width` values of one row. Values pass by copy: sums whose address somebody takes are not kept in registers.
+#[inline(always)]
+fn load(from: &[f32], width: usize) -> [f32; PANEL] {
+    let mut line = [0.0; PANEL];
+    if width == PANEL {
+        line.copy_from_slice(&from[..PANEL]);
+    } else {
+        line[..width].copy_from_slice(&from[..width]);
+    }
+    line
+}
+
+#[inline(always)]
+fn store(line: [f32; PANEL], to: &mut [f32], width: usize) {
+    if width == PANEL {
+        to[..PANEL].copy_from_slice(&line);
+    } else {
+        to[..width].copy_from_slice(&line[..width]);
     }
 }
