@@ -80,6 +80,8 @@ pub(crate) fn table(name: &str, engine: &mut Compiled, frames: u32, trace: &Path
     let config = engine.config().clone();
     let (pieces, visual) = engine.tokens();
     let rate = rate();
+    // Buffers are filled for the first time.
+    drop(engine.call());
     let (profile, layer) = Profile::start(trace).expect("written");
     tracing_subscriber::registry().with(layer).init();
     let start = Instant::now();
@@ -95,6 +97,12 @@ pub(crate) fn table(name: &str, engine: &mut Compiled, frames: u32, trace: &Path
         parts.iter().filter(|known| same(&known.path)).map(|known| known.busy.as_secs_f64()).sum::<f64>() * 1e3
             / f64::from(frames)
     };
+    // What multiplies nothing: norms, gates, moves.
+    let rest = |prefix: &str| -> f64 {
+        let times = |path: &[String]| path.len() > 1 && path.iter().any(|name| name == prefix);
+        parts.iter().filter(|known| times(&known.path) && known.path.last().is_some_and(|name| name == prefix)).map(|known| known.busy.as_secs_f64()).sum::<f64>() * 1e3 / f64::from(frames)
+    };
+    super::report::say(&format!("windows {:.1} norm {:.1} mlp {:.1} gates {:.1} merge {:.1} patch {:.1} backbone {:.1}", rest("windows"), rest("norm")/2.0, rest("mlp"), rest("gates"), rest("merge patches")/2.0, rest("patch embed"), measured("backbone")));
     let mut text = format!(
         "### {name}, by part, 2 threads\n\nThe matrix product does {:.0} GMAC/s here; a frame takes {frame:.2} ms.\n\n\
          | part | GMAC | ms | ms of its products alone | ratio |\n|---|---|---|---|---|\n",

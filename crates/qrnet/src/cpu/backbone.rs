@@ -3,11 +3,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use rayon::prelude::*;
 use tracing::{Span, trace_span};
 
-use super::layers::{FeedForward, Norm, Workers, linear, linear_without_bias, packed, rows_per_task, take, values};
-use super::pools::{Pools, over_parts};
+use super::layers::{FeedForward, Norm, linear, linear_without_bias, packed, values};
+use super::pools::{Pools, over_pieces};
+use super::tasks::{Portions, Scratch, Workers, share, take};
 use crate::config::{Config, Grid};
 use crate::ops::kernel::attend::{WindowSizes, attend_window, widen};
 use crate::ops::kernel::gates::{Spatial, gate_rows};
@@ -101,7 +101,7 @@ impl Backbone {
         let (side, channels) = (self.patch_size, self.patch.output());
         let (width, inputs) = (grid.w * side, self.patch.input());
         let plane = grid.h * side * width;
-        x.par_chunks_mut(grid.w * channels).enumerate().for_each(|(row, x)| {
+        share(x.chunks_exact_mut(grid.w * channels).enumerate(), |(row, x)| {
             let mut scratch = workers.mine();
             let [patches, tokens, ..] = &mut scratch.rows;
             let (patches, tokens) = (take(patches, grid.w * inputs), take(tokens, grid.w * channels));
@@ -181,22 +181,22 @@ impl Stage {
         workers: &Workers,
     ) {
         let (channels, span) = (self.channels, Span::current());
-        let mut merged: Vec<Option<&mut [f32]>> = next.map_or_else(Vec::new, |next| {
-            next.chunks_mut(grid.half().len() * 2 * channels).map(Some).collect()
+        // Pairs of the map's rows become rows of half the width and twice the channels.
+        let (pair, row) = (2 * grid.w * channels, grid.half().w * 2 * channels);
+        let portions = Portions::of_units(2 * grid.half().w);
+        let pieces = x.chunks_exact_mut(grid.len() * channels).zip(gates).flat_map(|(x, gate)| {
+            portions.cut(x, pair).map(move |(_, x)| (x, gate))
         });
-        merged.resize_with(gates.len(), || None);
-        // Pairs of the map's rows; several to a task where they are short.
-        let pairs = (48 / grid.half().w.max(1)).clamp(1, grid.half().h.max(1));
-        let rows = 2 * grid.w * pairs;
-        x.par_chunks_mut(grid.len() * channels).zip(merged).zip(gates).for_each(|((x, merged), gate)| {
-            let tasks = x.par_chunks_mut(rows * channels);
-            match (merged, &self.merging) {
-                (Some(merged), Some(merging)) => tasks
-                    .zip(merged.par_chunks_mut(rows / 4 * 2 * channels))
-                    .for_each(|(x, merged)| self.finish_rows(x, gate, grid.w, Some((merging, merged)), &span, workers)),
-                _ => tasks.for_each(|x| self.finish_rows(x, gate, grid.w, None, &span, workers)),
+        match (next, &self.merging) {
+            (Some(next), Some(merging)) => {
+                let next = next.chunks_exact_mut(grid.half().h * row);
+                let merged = next.flat_map(|next| portions.cut(next, row).map(|(_, next)| next));
+                share(pieces.zip(merged), |((x, gate), merged)| {
+                    self.finish_rows(x, gate, grid.w, Some((merging, merged)), &span, workers);
+                });
             }
-        });
+            _ => share(pieces, |(x, gate)| self.finish_rows(x, gate, grid.w, None, &span, workers)),
+        }
     }
 
     fn finish_rows(
@@ -257,18 +257,17 @@ impl Block {
         let channels = self.sizes.channels();
         let map = layout.windows.map(self.shifted);
         let (sources, tokens) = (map.sources(), map.places().len());
-        let windows = (rows_per_task(out.len() / channels) / area).max(1);
         // What tasks do is listed below what they are tasks of, whichever thread they run on.
         let span = Span::current();
-        out.par_chunks_mut(windows * area * channels).enumerate().for_each(|(task, out)| {
+        share(Portions::of_units(area).cut(out, area * channels), |(first, out)| {
             let mut scratch = workers.mine();
-            let super::layers::Scratch { rows: [normed, qkv, attended, _], head } = &mut *scratch;
+            let Scratch { rows: [normed, qkv, attended, _], head } = &mut *scratch;
             let count = out.len() / channels;
             let (normed, attended) = (take(normed, out.len()), take(attended, out.len()));
             let qkv = take(qkv, 3 * out.len());
             let part = trace_span!(parent: &span, "norm").entered();
             for (row, normed) in normed.chunks_exact_mut(channels).enumerate() {
-                let place = task * windows * area + row;
+                let place = first * area + row;
                 // The padding comes after the norm: padded tokens are exact zeros and take part as the bias of q, k and
                 // v (quirk Q1).
                 match sources[place % sources.len()] {
@@ -286,7 +285,7 @@ impl Block {
             let part = trace_span!(parent: &span, "attention").entered();
             let windows_here = qkv.chunks_exact(3 * area * channels).zip(attended.chunks_exact_mut(area * channels));
             for (i, (qkv, attended)) in windows_here.enumerate() {
-                let mask = if self.shifted { layout.mask((task * windows + i) % layout.windows.count()) } else { &[] };
+                let mask = if self.shifted { layout.mask((first + i) % layout.windows.count()) } else { &[] };
                 attend_window(qkv, self.sizes, &self.bias, mask, head, attended);
             }
             drop(part);
@@ -307,13 +306,11 @@ impl Block {
     ) {
         let channels = self.sizes.channels();
         let places = layout.windows.map(self.shifted).places();
-        let tokens = places.len();
         let padded = layout.windows.padded().len();
-        let rows = rows_per_task(tokens);
-        let work = |picture: usize, task: usize, x: &mut [f32]| {
+        let work = |picture: usize, first: usize, x: &mut [f32]| {
             let mut scratch = workers.mine();
             let [normed, hidden, ..] = &mut scratch.rows;
-            for (x, &place) in x.chunks_exact_mut(channels).zip(&places[task * rows..]) {
+            for (x, &place) in x.chunks_exact_mut(channels).zip(&places[first..]) {
                 let attended = &by_window[(picture * padded + place as usize) * channels..][..channels];
                 x.iter_mut().zip(attended).for_each(|(x, a)| *x += a);
             }
@@ -321,7 +318,8 @@ impl Block {
             self.norm2.rows(x, normed);
             self.mlp.add(normed, gelu_in_place, x, hidden);
         };
-        over_parts(x, tokens * channels, rows * channels, channels, pools, work);
+        let sizes = (by_window.len() / (padded * channels), channels, channels);
+        over_pieces(x, sizes, Portions::ROWS, pools, work);
     }
 }
 

@@ -2,17 +2,17 @@
 
 use candle_core::Result;
 use candle_nn::VarBuilder;
-use rayon::prelude::*;
 
-use super::layers::{FeedForward, Norm, Scratch, Workers, linear, linear_without_bias, packed, take, values};
+use super::layers::{FeedForward, Norm, linear, linear_without_bias, packed, values};
+use super::tasks::{Portions, Scratch, Workers, share, take};
 use crate::config::{Config, Grid};
 use crate::fusion::compiled::HeadPlan;
 use crate::ops::kernel::attend::{NOT_THERE, attend, key_lines, pack_keys, pack_values, value_lines};
 use crate::ops::kernel::product::{Line, Out, PANEL, Packed, Rows, Start};
 
 const EPS: f64 = 1e-5;
-/// Rows of one task.
-const ROWS: usize = 48;
+/// Rows of a task: several for each thread, of the few hundred that there are.
+const PORTIONS: Portions = Portions { most: 48, least: 16 };
 
 pub(super) struct Head {
     reg: Vec<f32>,
@@ -167,13 +167,13 @@ impl Head {
                 layer.project(x, qkv, &[front, visual], length, asking);
             }
             sizes.pack(qkv, &mut room.keys, &mut room.values);
-            let pictures = x.par_chunks_mut(length * d).zip(qkv.par_chunks(length * 3 * d));
-            let packed = room.keys.par_chunks(sizes.keys()).zip(room.values.par_chunks(sizes.values()));
-            pictures.zip(packed).enumerate().for_each(|(picture, ((x, qkv), packed))| {
+            let pictures = x.chunks_exact_mut(length * d).zip(qkv.chunks_exact(length * 3 * d));
+            let packed = room.keys.chunks_exact(sizes.keys()).zip(room.values.chunks_exact(sizes.values()));
+            let pieces = pictures.zip(packed).enumerate().flat_map(|(picture, ((x, qkv), packed))| {
                 let mask = &masks[picture % masks.len()];
-                let rows = x[..asking * d].par_chunks_mut(ROWS * d).zip(qkv.par_chunks(ROWS * 3 * d));
-                rows.for_each(|(x, qkv)| layer.refine(x, qkv, packed, mask, sizes, workers));
+                PORTIONS.cut(&mut x[..asking * d], d).map(move |(first, x)| (x, &qkv[first * 3 * d..], packed, mask))
             });
+            share(pieces, |(x, qkv, packed, mask)| layer.refine(x, qkv, packed, mask, sizes, workers));
         }
         x.chunks_exact(length * d).map(|x| self.answer(&x[..d])).collect()
     }
@@ -191,7 +191,8 @@ impl Head {
         let d = self.width;
         let texts = text.tokens.len() / text.queries;
         let size = d + texts + constants.tokens.len() * d;
-        x.par_chunks_mut(size).zip(qkv.par_chunks_mut(3 * size)).enumerate().for_each(|(picture, (x, qkv))| {
+        let pictures = x.chunks_exact_mut(size).zip(qkv.chunks_exact_mut(3 * size)).enumerate();
+        let pieces = pictures.flat_map(|(picture, (x, qkv))| {
             let (x, visual) = x.split_at_mut(d + texts);
             let (qkv, visual_qkv) = qkv.split_at_mut(3 * (d + texts));
             let query = if text.queries == 1 { 0 } else { picture };
@@ -199,16 +200,17 @@ impl Head {
             x[d..].copy_from_slice(&text.tokens[query * texts..][..texts]);
             qkv[..3 * d].copy_from_slice(&constants.reg_qkv);
             qkv[3 * d..].copy_from_slice(&text.qkv[3 * query * texts..][..3 * texts]);
-            let tasks = visual.par_chunks_mut(ROWS * d).zip(visual_qkv.par_chunks_mut(ROWS * 3 * d));
-            tasks.zip(constants.tokens.par_chunks(ROWS)).enumerate().for_each(|(task, ((x, qkv), tokens))| {
-                let mut scratch = workers.mine();
-                self.look(seen, picture, tokens, constants, x, &mut scratch);
-                let rows = Rows { values: x, stride: d, count: tokens.len() };
-                qkv.copy_from_slice(&constants.visual[0][task * ROWS * 3 * d..][..qkv.len()]);
-                if let Some(layer) = self.layers.first() {
-                    layer.qkv.apply(rows, Start::Stored, qkv, 3 * d);
-                }
-            });
+            let tasks = PORTIONS.cut(visual, d).zip(PORTIONS.cut(visual_qkv, 3 * d));
+            tasks.map(move |((first, x), (_, qkv))| (picture, first, x, qkv))
+        });
+        share(pieces, |(picture, first, x, qkv)| {
+            let tokens = &constants.tokens[first..][..x.len() / d];
+            self.look(seen, picture, tokens, constants, x, &mut workers.mine());
+            let rows = Rows { values: x, stride: d, count: tokens.len() };
+            qkv.copy_from_slice(&constants.visual[0][first * 3 * d..][..qkv.len()]);
+            if let Some(layer) = self.layers.first() {
+                layer.qkv.apply(rows, Start::Stored, qkv, 3 * d);
+            }
         });
     }
 
@@ -281,10 +283,9 @@ impl Sizes {
     fn pack(self, qkv: &[f32], keys: &mut [Line], values: &mut [Line]) {
         let Self { length, heads, depth } = self;
         let d = heads * depth;
-        let packed = keys
-            .par_chunks_mut(key_lines(length, depth))
-            .zip(values.par_chunks_mut(value_lines(length, depth)));
-        packed.enumerate().for_each(|(i, (keys, values))| {
+        let keys = keys.chunks_exact_mut(key_lines(length, depth));
+        let packed = keys.zip(values.chunks_exact_mut(value_lines(length, depth)));
+        share(packed.enumerate(), |(i, (keys, values))| {
             let (picture, head) = (i / heads, i % heads);
             let part = |part: usize| Rows {
                 values: &qkv[picture * length * 3 * d + part * d + head * depth..],
@@ -327,23 +328,23 @@ impl Layer {
     fn project(&self, x: &[f32], qkv: &mut [f32], constants: &[&[f32]; 2], length: usize, asking: usize) {
         let d = self.qkv.input();
         let front = constants[0].len() / (3 * d);
-        x.par_chunks(length * d).zip(qkv.par_chunks_mut(length * 3 * d)).for_each(|(x, qkv)| {
-            x.par_chunks(ROWS * d).zip(qkv.par_chunks_mut(ROWS * 3 * d)).enumerate().for_each(|(task, (x, qkv))| {
-                let first = task * ROWS;
-                for (row, qkv) in qkv.chunks_exact_mut(3 * d).enumerate() {
-                    let row = first + row;
-                    let (part, row) = if row < front { (constants[0], row) } else { (constants[1], row - front) };
-                    qkv.copy_from_slice(&part[row * 3 * d..][..3 * d]);
-                }
-                let rows = Rows { values: x, stride: d, count: x.len() / d };
-                if first + rows.count <= asking || !d.is_multiple_of(PANEL) {
-                    self.qkv.apply(rows, Start::Stored, qkv, 3 * d);
-                    return;
-                }
-                self.qkv.apply_columns(rows, Start::Stored, d..3 * d, &mut qkv[d..], 3 * d);
-                let asks = Rows { count: asking.saturating_sub(first).min(rows.count), ..rows };
-                self.qkv.apply_columns(asks, Start::Stored, 0..d, qkv, 3 * d);
-            });
+        let pieces = x.chunks_exact(length * d).zip(qkv.chunks_exact_mut(length * 3 * d)).flat_map(|(x, qkv)| {
+            PORTIONS.cut(qkv, 3 * d).map(move |(first, qkv)| (first, &x[first * d..][..qkv.len() / 3], qkv))
+        });
+        share(pieces, |(first, x, qkv)| {
+            for (row, qkv) in qkv.chunks_exact_mut(3 * d).enumerate() {
+                let row = first + row;
+                let (part, row) = if row < front { (constants[0], row) } else { (constants[1], row - front) };
+                qkv.copy_from_slice(&part[row * 3 * d..][..3 * d]);
+            }
+            let rows = Rows { values: x, stride: d, count: x.len() / d };
+            if first + rows.count <= asking || !d.is_multiple_of(PANEL) {
+                self.qkv.apply(rows, Start::Stored, qkv, 3 * d);
+                return;
+            }
+            self.qkv.apply_columns(rows, Start::Stored, d..3 * d, &mut qkv[d..], 3 * d);
+            let asks = Rows { count: asking.saturating_sub(first).min(rows.count), ..rows };
+            self.qkv.apply_columns(asks, Start::Stored, 0..d, qkv, 3 * d);
         });
     }
 

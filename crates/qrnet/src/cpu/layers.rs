@@ -1,13 +1,11 @@
-//! Layers with packed weights, read by the reference's names, and what tasks share.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! Layers with packed weights, read by the reference's names.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::ops::kernel::attend::HeadRoom;
+use super::tasks::take;
 use crate::ops::kernel::layer_norm_rows;
-use crate::ops::kernel::product::{DEPTH, Packed};
+use crate::ops::kernel::product::{DEPTH, Packed, Rows, Start};
 
 /// A tensor's values, row-major.
 pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
@@ -58,7 +56,6 @@ pub(super) struct FeedForward {
 impl FeedForward {
     /// Adds `second(activation(first(x)))` to the rows of `y`.
     pub(super) fn add(&self, x: &[f32], activation: impl Fn(&mut [f32]), y: &mut [f32], room: &mut Vec<f32>) {
-        use crate::ops::kernel::product::Rows;
         let (width, count) = (self.first.input(), x.len() / self.first.input());
         let outputs = self.second.output();
         let mut start = self.second.bias_onto();
@@ -71,49 +68,7 @@ impl FeedForward {
             activation(hidden);
             let rows = Rows { values: hidden, stride: depth, count };
             self.second.apply_inputs(rows, first, start, y, outputs);
-            start = crate::ops::kernel::product::Start::Stored;
+            start = Start::Stored;
         }
     }
-}
-
-/// The first `length` values of a buffer that grows when it must.
-pub(super) fn take(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
-    &mut buffer[..length]
-}
-
-/// What one thread works with.
-#[derive(Default)]
-pub(super) struct Scratch {
-    pub(super) rows: [Vec<f32>; 4],
-    pub(super) head: HeadRoom,
-}
-
-/// One [`Scratch`] a thread.
-#[derive(Default)]
-pub(super) struct Workers(Vec<Mutex<Scratch>>);
-
-impl Workers {
-    /// Makes sure that every thread of the pool has one.
-    pub(super) fn prepare(&mut self) {
-        self.0.resize_with(self.0.len().max(rayon::current_num_threads()), Mutex::default);
-    }
-
-    /// This thread's. A task holds it while it works and starts no other task meanwhile, so nobody waits.
-    pub(super) fn mine(&self) -> MutexGuard<'_, Scratch> {
-        let index = rayon::current_thread_index().unwrap_or(0);
-        self.0[index % self.0.len()].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Rows of one task, for `count` rows: so many that weights are not read too often, so few that a task's data stay in
-/// the second cache. Depends on sizes alone, so that sums over tasks are the same on any number of threads.
-pub(super) fn rows_per_task(count: usize) -> usize {
-    const MOST: usize = 96;
-    /// Where there are few rows, they are still shared out.
-    const LEAST: usize = 16;
-    let tasks = count.div_ceil(MOST).max((count / LEAST).min(4)).max(1);
-    count.div_ceil(tasks).next_multiple_of(4)
 }

@@ -9,6 +9,7 @@ mod head;
 mod layers;
 mod neck;
 mod pools;
+mod tasks;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,9 +26,9 @@ use crate::qdatt::Gates;
 use backbone::{Backbone, Layout, Stage};
 pub(crate) use head::Constants;
 use head::{Head, Room, Seen, Text};
-use layers::{Workers, take};
 use neck::Neck;
 use pools::Pools;
+use tasks::{Workers, take};
 
 /// The half of the model that reads pictures, with packed weights, on one canvas.
 pub(crate) struct CpuFrame {

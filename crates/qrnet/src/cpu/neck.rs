@@ -3,8 +3,9 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::layers::{packed, take};
-use super::pools::{Pools, over_parts};
+use super::layers::packed;
+use super::pools::{Pools, over_pieces};
+use super::tasks::{Portions, take};
 use crate::config::{Config, Grid};
 use crate::ops::kernel::gates::{Spatial, gate_rows};
 use crate::ops::kernel::half_row;
@@ -13,11 +14,6 @@ use crate::ops::kernel::product::{Packed, Rows};
 pub(super) struct Neck {
     laterals: Vec<Packed>,
     channels: usize,
-}
-
-/// Pairs of a map's rows in one task, so that there are some dozens of tokens in it.
-fn pairs(grid: Grid) -> usize {
-    (128 / (2 * grid.w).max(1)).clamp(1, (grid.h / 2).max(1))
 }
 
 impl Neck {
@@ -77,10 +73,11 @@ impl Neck {
     ) {
         let (lateral, channels, tokens) = (&self.laterals[index], self.channels, grid.len());
         let inputs = lateral.input();
-        let rows = 2 * grid.w * pairs(grid);
         let level = &mut level[..batch * tokens * channels];
-        let work = |picture: usize, task: usize, level: &mut [f32]| {
-            let first = picture * tokens + task * rows;
+        // Pairs of the map's rows.
+        let pair = 2 * grid.w;
+        let work = |picture: usize, first: usize, level: &mut [f32]| {
+            let first = picture * tokens + first * pair;
             let count = level.len() / channels;
             let start = match coarser {
                 None => lateral.bias(),
@@ -94,7 +91,8 @@ impl Neck {
             };
             lateral.apply(Rows { values: &map[first * inputs..], stride: inputs, count }, start, level, channels);
         };
-        over_parts(level, tokens * channels, rows * channels, channels, pools, work);
+        let sizes = (batch, pair * channels, channels);
+        over_pieces(level, sizes, Portions::of_units(pair), pools, work);
     }
 
     /// Adds the means over 2x2 of a level's gated tokens to the next coarser level.
@@ -107,12 +105,13 @@ impl Neck {
         pools: Option<&mut Pools>,
     ) {
         let (channels, tokens) = (self.channels, grid.half().len());
-        let rows = grid.half().w * pairs(grid);
+        let row = grid.half().w;
         let coarse = &mut coarse[..gates.len() * tokens * channels];
-        let work = |picture: usize, task: usize, coarse: &mut [f32]| {
-            let first = 4 * (picture * tokens + task * rows) * channels;
+        let work = |picture: usize, first: usize, coarse: &mut [f32]| {
+            let first = 4 * (picture * tokens + first * row) * channels;
             gate_rows(&fine[first..][..4 * coarse.len()], &gates[picture], grid.w, coarse);
         };
-        over_parts(coarse, tokens * channels, rows * channels, channels, pools, work);
+        let sizes = (gates.len(), row * channels, channels);
+        over_pieces(coarse, sizes, Portions::of_units(4 * row), pools, work);
     }
 }

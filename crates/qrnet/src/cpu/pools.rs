@@ -1,8 +1,6 @@
 //! Means and maxima over the tokens of pictures, gathered by the tasks that write the tokens.
 
-use rayon::prelude::*;
-
-use super::layers::take;
+use super::tasks::{Portions, share, take};
 use crate::ops::kernel::gates::pool_part;
 
 /// Every task's sums and maxima. Parts are added up in the order of the tasks, so that the result does not depend on who
@@ -15,21 +13,10 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    /// Room for `tasks` parts in each of `pictures`: an item a picture, to be cut with [`Pools::split`].
-    fn begin(
-        &mut self,
-        pictures: usize,
-        tasks: usize,
-        channels: usize,
-    ) -> rayon::slice::ChunksMut<'_, f32> {
+    /// Room for `tasks` parts in each of `pictures`, one after the other.
+    fn begin(&mut self, pictures: usize, tasks: usize, channels: usize) -> std::slice::ChunksExactMut<'_, f32> {
         (self.channels, self.tasks) = (channels, tasks);
-        let values = take(&mut self.values, pictures * tasks * 2 * channels);
-        values.par_chunks_mut(tasks * 2 * channels)
-    }
-
-    /// The parts of one picture, a part a task.
-    fn split(picture: &mut [f32], channels: usize) -> rayon::slice::ChunksMut<'_, f32> {
-        picture.par_chunks_mut(2 * channels)
+        take(&mut self.values, pictures * tasks * 2 * channels).chunks_exact_mut(2 * channels)
     }
 
     /// What one task saw.
@@ -55,30 +42,27 @@ impl Pools {
     }
 }
 
-/// Works on parts of `size` values of every picture in `values`, with the numbers of picture and part; and pools them.
-pub(super) fn over_parts(
+/// Works on portions of every picture's rows in `values`, with the numbers of the picture and of its first unit; and pools
+/// them. A unit is `width` values, some rows of `channels`.
+pub(super) fn over_pieces(
     values: &mut [f32],
-    picture: usize,
-    size: usize,
-    channels: usize,
+    (pictures, width, channels): (usize, usize, usize),
+    portions: Portions,
     pools: Option<&mut Pools>,
     work: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    let count = values.len() / picture;
-    let pictures = values.par_chunks_mut(picture).enumerate();
-    match pools {
-        None => pictures.for_each(|(index, values)| {
-            values.par_chunks_mut(size).enumerate().for_each(|(task, values)| work(index, task, values));
-        }),
-        Some(pools) => {
-            let parts = pools.begin(count, picture.div_ceil(size), channels);
-            pictures.zip(parts).for_each(|((index, values), parts)| {
-                let parts = Pools::split(parts, channels);
-                values.par_chunks_mut(size).zip(parts).enumerate().for_each(|(task, (values, part))| {
-                    work(index, task, values);
-                    Pools::fill(part, values);
-                });
-            });
-        }
-    }
+    let size = values.len() / pictures;
+    let pieces = values
+        .chunks_exact_mut(size)
+        .enumerate()
+        .flat_map(|(picture, values)| portions.cut(values, width).map(move |(first, piece)| (picture, first, piece)));
+    let Some(pools) = pools else {
+        share(pieces, |(picture, first, piece)| work(picture, first, piece));
+        return;
+    };
+    let parts = pools.begin(pictures, portions.count(size / width), channels);
+    share(pieces.zip(parts), |((picture, first, piece), part)| {
+        work(picture, first, piece);
+        Pools::fill(part, piece);
+    });
 }

@@ -1,6 +1,7 @@
 //! Attention over packed keys and values, forward only: what a compiled frame needs. The operations with gradients are
 //! in [`super::attention`] and [`super::heads`].
 
+use super::lanes::Lanes;
 use super::norm::softmax_row;
 use super::product::{Line, Out, PANEL, Rows, Start, multiply_body};
 use super::{dispatch, dispatch_rows};
@@ -92,7 +93,7 @@ fn pack_values_body<const FUSED: bool>(values: Rows<'_>, depth: usize, lines: &m
 
 /// `softmax(q k + start) v` for some queries of one head; `scores` has a row in whole panels for each of them.
 #[inline(always)]
-fn attend_body<const FUSED: bool, const ROWS: usize>(
+fn attend_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     q: Rows<'_>,
     depth: usize,
     keys: &[Line],
@@ -103,16 +104,16 @@ fn attend_body<const FUSED: bool, const ROWS: usize>(
 ) {
     let wide = keys.len() / depth * PANEL;
     let tokens = values.len() / depth.div_ceil(PANEL);
-    multiply_body::<FUSED, ROWS>(q, keys, depth, start, Out { values: &mut *scores, stride: wide, width: wide });
+    multiply_body::<L, FUSED, ROWS>(q, keys, depth, start, Out { values: &mut *scores, stride: wide, width: wide });
     for row in scores.chunks_exact_mut(wide) {
         softmax_row::<FUSED>(row);
     }
     let weights = Rows { values: scores, stride: wide, count: q.count };
-    multiply_body::<FUSED, ROWS>(weights, values, tokens, Start::Zero, out);
+    multiply_body::<L, FUSED, ROWS>(weights, values, tokens, Start::Zero, out);
 }
 
 #[inline(always)]
-fn window_body<const FUSED: bool, const ROWS: usize>(
+fn window_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     qkv: &[f32],
     s: WindowSizes,
     bias: &[f32],
@@ -129,7 +130,7 @@ fn window_body<const FUSED: bool, const ROWS: usize>(
         room.scores.copy_from_slice(&bias[head * scores..][..scores]);
         room.scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
         let out = Out { values: &mut out[head * s.depth..], stride: channels, width: s.depth };
-        attend_body::<FUSED, ROWS>(
+        attend_body::<L, FUSED, ROWS>(
             at(0),
             s.depth,
             &room.keys,

@@ -50,10 +50,31 @@ fn normal<const FUSED: bool>(x: f32) -> (f32, f32) {
     (below, DENSITY * gauss)
 }
 
+/// The normal distribution function at `x` alone: `(1 + erf(x / sqrt 2)) / 2` with erf as the quotient of two polynomials
+/// in the square of its argument, which is cut off where erf is 1 in f32 (absolute error below 3e-7). Half the work of
+/// [`normal`].
+#[inline(always)]
+fn below<const FUSED: bool>(x: f32) -> f32 {
+    const LIMIT: f32 = 4.0;
+    let z = (x * std::f32::consts::FRAC_1_SQRT_2).clamp(-LIMIT, LIMIT);
+    let square = z * z;
+    let mut above = -2.726_142_3e-10;
+    for coefficient in
+        [2.770_681_4e-8, -2.101_024e-6, -5.692_506_4e-5, -7.349_906_3e-4, -2.954_599_8e-3, -1.609_603_3e-2]
+    {
+        above = madd::<FUSED>(above, square, coefficient);
+    }
+    let mut under = -1.456_607_2e-5;
+    for coefficient in [-2.133_740_5e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2] {
+        under = madd::<FUSED>(under, square, coefficient);
+    }
+    madd::<FUSED>(0.5 * z, above / under, 0.5)
+}
+
 #[inline(always)]
 fn gelu_body<const FUSED: bool>(x: &[f32], y: &mut [f32]) {
     for (y, &x) in y.iter_mut().zip(x) {
-        *y = x * normal::<FUSED>(x).0;
+        *y = x * below::<FUSED>(x);
     }
 }
 
@@ -68,7 +89,7 @@ fn gelu_gradient_body<const FUSED: bool>(x: &[f32], gradient: &[f32], y: &mut [f
 #[inline(always)]
 fn gelu_in_place_body<const FUSED: bool>(x: &mut [f32]) {
     for x in x {
-        *x *= normal::<FUSED>(*x).0;
+        *x *= below::<FUSED>(*x);
     }
 }
 

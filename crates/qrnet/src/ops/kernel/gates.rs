@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::elementwise::exp;
 use super::fused::{Fused, apply};
 use super::linear::total;
+use super::norm::fold;
 use super::{dispatch, half_row, madd, rows_per_task};
 
 const LANES: usize = 16;
@@ -313,7 +314,7 @@ fn dots<const FUSED: bool>(a: &[f32], b: &[f32], c: &[f32], d: &[f32]) -> (f32, 
         first[i - whole] = madd::<FUSED>(a[i], b[i], first[i - whole]);
         second[i - whole] = madd::<FUSED>(a[i] * c[i], d[i], second[i - whole]);
     }
-    (first.iter().sum(), second.iter().sum())
+    (fold(first, |a, b| a + b), fold(second, |a, b| a + b))
 }
 
 /// Gates some tokens of one picture. With `columns` they are whole pairs of the map's rows, and a quarter of each gated

@@ -16,6 +16,7 @@ pub(crate) mod gates;
 mod gather;
 mod gemm;
 mod heads;
+mod lanes;
 mod linear;
 mod matmul;
 mod mlp;
@@ -98,8 +99,8 @@ macro_rules! dispatch {
 }
 use dispatch;
 
-/// As [`dispatch`], for bodies whose second parameter is the number of rows that fit the registers with their sums, and with
-/// a third version for AVX-512.
+/// As [`dispatch`], for bodies that also take [`lanes::Lanes`], first, and the number of rows whose sums fit the registers, last;
+/// with a third version for AVX-512.
 macro_rules! dispatch_rows {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
@@ -109,11 +110,11 @@ macro_rules! dispatch_rows {
             {
                 #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")]
                 fn wide($($arg: $type),*) {
-                    $body::<true, 8>($($arg),*);
+                    $body::<super::lanes::Avx512, true, 8>($($arg),*);
                 }
                 #[target_feature(enable = "avx2,fma")]
                 fn vectorised($($arg: $type),*) {
-                    $body::<true, 6>($($arg),*);
+                    $body::<super::lanes::Avx2, true, 6>($($arg),*);
                 }
                 if super::wide_vector_unit() {
                     // SAFETY: the processor has AVX-512 F, VL and DQ, AVX2 and FMA.
@@ -124,7 +125,7 @@ macro_rules! dispatch_rows {
                     return unsafe { vectorised($($arg),*) };
                 }
             }
-            $body::<false, 4>($($arg),*);
+            $body::<super::lanes::Plain, false, 4>($($arg),*);
         }
     };
 }

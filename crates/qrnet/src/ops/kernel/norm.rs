@@ -9,6 +9,25 @@ use super::{dispatch, elements, madd, rows_per_task};
 /// Lanes of partial sums: fixed, so that a row's sum does not depend on the vector unit's width.
 const LANES: usize = 16;
 
+/// Lanes into one, halving: one after the other, each would wait for the one before.
+#[inline(always)]
+pub(super) fn fold(mut lanes: [f32; LANES], both: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = both(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The larger one; unlike `f32::max` a single instruction, which it is for not caring about numbers that are none.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
 #[inline(always)]
 fn sum<const FUSED: bool>(values: &[f32], map: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
@@ -21,7 +40,7 @@ fn sum<const FUSED: bool>(values: &[f32], map: impl Fn(f32) -> f32) -> f32 {
     for (lane, &value) in lanes.iter_mut().zip(rest) {
         *lane += map(value);
     }
-    lanes.iter().sum()
+    fold(lanes, |a, b| a + b)
 }
 
 #[inline(always)]
@@ -41,7 +60,7 @@ fn dot3<const FUSED: bool>(a: &[f32], b: &[f32], scale: &[f32]) -> (f32, f32) {
         first[i - whole] += scaled;
         second[i - whole] = madd::<FUSED>(scaled, b[i], second[i - whole]);
     }
-    (first.iter().sum(), second.iter().sum())
+    (fold(first, |a, b| a + b), fold(second, |a, b| a + b))
 }
 
 /// Mean and reciprocal standard deviation of one row.
@@ -108,10 +127,13 @@ pub(super) fn softmax_row<const FUSED: bool>(row: &mut [f32]) {
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
-            lanes[lane] = lanes[lane].max(chunk[lane]);
+            lanes[lane] = larger(lanes[lane], chunk[lane]);
         }
     }
-    let largest = rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = larger(*lane, value);
+    }
+    let largest = fold(lanes, larger);
     for value in row.iter_mut() {
         // Far below the largest the weight is nothing at all, as with a mask.
         let below = *value - largest;
@@ -145,7 +167,7 @@ pub(super) fn softmax_gradient_row<const FUSED: bool>(y: &[f32], gradient: &mut 
     for i in whole..y.len() {
         lanes[i - whole] = madd::<FUSED>(y[i], gradient[i], lanes[i - whole]);
     }
-    let total: f32 = lanes.iter().sum();
+    let total = fold(lanes, |a, b| a + b);
     for (g, &y) in gradient.iter_mut().zip(y) {
         *g = y * (*g - total);
     }

@@ -7,10 +7,11 @@
 
 use rayon::prelude::*;
 
-use super::{dispatch_rows, madd};
+use super::dispatch_rows;
+use super::lanes::{Lanes, WIDTH};
 
 /// Outputs of a panel: a cache line, one register of AVX-512, two of AVX2.
-pub(crate) const PANEL: usize = 16;
+pub(crate) const PANEL: usize = WIDTH;
 /// Inputs that are multiplied before the next panel's turn: a panel of that depth takes 24 of the first cache's 32 KiB.
 pub(crate) const DEPTH: usize = 384;
 
@@ -162,7 +163,7 @@ dispatch_rows!(
 );
 
 #[inline(always)]
-pub(super) fn multiply_body<const FUSED: bool, const ROWS: usize>(
+pub(super) fn multiply_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     x: Rows,
     lines: &[Line],
     depth: usize,
@@ -172,8 +173,10 @@ pub(super) fn multiply_body<const FUSED: bool, const ROWS: usize>(
     for (panel, lines) in lines.chunks_exact(depth).enumerate() {
         let column = panel * PANEL;
         let width = PANEL.min(out.width - column);
+        // Tiles of about the same height: one of a row or two would take as long as one of four.
+        let mut tiles = x.count.div_ceil(ROWS);
         let mut row = 0;
-        while row < x.count {
+        while tiles > 0 {
             let left = &x.values[row * x.stride..];
             let place = Place {
                 values: &mut out.values[row * out.stride + column..],
@@ -185,16 +188,17 @@ pub(super) fn multiply_body<const FUSED: bool, const ROWS: usize>(
                 Start::StoredAndRow(row) => Start::StoredAndRow(&row[panel..=panel]),
                 other => other,
             };
-            let rows = ROWS.min(x.count - row);
+            let rows = (x.count - row).div_ceil(tiles);
+            tiles -= 1;
             match rows {
-                1 => tile::<FUSED, 1>(left, x.stride, lines, start, place),
-                2 => tile::<FUSED, 2>(left, x.stride, lines, start, place),
-                3 => tile::<FUSED, 3>(left, x.stride, lines, start, place),
-                4 => tile::<FUSED, 4>(left, x.stride, lines, start, place),
-                5 if ROWS > 5 => tile::<FUSED, 5>(left, x.stride, lines, start, place),
-                6 if ROWS > 6 => tile::<FUSED, 6>(left, x.stride, lines, start, place),
-                7 if ROWS > 7 => tile::<FUSED, 7>(left, x.stride, lines, start, place),
-                _ => tile::<FUSED, ROWS>(left, x.stride, lines, start, place),
+                1 => tile::<L, 1>(left, x.stride, lines, start, place),
+                2 => tile::<L, 2>(left, x.stride, lines, start, place),
+                3 => tile::<L, 3>(left, x.stride, lines, start, place),
+                4 => tile::<L, 4>(left, x.stride, lines, start, place),
+                5 if ROWS > 5 => tile::<L, 5>(left, x.stride, lines, start, place),
+                6 if ROWS > 6 => tile::<L, 6>(left, x.stride, lines, start, place),
+                7 if ROWS > 7 => tile::<L, 7>(left, x.stride, lines, start, place),
+                _ => tile::<L, ROWS>(left, x.stride, lines, start, place),
             }
             row += rows;
         }
@@ -211,52 +215,52 @@ struct Place<'a> {
 
 /// `ROWS` rows against one panel, with all sums in registers.
 #[inline(always)]
-fn tile<const FUSED: bool, const ROWS: usize>(x: &[f32], stride: usize, lines: &[Line], start: Start, out: Place) {
+fn tile<L: Lanes, const ROWS: usize>(x: &[f32], stride: usize, lines: &[Line], start: Start, out: Place) {
     let depth = lines.len();
     let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * stride..][..depth]);
-    let mut sums = [[0.0f32; PANEL]; ROWS];
+    let mut sums = [L::load(&[0.0; PANEL]); ROWS];
     if matches!(start, Start::Stored | Start::StoredAndRow(_)) {
-        for row in 0..ROWS {
-            sums[row] = load(&out.values[row * out.stride..], out.width);
+        for (row, sum) in sums.iter_mut().enumerate() {
+            *sum = load(&out.values[row * out.stride..], out.width);
         }
     }
     if let Start::Row(first) | Start::StoredAndRow(first) = start {
-        for row in 0..ROWS {
-            for lane in 0..PANEL {
-                sums[row][lane] += first[0].0[lane];
-            }
+        let first = L::load(&first[0].0);
+        for sum in &mut sums {
+            *sum = sum.add(first);
         }
     }
     for (k, line) in lines.iter().enumerate() {
-        for row in 0..ROWS {
-            let left = rows[row][k];
-            for lane in 0..PANEL {
-                sums[row][lane] = madd::<FUSED>(left, line.0[lane], sums[row][lane]);
-            }
+        let right = L::load(&line.0);
+        for (sum, row) in sums.iter_mut().zip(&rows) {
+            *sum = sum.add_product(row[k], right);
         }
     }
-    for row in 0..ROWS {
-        store(sums[row], &mut out.values[row * out.stride..], out.width);
+    for (row, sum) in sums.into_iter().enumerate() {
+        store(sum, &mut out.values[row * out.stride..], out.width);
     }
 }
 
-/// `width` values of one row. Values pass by copy: sums whose address somebody takes are not kept in registers.
+/// `width` numbers of one row; the others are zero.
 #[inline(always)]
-fn load(from: &[f32], width: usize) -> [f32; PANEL] {
+fn load<L: Lanes>(from: &[f32], width: usize) -> L {
+    if let (PANEL, Some(whole)) = (width, from.first_chunk()) {
+        return L::load(whole);
+    }
     let mut line = [0.0; PANEL];
-    if width == PANEL {
-        line.copy_from_slice(&from[..PANEL]);
-    } else {
-        line[..width].copy_from_slice(&from[..width]);
-    }
-    line
+    line[..width].copy_from_slice(&from[..width]);
+    L::load(&line)
 }
 
 #[inline(always)]
-fn store(line: [f32; PANEL], to: &mut [f32], width: usize) {
-    if width == PANEL {
-        to[..PANEL].copy_from_slice(&line);
-    } else {
-        to[..width].copy_from_slice(&line[..width]);
+fn store<L: Lanes>(sums: L, to: &mut [f32], width: usize) {
+    if width == PANEL
+        && let Some(whole) = to.first_chunk_mut()
+    {
+        sums.store(whole);
+        return;
     }
+    let mut line = [0.0; PANEL];
+    sums.store(&mut line);
+    to[..width].copy_from_slice(&line[..width]);
 }

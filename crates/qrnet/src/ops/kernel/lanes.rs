@@ -1,0 +1,118 @@
+//! Sixteen numbers in vector registers. Loops over arrays are left to the compiler everywhere else; the products' inner loop
+//! is not, for how it comes out decides the time of a frame, and changes with its surroundings.
+
+/// Numbers in one [`Lanes`].
+pub(crate) const WIDTH: usize = 16;
+
+/// Sixteen numbers.
+pub(super) trait Lanes: Copy {
+    fn load(from: &[f32; WIDTH]) -> Self;
+    fn store(self, to: &mut [f32; WIDTH]);
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
+    /// `self + left * right`.
+    fn add_product(self, left: f32, right: Self) -> Self;
+}
+
+/// Without vector instructions of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Plain([f32; WIDTH]);
+
+impl Lanes for Plain {
+    #[inline(always)]
+    fn load(from: &[f32; WIDTH]) -> Self {
+        Self(*from)
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [f32; WIDTH]) {
+        *to = self.0;
+    }
+
+    #[inline(always)]
+    fn add(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a += b);
+        self
+    }
+
+    #[inline(always)]
+    fn add_product(mut self, left: f32, right: Self) -> Self {
+        self.0.iter_mut().zip(right.0).for_each(|(sum, right)| *sum += left * right);
+        self
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm512_add_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+    };
+
+    use super::{Lanes, WIDTH};
+
+    /// Two registers of AVX2 with FMA. To be used only where these are there.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256, __m256);
+
+    // SAFETY of all methods: they are called from functions that are compiled for AVX2 and FMA, which run only where the
+    // processor has them; loads and stores stay within an array of sixteen.
+    impl Lanes for Avx2 {
+        #[inline(always)]
+        fn load(from: &[f32; WIDTH]) -> Self {
+            unsafe { Self(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32; WIDTH]) {
+            unsafe {
+                _mm256_storeu_ps(to.as_mut_ptr(), self.0);
+                _mm256_storeu_ps(to.as_mut_ptr().add(8), self.1);
+            }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+        }
+
+        #[inline(always)]
+        fn add_product(self, left: f32, right: Self) -> Self {
+            unsafe {
+                let left = _mm256_set1_ps(left);
+                Self(_mm256_fmadd_ps(left, right.0, self.0), _mm256_fmadd_ps(left, right.1, self.1))
+            }
+        }
+    }
+
+    /// One register of AVX-512. To be used only where it is there.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    // SAFETY of all methods: as above, with AVX-512 F.
+    impl Lanes for Avx512 {
+        #[inline(always)]
+        fn load(from: &[f32; WIDTH]) -> Self {
+            unsafe { Self(_mm512_loadu_ps(from.as_ptr())) }
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32; WIDTH]) {
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        fn add_product(self, left: f32, right: Self) -> Self {
+            unsafe { Self(_mm512_fmadd_ps(_mm512_set1_ps(left), right.0, self.0)) }
+        }
+    }
+}
