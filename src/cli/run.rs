@@ -39,6 +39,10 @@ pub struct RunArgs {
     /// What to look for, in words. Streams of a .streams file may have queries of their own.
     #[arg(long, value_name = "TEXT")]
     pub query: Option<String>,
+    /// A query that `spotter ground --save-query` compiled for this model: the text tower is then not loaded, and the run
+    /// starts sooner. For all streams without a query of their own.
+    #[arg(long, value_name = "FILE", conflicts_with = "query")]
+    pub compiled_query: Option<PathBuf>,
     /// A TOML file with any of these settings, named as the flags are; flags win.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,

@@ -10,7 +10,7 @@ mod streams;
 use crate::error::Error;
 
 pub(crate) use model::check_device;
-pub use model::{device, load_model, model_variant, threshold};
+pub use model::{device, load_compiler, load_model, model_variant, threshold};
 pub use reload::{Anew, Origin};
 pub(crate) use run::place_of_control;
 pub use run::{RunSettings, StreamSettings};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use qrnet::{Config, Grounder, MemoryModel};
+use qrnet::{Config, Grounder, MemoryModel, QueryCompiler};
 
 use crate::error::{Error, Result};
 
@@ -92,6 +92,18 @@ pub fn load_model(path: Option<&Path>, device_name: &str, frames_only: bool) -> 
         tracing::warn!("the weights of {} are untrained: its boxes mean nothing", path.display());
     }
     Ok(grounder)
+}
+
+/// Loads what compiles sentences for a model directory or the built-in model, and no more.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryCompiler> {
+    let device = device(device_name)?;
+    Ok(match path {
+        Some(path) => QueryCompiler::load(path, &device)?,
+        None => QueryCompiler::from_memory(&DEFAULT, &device)?,
+    })
 }
 
 /// Presence below this is "not here".

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gstreamer as gst;
+use qrnet::CompiledQuery;
 
 use super::outputs::{self, Outputs};
 use super::reload::Origin;
@@ -28,6 +29,8 @@ pub struct RunSettings {
     pub streams: Vec<StreamSettings>,
     /// The model directory; none for the built-in model.
     pub model: Option<PathBuf>,
+    /// A file with a compiled query, and the sentence in it.
+    pub compiled_query: Option<(PathBuf, String)>,
     /// Which frames are measured.
     pub sampling: Sampling,
     /// Whether frames of still scenes are.
@@ -104,7 +107,9 @@ impl RunSettings {
         let mut entries = std::mem::take(&mut args.stream);
         entries.extend(streams::entries(std::mem::take(&mut args.source))?);
         let login = streams::common_login(args.credentials.as_deref())?;
-        let resolved = streams::resolve(entries, args.query.as_deref(), login.as_ref())?;
+        let compiled_query = compiled_query(&args)?;
+        let query = args.query.as_deref().or(compiled_query.as_ref().map(|(_, text)| text.as_str()));
+        let resolved = streams::resolve(entries, query, login.as_ref())?;
         let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
         let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
         let access = access(&args)?;
@@ -132,6 +137,7 @@ impl RunSettings {
         Ok(Self {
             streams,
             model: args.model,
+            compiled_query,
             sampling: Sampling { stride, max_fps: args.measuring.max_fps },
             gate: gate(&args.measuring)?,
             threshold: args.measuring.threshold,
@@ -161,6 +167,14 @@ impl RunSettings {
         };
         if self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
     }
+}
+
+/// The file that `--compiled-query` names, and its sentence.
+fn compiled_query(args: &RunArgs) -> Result<Option<(PathBuf, String)>> {
+    if args.compiled_query.is_some() && args.query.is_some() {
+        return Err(Error::Usage("query and compiled_query: only one of them can be meant".into()));
+    }
+    args.compiled_query.clone().map(|path| Ok((path.clone(), CompiledQuery::text_of(&path)?))).transpose()
 }
 
 /// What all streams have in common.

@@ -20,6 +20,7 @@ pub struct RunFile {
     /// Streams with names and queries of their own.
     pub stream: Vec<StreamEntry>,
     pub query: Option<String>,
+    pub compiled_query: Option<PathBuf>,
     pub model: Option<PathBuf>,
     pub out: OneOrMore,
     pub device: Option<String>,
@@ -86,6 +87,7 @@ impl qrnet::strict::Strict for RunFile {
             source: OneOrMore::One(String::new()),
             stream: vec![StreamEntry::example()],
             query: Some(String::new()),
+            compiled_query: Some(PathBuf::new()),
             model: Some(PathBuf::new()),
             out: OneOrMore::One(String::new()),
             device: Some(String::new()),
@@ -150,7 +152,9 @@ impl RunFile {
             config: None,
             stream: if typed.source.is_empty() { self.stream } else { Vec::new() },
             source: if typed.source.is_empty() { self.source.into() } else { typed.source },
-            query: typed.query.or(self.query),
+            // Whichever form is typed takes the place of both forms in the file.
+            query: if typed.compiled_query.is_some() { None } else { typed.query.clone().or(self.query) },
+            compiled_query: if typed.query.is_some() { None } else { typed.compiled_query.or(self.compiled_query) },
             model: typed.model.or(self.model),
             out,
             device: typed.device.or(self.device),

@@ -7,15 +7,14 @@ use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use tracing::trace_span;
 
+use crate::compiler::QueryCompiler;
 use crate::config::{Canvas, Config};
 use crate::cpu::{Constants, CpuFrame, Found};
 use crate::error::{Error, Result};
-use crate::fusion::Head;
-use crate::fusion::compiled::HeadPlan;
-use crate::model::{FrameModel, QueryModel};
+use crate::fusion::compiled::{Folding, HeadPlan};
+use crate::model::FrameModel;
 use crate::model_dir::ModelDir;
 use crate::params::Part;
-use crate::pass::Pass;
 use crate::plan::CanvasPlan;
 use crate::preprocess::{Letterboxed, Rect, Transform};
 use crate::query::{CompiledQuery, stack};
@@ -32,14 +31,15 @@ pub struct Grounder {
     device: Device,
     plan: CanvasPlan,
     frame: FrameSide,
-    text: Option<TextSide>,
+    folding: Arc<Folding>,
+    text: Option<QueryCompiler>,
     head_plans: Mutex<Vec<(Vec<bool>, Arc<Layout>)>>,
 }
 
 /// What reads pictures.
 enum FrameSide {
-    /// On the CPU: packed weights, and the head's tensors, of which constants are made.
-    Cpu(Box<CpuFrame>, Box<Head>),
+    /// On the CPU.
+    Cpu(Box<CpuFrame>),
     /// Elsewhere.
     Tensors(Box<FrameModel>),
 }
@@ -47,18 +47,11 @@ enum FrameSide {
 impl FrameSide {
     fn new(config: &Config, vb: &VarBuilder, plan: &CanvasPlan) -> Result<Self> {
         if vb.device().is_cpu() {
-            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plan)?), Box::new(Head::new(config, vb)?)));
+            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plan)?)));
         }
         let mut frame = FrameModel::new(config, vb)?;
         frame.freeze()?;
         Ok(Self::Tensors(Box::new(frame)))
-    }
-
-    fn head(&self) -> &Head {
-        match self {
-            Self::Cpu(_, head) => head,
-            Self::Tensors(frame) => &frame.head,
-        }
     }
 }
 
@@ -81,9 +74,30 @@ pub struct MemoryModel {
     pub tokenizer: &'static str,
 }
 
-struct TextSide {
-    model: QueryModel,
-    tokenizer: QueryTokenizer,
+/// What a [`MemoryModel`] holds.
+pub(crate) struct MemoryParts {
+    pub(crate) config: Config,
+    pub(crate) tensors: Tensors,
+    pub(crate) tokenizer: QueryTokenizer,
+    pub(crate) digest: String,
+    trained: bool,
+}
+
+impl MemoryModel {
+    pub(crate) fn open(&self, device: &Device) -> Result<MemoryParts> {
+        let origin = Path::new(self.name);
+        let config = Config::from_json(self.config, self.name)?;
+        let header: serde_json::Value = serde_json::from_str(self.config).map_err(|e| Error::file(origin, e))?;
+        let digest = header["digest"].as_str().ok_or_else(|| Error::file(origin, "holds no digest"))?.to_owned();
+        let tensors = candle_core::safetensors::load_buffer(self.weights, device)?
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?)))
+            .collect::<Result<Tensors>>()?;
+        let tokenizer =
+            QueryTokenizer::from_json(self.tokenizer, config.max_query_len, config.bert.vocab_size, origin)?;
+        let trained = header["trained"].as_bool().unwrap_or(true);
+        Ok(MemoryParts { config, tensors, tokenizer, digest, trained })
+    }
 }
 
 /// Where a picture shows what the query describes.
@@ -107,10 +121,14 @@ impl Grounder {
     /// A file is missing, damaged, or contradicts the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let dir = ModelDir::open(dir)?;
-        let (tensors, _) = weights::load(&dir.weights(), dir.config(), device)?;
-        let vb = weights::builder(&tensors, device);
-        let text = TextSide { model: QueryModel::new(dir.config(), &vb)?, tokenizer: dir.load_tokenizer()? };
-        Self::assemble(&dir, &vb, Some(text), device)
+        let file = TensorFile::open(&dir.weights())?;
+        weights::check(&file, dir.config(), |_| true)?;
+        let vb = weights::lazy_builder(file, device);
+        let mut grounder = Self::assemble(&dir, &vb, device)?;
+        let folding = Arc::clone(&grounder.folding);
+        let text = QueryCompiler::new(dir.config(), &vb, dir.load_tokenizer()?, dir.digest()?, folding)?;
+        grounder.text = Some(text);
+        Ok(grounder)
     }
 
     /// Loads only what a frame needs: no text tower, no weight generators. Such a model grounds queries that were
@@ -122,7 +140,7 @@ impl Grounder {
         let dir = ModelDir::open(dir)?;
         let file = TensorFile::open(&dir.weights())?;
         weights::check(&file, dir.config(), |spec| spec.part == Part::Frame)?;
-        Self::assemble(&dir, &weights::lazy_builder(file, device), None, device)
+        Self::assemble(&dir, &weights::lazy_builder(file, device), device)
     }
 
     /// Loads a model that lies in memory, as a program carries it within itself.
@@ -130,25 +148,15 @@ impl Grounder {
     /// # Errors
     /// A part is damaged, or contradicts the configuration.
     pub fn from_memory(model: &MemoryModel, device: &Device) -> Result<Self> {
-        let origin = Path::new(model.name);
-        let config = Config::from_json(model.config, model.name)?;
-        let header: serde_json::Value = serde_json::from_str(model.config).map_err(|e| Error::file(origin, e))?;
-        let digest = header["digest"].as_str().ok_or_else(|| Error::file(origin, "holds no digest"))?.to_owned();
-        let tensors = candle_core::safetensors::load_buffer(model.weights, device)?
-            .into_iter()
-            .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?)))
-            .collect::<Result<Tensors>>()?;
-        let tokenizer =
-            QueryTokenizer::from_json(model.tokenizer, config.max_query_len, config.bert.vocab_size, origin)?;
+        let MemoryParts { config, tensors, tokenizer, digest, trained } = model.open(device)?;
         let mut grounder = Self::from_tensors(&config, &tensors, tokenizer, digest, device)?;
-        grounder.trained = header["trained"].as_bool().unwrap_or(true);
+        grounder.trained = trained;
         Ok(grounder)
     }
 
-    fn assemble(dir: &ModelDir, vb: &VarBuilder, text: Option<TextSide>, device: &Device) -> Result<Self> {
+    fn assemble(dir: &ModelDir, vb: &VarBuilder, device: &Device) -> Result<Self> {
         let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, vb, device)?;
         grounder.trained = dir.trained();
-        grounder.text = text;
         Ok(grounder)
     }
 
@@ -164,16 +172,17 @@ impl Grounder {
         device: &Device,
     ) -> Result<Self> {
         let vb = weights::builder(tensors, device);
-        let mut grounder = Self::from_parts(config.clone(), digest, &vb, device)?;
-        grounder.text = Some(TextSide { model: QueryModel::new(config, &vb)?, tokenizer });
+        let mut grounder = Self::from_parts(config.clone(), digest.clone(), &vb, device)?;
+        let folding = Arc::clone(&grounder.folding);
+        grounder.text = Some(QueryCompiler::new(config, &vb, tokenizer, digest, folding)?);
         Ok(grounder)
     }
 
     fn from_parts(config: Config, digest: String, vb: &VarBuilder, device: &Device) -> Result<Self> {
         let plan = CanvasPlan::new(&config, config.canvas, device)?;
-        let frame = FrameSide::new(&config, vb, &plan)?;
+        let (frame, folding) = (FrameSide::new(&config, vb, &plan)?, Arc::new(Folding::new(&config, vb)?));
         let (device, head_plans) = (device.clone(), Mutex::default());
-        Ok(Self { config, digest, trained: true, device, plan, frame, text: None, head_plans })
+        Ok(Self { config, digest, trained: true, device, plan, frame, folding, text: None, head_plans })
     }
 
     /// Sizes.
@@ -206,18 +215,7 @@ impl Grounder {
     /// # Errors
     /// The sentence is empty or unreadable for the tokenizer, or the model was loaded for frames only.
     pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
-        let side = self.text_side()?;
-        let encoded = side.tokenizer.encode(text)?;
-        if let Some(cut) = &encoded.cut {
-            tracing::warn!(
-                "query {text:?} is longer than the model's {} pieces; cut off: {cut:?}",
-                self.config.max_query_len - 2
-            );
-        }
-        if !encoded.unknown.is_empty() {
-            tracing::warn!("query {text:?}: the model's tokenizer does not know {:?}", encoded.unknown);
-        }
-        self.compile_pieces(side, text, encoded.ids)
+        self.text_side()?.compile(text)
     }
 
     /// Compiles the empty sentence, only framing pieces: touches every weight of the text side whatever the vocabulary.
@@ -225,24 +223,12 @@ impl Grounder {
     /// # Errors
     /// The model was loaded for frames only, or a device error.
     pub fn compile_framing(&self) -> Result<CompiledQuery> {
-        let side = self.text_side()?;
-        self.compile_pieces(side, "", side.tokenizer.framing().to_vec())
+        self.text_side()?.compile_framing()
     }
 
-    fn text_side(&self) -> Result<&TextSide> {
+    fn text_side(&self) -> Result<&QueryCompiler> {
         let missing = "this model was loaded for frames only and cannot compile a query";
         self.text.as_ref().ok_or_else(|| Error::Unsupported(missing.into()))
-    }
-
-    fn compile_pieces(&self, side: &TextSide, text: &str, pieces: Vec<u32>) -> Result<CompiledQuery> {
-        let count = pieces.len();
-        let (ids, ignore) = side.tokenizer.pad_to_length(&pieces);
-        let ids = candle_core::Tensor::new(ids, &self.device)?.unsqueeze(0)?;
-        let ignore = candle_core::Tensor::new(ignore, &self.device)?.unsqueeze(0)?;
-        let query = side.model.encode(&ids, &ignore, &mut Pass::eval())?;
-        let tokens = query.tokens.squeeze(0)?.narrow(0, 0, count)?.contiguous()?;
-        let qkv = self.frame.head().text_qkv(&tokens)?;
-        Ok(CompiledQuery::new(text.to_owned(), pieces, self.digest.clone(), query.gates, tokens, qkv))
     }
 
     /// Reads a saved query of this model.
@@ -297,7 +283,7 @@ impl Grounder {
             (self.layout(&vec![true; visible[0].len()])?, ignore)
         };
         let found = match (&self.frame, &*layout) {
-            (FrameSide::Cpu(frame, _), Layout::Cpu(constants)) => {
+            (FrameSide::Cpu(frame), Layout::Cpu(constants)) => {
                 let pixels: Vec<&[f32]> = pictures.iter().map(|picture| picture.pixels.as_slice()).collect();
                 frame.ground(&pixels, &gates, &text, constants, &ignore)?
             }
@@ -322,7 +308,7 @@ impl Grounder {
         }
         let keep =
             visible.contains(&false).then(|| (0..visible.len() as u32).filter(|&i| visible[i as usize]).collect());
-        let plan = self.frame.head().plan(&self.plan.position_rows, keep, &self.device)?;
+        let plan = self.folding.plan(&self.plan.position_rows, keep, &self.device)?;
         let plan = Arc::new(match &self.frame {
             FrameSide::Cpu(..) => Layout::Cpu(Constants::new(&plan)?),
             FrameSide::Tensors(_) => Layout::Tensors(plan),

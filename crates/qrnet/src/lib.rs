@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod compiler;
 pub mod config;
 mod cpu;
 pub mod error;
@@ -40,6 +41,7 @@ pub mod text;
 pub mod weights;
 
 pub use candle_core::Device;
+pub use compiler::QueryCompiler;
 pub use config::{Canvas, Config};
 pub use error::{Error, Result};
 pub use fusion::Output;

@@ -41,7 +41,7 @@ impl CanvasPlan {
         let (rows, box_frame) = position_rows(config, canvas);
         Ok(Self {
             canvas,
-            windows: swin::windows(config, canvas, device)?,
+            windows: swin::windows(config, canvas, device),
             position_rows: Tensor::new(rows, device)?,
             levels,
             box_frame,

@@ -77,19 +77,21 @@ impl CompiledQuery {
         crate::weights::save(&tensors, Some(metadata), path)
     }
 
+    /// The sentence of a query in a file, whatever model it is for.
+    ///
+    /// # Errors
+    /// The file is no compiled query.
+    pub fn text_of(path: &Path) -> Result<String> {
+        let (_, [_, text]) = open(path)?;
+        Ok(text)
+    }
+
     /// Reads a query that was compiled for the model with digest `model`.
     ///
     /// # Errors
     /// The file is no compiled query, belongs to another model, or holds tensors of other sizes.
     pub fn load(path: &Path, config: &Config, model: &str, device: &Device) -> Result<Self> {
-        let file = TensorFile::open(path)?;
-        let mut metadata = file.metadata()?;
-        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-            return Err(Error::file(path, format!("is no compiled query, expected format {FORMAT} in its header")));
-        }
-        let mut text =
-            |key: &str| metadata.remove(key).ok_or_else(|| Error::file(path, format!("lacks `{key}` in its header")));
-        let (found, sentence) = (text("model")?, text("text")?);
+        let (file, [found, sentence]) = open(path)?;
         if found != model {
             return Err(Error::ForeignQuery { path: path.to_path_buf(), found, expected: model.to_owned() });
         }
@@ -120,6 +122,19 @@ impl CompiledQuery {
         let (tokens, qkv) = (get("tokens", &[count, d])?, get("qkv", &[count, 3 * d])?);
         Ok(Self { text: sentence, ids, model: found, gates, tokens, qkv })
     }
+}
+
+/// Opens a compiled query: the digest of its model and its sentence.
+fn open(path: &Path) -> Result<(TensorFile, [String; 2])> {
+    let file = TensorFile::open(path)?;
+    let mut metadata = file.metadata()?;
+    if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+        return Err(Error::file(path, format!("is no compiled query, expected format {FORMAT} in its header")));
+    }
+    let mut text =
+        |key: &str| metadata.remove(key).ok_or_else(|| Error::file(path, format!("lacks `{key}` in its header")));
+    let header = [text("model")?, text("text")?];
+    Ok((file, header))
 }
 
 /// Several queries side by side, one per picture; shorter ones are padded.

@@ -76,13 +76,19 @@ pub fn run(settings: &RunSettings) -> Result<()> {
         }));
     })?;
     let service = service(settings)?;
-    let mut grounder = load_model(settings.model.as_deref(), &settings.device, false)?;
+    let ready = settings.compiled_query.as_ref().map(|(path, text)| (path, text.as_str()));
+    let frames_only = settings.streams.iter().all(|stream| ready.is_some_and(|(_, text)| stream.query == text));
+    let mut grounder = load_model(settings.model.as_deref(), &settings.device, frames_only)?;
     let threshold = threshold(settings.threshold, &grounder)?;
     // Equal queries are compiled once, and their frames go through the model together.
     let mut compiled = HashMap::new();
     for StreamSettings { query, .. } in &settings.streams {
         if !compiled.contains_key(query) {
-            compiled.insert(query, Arc::new(grounder.compile(query)?));
+            let query_of_stream = match ready {
+                Some((path, text)) if query == text => grounder.load_query(path)?,
+                _ => grounder.compile(query)?,
+            };
+            compiled.insert(query, Arc::new(query_of_stream));
         }
     }
     let queries: Vec<_> = settings.streams.iter().filter_map(|stream| compiled.get(&stream.query).cloned()).collect();

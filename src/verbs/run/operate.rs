@@ -7,7 +7,7 @@ use qrnet::Grounder;
 use serde_json::{Value, json};
 
 use super::Message;
-use crate::config::{Anew, Origin, RunSettings, load_model};
+use crate::config::{Anew, Origin, RunSettings, load_compiler};
 use crate::error::{Error, Result};
 use crate::service::{Changed, Command, Compile, Control, How, Queries, Service, Wish};
 
@@ -16,12 +16,12 @@ use crate::service::{Changed, Command, Compile, Control, How, Queries, Service, 
 pub(super) fn compiler(settings: &RunSettings, running: &Grounder) -> Compile {
     let (model, device, digest) = (settings.model.clone(), settings.device.clone(), running.digest().to_owned());
     Box::new(move |text| {
-        let grounder = load_model(model.as_deref(), &device, false)?;
-        if grounder.digest() != digest {
+        let compiler = load_compiler(model.as_deref(), &device)?;
+        if compiler.digest() != digest {
             let name = model.as_ref().map_or_else(String::new, |path| path.display().to_string());
             return Err(Error::Usage(format!("{name}: is not the model that runs; it was replaced meanwhile")));
         }
-        Ok(Some(Arc::new(grounder.compile(text)?)))
+        Ok(Some(Arc::new(compiler.compile(text)?)))
     })
 }
 

@@ -54,24 +54,23 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(windows: &Windows, stage: usize, sizes: WindowSizes) -> Result<Self> {
+    pub(super) fn new(windows: &Windows, stage: usize, sizes: WindowSizes) -> Self {
         let windows = windows.shared(stage);
-        let all = windows.shift_mask().values()?;
         let (mut masks, mut mask_of): (Vec<Vec<f32>>, _) = (Vec::new(), Vec::new());
-        for values in all.chunks_exact(sizes.area * sizes.area) {
+        for values in (0..windows.count()).map(|window| windows.window_mask(window)) {
             if values.iter().all(|&value| value == 0.0) {
                 mask_of.push(None);
                 continue;
             }
             // The padding is in the bias already.
-            let wide: Vec<f32> = widen(values, sizes).iter().map(|value| value.max(-1e9)).collect();
+            let wide: Vec<f32> = widen(&values, sizes).iter().map(|value| value.max(-1e9)).collect();
             let known = masks.iter().position(|mask| *mask == wide);
             mask_of.push(Some(known.unwrap_or_else(|| {
                 masks.push(wide);
                 masks.len() - 1
             })));
         }
-        Ok(Self { windows, masks, mask_of })
+        Self { windows, masks, mask_of }
     }
 
     pub(super) fn grid(&self) -> Grid {

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::tasks::take;
-use crate::ops::kernel::layer_norm_rows;
+use crate::ops::kernel::{layer_norm_rows, with_elements};
 use crate::ops::kernel::product::{DEPTH, Packed, Rows, Start};
 
 /// A tensor's values, row-major.
@@ -25,7 +25,8 @@ pub(super) fn linear_without_bias(vb: &VarBuilder, input: usize, output: usize) 
 /// `weight [O, ..]`, all of whose other axes are inputs, and `bias [O]`.
 pub(super) fn packed(weight: &Tensor, bias: Option<&Tensor>) -> Result<Packed> {
     let bias = bias.map(values).transpose()?;
-    Ok(Packed::new(&values(weight)?, bias.as_deref(), weight.elem_count() / weight.dim(0)?))
+    let input = weight.elem_count() / weight.dim(0)?;
+    with_elements(&[weight.contiguous()?], |slices| Packed::new(slices[0], bias.as_deref(), input))
 }
 
 /// Layer norm over the last axis.

@@ -67,7 +67,7 @@ impl CpuFrame {
             backbone: Backbone::new(config, &vb.pp("visumodel.backbone"))?,
             neck: Neck::new(config, &vb.pp("visumodel.neck"))?,
             head: Head::new(config, vb)?,
-            layouts: (0..config.stages()).map(layout).collect::<Result<_>>()?,
+            layouts: (0..config.stages()).map(layout).collect(),
             buffers: Mutex::default(),
         })
     }

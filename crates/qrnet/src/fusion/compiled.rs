@@ -5,9 +5,11 @@
 //! of the batch agree on them. In the last layer only REG asks, so only its query and feed-forward are computed.
 
 use candle_core::{Device, Result, Tensor};
+use candle_nn::VarBuilder;
 use tracing::trace_span;
 
 use super::{Head, Output};
+use crate::config::Config;
 use crate::layers::Linear;
 use crate::ops;
 use crate::pass::Pass;
@@ -36,7 +38,36 @@ pub(crate) struct CompiledText {
     pub(crate) ignore: Option<Tensor>,
 }
 
-impl Head {
+/// What the constants are made of: small tensors of the head, apart from it, so that a model that computes the head in
+/// another way need not keep all of it.
+pub(crate) struct Folding {
+    reg_token: Tensor,
+    scale_embed: Tensor,
+    positions: Tensor,
+    visual_projection: Linear,
+    /// q, k, v of every layer.
+    in_projections: Vec<Linear>,
+    max_query_len: usize,
+}
+
+impl Folding {
+    /// Reads the weights from the root of a checkpoint.
+    pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let (d, channels) = (config.vl.hidden_dim, config.neck.out_channels);
+        let in_projection = |layer| {
+            let vb = vb.pp(format!("vl_transformer.encoder.layers.{layer}.self_attn"));
+            Ok(Linear::from_tensors(vb.get((3 * d, d), "in_proj_weight")?, vb.get(3 * d, "in_proj_bias")?))
+        };
+        Ok(Self {
+            reg_token: vb.get((1, d), "reg_token.weight")?,
+            scale_embed: vb.get((config.stages() + 1, channels), "scale_embed.weight")?,
+            positions: vb.get((config.position_rows(), d), "vl_pos_embed.weight")?,
+            visual_projection: Linear::new(&vb.pp("visu_proj"), channels, d)?,
+            in_projections: (0..config.vl.enc_layers).map(in_projection).collect::<Result<_>>()?,
+            max_query_len: config.max_query_len,
+        })
+    }
+
     /// The first layer's q, k, v of projected text tokens `[n, d]` → `[n, 3d]`, positions included.
     pub(crate) fn text_qkv(&self, tokens: &Tensor) -> Result<Tensor> {
         let rows = self.positions.narrow(0, 1, tokens.dim(0)?)?;
@@ -44,7 +75,7 @@ impl Head {
     }
 
     fn first_qkv(&self, tokens: &Tensor, positions: &Tensor) -> Result<Tensor> {
-        let projection = &self.layers[0].in_projection;
+        let projection = &self.in_projections[0];
         projection.forward_without_bias(tokens)? + position_term(projection, positions)?
     }
 
@@ -59,7 +90,7 @@ impl Head {
         }
         let front_positions = positions.narrow(0, 0, front_count)?;
         let term = |positions: &Tensor| -> Result<Vec<Tensor>> {
-            self.layers.iter().map(|layer| position_term(&layer.in_projection, positions)?.unsqueeze(0)).collect()
+            self.in_projections.iter().map(|layer| position_term(layer, positions)?.unsqueeze(0)).collect()
         };
         let first_scale = self.scale_embed.dim(0)? - 2;
         let scale = |i: usize| self.visual_projection.forward(&self.scale_embed.narrow(0, first_scale + i, 1)?);
@@ -71,7 +102,9 @@ impl Head {
             keep,
         })
     }
+}
 
+impl Head {
     /// # Shapes
     /// `levels`: the two coarsest levels, `[B, N_i, C]`; `visual_ignore [B, N']` u8 where pictures of the batch differ
     /// in their padding.

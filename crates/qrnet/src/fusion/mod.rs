@@ -37,7 +37,6 @@ pub(crate) struct Head {
     layers: Vec<EncoderLayer>,
     box_mlp: Vec<Linear>,
     presence: Option<Linear>,
-    max_query_len: usize,
 }
 
 /// Text tokens for the head, one row per query.
@@ -71,7 +70,6 @@ impl Head {
             layers,
             box_mlp,
             presence,
-            max_query_len: config.max_query_len,
         })
     }
 

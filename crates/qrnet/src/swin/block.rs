@@ -46,7 +46,7 @@ impl Block {
         // The padding comes after the norm: padded tokens are exact zeros and take part as the qkv bias (quirk Q1).
         let normed = trace_span!("norm").in_scope(|| self.norm1.forward(x))?;
         let cut = trace_span!("partition").in_scope(|| windows.partition(&normed, self.shifted))?;
-        let mask = self.shifted.then(|| windows.shift_mask());
+        let mask = if self.shifted { Some(windows.shift_mask()?) } else { None };
         let attended = self.attention.forward(&cut, mask)?;
         let x = trace_span!("merge").in_scope(|| {
             let attended = windows.merge(&attended, self.shifted)?;

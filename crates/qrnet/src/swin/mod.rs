@@ -175,9 +175,9 @@ impl PatchMerging {
 }
 
 /// Window layouts of all stages on `canvas`.
-pub(crate) fn windows(config: &Config, canvas: Canvas, device: &candle_core::Device) -> Result<Windows> {
+pub(crate) fn windows(config: &Config, canvas: Canvas, device: &candle_core::Device) -> Windows {
     let stages = (0..config.stages())
         .map(|stage| StageWindows::new(config.level_grid(canvas, stage), config.swin.window_size, device))
-        .collect::<Result<_>>()?;
-    Ok(Windows::new(stages))
+        .collect();
+    Windows::new(stages)
 }

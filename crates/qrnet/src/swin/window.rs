@@ -1,6 +1,6 @@
 //! Windows of a token map: zero padding, cyclic shift, partition, and the mask of the shifted layout (SPEC 2.2).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Result, Tensor};
 
@@ -35,7 +35,9 @@ pub(crate) struct StageWindows {
     grid: Grid,
     padded: Grid,
     side: usize,
-    shift_mask: ShiftMask,
+    /// Made when it is first asked for: it takes megabytes, and kernels that know windows by their kind do without.
+    shift_mask: OnceLock<ShiftMask>,
+    device: Device,
     /// Which token every place in the windows holds; plain and shifted.
     maps: [RowMap; 2],
     /// The tokens in the order that patch merging joins them in: four by four.
@@ -46,13 +48,11 @@ pub(crate) struct StageWindows {
 const OTHER_REGION: f32 = -100.0;
 
 impl StageWindows {
-    /// # Errors
-    /// The device cannot hold the mask.
-    pub(crate) fn new(grid: Grid, side: usize, device: &Device) -> Result<Self> {
+    pub(crate) fn new(grid: Grid, side: usize, device: &Device) -> Self {
         let padded = Grid { h: grid.h.next_multiple_of(side), w: grid.w.next_multiple_of(side) };
-        let shift_mask = ShiftMask::new(shift_mask(padded, side, device)?)?;
         let maps = [0, side / 2].map(|shift| row_map(grid, padded, side, shift));
-        Ok(Self { grid, padded, side, shift_mask, maps, merging: merging_map(grid) })
+        let (shift_mask, device) = (OnceLock::new(), device.clone());
+        Self { grid, padded, side, shift_mask, device, maps, merging: merging_map(grid) }
     }
 
     pub(crate) fn grid(&self) -> Grid {
@@ -89,8 +89,34 @@ impl StageWindows {
     }
 
     /// Additive mask of shifted blocks, `[windows, area, area]`.
-    pub(crate) fn shift_mask(&self) -> &ShiftMask {
-        &self.shift_mask
+    ///
+    /// # Errors
+    /// The device cannot hold the mask.
+    pub(crate) fn shift_mask(&self) -> Result<&ShiftMask> {
+        if let Some(mask) = self.shift_mask.get() {
+            return Ok(mask);
+        }
+        let shape = (self.count(), self.area(), self.area());
+        let values: Vec<f32> = (0..self.count()).flat_map(|window| self.window_mask(window)).collect();
+        let mask = ShiftMask::new(Tensor::from_vec(values, shape, &self.device)?)?;
+        Ok(self.shift_mask.get_or_init(|| mask))
+    }
+
+    /// What one window of a shifted block adds to its scores, `[area, area]`: nine regions of the map, already rolled, are
+    /// told apart.
+    pub(crate) fn window_mask(&self, window: usize) -> Vec<f32> {
+        let (shift, side) = (self.side / 2, self.side);
+        let region = |position: usize, length: usize| match position {
+            p if p < length - side => 0,
+            p if p < length - shift => 1,
+            _ => 2,
+        };
+        let across = self.padded.w / side;
+        let (top, left) = (window / across * side, window % across * side);
+        let label = |t: usize| 3 * region(top + t / side, self.padded.h) + region(left + t % side, self.padded.w);
+        let labels: Vec<usize> = (0..self.area()).map(label).collect();
+        let pairs = labels.iter().flat_map(|a| labels.iter().map(move |b| if a == b { 0.0 } else { OTHER_REGION }));
+        pairs.collect()
     }
 
     /// Pads right and bottom with zeros, rolls by half a window if `shifted`, cuts into windows.
@@ -165,28 +191,6 @@ fn merging_map(grid: Grid) -> RowMap {
         [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(down, right)| ((y + down) * grid.w + x + right) as u32)
     });
     RowMap::new(sources.collect(), grid.len())
-}
-
-/// Labels nine regions of the padded map, already rolled, and separates tokens of different regions.
-fn shift_mask(padded: Grid, side: usize, device: &Device) -> Result<Tensor> {
-    let shift = side / 2;
-    let region = |position: usize, length: usize| match position {
-        p if p < length - side => 0,
-        p if p < length - shift => 1,
-        _ => 2,
-    };
-    let area = side * side;
-    let mut values = Vec::with_capacity(padded.len() * area);
-    for top in (0..padded.h).step_by(side) {
-        for left in (0..padded.w).step_by(side) {
-            let labels: Vec<usize> =
-                (0..area).map(|t| 3 * region(top + t / side, padded.h) + region(left + t % side, padded.w)).collect();
-            for a in &labels {
-                values.extend(labels.iter().map(|b| if a == b { 0.0 } else { OTHER_REGION }));
-            }
-        }
-    }
-    Tensor::from_vec(values, (padded.len() / area, area, area), device)
 }
 
 /// For every pair of tokens of a window, the row of the relative position table: `[area * area]`, query slow.
