@@ -126,8 +126,9 @@ fn a_run_under_way_allocates_nothing_large_and_does_not_grow() {
     assert_eq!(last.0, warm.0, "large allocations after call {WARM}");
     // What frames hold comes and goes; what stays shows in the lowest points.
     let lowest = |part: &[(u64, i64)]| part.iter().map(|(_, live)| *live).min().unwrap_or_default();
-    let rest = &seen[WARM..];
+    // Near the end, streams that are done let go of what they have.
+    let rest = &seen[WARM..seen.len() - 30];
     let (first, second) = rest.split_at(rest.len() / 2);
     let growth = lowest(second) - lowest(first);
-    assert!(growth < 64 << 10, "{growth} bytes more in the second half");
+    assert!(growth < 16 << 10, "{growth} bytes more in the second half");
 }
