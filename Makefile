@@ -2,13 +2,14 @@
 .DELETE_ON_ERROR:
 CARGO ?= cargo
 
-.PHONY: demo test test-slow bench lint setup media peers build help
+.PHONY: demo test test-slow bench build-cuda lint setup media peers build help
 
 help:
 	@echo "make demo       install what is missing, build, ground a real clip into out/"
 	@echo "make test       install what is missing, lint, build, run all tests"
 	@echo "make test-slow  tests that take longer, soaks of half an hour among them (SPOTTER_SOAK_MINUTES, SPOTTER_SOAK_HOURS)"
 	@echo "make bench      speed, against a baseline measured in the same run"
+	@echo "make build-cuda the program for CUDA, with or without a GPU here; into target/cuda/release"
 	@echo "make lint       formatting, clippy, documentation"
 
 setup:
@@ -51,6 +52,10 @@ bench: media
 	@bash scripts/fetch-pip.sh bench-peers torch==2.11.0 safetensors==0.8.0 numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 \
 	  openvino==2026.4.1 >/dev/null
 	$(CARGO) bench --locked --workspace
+
+# The toolkit comes as Python packages; nothing of it goes into the system.
+build-cuda: setup
+	@bash scripts/build-cuda.sh
 
 lint: setup
 	$(CARGO) fmt --all --check

@@ -37,26 +37,30 @@ fn count(size: usize) {
 }
 
 #[expect(unsafe_code, reason = "an allocator's methods are")]
-// SAFETY: everything is passed on to the system's allocator as it came.
+// SAFETY: what the system's allocator promises.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
+        // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
+        // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
         count(size);
+        // SAFETY: the caller's promises are the system allocator's.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -105,9 +109,7 @@ fn a_run_under_way_allocates_nothing_large_and_does_not_grow() {
     let (records, video) = (format!("jsonl:{}", out("{source}.jsonl")), format!("mkv:{}", out("{source}.mkv")));
     let source = |pattern| format!("test:{pattern}?frames=150&size=1280x720&fps=30");
     let flags = ["spotter", "run", "--source", &source("ball"), "--source", &source("smpte"), "--query", "a"];
-    let Verb::Run(args) =
-        Cli::parse_from(flags.into_iter().chain(["--out", &records, "--out", &video])).verb
-    else {
+    let Verb::Run(args) = Cli::parse_from(flags.into_iter().chain(["--out", &records, "--out", &video])).verb else {
         unreachable!("run was typed")
     };
     let settings = RunSettings::resolve(*args).expect("valid");

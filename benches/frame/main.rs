@@ -1,18 +1,23 @@
 //! What a frame costs: Spotter's model beside everything else that runs the same weights, in turns in one run.
 //!
 //! `cargo bench --bench frame` (`make bench` fetches the peers' packages first) writes `out/bench.md`, `bench.json` and
-//! `bench.png`; `-- peers`, `ways`, `default` or `parts` for a part of it. `cargo test` runs it in short, with a small model and
+//! `bench.png`; `-- peers`, `default`, `ways`,
+//! `start`, `pipeline`, `growth` or `parts` for a part of it. `cargo test` runs it in short, with a small model and
 //! without the peers. Input: pictures of 1280x720, letterboxed before the clock starts. Absolute times belong to a
 //! machine; ratios are between neighbours in one run.
 
 mod engines;
+mod growth;
 mod parts;
+mod program;
 mod quiet;
 mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use qrnet::Canvas;
 
 use engines::{Compiled, Engine, Given, Peer, Plain};
 use report::{Row, Table, say};
@@ -141,6 +146,10 @@ fn machine(foreign: f64) -> String {
 }
 
 fn main() {
+    if let Ok(asked) = std::env::var(growth::CHILD) {
+        say(&growth::measure_point(&asked));
+        return;
+    }
     // `cargo test` passes --test, `cargo bench` --bench.
     let short = !std::env::args().any(|arg| arg == "--bench");
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -169,7 +178,27 @@ fn main() {
     if wanted("ways") && !short {
         bench.ways(&bench.model("qrnet-swin-s-l20"), "qrnet-swin-s-l20", &mut tables);
     }
-    let mut more = Vec::new();
+    let (mut curves, mut more) = (Vec::new(), Vec::new());
+    if !short {
+        let full = bench.model("qrnet-swin-s-l20");
+        let folder = scratch.path();
+        if wanted("start") {
+            tables.push(program::start(&full, 7, folder));
+        }
+        if wanted("pipeline") {
+            tables.push(program::pipeline(5, folder));
+        }
+        if wanted("growth") {
+            let built_in = root.join("models/spotter-tiny");
+            let side = Canvas { width: 128, height: 128 };
+            curves.push(growth::by_canvas(&full, "full model"));
+            curves.push(growth::by_batch(&full, "full model", Canvas { width: 640, height: 640 }));
+            curves.push(growth::by_batch(&built_in, "built-in model", side));
+            curves.push(program::streams(folder));
+            curves.iter().for_each(|curve| say(&curve.markdown()));
+            more.push(growth::wide(&full, "full model"));
+        }
+    }
     // The recording slows the rest down by a little, and does not end.
     if wanted("parts") {
         let (name, frames) = if short { ("tiny", 1) } else { ("qrnet-swin-s-l20", 9) };
@@ -178,5 +207,5 @@ fn main() {
         say(&table);
         more.push(table);
     }
-    report::write(&out, &machine, &tables, &more);
+    report::write(&out, &machine, &tables, &curves, &more);
 }

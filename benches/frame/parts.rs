@@ -27,7 +27,7 @@ fn work(config: &Config, text: usize, visual: usize) -> Vec<Work> {
     let (swin, d) = (&config.swin, config.vl.hidden_dim as f64);
     let mut parts = Vec::new();
     let mut add = |part: String, macs: f64| {
-        let in_tasks = part.contains("windows/") || part.ends_with("merge patches");
+        let in_tasks = part.contains("windows/");
         parts.push(Work { part, macs, in_tasks });
     };
     let grid = |stage: usize| config.level_grid(config.canvas, stage);
@@ -41,13 +41,13 @@ fn work(config: &Config, text: usize, visual: usize) -> Vec<Work> {
         let padded = (window(grid(stage).h) * window(grid(stage).w)) as f64;
         let area = (swin.window_size * swin.window_size) as f64;
         let of = |name: &str| format!("backbone/stage {stage}/{name}");
+        add(of("windows/norm"), 0.0);
         add(of("windows/qkv"), depth * padded * c * 3.0 * c);
         add(of("windows/attention"), depth * 2.0 * padded * area * c);
         add(of("windows/projection"), depth * padded * c * c);
         add(of("mlp"), depth * 2.0 * n * c * swin.mlp_ratio * c);
-        if stage + 1 < swin.depths.len() {
-            add(of("gates/merge patches"), n / 4.0 * 4.0 * c * 2.0 * c);
-        }
+        // With the norm of the map and the merging of patches.
+        add(of("gates"), if stage + 1 < swin.depths.len() { n / 4.0 * 4.0 * c * 2.0 * c } else { 0.0 });
     }
     let out = config.neck.out_channels as f64;
     add("neck".into(), (0..swin.depths.len()).map(|stage| tokens(stage) * channels(stage) * out).sum());
@@ -75,6 +75,10 @@ fn rate() -> f64 {
     (SIDE * SIDE * SIDE) as f64 / fastest.as_secs_f64()
 }
 
+fn ratio(ms: f64, least: f64) -> String {
+    if least > 0.0 { format!("{:.2}", ms / least) } else { String::new() }
+}
+
 /// Grounds `frames` frames and says where their time went. Takes the program's one subscriber.
 pub(crate) fn table(name: &str, engine: &mut Compiled, frames: u32, trace: &Path) -> String {
     let config = engine.config().clone();
@@ -97,12 +101,6 @@ pub(crate) fn table(name: &str, engine: &mut Compiled, frames: u32, trace: &Path
         parts.iter().filter(|known| same(&known.path)).map(|known| known.busy.as_secs_f64()).sum::<f64>() * 1e3
             / f64::from(frames)
     };
-    // What multiplies nothing: norms, gates, moves.
-    let rest = |prefix: &str| -> f64 {
-        let times = |path: &[String]| path.len() > 1 && path.iter().any(|name| name == prefix);
-        parts.iter().filter(|known| times(&known.path) && known.path.last().is_some_and(|name| name == prefix)).map(|known| known.busy.as_secs_f64()).sum::<f64>() * 1e3 / f64::from(frames)
-    };
-    super::report::say(&format!("windows {:.1} norm {:.1} mlp {:.1} gates {:.1} merge {:.1} patch {:.1} backbone {:.1}", rest("windows"), rest("norm")/2.0, rest("mlp"), rest("gates"), rest("merge patches")/2.0, rest("patch embed"), measured("backbone")));
     let mut text = format!(
         "### {name}, by part, 2 threads\n\nThe matrix product does {:.0} GMAC/s here; a frame takes {frame:.2} ms.\n\n\
          | part | GMAC | ms | ms of its products alone | ratio |\n|---|---|---|---|---|\n",
@@ -114,7 +112,7 @@ pub(crate) fn table(name: &str, engine: &mut Compiled, frames: u32, trace: &Path
         let least = macs / rate * 1e3;
         (all, bound, known) = (all + macs, bound + least, known + ms);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {part} | {:.2} | {ms:.2} | {least:.2} | {:.2} |", macs / 1e9, ms / least);
+        let _ = writeln!(text, "| {part} | {:.2} | {ms:.2} | {least:.2} | {} |", macs / 1e9, ratio(ms, least));
     }
     let _ = writeln!(text, "| everything else | | {:.2} | | |", frame - known);
     let _ = writeln!(text, "| **frame** | {:.2} | {frame:.2} | {bound:.2} | {:.2} |", all / 1e9, frame / bound);

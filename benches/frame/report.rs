@@ -8,6 +8,8 @@ use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 use serde_json::{Value, json};
 
+use super::growth::{self, Curve};
+
 /// Milliseconds of one way to do something.
 #[derive(Clone)]
 pub(crate) struct Row {
@@ -76,25 +78,35 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Writes `bench.md`, `bench.json` and `bench.png`, the latter with the bars of the first table.
-pub(crate) fn write(folder: &Path, machine: &str, tables: &[Table], more: &[String]) {
+pub(crate) fn write(folder: &Path, machine: &str, tables: &[Table], curves: &[Curve], more: &[String]) {
     std::fs::create_dir_all(folder).expect("a folder");
     let mut text = format!("# Benchmarks\n\n{machine}\n");
-    for part in tables.iter().map(Table::markdown).chain(more.iter().cloned()) {
+    for part in tables.iter().map(Table::markdown).chain(curves.iter().map(Curve::markdown)).chain(more.iter().cloned())
+    {
         text += "\n";
         text += &part;
     }
     std::fs::write(folder.join("bench.md"), text).expect("written");
-    let all = json!({"machine": machine, "tables": tables.iter().map(Table::json).collect::<Vec<_>>()});
+    let all = json!({"machine": machine, "tables": tables.iter().map(Table::json).collect::<Vec<_>>(), "growth": curves.iter().map(Curve::json).collect::<Vec<_>>()});
     std::fs::write(folder.join("bench.json"), serde_json::to_vec_pretty(&all).expect("JSON")).expect("written");
     if let Some(first) = tables.first() {
         chart(&folder.join("bench.png"), first).expect("drawn");
     }
-    say(&format!("{}/bench.md, bench.json, bench.png", folder.display()));
+    if !curves.is_empty() {
+        growth::plot(&folder.join("growth.png"), curves).expect("drawn");
+    }
+    say(&format!("{}/bench.md, bench.json, bench.png, growth.png", folder.display()));
+}
+
+/// What charts are lettered in.
+pub(crate) const FONT: &str = "bench-sans";
+
+pub(crate) fn font() -> Result<(), &'static str> {
+    register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the font")
 }
 
 fn chart(path: &Path, table: &Table) -> Result<(), Box<dyn std::error::Error>> {
-    const FONT: &str = "bench-sans";
-    register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the font")?;
+    font()?;
     let size = (900, 120 + 60 * table.rows.len() as u32);
     let mut pixels = vec![0; 3 * (size.0 * size.1) as usize];
     {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use qrnet::Canvas;
 
 /// Turn a checkpoint into a model directory and back.
 ///
@@ -11,6 +12,9 @@ use clap::{Args, ValueEnum};
 ///
 /// A model directory becomes one safetensors file with the reference's names:
 ///   spotter convert models/qrnet --out qrnet.safetensors
+///
+/// A model directory becomes one for pictures of another shape, with the same weights:
+///   spotter convert models/qrnet --canvas 640x384 --out models/qrnet-wide
 ///
 /// Without a checkpoint, weights are drawn from a seed, over which a detector (mmdetection) and a BERT directory can
 /// be laid:
@@ -37,6 +41,10 @@ pub struct ConvertArgs {
     /// tokenizer.json or vocab.txt. Without it, --random takes the BERT directory's, else one over single characters.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
+    /// For a model directory: the canvas that pictures are fitted into, in pixels. One that lies in the middle of the
+    /// model's own (640x384 in 640x640) costs less and takes that part of its positions; another one stretches them.
+    #[arg(long, value_name = "WxH", value_parser = canvas)]
+    pub canvas: Option<Canvas>,
     /// The model directory or safetensors file to write.
     #[arg(long, value_name = "PATH")]
     pub out: PathBuf,
@@ -46,6 +54,12 @@ pub struct ConvertArgs {
     /// Replace what stands at --out.
     #[arg(long)]
     pub force: bool,
+}
+
+fn canvas(text: &str) -> Result<Canvas, String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    let (width, height) = sides.ok_or("expected width and height in pixels, as in 640x384")?;
+    Ok(Canvas { width, height })
 }
 
 /// Element type of weights on disk.

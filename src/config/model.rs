@@ -55,9 +55,18 @@ pub fn device(name: &str) -> Result<Device> {
     let usage = |reason: String| Error::Usage(format!("--device {name}: {reason}"));
     let cuda = |index: usize| {
         if !cfg!(feature = "cuda") {
-            return Err(usage("this build has no CUDA; build with --features cuda, or use cpu".into()));
+            return Err(usage("this build has no CUDA; `make build-cuda` makes one that has, or use cpu".into()));
         }
-        Device::new_cuda(index).map_err(|e| usage(format!("is not there: {e}")))
+        // The driver's own name for it, out of what is wrapped around it.
+        let reason = |e: candle_core::Error| {
+            let text = e.to_string();
+            let code =
+                text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(|w| w.starts_with("CUDA_ERROR"));
+            code.or(text.lines().next()).unwrap_or_default().to_owned()
+        };
+        Device::new_cuda(index).map_err(|e| {
+            usage(format!("no such GPU answers ({}), expected one with a driver for CUDA 13.0 or later", reason(e)))
+        })
     };
     match name {
         "cpu" => Ok(Device::Cpu),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::weights::{self, Sources, TensorFile, Tensors};
-use qrnet::{Config, ModelDir, NewModel};
+use qrnet::{Canvas, Config, ModelDir, NewModel};
 
 use crate::cli::{ConvertArgs, Precision};
 use crate::config::model_variant;
@@ -18,7 +18,13 @@ const TRAINED: &str = "spotter.trained";
 /// The input is unusable, or the output cannot be written.
 pub(super) fn run(args: &ConvertArgs) -> Result<()> {
     match (&args.input, args.random) {
-        (Some(input), _) if input.is_dir() => export(input, args),
+        (Some(input), _) if input.is_dir() => match args.canvas {
+            Some(canvas) => reshape(input, canvas, args),
+            None => export(input, args),
+        },
+        _ if args.canvas.is_some() => {
+            Err(Error::Usage("--canvas: is for a model directory; elsewhere the sizes say it (--config)".into()))
+        }
         (Some(input), _) => import(input, args),
         (None, Some(seed)) => draw(seed, args),
         (None, None) => Err(Error::Usage("convert: expected a checkpoint, a model directory or --random".into())),
@@ -46,6 +52,47 @@ fn import(input: &Path, args: &ConvertArgs) -> Result<()> {
     // Only we write this key; a checkpoint without it was trained by somebody.
     let trained = TensorFile::open(input)?.metadata()?.get(TRAINED).is_none_or(|value| value != "false");
     write(args, &config, &tensors, &tokenizer, &origin, trained)
+}
+
+/// A model directory becomes one for another canvas.
+fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
+    only_its_own(args)?;
+    let dir = ModelDir::open(input)?;
+    let own = dir.config();
+    let within = Config { canvas, pos_canvas: Some(own.position_canvas()), ..own.clone() };
+    let (config, how) = if within.validate("--canvas").is_ok() {
+        (within, "positions in the middle of those of")
+    } else {
+        (Config { canvas, pos_canvas: None, ..own.clone() }, "positions stretched from")
+    };
+    config.validate("--canvas")?;
+    let weights = dir.weights();
+    let sources = Sources { model: Some(&weights), model_config: Some(own), ..Sources::default() };
+    let tensors = if config.pos_canvas.is_some() {
+        weights::load(&weights, own, &Device::Cpu)?.0
+    } else {
+        weights::initialise(&config, 0, sources, &Device::Cpu)?.0
+    };
+    let how = format!("{how} {}", own.position_canvas());
+    if config.pos_canvas.is_none() {
+        tracing::warn!(
+            "stretched positions are a start for training on canvas {canvas} ([init] model), not a model yet"
+        );
+    }
+    tracing::info!("{}: canvas {canvas}, {how}", input.display());
+    let origin = format!("From `{}`, whose canvas is {}: {how}.", input.display(), own.canvas);
+    write(args, &config, &tensors, &dir.load_tokenizer()?, &origin, dir.trained())
+}
+
+/// Refuses what a model directory holds itself.
+fn only_its_own(args: &ConvertArgs) -> Result<()> {
+    let given = [args.config.as_ref().map(|_| "--config"), args.tokenizer.as_ref().map(|_| "--tokenizer")];
+    match given.into_iter().flatten().next() {
+        Some(option) => {
+            Err(Error::Usage(format!("{option}: has no meaning for a model directory, which holds its own")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Seeded weights, over which sources are laid, become a model directory.
@@ -106,13 +153,7 @@ fn write(
 
 /// A model directory becomes safetensors with the reference's names.
 fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
-    if let Some(option) = [args.config.as_ref().map(|_| "--config"), args.tokenizer.as_ref().map(|_| "--tokenizer")]
-        .into_iter()
-        .flatten()
-        .next()
-    {
-        return Err(Error::Usage(format!("{option}: has no meaning for a model directory, which holds its own")));
-    }
+    only_its_own(args)?;
     let dir = ModelDir::open(input)?;
     let out: &PathBuf = &args.out;
     let fail = |reason: &str| Err(Error::Usage(format!("--out {}: {reason}", out.display())));

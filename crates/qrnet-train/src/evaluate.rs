@@ -54,7 +54,10 @@ impl Answers for Plain<'_> {
         Ok(boxes
             .iter()
             .enumerate()
-            .map(|(i, b)| ([b[0], b[1], b[2], b[3]], logits.as_ref().map(|l| 1.0 / (1.0 + (-l[i]).exp()))))
+            .map(|(i, b)| {
+                let raw = [b[0], b[1], b[2], b[3]];
+                (self.plan.box_to_canvas(raw), logits.as_ref().map(|l| 1.0 / (1.0 + (-l[i]).exp())))
+            })
             .collect())
     }
 }
@@ -67,7 +70,7 @@ impl Answers for Compiled<'_> {
         let queries = batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<qrnet::Result<Vec<_>>>()?;
         let pictures: Vec<&Letterboxed> = batch.pictures.iter().collect();
         let found = self.0.ground_each(&pictures, &queries.iter().collect::<Vec<_>>())?;
-        Ok(found.iter().map(|grounding| (grounding.raw, grounding.presence)).collect())
+        Ok(found.iter().map(|grounding| (self.0.plan().box_to_canvas(grounding.raw), grounding.presence)).collect())
     }
 }
 

@@ -195,6 +195,11 @@ impl Grounder {
         self.config.canvas
     }
 
+    /// The geometry of the canvas.
+    pub fn plan(&self) -> &CanvasPlan {
+        &self.plan
+    }
+
     /// The digest that compiled queries carry.
     pub fn digest(&self) -> &str {
         &self.digest

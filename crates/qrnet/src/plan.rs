@@ -59,6 +59,19 @@ impl CanvasPlan {
         self.box_frame
     }
 
+    /// A predicted box `(cx, cy, w, h)` in 0..1 of the canvas, of which it may lie outside.
+    pub fn box_to_canvas(&self, [cx, cy, w, h]: [f32; 4]) -> [f32; 4] {
+        let BoxFrame { left, top, width, height } = self.box_frame;
+        let (across, down) = (self.canvas.width as f64, self.canvas.height as f64);
+        let scaled = |value: f32, size: f64, first: f64, by: f64| ((f64::from(value) * size + first) / by) as f32;
+        [
+            scaled(cx, width, left, across),
+            scaled(cy, height, top, down),
+            scaled(w, width, 0.0, across),
+            scaled(h, height, 0.0, down),
+        ]
+    }
+
     /// Grid of level `level`; one level more than the backbone has stages.
     pub fn level(&self, level: usize) -> Grid {
         self.levels[level]

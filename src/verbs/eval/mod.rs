@@ -18,7 +18,6 @@ use qrnet_train::data::clip::Baselines;
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
 use qrnet_train::metrics::{Estimate, Summary};
 use qrnet_train::recipe::{EvalSet, Recipe};
-use qrnet_train::start::own_positions;
 use qrnet_train::trainer::Setup;
 use serde::Serialize;
 
@@ -164,7 +163,6 @@ impl Model {
             args.model.as_deref().ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model".into()))?;
         let dir = ModelDir::open(dir)?;
         let config = dir.config();
-        own_positions(config)?;
         let plan = CanvasPlan::new(config, config.canvas, &device).map_err(qrnet::Error::from)?;
         let path = if args.compiled {
             ModelPath::Compiled(Box::new(Grounder::load(dir.path(), &device)?))

@@ -183,9 +183,10 @@ impl Stage {
         // Pairs of the map's rows become rows of half the width and twice the channels.
         let (pair, row) = (2 * grid.w * channels, grid.half().w * 2 * channels);
         let portions = Portions::of_units(2 * grid.half().w);
-        let pieces = x.chunks_exact_mut(grid.len() * channels).zip(gates).flat_map(|(x, gate)| {
-            portions.cut(x, pair).map(move |(_, x)| (x, gate))
-        });
+        let pieces = x
+            .chunks_exact_mut(grid.len() * channels)
+            .zip(gates)
+            .flat_map(|(x, gate)| portions.cut(x, pair).map(move |(_, x)| (x, gate)));
         match (next, &self.merging) {
             (Some(next), Some(merging)) => {
                 let next = next.chunks_exact_mut(grid.half().h * row);
@@ -219,7 +220,8 @@ impl Stage {
         // Four tokens after one another: column parity slow, row parity fast (SPEC 2.3).
         for (place, joined) in joined.chunks_exact_mut(4 * channels).enumerate() {
             let (y, x) = (2 * (place / (columns / 2)), 2 * (place % (columns / 2)));
-            for ((down, right), joined) in [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().zip(joined.chunks_exact_mut(channels))
+            for ((down, right), joined) in
+                [(0, 0), (1, 0), (0, 1), (1, 1)].into_iter().zip(joined.chunks_exact_mut(channels))
             {
                 joined.copy_from_slice(&gated[((y + down) * columns + x + right) * channels..][..channels]);
             }

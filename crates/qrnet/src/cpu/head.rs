@@ -179,15 +179,7 @@ impl Head {
     }
 
     /// The sequences before the first layer, and that layer's q, k, v.
-    fn begin(
-        &self,
-        seen: Seen,
-        text: Text,
-        constants: &Constants,
-        x: &mut [f32],
-        qkv: &mut [f32],
-        workers: &Workers,
-    ) {
+    fn begin(&self, seen: Seen, text: Text, constants: &Constants, x: &mut [f32], qkv: &mut [f32], workers: &Workers) {
         let d = self.width;
         let texts = text.tokens.len() / text.queries;
         let size = d + texts + constants.tokens.len() * d;
@@ -226,8 +218,7 @@ impl Head {
     ) {
         let (d, channels, Grid { h, w }) = (self.width, self.visual.input(), seen.grid);
         let gathered = take(&mut scratch.rows[0], tokens.len() * channels);
-        for ((&token, x), gathered) in
-            tokens.iter().zip(x.chunks_exact_mut(d)).zip(gathered.chunks_exact_mut(channels))
+        for ((&token, x), gathered) in tokens.iter().zip(x.chunks_exact_mut(d)).zip(gathered.chunks_exact_mut(channels))
         {
             // Max pooling with kernel 1 and stride 2 takes every second row and column.
             let (level, place) = match (token as usize).checked_sub(h * w) {
@@ -319,7 +310,9 @@ fn masks(seen: Seen, text: Text, front: usize, length: usize) -> Vec<Vec<Line>> 
 }
 
 fn relu(values: &mut [f32]) {
-    values.iter_mut().for_each(|value| *value = value.max(0.0));
+    for value in values {
+        *value = value.max(0.0);
+    }
 }
 
 impl Layer {

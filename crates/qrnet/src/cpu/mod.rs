@@ -150,8 +150,7 @@ fn opened(gates: &Gates, pools: &Pools, batch: usize, tokens: usize) -> Result<V
         (0..batch)
             .map(|picture| {
                 let query = if queries == 1 { 0 } else { picture };
-                let matrices =
-                    Matrices { fc1: part(0, query), fc2: part(1, query), spatial: part(2, query) };
+                let matrices = Matrices { fc1: part(0, query), fc2: part(1, query), spatial: part(2, query) };
                 Spatial::of_pools(&pools.of(picture, tokens), matrices)
             })
             .collect()

@@ -16,6 +16,17 @@ pub(super) struct Neck {
     channels: usize,
 }
 
+/// What a level is made of on the way down.
+#[derive(Clone, Copy)]
+struct Above<'a> {
+    /// The backbone's, `[B, N, C]` on `grid`.
+    map: &'a [f32],
+    grid: Grid,
+    batch: usize,
+    /// The level before.
+    coarser: Option<&'a [f32]>,
+}
+
 impl Neck {
     pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
         let channels = config.neck.out_channels;
@@ -28,7 +39,6 @@ impl Neck {
             .collect::<Result<_>>()?;
         Ok(Self { laterals, channels })
     }
-
 
     /// The levels of `maps`, each `[B, N_i, C_i]` on `grids[i]`, into `levels`, `[B, N_i, channels]`. `gate` gives, for a
     /// level and its pools, each picture's gate.
@@ -47,9 +57,9 @@ impl Neck {
         }
         for i in (0..maps.len()).rev() {
             let (here, coarser) = levels.split_at_mut(i + 1);
-            let coarser = coarser.first().map(|level| level.as_slice());
+            let above = Above { map: &maps[i], grid: grids[i], batch, coarser: coarser.first().map(Vec::as_slice) };
             let pools = (i == 0 && maps.len() > 1).then_some(&mut *pools);
-            self.descend(i, &maps[i], grids[i], batch, coarser, &mut here[i], pools);
+            self.descend(&self.laterals[i], above, &mut here[i], pools);
         }
         for i in 0..maps.len() - 1 {
             let gates = gates(i, pools, grids[i].len())?;
@@ -61,18 +71,9 @@ impl Neck {
     }
 
     /// The lateral of a map onto the next coarser level, repeated 2x2.
-    fn descend(
-        &self,
-        index: usize,
-        map: &[f32],
-        grid: Grid,
-        batch: usize,
-        coarser: Option<&[f32]>,
-        level: &mut [f32],
-        pools: Option<&mut Pools>,
-    ) {
-        let (lateral, channels, tokens) = (&self.laterals[index], self.channels, grid.len());
-        let inputs = lateral.input();
+    fn descend(&self, lateral: &Packed, above: Above, level: &mut [f32], pools: Option<&mut Pools>) {
+        let Above { map, grid, batch, coarser } = above;
+        let (channels, tokens, inputs) = (self.channels, grid.len(), lateral.input());
         let level = &mut level[..batch * tokens * channels];
         // Pairs of the map's rows.
         let pair = 2 * grid.w;
@@ -96,14 +97,7 @@ impl Neck {
     }
 
     /// Adds the means over 2x2 of a level's gated tokens to the next coarser level.
-    fn ascend(
-        &self,
-        fine: &[f32],
-        grid: Grid,
-        gates: &[Spatial],
-        coarse: &mut [f32],
-        pools: Option<&mut Pools>,
-    ) {
+    fn ascend(&self, fine: &[f32], grid: Grid, gates: &[Spatial], coarse: &mut [f32], pools: Option<&mut Pools>) {
         let (channels, tokens) = (self.channels, grid.half().len());
         let row = grid.half().w;
         let coarse = &mut coarse[..gates.len() * tokens * channels];

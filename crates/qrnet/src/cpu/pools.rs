@@ -37,7 +37,9 @@ impl Pools {
             sums.iter_mut().zip(&part[..channels]).for_each(|(sum, value)| *sum += value);
             maxima.iter_mut().zip(&part[channels..]).for_each(|(maximum, value)| *maximum = maximum.max(*value));
         }
-        sums.iter_mut().for_each(|sum| *sum /= tokens as f32);
+        for sum in sums {
+            *sum /= tokens as f32;
+        }
         pooled
     }
 }

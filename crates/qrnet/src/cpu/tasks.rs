@@ -132,12 +132,14 @@ mod tests {
                 for (first, piece) in portions.cut(&mut values, 3) {
                     assert_eq!(first, sizes.iter().sum::<usize>());
                     sizes.push(piece.len() / 3);
-                    piece.iter_mut().for_each(|value| *value += 1.0);
+                    for value in piece {
+                        *value += 1.0;
+                    }
                 }
                 assert_eq!(sizes.len(), portions.count(units), "{units} units, {portions:?}");
                 assert!(sizes.windows(2).all(|pair| pair[0] >= pair[1]), "{sizes:?}");
                 assert!(sizes.iter().all(|size| *size <= portions.most), "{sizes:?}");
-                assert!(values.iter().all(|value| *value == 1.0), "{units} units, {portions:?}");
+                assert_eq!(values, vec![1.0; units * 3], "{units} units, {portions:?}");
             }
         }
     }

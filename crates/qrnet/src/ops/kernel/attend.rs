@@ -130,15 +130,7 @@ fn window_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
         room.scores.copy_from_slice(&bias[head * scores..][..scores]);
         room.scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
         let out = Out { values: &mut out[head * s.depth..], stride: channels, width: s.depth };
-        attend_body::<L, FUSED, ROWS>(
-            at(0),
-            s.depth,
-            &room.keys,
-            Start::Stored,
-            &room.values,
-            &mut room.scores,
-            out,
-        );
+        attend_body::<L, FUSED, ROWS>(at(0), s.depth, &room.keys, Start::Stored, &room.values, &mut room.scores, out);
     }
 }
 

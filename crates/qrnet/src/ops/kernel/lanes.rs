@@ -49,8 +49,8 @@ pub(super) use x86::{Avx2, Avx512};
 #[allow(unsafe_code)]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm512_add_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
+        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
     use super::{Lanes, WIDTH};
@@ -59,16 +59,16 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(__m256, __m256);
 
-    // SAFETY of all methods: they are called from functions that are compiled for AVX2 and FMA, which run only where the
-    // processor has them; loads and stores stay within an array of sixteen.
     impl Lanes for Avx2 {
         #[inline(always)]
         fn load(from: &[f32; WIDTH]) -> Self {
+            // SAFETY: used where AVX2 and FMA are there; all within an array of sixteen.
             unsafe { Self(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
         }
 
         #[inline(always)]
         fn store(self, to: &mut [f32; WIDTH]) {
+            // SAFETY: used where AVX2 and FMA are there; all within an array of sixteen.
             unsafe {
                 _mm256_storeu_ps(to.as_mut_ptr(), self.0);
                 _mm256_storeu_ps(to.as_mut_ptr().add(8), self.1);
@@ -77,11 +77,13 @@ mod x86 {
 
         #[inline(always)]
         fn add(self, other: Self) -> Self {
+            // SAFETY: used where AVX2 and FMA are there; all within an array of sixteen.
             unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
         }
 
         #[inline(always)]
         fn add_product(self, left: f32, right: Self) -> Self {
+            // SAFETY: used where AVX2 and FMA are there; all within an array of sixteen.
             unsafe {
                 let left = _mm256_set1_ps(left);
                 Self(_mm256_fmadd_ps(left, right.0, self.0), _mm256_fmadd_ps(left, right.1, self.1))
@@ -93,25 +95,28 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(__m512);
 
-    // SAFETY of all methods: as above, with AVX-512 F.
     impl Lanes for Avx512 {
         #[inline(always)]
         fn load(from: &[f32; WIDTH]) -> Self {
+            // SAFETY: used where AVX-512 is there; all within an array of sixteen.
             unsafe { Self(_mm512_loadu_ps(from.as_ptr())) }
         }
 
         #[inline(always)]
         fn store(self, to: &mut [f32; WIDTH]) {
+            // SAFETY: used where AVX-512 is there; all within an array of sixteen.
             unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
         }
 
         #[inline(always)]
         fn add(self, other: Self) -> Self {
+            // SAFETY: used where AVX-512 is there; all within an array of sixteen.
             unsafe { Self(_mm512_add_ps(self.0, other.0)) }
         }
 
         #[inline(always)]
         fn add_product(self, left: f32, right: Self) -> Self {
+            // SAFETY: used where AVX-512 is there; all within an array of sixteen.
             unsafe { Self(_mm512_fmadd_ps(_mm512_set1_ps(left), right.0, self.0)) }
         }
     }

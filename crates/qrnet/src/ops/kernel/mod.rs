@@ -25,14 +25,14 @@ pub(crate) mod product;
 
 pub(crate) use attention::window_attention;
 pub(crate) use elementwise::gelu;
-pub(crate) use gates::{gates, gates_halved};
+pub(crate) use elementwise::gelu_in_place;
 pub(crate) use fused::with_elements;
+pub(crate) use gates::{gates, gates_halved};
 pub(crate) use gather::{RowMap, ZERO_ROW, gather_rows};
 pub(crate) use heads::attention;
 pub(crate) use linear::{linear, linear_onto_upsampled};
 pub(crate) use mlp::mlp;
 pub(crate) use norm::{layer_norm, layer_norm_rows, softmax};
-pub(crate) use elementwise::gelu_in_place;
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
 

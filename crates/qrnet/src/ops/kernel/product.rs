@@ -5,6 +5,8 @@
 //! and van de Geijn 2008). Sums begin with what they are to be added to, so that biases and residuals cost no pass of
 //! their own.
 
+#![expect(clippy::needless_pass_by_value, reason = "results are lent for one product")]
+
 use rayon::prelude::*;
 
 use super::dispatch_rows;
@@ -178,11 +180,7 @@ pub(super) fn multiply_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
         let mut row = 0;
         while tiles > 0 {
             let left = &x.values[row * x.stride..];
-            let place = Place {
-                values: &mut out.values[row * out.stride + column..],
-                stride: out.stride,
-                width,
-            };
+            let place = Place { values: &mut out.values[row * out.stride + column..], stride: out.stride, width };
             let start = match start {
                 Start::Row(row) => Start::Row(&row[panel..=panel]),
                 Start::StoredAndRow(row) => Start::StoredAndRow(&row[panel..=panel]),

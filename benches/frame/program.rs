@@ -1,0 +1,167 @@
+//! The program as its users start it: time to the first record, frames a second from file to records and to video, and
+//! several streams at once.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::growth::{Curve, resident};
+use super::report::{Row, Table, say};
+
+/// A clip to ground: H.264, 1280x720.
+pub(crate) struct Clip {
+    pub(crate) path: PathBuf,
+    pub(crate) frames: usize,
+}
+
+impl Clip {
+    /// `copies` of `media/bigbuckbunny.mp4` after one another, in `folder`.
+    pub(crate) fn of_copies(folder: &Path, copies: usize) -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/bigbuckbunny.mp4");
+        assert!(source.exists(), "{} is missing: `make bench` fetches it", source.display());
+        let list = folder.join("clips.txt");
+        let line = format!("file '{}'\n", source.display());
+        std::fs::write(&list, line.repeat(copies)).expect("written");
+        let path = folder.join(format!("clip-{copies}.mp4"));
+        let made = Command::new("ffmpeg")
+            .args(["-v", "error", "-y", "-f", "concat", "-safe", "0", "-i"])
+            .arg(&list)
+            .args(["-c", "copy", "-an"])
+            .arg(&path)
+            .status();
+        assert!(made.expect("ffmpeg starts").success());
+        Self { path, frames: 132 * copies }
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spotter"));
+    command.args(["-q", "run", "--source"]);
+    command
+}
+
+/// Milliseconds from process start to the first record.
+fn first_record(clip: &Clip, flags: &[&str]) -> f64 {
+    let start = Instant::now();
+    let mut child = program()
+        .arg(&clip.path)
+        .args(flags)
+        .args(["--out", "jsonl:-"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let found = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("spotter.frame/")));
+    let took = start.elapsed();
+    assert!(found.is_some(), "{flags:?}: no record came");
+    child.kill().and_then(|()| child.wait()).expect("ends");
+    took.as_secs_f64() * 1e3
+}
+
+/// From process start to the first record, on a warm disk cache.
+pub(crate) fn start(full: &Path, rounds: usize, folder: &Path) -> Table {
+    let clip = Clip::of_copies(folder, 1);
+    let picture = folder.join("first.png");
+    image::RgbImage::from_pixel(64, 64, image::Rgb([90, 120, 60])).save(&picture).expect("written");
+    let saved = |name: &str, model: &[&str]| -> String {
+        let file = folder.join(format!("{name}.safetensors")).display().to_string();
+        let done = Command::new(env!("CARGO_BIN_EXE_spotter"))
+            .args(["-q", "ground"])
+            .arg(&picture)
+            .args(["--query", "the red car", "--save-query", &file])
+            .args(model)
+            .stdout(Stdio::null())
+            .status();
+        assert!(done.expect("starts").success());
+        file
+    };
+    let full = full.display().to_string();
+    let (default_query, full_query) = (saved("default", &[]), saved("full", &["--model", &full]));
+    let ways: [(&str, Vec<&str>); 4] = [
+        ("built-in model, query as text", vec!["--query", "the red car"]),
+        ("built-in model, compiled query", vec!["--compiled-query", &default_query]),
+        ("full model, query as text", vec!["--query", "the red car", "--model", &full]),
+        ("full model, compiled query", vec!["--compiled-query", &full_query, "--model", &full]),
+    ];
+    let mut rows: Vec<Row> =
+        ways.iter().map(|(name, _)| Row { name: (*name).into(), times: Vec::new(), spoilt: 0 }).collect();
+    for _ in 0..rounds {
+        for ((_, flags), row) in ways.iter().zip(&mut rows) {
+            row.times.push(first_record(&clip, flags));
+        }
+    }
+    let table = Table { title: "from process start to the first record, 1280x720 H.264".into(), rows };
+    say(&table.markdown());
+    table
+}
+
+/// Milliseconds a frame for a whole run of the built-in model.
+fn whole_run(clip: &Clip, flags: &[&str]) -> f64 {
+    let start = Instant::now();
+    let done = program().arg(&clip.path).args(["--query", "the red circle"]).args(flags).status();
+    assert!(done.expect("starts").success());
+    start.elapsed().as_secs_f64() * 1e3 / clip.frames as f64
+}
+
+/// From H.264 to records, and to records and video, with the built-in model.
+pub(crate) fn pipeline(rounds: usize, folder: &Path) -> Table {
+    let clip = Clip::of_copies(folder, 8);
+    let pipeline = folder.join("ultrafast.toml");
+    let built_in = include_str!("../../pipelines/mkv.toml");
+    assert!(built_in.contains("speed-preset=veryfast"));
+    std::fs::write(&pipeline, built_in.replace("speed-preset=veryfast", "speed-preset=ultrafast")).expect("written");
+    let (records, video) = (format!("jsonl:{}", folder.join("out.jsonl").display()), folder.join("out.mkv"));
+    let (video, pipeline) = (format!("mkv:{}", video.display()), pipeline.display().to_string());
+    let ways: [(&str, Vec<&str>); 3] = [
+        ("decode to JSON Lines", vec!["--out", &records]),
+        ("and video, ultrafast", vec!["--out", &records, "--out", &video, "--pipeline", &pipeline]),
+        ("and video, veryfast", vec!["--out", &records, "--out", &video]),
+    ];
+    let mut rows: Vec<Row> =
+        ways.iter().map(|(name, _)| Row { name: (*name).into(), times: Vec::new(), spoilt: 0 }).collect();
+    for _ in 0..rounds {
+        for ((_, flags), row) in ways.iter().zip(&mut rows) {
+            row.times.push(whole_run(&clip, flags));
+        }
+    }
+    for row in &rows {
+        say(&format!("{}: {:.0} frames/s", row.name, 1e3 / row.median()));
+    }
+    let table =
+        Table { title: "built-in model, 1280x720 H.264, ms a frame, start of the program included".into(), rows };
+    say(&table.markdown());
+    table
+}
+
+/// Time for a frame of each of several streams, and the process's memory at its highest.
+pub(crate) fn streams(folder: &Path) -> Curve {
+    let clip = Clip::of_copies(folder, 4);
+    let mut points = Vec::new();
+    for count in [1, 2, 4, 8] {
+        let start = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spotter"));
+        command.args(["-q", "run", "--query", "the red circle"]);
+        for stream in 0..count {
+            let own = folder.join(format!("stream-{stream}.mp4"));
+            std::fs::copy(&clip.path, &own).expect("copied");
+            command.arg("--source").arg(own);
+        }
+        command.args(["--out", &format!("jsonl:{}", folder.join("streams-{source}.jsonl").display())]);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let mut highest = 0.0f64;
+        let status = loop {
+            highest = highest.max(resident(&child.id().to_string()));
+            if let Some(status) = child.try_wait().expect("known") {
+                break status;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let mut said = String::new();
+        child.stderr.take().expect("piped").read_to_string(&mut said).expect("heard");
+        assert!(status.success(), "{said}");
+        let ms = start.elapsed().as_secs_f64() * 1e3 / clip.frames as f64;
+        points.push((f64::from(count), ms, highest));
+    }
+    Curve { title: "built-in model, streams of 1280x720 H.264".into(), unit: "streams", points, labels: None }
+}
