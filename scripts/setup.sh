@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
   # build: C compiler for -sys crates, pkg-config, GStreamer with its RTSP server, cairo and pango headers
-  gcc libc6-dev make pkg-config
+  gcc g++ libc6-dev make pkg-config
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev libcairo2-dev libpango1.0-dev
   # run: demuxers, decoders, x264enc, videobox, overlaycomposition, windows on X11, a font for captions
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly

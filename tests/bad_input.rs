@@ -105,6 +105,7 @@ fn outputs_and_options() {
     insta::assert_snapshot!("static_recheck", run(&["--out", "jsonl:-", "--static-recheck", "9"]));
     insta::assert_snapshot!("device", run(&["--out", "jsonl:-", "--device", "tpu"]));
     insta::assert_snapshot!("device_cuda", run(&["--out", "jsonl:-", "--device", "cuda"]));
+    insta::assert_snapshot!("precision_cpu", run(&["--out", "jsonl:-", "--precision", "bf16"]));
 }
 
 #[test]

@@ -166,3 +166,36 @@ fn an_existing_model_gives_way_only_when_forced() {
     assert_eq!((spared.code, scratch.read("mine/letter.txt").as_str()), (Some(2), "dear"), "{}", spared.stderr);
     assert!(spotter(&["check", &model()]).code == Some(0));
 }
+
+#[test]
+fn a_square_model_becomes_one_for_wide_pictures() {
+    let scratch = Scratch::new();
+    let sizes = include_str!("../configs/model/tiny.toml")
+        .replace("canvas = { width = 128, height = 128 }", "canvas = { width = 256, height = 256 }");
+    let config = scratch.write("tiny-256.toml", sizes.as_bytes());
+    let (square, wide, stretched) = (scratch.file("square"), scratch.file("wide"), scratch.file("stretched"));
+    spotter(&["convert", "--random", "7", "--config", &config, "--out", &square]).expect_success();
+    let ran = spotter(&["convert", &square, "--canvas", "256x128", "--out", &wide]).expect_success();
+    assert!(ran.stderr.contains("positions in the middle of those of 256x256"), "{}", ran.stderr);
+    let read = |dir: &str, name: &str| std::fs::read(format!("{dir}/{name}")).expect("read");
+    assert_eq!(read(&square, "model.safetensors"), read(&wide, "model.safetensors"), "the weights are the same");
+    // A wide picture fills the narrow canvas, and its box lies on it.
+    let picture = picture(&scratch, "a.png", (200, 100));
+    let line = spotter(&["ground", &picture, "--query", "a", "--model", &wide]).expect_success().lines()[0].clone();
+    let corner = |i: usize| line["box"][i].as_f64().expect("a number");
+    assert!(corner(0) >= 0.0 && corner(2) <= 200.0 && corner(1) >= 0.0 && corner(3) <= 100.0, "{line}");
+    spotter(&["check", &wide, "--deep"]).expect_success();
+
+    let ran = spotter(&["convert", &square, "--canvas", "384x256", "--out", &stretched]).expect_success();
+    assert!(ran.stderr.contains("positions stretched from 256x256"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("are a start for training"), "{}", ran.stderr);
+    for (args, reason) in [
+        (["convert", &square, "--canvas", "250x100"], "expected a multiple of 64"),
+        (["convert", &square, "--canvas", "250"], "expected width and height in pixels"),
+        (["convert", &config, "--canvas", "256x128"], "is for a model directory"),
+    ] {
+        let ran = spotter(&[&args[..], &["--out", &scratch.file("none")]].concat());
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(reason), "{args:?}: {}", ran.stderr);
+    }
+}

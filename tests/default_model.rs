@@ -24,7 +24,7 @@ fn measure(settings: SceneSettings) -> Summary {
     let motion = settings.motion;
     let scenes = Scenes::new(settings, art, 20_001, EXAMPLES).expect("scenes");
     let data: Box<dyn DataSet> = if motion { Box::new(Films::new(scenes, EXAMPLES)) } else { Box::new(scenes) };
-    let grounder = load_model(None, "cpu", false).expect("the built-in model");
+    let grounder = load_model(None, "cpu", qrnet::Precision::F32, false).expect("the built-in model");
     assert!(grounder.trained());
     let dir = ModelDir::open(Path::new("models/spotter-tiny")).expect("its folder");
     let plan = CanvasPlan::new(dir.config(), dir.config().canvas, &Device::Cpu).expect("a plan");
@@ -55,7 +55,7 @@ fn follows_a_shape_in_motion() {
 fn is_what_its_folder_holds() {
     let dir = ModelDir::open(Path::new("models/spotter-tiny")).expect("its folder");
     let digest = dir.verify_digest().expect("unchanged");
-    assert_eq!(load_model(None, "cpu", false).expect("the built-in model").digest(), digest);
+    assert_eq!(load_model(None, "cpu", qrnet::Precision::F32, false).expect("the built-in model").digest(), digest);
     let bytes: u64 = std::fs::read_dir(dir.path())
         .expect("a folder")
         .map(|entry| entry.expect("an entry").metadata().expect("its size").len())

@@ -37,10 +37,13 @@ fn a_trace_holds_every_part_of_every_frame() {
     }
     assert!(open.values().all(Vec::is_empty), "all that began ended: {open:?}");
     for part in
-        ["prepare/letterbox", "ground", "ground/backbone/stage 3/block 1/attention", "ground/head/layer 0", "draw"]
+        ["prepare/letterbox", "ground", "ground/backbone/stage 3/block 1/windows", "ground/head/layer 0", "draw"]
     {
         assert_eq!(parts.get(part).map(|part| part.0), Some(FRAMES), "{part} of {:?}", parts.keys());
     }
+    // What tasks do is on the threads that do it: eight blocks, a task of each at least.
+    let tasks = parts.iter().filter(|(part, _)| part.rsplit('/').next() == Some("attention"));
+    assert!(tasks.map(|(_, (times, _))| times).sum::<u32>() >= 8 * FRAMES, "{:?}", parts.keys());
     // What is in a part takes no longer than it.
     for (part, (_, took)) in &parts {
         let inside = parts.iter().filter(|(other, _)| other.rsplit_once('/').is_some_and(|(around, _)| around == part));

@@ -494,3 +494,35 @@ fn what_stands_still_is_measured_once_in_a_while() {
         assert_eq!(measured, expected, "--static-recheck {recheck}");
     }
 }
+
+#[test]
+fn a_compiled_query_runs_as_the_sentence_that_it_was() {
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mp4", "96x64", 12, &[]);
+    let (query, model) = (scratch.file("query.safetensors"), model());
+    let picture = crate::support::picture(&scratch, "a.png", (60, 40));
+    spotter(&["ground", &picture, "--query", "cat", "--model", &model, "--save-query", &query]).expect_success();
+    let records = |flags: &[&str]| {
+        let mut args = vec!["run", "--source", &film, "--model", &model, "--reproducible", "--out", "jsonl:-"];
+        args.extend(flags);
+        spotter(&args).expect_success().stdout
+    };
+    let typed = records(&["--query", "cat"]);
+    assert!(typed.contains("\"query\":\"cat\""), "{typed}");
+    assert_eq!(records(&["--compiled-query", &query]), typed);
+    // In a file of settings as well, where a typed sentence takes its place.
+    let settings = scratch.write("run.toml", format!("compiled_query = {query:?}").as_bytes());
+    assert_eq!(records(&["--config", &settings]), typed);
+    let other = records(&["--config", &settings, "--query", "dog"]);
+    assert!(other.contains("\"query\":\"dog\""), "{other}");
+    // Streams with sentences of their own beside it.
+    let two = format!(
+        "[[stream]]\nid = \"a\"\nsource = {film:?}\n[[stream]]\nid = \"b\"\nsource = {film:?}\nquery = \"dog\"\n"
+    );
+    let streams = scratch.write("two.streams", two.as_bytes());
+    let args = ["run", "--source", &streams, "--model", &model, "--compiled-query", &query, "--out", "jsonl:-"];
+    let both = spotter(&args).expect_success().stdout;
+    for query in ["cat", "dog"] {
+        assert_eq!(both.matches(&format!("\"query\":\"{query}\"")).count(), 12, "{both}");
+    }
+}

@@ -195,7 +195,9 @@ fn main() {
             curves.push(growth::by_batch(&full, "full model", Canvas { width: 640, height: 640 }));
             curves.push(growth::by_batch(&built_in, "built-in model", side));
             curves.push(program::streams(folder));
-            curves.iter().for_each(|curve| say(&curve.markdown()));
+            for curve in &curves {
+                say(&curve.markdown());
+            }
             more.push(growth::wide(&full, "full model"));
         }
     }

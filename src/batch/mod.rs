@@ -24,7 +24,7 @@ use qrnet::files::hex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::cli::{BatchArgs, RunArgs};
+use crate::cli::{BatchArgs, ComputeArg, RunArgs};
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
 use crate::record::{Books, Format};
@@ -46,7 +46,7 @@ const RESULTS: u32 = 1;
 pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl FnOnce(&str)) -> Result<()> {
     let Plan { out, list } = plan;
     let template = template(args)?;
-    let mut grounder = load_model(template.model.as_deref(), &template.device, false)?;
+    let mut grounder = load_model(template.model.as_deref(), &template.device, template.precision, false)?;
     let threshold = threshold(template.threshold, &grounder)?;
     let query = Arc::new(grounder.compile(&args.query)?);
     grounder.drop_text();
@@ -163,6 +163,7 @@ fn template(args: &BatchArgs) -> Result<RunSettings> {
         query: Some(args.query.clone()),
         model: args.model.clone(),
         device: args.device.clone(),
+        precision: args.precision,
         threads: args.threads,
         measuring: args.measuring.clone(),
         reproducible: true,
@@ -177,7 +178,7 @@ fn decimal(value: f32) -> f64 {
 
 /// All that decides what results look like.
 fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<f32>) -> Job {
-    let settings = json!({
+    let mut settings = json!({
         "formats": formats(args).iter().map(|format| format.kind()).collect::<Vec<_>>(),
         "overlay": args.overlay,
         "stride": template.sampling.stride,
@@ -189,6 +190,9 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         "hold_ms": template.hold.as_millis() as u64,
         "results": RESULTS,
     });
+    if let Some(precision) = args.precision.filter(|precision| *precision != ComputeArg::F32) {
+        settings["precision"] = json!(precision);
+    }
     let digest = |parts: &[&str]| {
         let mut hash = Sha256::new();
         for part in parts {

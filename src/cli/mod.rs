@@ -19,7 +19,7 @@ pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use ground::GroundArgs;
 pub use measuring::Measuring;
-pub use run::{ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
+pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use train::TrainArgs;
 
 use std::path::PathBuf;

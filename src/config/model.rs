@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use qrnet::{Config, Grounder, MemoryModel, QueryCompiler};
+use qrnet::{Config, Grounder, MemoryModel, Placement, Precision, QueryCompiler};
 
 use crate::error::{Error, Result};
 
@@ -87,16 +87,24 @@ const DEFAULT: MemoryModel = MemoryModel {
     tokenizer: include_str!("../../models/spotter-tiny/tokenizer.json"),
 };
 
-/// Loads a model directory, or the built-in model; `frames_only` leaves text tower and generators out.
+/// Loads a model directory, or the built-in model, to compute in `precision`; `frames_only` leaves text tower and
+/// generators out.
 ///
 /// # Errors
 /// The directory or the device is unusable.
-pub fn load_model(path: Option<&Path>, device_name: &str, frames_only: bool) -> Result<Grounder> {
+pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, frames_only: bool) -> Result<Grounder> {
     let device = device(device_name)?;
+    if device.is_cpu() && precision != Precision::F32 {
+        return Err(Error::Usage(format!(
+            "--precision {}: the CPU computes in f32; expected --device cuda with it",
+            format!("{precision:?}").to_lowercase()
+        )));
+    }
+    let place = Placement { device, precision };
     let Some(path) = path else {
-        return Ok(Grounder::from_memory(&DEFAULT, &device)?);
+        return Ok(Grounder::from_memory(&DEFAULT, place)?);
     };
-    let grounder = if frames_only { Grounder::load_for_frames(path, &device)? } else { Grounder::load(path, &device)? };
+    let grounder = if frames_only { Grounder::load_for_frames(path, place)? } else { Grounder::load(path, place)? };
     if !grounder.trained() {
         tracing::warn!("the weights of {} are untrained: its boxes mean nothing", path.display());
     }

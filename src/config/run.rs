@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gstreamer as gst;
-use qrnet::CompiledQuery;
+use qrnet::{CompiledQuery, Precision};
 
 use super::outputs::{self, Outputs};
 use super::reload::Origin;
@@ -45,6 +45,8 @@ pub struct RunSettings {
     pub batching: Batching,
     /// As typed.
     pub device: String,
+    /// Of what is computed there.
+    pub precision: Precision,
     /// Threads that compute.
     pub threads: Option<usize>,
     /// Whether records are without times and run id.
@@ -145,6 +147,7 @@ impl RunSettings {
             hold: duration("hold", args.measuring.hold.as_deref(), Duration::ZERO, Duration::ZERO..=LONGEST)?,
             batching: batching(args.max_batch, args.batch_timeout_ms)?,
             device,
+            precision: args.precision.unwrap_or_default().into(),
             threads: args.threads,
             reproducible: args.reproducible,
             access,

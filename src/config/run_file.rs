@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StreamEntry;
-use crate::cli::{Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
+use crate::cli::{ComputeArg, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::source::Transport;
 use crate::track::Smoothing;
@@ -24,6 +24,7 @@ pub struct RunFile {
     pub model: Option<PathBuf>,
     pub out: OneOrMore,
     pub device: Option<String>,
+    pub precision: Option<ComputeArg>,
     pub threads: Option<usize>,
     pub mode: Option<ModeArg>,
     pub pace: Option<PaceArg>,
@@ -91,6 +92,7 @@ impl qrnet::strict::Strict for RunFile {
             model: Some(PathBuf::new()),
             out: OneOrMore::One(String::new()),
             device: Some(String::new()),
+            precision: Some(ComputeArg::F32),
             threads: Some(1),
             mode: Some(ModeArg::Auto),
             pace: Some(PaceArg::Auto),
@@ -158,6 +160,7 @@ impl RunFile {
             model: typed.model.or(self.model),
             out,
             device: typed.device.or(self.device),
+            precision: typed.precision.or(self.precision),
             threads: typed.threads.or(self.threads),
             mode: typed.mode.or(self.mode),
             pace: typed.pace.or(self.pace),

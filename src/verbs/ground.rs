@@ -21,7 +21,8 @@ use crate::track::{Seen, Track, Tracking};
 /// The model or the query is unusable, or a picture failed.
 pub(super) fn run(args: &GroundArgs) -> Result<()> {
     let target = args.out.as_deref().map(|out| DrawTarget::resolve(out, &args.pictures)).transpose()?;
-    let grounder = load_model(args.model.as_deref(), &args.device, args.compiled_query.is_some())?;
+    let grounder =
+        load_model(args.model.as_deref(), &args.device, args.precision.into(), args.compiled_query.is_some())?;
     let threshold = threshold(args.threshold, &grounder)?;
     let query = match (&args.query, &args.compiled_query) {
         (_, Some(file)) => grounder.load_query(file)?,

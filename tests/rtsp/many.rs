@@ -114,7 +114,8 @@ fn company_changes_no_answer() {
     let clips = ["160x120", "200x120", "128x160"].map(|size| clip(&scratch, &format!("{size}.mp4"), size, 40, &codec));
     let dir = model_with_presence();
     let run = |sources: &[(&str, &str)], batch: &str, to: &str| {
-        let grounder = load_model(Some(std::path::Path::new(&dir)), "cpu", false).expect("loads");
+        let grounder =
+            load_model(Some(std::path::Path::new(&dir)), "cpu", qrnet::Precision::F32, false).expect("loads");
         let queries = ["red car", "dog"].map(|text| Arc::new(grounder.compile(text).expect("compiles")));
         let queries = sources.iter().map(|(_, query)| Arc::clone(&queries[usize::from(*query == "dog")])).collect();
         let (out, most) = (format!("jsonl:{to}"), Arc::new(AtomicUsize::new(0)));

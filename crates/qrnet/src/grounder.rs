@@ -36,6 +36,44 @@ pub struct Grounder {
     head_plans: Mutex<Vec<(Vec<bool>, Arc<Layout>)>>,
 }
 
+/// Element type that pictures are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// 4 bytes.
+    #[default]
+    F32,
+    /// 2 bytes with f32's range; for GPUs.
+    Bf16,
+    /// 2 bytes, finer but of small range; for GPUs.
+    F16,
+}
+
+impl Precision {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+}
+
+/// Where a model computes, and how finely.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// The device.
+    pub device: Device,
+    /// Of backbone and neck; text and head compute in f32.
+    pub precision: Precision,
+}
+
+impl From<&Device> for Placement {
+    /// In f32.
+    fn from(device: &Device) -> Self {
+        Self { device: device.clone(), precision: Precision::F32 }
+    }
+}
+
 /// What reads pictures.
 enum FrameSide {
     /// On the CPU.
@@ -45,11 +83,14 @@ enum FrameSide {
 }
 
 impl FrameSide {
-    fn new(config: &Config, vb: &VarBuilder, plan: &CanvasPlan) -> Result<Self> {
+    fn new(config: &Config, vb: &VarBuilder, plan: &CanvasPlan, precision: Precision) -> Result<Self> {
         if vb.device().is_cpu() {
+            if precision != Precision::F32 {
+                return Err(Error::Unsupported(format!("{precision:?}: the CPU computes in f32")));
+            }
             return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plan)?)));
         }
-        let mut frame = FrameModel::new(config, vb)?;
+        let mut frame = FrameModel::new(config, &vb.to_dtype(precision.dtype()))?;
         frame.freeze()?;
         Ok(Self::Tensors(Box::new(frame)))
     }
@@ -119,12 +160,13 @@ impl Grounder {
     ///
     /// # Errors
     /// A file is missing, damaged, or contradicts the configuration.
-    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+    pub fn load(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
+        let place = place.into();
         let dir = ModelDir::open(dir)?;
         let file = TensorFile::open(&dir.weights())?;
         weights::check(&file, dir.config(), |_| true)?;
-        let vb = weights::lazy_builder(file, device);
-        let mut grounder = Self::assemble(&dir, &vb, device)?;
+        let vb = weights::lazy_builder(file, &place.device);
+        let mut grounder = Self::assemble(&dir, &vb, place.precision)?;
         let folding = Arc::clone(&grounder.folding);
         let text = QueryCompiler::new(dir.config(), &vb, dir.load_tokenizer()?, dir.digest()?, folding)?;
         grounder.text = Some(text);
@@ -136,26 +178,28 @@ impl Grounder {
     ///
     /// # Errors
     /// As [`Grounder::load`].
-    pub fn load_for_frames(dir: &Path, device: &Device) -> Result<Self> {
+    pub fn load_for_frames(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
+        let place = place.into();
         let dir = ModelDir::open(dir)?;
         let file = TensorFile::open(&dir.weights())?;
         weights::check(&file, dir.config(), |spec| spec.part == Part::Frame)?;
-        Self::assemble(&dir, &weights::lazy_builder(file, device), device)
+        Self::assemble(&dir, &weights::lazy_builder(file, &place.device), place.precision)
     }
 
     /// Loads a model that lies in memory, as a program carries it within itself.
     ///
     /// # Errors
     /// A part is damaged, or contradicts the configuration.
-    pub fn from_memory(model: &MemoryModel, device: &Device) -> Result<Self> {
-        let MemoryParts { config, tensors, tokenizer, digest, trained } = model.open(device)?;
-        let mut grounder = Self::from_tensors(&config, &tensors, tokenizer, digest, device)?;
+    pub fn from_memory(model: &MemoryModel, place: impl Into<Placement>) -> Result<Self> {
+        let place = place.into();
+        let MemoryParts { config, tensors, tokenizer, digest, trained } = model.open(&place.device)?;
+        let mut grounder = Self::from_tensors(&config, &tensors, tokenizer, digest, place)?;
         grounder.trained = trained;
         Ok(grounder)
     }
 
-    fn assemble(dir: &ModelDir, vb: &VarBuilder, device: &Device) -> Result<Self> {
-        let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, vb, device)?;
+    fn assemble(dir: &ModelDir, vb: &VarBuilder, precision: Precision) -> Result<Self> {
+        let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, vb, precision)?;
         grounder.trained = dir.trained();
         Ok(grounder)
     }
@@ -169,18 +213,20 @@ impl Grounder {
         tensors: &Tensors,
         tokenizer: QueryTokenizer,
         digest: String,
-        device: &Device,
+        place: impl Into<Placement>,
     ) -> Result<Self> {
-        let vb = weights::builder(tensors, device);
-        let mut grounder = Self::from_parts(config.clone(), digest.clone(), &vb, device)?;
+        let place = place.into();
+        let vb = weights::builder(tensors, &place.device);
+        let mut grounder = Self::from_parts(config.clone(), digest.clone(), &vb, place.precision)?;
         let folding = Arc::clone(&grounder.folding);
         grounder.text = Some(QueryCompiler::new(config, &vb, tokenizer, digest, folding)?);
         Ok(grounder)
     }
 
-    fn from_parts(config: Config, digest: String, vb: &VarBuilder, device: &Device) -> Result<Self> {
+    fn from_parts(config: Config, digest: String, vb: &VarBuilder, precision: Precision) -> Result<Self> {
+        let device = vb.device();
         let plan = CanvasPlan::new(&config, config.canvas, device)?;
-        let (frame, folding) = (FrameSide::new(&config, vb, &plan)?, Arc::new(Folding::new(&config, vb)?));
+        let (frame, folding) = (FrameSide::new(&config, vb, &plan, precision)?, Arc::new(Folding::new(&config, vb)?));
         let (device, head_plans) = (device.clone(), Mutex::default());
         Ok(Self { config, digest, trained: true, device, plan, frame, folding, text: None, head_plans })
     }

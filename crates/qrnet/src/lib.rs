@@ -45,7 +45,7 @@ pub use compiler::QueryCompiler;
 pub use config::{Canvas, Config};
 pub use error::{Error, Result};
 pub use fusion::Output;
-pub use grounder::{Grounder, Grounding, MemoryModel};
+pub use grounder::{Grounder, Grounding, MemoryModel, Placement, Precision};
 pub use model::{FrameModel, QrNet, QueryModel, QueryTensors};
 pub use model_dir::{ModelDir, NewModel};
 pub use query::CompiledQuery;

@@ -1,6 +1,6 @@
 //! QRNet, wired: the once-per-query half, the per-frame half, and the plain forward over both.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use tracing::trace_span;
 
@@ -96,18 +96,27 @@ pub struct FrameModel {
     neck: Neck,
     pub(crate) head: Head,
     stages: usize,
+    /// Of backbone and neck.
+    dtype: DType,
 }
 
 impl FrameModel {
-    /// Reads the weights from the root of a checkpoint.
+    /// Reads the weights from the root of a checkpoint. Backbone and neck compute in the builder's element type; the head,
+    /// which answers with fractions of a pixel, in f32 where that is a half one.
     ///
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let dtype = vb.dtype();
+        let exact = match dtype {
+            DType::F16 | DType::BF16 => vb.to_dtype(DType::F32),
+            _ => vb.clone(),
+        };
         Ok(Self {
             backbone: Backbone::new(config, &vb.pp("visumodel.backbone"))?,
             neck: Neck::new(config, &vb.pp("visumodel.neck"))?,
-            head: Head::new(config, vb)?,
+            head: Head::new(config, &exact)?,
+            dtype,
             stages: config.stages(),
         })
     }
@@ -129,13 +138,17 @@ impl FrameModel {
         pass: &mut Pass,
     ) -> Result<[Tensor; 2]> {
         let (backbone_gates, neck_gates) = gates.split_at(self.stages);
+        let own = image.to_dtype(self.dtype)?;
         let maps =
-            trace_span!("backbone").in_scope(|| self.backbone.forward(image, &plan.windows, backbone_gates, pass))?;
+            trace_span!("backbone").in_scope(|| self.backbone.forward(&own, &plan.windows, backbone_gates, pass))?;
         let _span = trace_span!("neck").entered();
         let mut levels = self.neck.forward(&maps, &plan.windows.grids(), neck_gates, pass)?;
         let coarsest = levels.pop();
         match (levels.pop(), coarsest) {
-            (Some(fine), Some(coarse)) => Ok([fine, coarse]),
+            (Some(fine), Some(coarse)) => {
+                let exact = image.dtype();
+                Ok([fine.to_dtype(exact)?, coarse.to_dtype(exact)?])
+            }
             _ => candle_core::bail!("the neck returned fewer than two levels"),
         }
     }

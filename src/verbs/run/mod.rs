@@ -78,7 +78,7 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     let service = service(settings)?;
     let ready = settings.compiled_query.as_ref().map(|(path, text)| (path, text.as_str()));
     let frames_only = settings.streams.iter().all(|stream| ready.is_some_and(|(_, text)| stream.query == text));
-    let mut grounder = load_model(settings.model.as_deref(), &settings.device, frames_only)?;
+    let mut grounder = load_model(settings.model.as_deref(), &settings.device, settings.precision, frames_only)?;
     let threshold = threshold(settings.threshold, &grounder)?;
     // Equal queries are compiled once, and their frames go through the model together.
     let mut compiled = HashMap::new();

@@ -156,3 +156,6 @@ fn opened(gates: &Gates, pools: &Pools, batch: usize, tokens: usize) -> Result<V
             .collect()
     })
 }
+
+#[cfg(test)]
+mod tests;

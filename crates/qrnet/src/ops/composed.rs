@@ -1,6 +1,8 @@
 //! The operations composed of candle's own: for devices and element types without a fused kernel, and to test those by.
+//!
+//! In half precision, products are computed in it; what sums over many values or takes exponents is computed in f32.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use super::{Activation, Mlp, NormPlace};
 
@@ -13,7 +15,16 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     }
 }
 
+/// Whether values have two bytes.
+fn is_half(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::F16 | DType::BF16)
+}
+
 pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if is_half(x) {
+        let [wide, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_dtype(DType::F32));
+        return layer_norm(&wide?, &weight?, &bias?, eps)?.to_dtype(x.dtype());
+    }
     let width = x.dim(D::Minus1)? as f64;
     let centred = x.broadcast_sub(&(x.sum_keepdim(D::Minus1)? / width)?)?;
     let variance = (centred.sqr()?.sum_keepdim(D::Minus1)? / width)?;
@@ -28,25 +39,30 @@ pub(crate) fn pool_tokens(x: &Tensor) -> Result<Tensor> {
 }
 
 pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
+    if is_half(x) {
+        return candle_nn::ops::softmax(&x.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(x.dtype());
+    }
     candle_nn::ops::softmax(x, D::Minus1)
 }
 
-pub(crate) fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    let (count, area, triple) = qkv.dims3()?;
+pub(crate) fn window_attention(qkv_of_all: &Tensor, bias: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let (count, area, triple) = qkv_of_all.dims3()?;
     let heads = bias.dim(0)?;
     let width = triple / 3 / heads;
-    let qkv = qkv.reshape((count, area, 3, heads, width))?.permute((2, 0, 3, 1, 4))?;
+    let qkv = qkv_of_all.reshape((count, area, 3, heads, width))?.permute((2, 0, 3, 1, 4))?;
     let q = (qkv.get(0)?.contiguous()? * (1.0 / (width as f64).sqrt()))?;
     let (k, v) = (qkv.get(1)?.contiguous()?, qkv.get(2)?.contiguous()?);
-    let mut scores = q.matmul(&k.t()?)?.broadcast_add(bias)?;
+    let half = is_half(qkv_of_all).then_some(DType::F32);
+    let wide = |x: &Tensor| half.map_or_else(|| Ok(x.clone()), |dtype| x.to_dtype(dtype));
+    let mut scores = wide(&q.matmul(&k.t()?)?)?.broadcast_add(&wide(bias)?)?;
     if let Some(mask) = mask {
         let per_map = mask.dim(0)?;
         scores = scores
             .reshape((count / per_map, per_map, heads, area, area))?
-            .broadcast_add(&mask.unsqueeze(1)?)?
+            .broadcast_add(&wide(mask)?.unsqueeze(1)?)?
             .reshape((count, heads, area, area))?;
     }
-    merge_heads(&softmax(&scores)?.matmul(&v)?)
+    merge_heads(&softmax(&scores)?.to_dtype(v.dtype())?.matmul(&v)?)
 }
 
 pub(crate) fn attention(parts: &[&Tensor], mask: Option<&Tensor>, heads: usize) -> Result<Tensor> {
@@ -119,6 +135,9 @@ pub(crate) fn spatial_logits(x: &Tensor, [fc1, fc2, spatial]: [&Tensor; 3]) -> R
 }
 
 pub(crate) fn gates(x: &Tensor, matrices: [&Tensor; 3]) -> Result<Tensor> {
+    if is_half(x) {
+        return gates(&x.to_dtype(DType::F32)?, matrices)?.to_dtype(x.dtype());
+    }
     let (x, logits) = spatial_logits(x, matrices)?;
     x.broadcast_mul(&sigmoid(&logits)?)
 }

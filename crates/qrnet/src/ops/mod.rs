@@ -5,6 +5,8 @@
 #![expect(clippy::missing_errors_doc, reason = "all fail alike: shapes that do not fit, or the device")]
 
 pub(crate) mod composed;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub(crate) mod kernel;
 
 use std::sync::Arc;
@@ -96,6 +98,10 @@ impl ShiftMask {
 pub fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&ShiftMask>) -> Result<Tensor> {
     if kernel::fits(&[qkv, bias]) {
         return kernel::window_attention(qkv, bias, mask);
+    }
+    #[cfg(feature = "cuda")]
+    if cuda::takes(qkv, bias.dim(0)?) && !bias.track_op() {
+        return cuda::window_attention(qkv, bias, mask.map(ShiftMask::tensor).transpose()?.as_ref());
     }
     composed::window_attention(qkv, bias, mask.map(ShiftMask::tensor).transpose()?.as_ref())
 }

@@ -262,3 +262,109 @@ fn store<L: Lanes>(sums: L, to: &mut [f32], width: usize) {
     sums.store(&mut line);
     to[..width].copy_from_slice(&line[..width]);
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::super::lanes::Plain;
+    use super::*;
+    use crate::init::stream;
+
+    fn values(name: &str, count: usize) -> Vec<f32> {
+        let mut rng = stream(2, name);
+        (0..count).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect()
+    }
+
+    /// `x W^T + start` in f64.
+    fn plainly(x: &[f32], weight: &[f32], input: usize, output: usize, start: &[f32]) -> Vec<f64> {
+        let rows = x.len() / input;
+        (0..rows * output)
+            .map(|i| {
+                let (row, column) = (i / output, i % output);
+                let products =
+                    (0..input).map(|k| f64::from(x[row * input + k]) * f64::from(weight[column * input + k]));
+                f64::from(start[i]) + products.sum::<f64>()
+            })
+            .collect()
+    }
+
+    fn close(found: &[f32], expected: &[f64], what: &str) {
+        for (a, b) in found.iter().zip(expected) {
+            assert!((f64::from(*a) - b).abs() < 1e-4, "{what}: {a}, expected {b}");
+        }
+    }
+
+    #[test]
+    fn packed_products_are_products() {
+        for input in [1, 7, 384, 385, 800] {
+            for output in [1, 15, 16, 17, 50] {
+                let (weight, bias) = (values("w", input * output), values("b", output));
+                let packed = Packed::new(&weight, Some(&bias), input);
+                for count in [1, 2, 3, 5, 6, 7, 8, 9, 13, 49] {
+                    let what = format!("{count}x{input} times {output}");
+                    let (x, stored) = (values("x", count * input), values("y", count * output));
+                    let rows = Rows { values: &x, stride: input, count };
+                    let biases: Vec<f32> = bias.iter().copied().cycle().take(count * output).collect();
+                    let mut y = stored.clone();
+                    packed.apply(rows, packed.bias(), &mut y, output);
+                    close(&y, &plainly(&x, &weight, input, output, &biases), &what);
+                    let both: Vec<f32> = biases.iter().zip(&stored).map(|(a, b)| a + b).collect();
+                    let mut y = stored.clone();
+                    packed.apply(rows, packed.bias_onto(), &mut y, output);
+                    close(&y, &plainly(&x, &weight, input, output, &both), &format!("{what}, onto"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_and_inputs_in_parts_are_the_whole() {
+        let (input, output, count) = (900, 70, 11);
+        let (weight, x) = (values("w", input * output), values("x", count * input));
+        let packed = Packed::new(&weight, None, input);
+        let expected = plainly(&x, &weight, input, output, &vec![0.0; count * output]);
+        let rows = Rows { values: &x, stride: input, count };
+        let mut y = vec![0.0; count * output];
+        for columns in [0..32, 32..70] {
+            let first = columns.start;
+            packed.apply_columns(rows, Start::Zero, columns, &mut y[first..], output);
+        }
+        close(&y, &expected, "by outputs");
+        let mut y = vec![0.0; count * output];
+        for first in (0..input).step_by(DEPTH) {
+            let rows = Rows { values: &x[first..], ..rows };
+            packed.apply_inputs(rows, first, Start::Stored, &mut y, output);
+        }
+        close(&y, &expected, "by inputs");
+    }
+
+    /// Whatever the processor has, the others' code paths give the same.
+    #[test]
+    fn every_vector_unit_gives_the_same_product() {
+        let (input, output, count) = (100, 40, 13);
+        let (weight, x) = (values("w", input * output), values("x", count * input));
+        let packed = Packed::new(&weight, None, input);
+        let expected = plainly(&x, &weight, input, output, &vec![0.0; count * output]);
+        let rows = Rows { values: &x, stride: input, count };
+        let mut y = vec![0.0; count * output];
+        let out = Out { values: &mut y, stride: output, width: output };
+        multiply_body::<Plain, false, 4>(rows, &packed.lines, input, Start::Zero, out);
+        close(&y, &expected, "plain");
+        #[cfg(target_arch = "x86_64")]
+        if super::super::vector_unit() {
+            #[target_feature(enable = "avx2,fma")]
+            fn run(rows: Rows, lines: &[Line], depth: usize, out: Out) {
+                multiply_body::<super::super::lanes::Avx2, true, 6>(rows, lines, depth, Start::Zero, out);
+            }
+            let mut y = vec![0.0; count * output];
+            let out = Out { values: &mut y, stride: output, width: output };
+            // SAFETY: the processor has AVX2 and FMA.
+            #[expect(unsafe_code, reason = "the processor has what the function is compiled for")]
+            unsafe {
+                run(rows, &packed.lines, input, out);
+            }
+            close(&y, &expected, "AVX2");
+        }
+    }
+}

@@ -366,3 +366,40 @@ fn equal_input_gives_equal_bytes_on_any_number_of_threads() {
     };
     same("gates and attention", operation, &inputs);
 }
+
+/// The CUDA kernel's arithmetic, compiled for the host: what a machine without a GPU can say of it.
+#[test]
+fn the_cuda_kernel_computes_what_the_cpu_does() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("kernel");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops/cuda/window_attention.cu");
+    let built = Command::new("g++").args(["-O2", "-DSPOTTER_HOST", "-x", "c++", source, "-o"]).arg(&program).status();
+    assert!(built.expect("g++ is needed to compile the kernel for the host").success());
+    let (windows, area, heads, depth) = (6, 49, 3, 8);
+    let qkv = values("qkv", &[windows, area, 3 * heads * depth], 2.0);
+    let bias = values("bias", &[heads, area, area], 1.0);
+    let mask = values("mask", &[3, area, area], 3.0);
+    let elements = |tensor: &Tensor| -> Vec<f32> { tensor.flatten_all().and_then(|t| t.to_vec1()).expect("values") };
+    for mask in [Some(&mask), None] {
+        let mut input: Vec<u8> = Vec::new();
+        for number in [area, heads, windows, mask.map_or(0, |_| 3)] {
+            input.extend((number as i32).to_ne_bytes());
+        }
+        let tensors = [Some(&qkv), Some(&bias), mask];
+        input.extend(tensors.into_iter().flatten().flat_map(elements).flat_map(f32::to_ne_bytes));
+        let mut child =
+            Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the kernel starts");
+        child.stdin.take().expect("piped").write_all(&input).expect("heard");
+        let output = child.wait_with_output().expect("ends");
+        assert!(output.status.success());
+        let found: Vec<f32> = output.stdout.as_chunks::<4>().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect();
+        let expected = elements(&composed::window_attention(&qkv, &bias, mask).expect("runs"));
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-5, "{a}, expected {b}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Operations on a GPU that are kernels of our own, without a backward pass: training composes them of candle's.
+
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
+use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Storage, Tensor};
+
+/// Compiled by the build script.
+const CODE: &str = include_str!(concat!(env!("OUT_DIR"), "/window_attention.ptx"));
+
+/// Channels of a head that a kernel is compiled for.
+const DEPTHS: [usize; 4] = [8, 16, 24, 32];
+/// Threads of a block, one a query.
+const MOST_TOKENS: usize = 1024;
+
+/// Whether there is a kernel for these sizes, and nobody wants a gradient.
+pub(crate) fn takes(qkv: &Tensor, heads: usize) -> bool {
+    let known = matches!(qkv.dtype(), DType::F32 | DType::F16 | DType::BF16);
+    let Ok((_, area, triple)) = qkv.dims3() else { return false };
+    let whole = triple.is_multiple_of(3 * heads) && DEPTHS.contains(&(triple / (3 * heads)));
+    qkv.device().is_cuda() && !qkv.track_op() && known && whole && area <= MOST_TOKENS
+}
+
+/// As [`crate::ops::window_attention`], where [`takes`] says so.
+pub(crate) fn window_attention(qkv: &Tensor, bias: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let exact = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.contiguous();
+    let operation = WindowAttention { mask: mask.map(exact).transpose()? };
+    qkv.contiguous()?.apply_op2_no_bwd(&exact(bias)?, &operation)
+}
+
+struct WindowAttention {
+    /// `[windows of one map, area, area]`.
+    mask: Option<Tensor>,
+}
+
+/// Elements of a contiguous tensor, from its first one on.
+fn from_first<'a, T>(
+    slice: &'a CudaSlice<T>,
+    layout: &Layout,
+) -> candle_core::cuda_backend::cudarc::driver::CudaView<'a, T> {
+    slice.slice(layout.start_offset()..)
+}
+
+impl WindowAttention {
+    fn launch<T: DeviceRepr>(
+        &self,
+        name: &str,
+        device: &CudaDevice,
+        (qkv, layout): (&CudaSlice<T>, &Layout),
+        (bias, bias_layout): (&CudaSlice<f32>, &Layout),
+    ) -> Result<CudaSlice<T>> {
+        let (windows, area, triple) = layout.shape().dims3()?;
+        let (heads, rows, columns) = bias_layout.shape().dims3()?;
+        if rows != area || columns != area {
+            candle_core::bail!("window attention: {area} tokens do not fit bias {:?}", bias_layout.shape());
+        }
+        let depth = triple / (3 * heads);
+        let (qkv, bias) = (from_first(qkv, layout), from_first(bias, bias_layout));
+        let guard = self.mask.as_ref().map(Tensor::storage_and_layout);
+        let mask = match guard.as_ref().map(|(storage, layout)| (&**storage, *layout)) {
+            None => None,
+            Some((Storage::Cuda(storage), layout)) => match &storage.slice {
+                CudaStorageSlice::F32(mask) => Some((from_first(mask, layout), layout.shape().dims3()?.0)),
+                _ => candle_core::bail!("window attention: a mask that is not f32"),
+            },
+            Some(_) => candle_core::bail!("window attention: a mask on another device"),
+        };
+        let function =
+            device.get_or_load_custom_func(&format!("window_attention_{name}_{depth}"), "window_attention", CODE)?;
+        // SAFETY: the kernel writes every element.
+        #[expect(unsafe_code, reason = "memory that a kernel fills")]
+        let out = unsafe { device.alloc::<T>(windows * area * heads * depth)? };
+        let threads = area.next_multiple_of(32) as u32;
+        let config = LaunchConfig {
+            grid_dim: (heads as u32, windows as u32, 1),
+            block_dim: (threads, 1, 1),
+            shared_mem_bytes: (2 * area * depth * size_of::<f32>()) as u32,
+        };
+        let (area, heads) = (area as i32, heads as i32);
+        let of_map = mask.as_ref().map_or(0, |(_, count)| *count as i32);
+        let mut builder = function.builder();
+        builder.arg(&qkv).arg(&bias);
+        // Without a mask its place is taken by something that is not read.
+        match &mask {
+            Some((mask, _)) => builder.arg(mask),
+            None => builder.arg(&bias),
+        };
+        builder.arg(&out).arg(&area).arg(&heads).arg(&of_map);
+        // SAFETY: sizes are checked above, and the arguments are the kernel's.
+        #[expect(unsafe_code, reason = "the call of a kernel")]
+        unsafe { builder.launch(config) }.w()?;
+        Ok(out)
+    }
+}
+
+impl CustomOp2 for WindowAttention {
+    fn name(&self) -> &'static str {
+        "window-attention"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        candle_core::bail!("window attention: the CPU has kernels of its own")
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let device = s1.device();
+        let CudaStorageSlice::F32(bias) = &s2.slice else {
+            candle_core::bail!("window attention: a bias that is not f32")
+        };
+        let bias = (bias, l2);
+        let slice = match &s1.slice {
+            CudaStorageSlice::F32(qkv) => CudaStorageSlice::F32(self.launch("f32", device, (qkv, l1), bias)?),
+            CudaStorageSlice::F16(qkv) => CudaStorageSlice::F16(self.launch("f16", device, (qkv, l1), bias)?),
+            CudaStorageSlice::BF16(qkv) => CudaStorageSlice::BF16(self.launch("bf16", device, (qkv, l1), bias)?),
+            _ => candle_core::bail!("window attention: neither f32, f16 nor bf16"),
+        };
+        let (windows, area, triple) = l1.shape().dims3()?;
+        Ok((CudaStorage { slice, device: device.clone() }, Shape::from((windows, area, triple / 3))))
+    }
+}
