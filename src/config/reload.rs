@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::RunFile;
+use super::run::compiled_query;
 use super::streams::{entries, is_streams_file, resolve};
 use crate::cli::RunArgs;
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ pub struct Anew {
 }
 
 /// Settings that are read anew; all others count from the next start on.
-const LIVE: [&str; 2] = ["query", "stream"];
+const LIVE: [&str; 3] = ["query", "compiled_query", "stream"];
 
 impl Origin {
     /// None where nothing comes from a file.
@@ -54,9 +55,11 @@ impl Origin {
             let name = path.display().to_string();
             args = RunFile::read(path)?.under(args, &name)?;
         }
+        let compiled = compiled_query(&args)?;
         let mut all = args.stream;
         all.extend(entries(args.source)?);
-        let streams = resolve(all, args.query.as_deref(), None)?;
+        let query = args.query.as_deref().or(compiled.as_ref().map(|(_, text)| text.as_str()));
+        let streams = resolve(all, query, None)?;
         let queries = streams.into_iter().map(|stream| (stream.address.name, stream.query)).collect();
         Ok(Anew { queries, other })
     }

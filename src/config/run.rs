@@ -173,7 +173,7 @@ impl RunSettings {
 }
 
 /// The file that `--compiled-query` names, and its sentence.
-fn compiled_query(args: &RunArgs) -> Result<Option<(PathBuf, String)>> {
+pub(super) fn compiled_query(args: &RunArgs) -> Result<Option<(PathBuf, String)>> {
     if args.compiled_query.is_some() && args.query.is_some() {
         return Err(Error::Usage("query and compiled_query: only one of them can be meant".into()));
     }

@@ -188,3 +188,29 @@ fn every_stream_has_a_query_of_its_own() {
     assert_eq!(event()["source"], "ball");
     assert!(service.stop().0.success());
 }
+
+#[test]
+fn a_compiled_query_gives_way_to_what_settings_say_later() {
+    let scratch = Scratch::new();
+    let picture = crate::support::picture(&scratch, "a.png", (60, 40));
+    let compiled = |name: &str, query: &str| {
+        let file = scratch.file(name);
+        spotter(&["ground", &picture, "--query", query, "--save-query", &file]).expect_success();
+        file
+    };
+    let (circle, star) = (compiled("circle.safetensors", "the circle"), compiled("star.safetensors", "the star"));
+    let source = "source = \"test:ball?live=true&size=160x120&fps=25\"\n";
+    let settings = scratch.write("run.toml", format!("{source}compiled_query = {circle:?}\n").as_bytes());
+    let path = scratch.file("control");
+    let service =
+        Service::start(&["--config", &settings, "--out", "jsonl:-", "--control", &format!("unix:{path}")]);
+    let record = |query: &str| service.record("frame", |line| line["seq"].is_number() && line["query"] == query);
+    record("the circle");
+    // The text's half of the model was never loaded; it is when it is needed.
+    let answer = Line::to(&path).ask(&json!({"command": "set-query", "query": "the ring"}));
+    assert!(answer["query_rev"].is_object(), "{answer}");
+    record("the ring");
+    scratch.write("run.toml", format!("{source}compiled_query = {star:?}\n").as_bytes());
+    tool("kill", &["-HUP", &service.id()]);
+    record("the star");
+}
