@@ -50,6 +50,14 @@ pub enum Error {
         /// The element's own words.
         reason: String,
     },
+    /// Another engine, measured beside ours.
+    #[error("--peer {command}: {reason}")]
+    Peer {
+        /// Its command.
+        command: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The ledger of a batch.
     #[error("ledger {path}: {reason}")]
     Ledger {

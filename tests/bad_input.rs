@@ -105,6 +105,16 @@ fn outputs_and_options() {
     insta::assert_snapshot!("static_recheck", run(&["--out", "jsonl:-", "--static-recheck", "9"]));
     insta::assert_snapshot!("device", run(&["--out", "jsonl:-", "--device", "tpu"]));
     insta::assert_snapshot!("device_cuda", run(&["--out", "jsonl:-", "--device", "cuda"]));
+    let foreign = scratch.file("foreign.safetensors");
+    let a = picture(&scratch, "a.png", (60, 40));
+    spotter(&["ground", &a, "--query", "cat", "--save-query", &foreign]).expect_success();
+    let compiled = |file: &str| {
+        let args = ["run", "--source", &bikes(), "--model", &model, "--out", "jsonl:-", "--compiled-query", file];
+        seen(&scratch, &args)
+    };
+    insta::assert_snapshot!("compiled_query_missing", compiled(&scratch.file("nothing.safetensors")));
+    insta::assert_snapshot!("compiled_query_none", compiled(&a));
+    insta::assert_snapshot!("compiled_query_foreign", compiled(&foreign));
     insta::assert_snapshot!("precision_cpu", run(&["--out", "jsonl:-", "--precision", "bf16"]));
 }
 

@@ -36,8 +36,7 @@ fn a_trace_holds_every_part_of_every_frame() {
         }
     }
     assert!(open.values().all(Vec::is_empty), "all that began ended: {open:?}");
-    for part in
-        ["prepare/letterbox", "ground", "ground/backbone/stage 3/block 1/windows", "ground/head/layer 0", "draw"]
+    for part in ["prepare/letterbox", "ground", "model/backbone/stage 3/block 1/windows", "model/head/layer 0", "draw"]
     {
         assert_eq!(parts.get(part).map(|part| part.0), Some(FRAMES), "{part} of {:?}", parts.keys());
     }

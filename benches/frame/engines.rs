@@ -1,17 +1,15 @@
 //! What can ground a frame: this crate's two paths in process, and other engines as processes of their own.
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
 use qrnet::{CompiledQuery, Config, Grounder, ModelDir, QrNet};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use spotter::verbs::bench::{Inputs, Peer};
 
 /// Answers of one call, `(cx, cy, w, h)` of the canvas, and how long it took.
 pub(crate) struct Call {
@@ -163,14 +161,12 @@ impl Engine for Plain {
 }
 
 /// `benches/peer/serve.py` with another engine.
-pub(crate) struct Peer {
+pub(crate) struct Served {
     name: &'static str,
-    child: Child,
-    asks: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    peer: Peer,
 }
 
-impl Peer {
+impl Served {
     /// Starts `engine` on the same weights and pictures. `packages` is where its Python packages are, `cache` keeps graphs.
     pub(crate) fn start(
         name: &'static str,
@@ -180,65 +176,27 @@ impl Peer {
         packages: &Path,
         cache: &Path,
     ) -> Self {
-        let pictures = given.pictures();
-        let (ids, ignore) = pieces(given, pictures.len());
-        let real = ignore.eq(0u8).and_then(|real| real.to_dtype(DType::I64)).expect("flags");
-        let input = HashMap::from([
-            ("image", Letterboxed::batch(&pictures, &Device::Cpu).expect("a batch")),
-            ("image_mask", Letterboxed::ignore_batch(&pictures, &Device::Cpu).expect("masks")),
-            ("ids", ids.to_dtype(DType::I64).expect("cast")),
-            ("token_mask", real),
-        ]);
-        std::fs::create_dir_all(cache).expect("a folder");
-        let file = cache.join(format!("{engine}-{threads}.safetensors"));
-        candle_core::safetensors::save(&input, &file).expect("written");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer/serve.py");
-        let mut child = Command::new("python3")
-            .arg(script)
-            .arg(engine)
-            .args([&given.dir, &file])
-            .arg(threads.to_string())
-            .arg(cache)
-            .env("PYTHONPATH", packages)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 is needed for this bench");
-        let (asks, answers) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        let mut peer = Self { name, child, asks, answers: BufReader::new(answers) };
-        assert!(peer.answer()["ready"].is_number(), "{name} did not get ready");
-        peer
-    }
-
-    fn answer(&mut self) -> serde_json::Value {
-        let mut line = String::new();
-        let count = self.answers.read_line(&mut line).expect("heard");
-        assert!(count > 0, "{} ended; what it said is above", self.name);
-        serde_json::from_str(&line).expect("JSON")
+        let (path, script) = (format!("PYTHONPATH={}", packages.display()), script.display().to_string());
+        let pictures = given.pictures();
+        let inputs =
+            Inputs { model: &given.dir, query: &given.query, pictures: &pictures, threads, device: "cpu", cache };
+        let command = format!("env {path} python3 {script} {engine}");
+        Self { name, peer: Peer::start(&command, &inputs).expect("starts; `make bench` fetches its packages") }
     }
 }
 
-impl Engine for Peer {
+impl Engine for Served {
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn call(&mut self) -> Call {
-        writeln!(self.asks, "frame").and_then(|()| self.asks.flush()).expect("heard");
-        let answer = self.answer();
-        let took = Duration::from_secs_f64(answer["ms"].as_f64().expect("a time") / 1e3);
-        Call { took, boxes: serde_json::from_value(answer["box"].clone()).expect("boxes") }
+        let (took, boxes) = self.peer.call().expect("answers");
+        Call { took, boxes }
     }
 
     fn process(&self) -> Option<u32> {
-        Some(self.child.id())
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Its input may be closed already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Some(self.peer.process())
     }
 }

@@ -65,7 +65,13 @@ pub(crate) fn resident(process: &str) -> f64 {
 fn point(model: &Path, canvas: Canvas, batch: usize) -> (f64, f64) {
     let program = std::env::current_exe().expect("a path");
     let asked = format!("{}|{}|{}|{batch}", model.display(), canvas.width, canvas.height);
-    let output = Command::new(program).arg("--bench").env(CHILD, asked).output().expect("starts");
+    // What loading leaves behind is given back at once, so that what frames take can be seen.
+    let output = Command::new(program)
+        .arg("--bench")
+        .env(CHILD, asked)
+        .env("MIMALLOC_PURGE_DELAY", "0")
+        .output()
+        .expect("starts");
     let text = String::from_utf8_lossy(&output.stdout);
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     assert!(output.status.success() && numbers.len() == 2, "{text}{}", String::from_utf8_lossy(&output.stderr));

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench frame` (`make bench` fetches the peers' packages first) writes `out/bench.md`, `bench.json` and
 //! `bench.png`; `-- peers`, `default`, `ways`,
-//! `start`, `pipeline`, `growth` or `parts` for a part of it. `cargo test` runs it in short, with a small model and
+//! `start`, `pipeline`, `growth` or `parts` for a part of it, `rounds=3` for fewer samples. `cargo test` runs it in short, with a small model and
 //! without the peers. Input: pictures of 1280x720, letterboxed before the clock starts. Absolute times belong to a
 //! machine; ratios are between neighbours in one run.
 
@@ -14,12 +14,14 @@ mod quiet;
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use qrnet::Canvas;
+use candle_core::{DType, Device, Tensor};
+use qrnet::text::tokenizer::QueryTokenizer;
+use qrnet::{Canvas, ModelDir, NewModel, init};
+use rand::RngExt;
 
-use engines::{Compiled, Engine, Given, Peer, Plain};
+use engines::{Compiled, Engine, Given, Plain, Served};
 use report::{Row, Table, say};
 
 /// The program's own allocator.
@@ -28,8 +30,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A sample holds as many calls as take this long, so that the machine's counters see it.
 const SAMPLE: Duration = Duration::from_millis(300);
-/// How often a spoilt sample is tried again.
-const RETRIES: usize = 5;
 /// How far boxes of engines may lie apart, as a share of the canvas.
 const SAME: f64 = 1e-5;
 
@@ -40,15 +40,32 @@ struct Bench {
 }
 
 impl Bench {
-    /// A model directory with random weights of the sizes in `configs/model/NAME.toml`.
+    /// A model directory with random weights of the sizes in `configs/model/NAME.toml`, in which everything counts: as
+    /// training begins, all gates would be open halfway and all biases zero, and engines could agree without them.
     fn model(&self, name: &str) -> PathBuf {
-        let dir = self.work.join(name);
+        let dir = self.work.join(format!("{name}-lively"));
         if !dir.join("config.json").exists() {
-            let made = Command::new(env!("CARGO_BIN_EXE_spotter"))
-                .args(["-q", "convert", "--random", "7", "--config", name, "--out"])
-                .arg(&dir)
-                .status();
-            assert!(made.expect("starts").success());
+            let config = spotter::config::model_variant("--config", name, Path::new("")).expect("sizes");
+            let mut tensors = init::parameters(&config, 7, &Device::Cpu).expect("drawn");
+            for (name, tensor) in &mut tensors {
+                let mut rng = init::stream(9, name);
+                let range = if name.rsplit('.').next() == Some("V") { 0.1 } else { 0.02 };
+                let noise: Vec<f32> =
+                    (0..tensor.elem_count()).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * range).collect();
+                let noise = Tensor::from_vec(noise, tensor.shape(), &Device::Cpu).expect("noise");
+                *tensor = (&*tensor + noise).expect("the same shape");
+            }
+            let tokenizer =
+                QueryTokenizer::characters(config.max_query_len, config.bert.vocab_size).expect("a tokenizer");
+            let new = NewModel {
+                config: &config,
+                tensors: &tensors,
+                dtype: DType::F32,
+                tokenizer: &tokenizer,
+                card: "",
+                trained: false,
+            };
+            ModelDir::write(&dir, &new, true).expect("written");
         }
         dir
     }
@@ -67,16 +84,12 @@ impl Bench {
         let calls: Vec<u32> = engines.iter_mut().map(|engine| self.calls(engine.as_mut())).collect();
         for _ in 0..self.rounds {
             for ((engine, row), calls) in engines.iter_mut().zip(&mut rows).zip(&calls) {
-                let time = loop {
-                    let before = quiet::Moment::now(&processes);
+                let mut once = || {
                     let took: Duration = (0..*calls).map(|_| engine.call().took).sum();
-                    let foreign = before.foreign(&processes);
-                    if self.short || !quiet::spoilt(foreign) || row.spoilt >= RETRIES {
-                        break took.as_secs_f64() * 1e3 / f64::from(*calls);
-                    }
-                    row.spoilt += 1;
-                    say(&format!("{}: others took {:.0} % of the machine, measured again", row.name, 100.0 * foreign));
+                    took.as_secs_f64() * 1e3 / f64::from(*calls)
                 };
+                let time =
+                    if self.short { once() } else { quiet::sample(&row.name, &processes, &mut row.spoilt, once) };
                 row.times.push(time);
             }
         }
@@ -106,7 +119,7 @@ impl Bench {
                 for (name, engine) in
                     [("PyTorch, eager", "torch"), ("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino")]
                 {
-                    engines.push(Box::new(Peer::start(name, engine, &given(), threads, root, &self.work)));
+                    engines.push(Box::new(Served::start(name, engine, &given(), threads, root, &self.work)));
                 }
             }
             let title = format!("{name}, batch 1, {threads} thread{}, f32", if threads == 1 { "" } else { "s" });
@@ -153,6 +166,8 @@ fn main() {
     // `cargo test` passes --test, `cargo bench` --bench.
     let short = !std::env::args().any(|arg| arg == "--bench");
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let (counts, named): (Vec<String>, Vec<String>) = named.into_iter().partition(|arg| arg.starts_with("rounds="));
+    let rounds = counts.first().and_then(|arg| arg["rounds=".len()..].parse().ok()).unwrap_or(11);
     let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let scratch = tempfile::tempdir().expect("a folder");
@@ -161,7 +176,7 @@ fn main() {
     } else {
         (root.join("target/bench"), root.join("out"))
     };
-    let bench = Bench { short, rounds: if short { 1 } else { 11 }, work };
+    let bench = Bench { short, rounds: if short { 1 } else { rounds }, work };
     let foreign = if short { 0.0 } else { quiet::wait() };
     if quiet::spoilt(foreign) {
         say(&format!("this machine is not quiet: others take {:.0} % of it", 100.0 * foreign));

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::growth::{Curve, resident};
+use super::quiet;
 use super::report::{Row, Table, say};
 
 /// A clip to ground: H.264, 1280x720.
@@ -88,7 +89,8 @@ pub(crate) fn start(full: &Path, rounds: usize, folder: &Path) -> Table {
         ways.iter().map(|(name, _)| Row { name: (*name).into(), times: Vec::new(), spoilt: 0 }).collect();
     for _ in 0..rounds {
         for ((_, flags), row) in ways.iter().zip(&mut rows) {
-            row.times.push(first_record(&clip, flags));
+            let Row { name, times, spoilt } = row;
+            times.push(quiet::sample(name, &[], spoilt, || first_record(&clip, flags)));
         }
     }
     let table = Table { title: "from process start to the first record, 1280x720 H.264".into(), rows };
@@ -122,7 +124,8 @@ pub(crate) fn pipeline(rounds: usize, folder: &Path) -> Table {
         ways.iter().map(|(name, _)| Row { name: (*name).into(), times: Vec::new(), spoilt: 0 }).collect();
     for _ in 0..rounds {
         for ((_, flags), row) in ways.iter().zip(&mut rows) {
-            row.times.push(whole_run(&clip, flags));
+            let Row { name, times, spoilt } = row;
+            times.push(quiet::sample(name, &[], spoilt, || whole_run(&clip, flags)));
         }
     }
     for row in &rows {

@@ -41,15 +41,35 @@ impl Moment {
 
 fn of_process(id: &str) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    // The name may hold spaces and ends with a parenthesis; user and system time are the 14th and 15th field.
+    // The name may hold spaces and ends with a parenthesis; user and system time are the 14th and 15th field, those of
+    // children that have ended the two after.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: u32 = fields.skip(11).take(2).filter_map(|n| n.parse::<u32>().ok()).sum();
+    let ticks: u32 = fields.skip(11).take(4).filter_map(|n| n.parse::<u32>().ok()).sum();
     TICK * ticks
 }
 
 /// Whether a sample counts in which others took this share.
 pub(crate) fn spoilt(foreign: f64) -> bool {
     foreign > ALLOWED
+}
+
+/// How often a spoilt sample is tried again.
+const RETRIES: usize = 5;
+
+/// A sample in which nobody else worked, if one can be had; counts those that were thrown away. `others` are processes
+/// that belong to the sample.
+pub(crate) fn sample(name: &str, others: &[u32], spoilt_ones: &mut usize, mut once: impl FnMut() -> f64) -> f64 {
+    for _ in 0..RETRIES {
+        let before = Moment::now(others);
+        let value = once();
+        let foreign = before.foreign(others);
+        if !spoilt(foreign) {
+            return value;
+        }
+        *spoilt_ones += 1;
+        super::report::say(&format!("{name}: others took {:.0} % of the machine, measured again", 100.0 * foreign));
+    }
+    once()
 }
 
 /// Waits until nobody else works. Returns the share of others that is left.

@@ -1,6 +1,7 @@
 """One peer engine as a process of its own: grounds a frame for every line that it is sent.
 
-    python benches/peer/serve.py torch|onnxruntime|openvino MODEL_DIR INPUT.safetensors THREADS [CACHE_DIR]
+    python benches/peer/serve.py torch|torch-compile|onnxruntime|openvino MODEL_DIR INPUT.safetensors THREADS \\
+        [CACHE_DIR [cpu|cuda]]
 
 MODEL_DIR is one of Spotter's (config.json, model.safetensors): the peers read the same weights by the reference's names.
 INPUT holds `image [B,3,H,W]` f32, `image_mask [B,H,W]`, `ids [B,L]` and `token_mask [B,L]` (1 = real). The first answer is
@@ -19,6 +20,7 @@ from typing import Callable
 
 ENGINE, MODEL, INPUT, THREADS = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 CACHE = Path(sys.argv[5]) if len(sys.argv) > 5 else None
+DEVICE = sys.argv[6] if len(sys.argv) > 6 else "cpu"
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
 
 import numpy  # noqa: E402  (threads are set before)
@@ -67,13 +69,16 @@ def tensors(arrays: Arrays) -> list[torch.Tensor]:
     return [torch.from_numpy(arrays[name]) for name in NAMES]
 
 
-def eager(arrays: Arrays) -> Callable[[], numpy.ndarray]:
+def eager(arrays: Arrays, compiled: bool = False) -> Callable[[], numpy.ndarray]:
     torch.set_num_threads(THREADS)
-    model, inputs = load(), tensors(arrays)
+    model, inputs = load().to(DEVICE), [tensor.to(DEVICE) for tensor in tensors(arrays)]
+    if compiled:
+        model = torch.compile(model, mode="max-autotune")
 
     def call() -> numpy.ndarray:
         with torch.inference_mode():
-            return model(*inputs).numpy()
+            # The copy waits for the GPU.
+            return model(*inputs).cpu().numpy()
 
     return call
 
@@ -121,7 +126,8 @@ def main() -> None:
     # Libraries that print must not print among the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
     arrays = {name: tensor.numpy() for name, tensor in load_file(INPUT).items()}
-    call = {"torch": eager, "onnxruntime": onnxruntime, "openvino": openvino}[ENGINE](arrays)
+    assert DEVICE == "cpu" or ENGINE.startswith("torch"), f"{ENGINE} is set up for the CPU only"
+    call = {"torch": eager, "torch-compile": lambda arrays: eager(arrays, compiled=True), "onnxruntime": onnxruntime, "openvino": openvino}[ENGINE](arrays)
     print(json.dumps({"ready": time.perf_counter() - start}), file=answers, flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()

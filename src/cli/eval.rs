@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Measuring;
+use super::{ComputeArg, Measuring};
 
 /// Measure a model on the evaluation sets of a recipe.
 ///
@@ -47,6 +47,10 @@ pub struct EvalArgs {
     /// Write all numbers into this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Element type that pictures are computed in, of --compiled and --streaming: half of f32's bytes are faster on GPUs,
+    /// and move boxes a little.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: ComputeArg,
     /// Where to compute: cpu, cuda, cuda:N or auto.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,

@@ -1,6 +1,7 @@
 //! Arguments as typed. No work happens here; verbs read these structures.
 
 mod batch;
+mod bench;
 mod check;
 mod control;
 mod convert;
@@ -12,6 +13,7 @@ mod run;
 mod train;
 
 pub use batch::{BatchArgs, Shard};
+pub use bench::BenchArgs;
 pub use check::CheckArgs;
 pub use control::{ControlArgs, ControlCommand};
 pub use convert::{ConvertArgs, Precision};
@@ -72,6 +74,7 @@ pub enum Verb {
     Convert(ConvertArgs),
     Train(TrainArgs),
     Eval(EvalArgs),
+    Bench(BenchArgs),
     Check(CheckArgs),
     Doctor(DoctorArgs),
 }

@@ -65,7 +65,8 @@ pub fn device(name: &str) -> Result<Device> {
             code.or(text.lines().next()).unwrap_or_default().to_owned()
         };
         Device::new_cuda(index).map_err(|e| {
-            usage(format!("no such GPU answers ({}), expected one with a driver for CUDA 13.0 or later", reason(e)))
+            let reason = reason(e);
+            usage(format!("no such GPU answers ({reason}), expected one whose driver knows this build's CUDA"))
         })
     };
     match name {
@@ -102,7 +103,8 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
     }
     let place = Placement { device, precision };
     let Some(path) = path else {
-        return Ok(Grounder::from_memory(&DEFAULT, place)?);
+        let load = if frames_only { Grounder::from_memory_for_frames } else { Grounder::from_memory };
+        return Ok(load(&DEFAULT, place)?);
     };
     let grounder = if frames_only { Grounder::load_for_frames(path, place)? } else { Grounder::load(path, place)? };
     if !grounder.trained() {

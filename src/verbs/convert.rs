@@ -60,7 +60,10 @@ fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
     let dir = ModelDir::open(input)?;
     let own = dir.config();
     let within = Config { canvas, pos_canvas: Some(own.position_canvas()), ..own.clone() };
-    let (config, how) = if within.validate("--canvas").is_ok() {
+    // Canvases with as many tokens would pass as well, with rows of another shape.
+    let position = own.position_canvas();
+    let inside = canvas.width <= position.width && canvas.height <= position.height;
+    let (config, how) = if inside && within.validate("--canvas").is_ok() {
         (within, "positions in the middle of those of")
     } else {
         (Config { canvas, pos_canvas: None, ..own.clone() }, "positions stretched from")
@@ -81,7 +84,9 @@ fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
     }
     tracing::info!("{}: canvas {canvas}, {how}", input.display());
     let origin = format!("From `{}`, whose canvas is {}: {how}.", input.display(), own.canvas);
-    write(args, &config, &tensors, &dir.load_tokenizer()?, &origin, dir.trained())
+    // Boxes of stretched positions are to be trusted as little as those of no training.
+    let trained = dir.trained() && config.pos_canvas.is_some();
+    write(args, &config, &tensors, &dir.load_tokenizer()?, &origin, trained)
 }
 
 /// Refuses what a model directory holds itself.

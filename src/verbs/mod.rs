@@ -1,6 +1,7 @@
 //! What the verbs do.
 
 mod batch;
+pub mod bench;
 mod check;
 mod control;
 mod convert;
@@ -38,6 +39,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Convert(args) => convert::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Eval(args) => eval::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Doctor(_) => doctor::run(),
     }

@@ -202,11 +202,10 @@ fn a_compiled_query_gives_way_to_what_settings_say_later() {
     let source = "source = \"test:ball?live=true&size=160x120&fps=25\"\n";
     let settings = scratch.write("run.toml", format!("{source}compiled_query = {circle:?}\n").as_bytes());
     let path = scratch.file("control");
-    let service =
-        Service::start(&["--config", &settings, "--out", "jsonl:-", "--control", &format!("unix:{path}")]);
+    let service = Service::start(&["--config", &settings, "--out", "jsonl:-", "--control", &format!("unix:{path}")]);
     let record = |query: &str| service.record("frame", |line| line["seq"].is_number() && line["query"] == query);
     record("the circle");
-    // The text's half of the model was never loaded; it is when it is needed.
+    // The text's half of the model was not loaded; it is now that it is needed.
     let answer = Line::to(&path).ask(&json!({"command": "set-query", "query": "the ring"}));
     assert!(answer["query_rev"].is_object(), "{answer}");
     record("the ring");

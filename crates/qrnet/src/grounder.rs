@@ -198,6 +198,19 @@ impl Grounder {
         Ok(grounder)
     }
 
+    /// The same, of what a frame needs alone, as [`Grounder::load_for_frames`].
+    ///
+    /// # Errors
+    /// As [`Grounder::from_memory`].
+    pub fn from_memory_for_frames(model: &MemoryModel, place: impl Into<Placement>) -> Result<Self> {
+        let place = place.into();
+        let MemoryParts { config, tensors, digest, trained, .. } = model.open(&place.device)?;
+        let vb = weights::builder(&tensors, &place.device);
+        let mut grounder = Self::from_parts(config, digest, &vb, place.precision)?;
+        grounder.trained = trained;
+        Ok(grounder)
+    }
+
     fn assemble(dir: &ModelDir, vb: &VarBuilder, precision: Precision) -> Result<Self> {
         let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, vb, precision)?;
         grounder.trained = dir.trained();
@@ -324,6 +337,11 @@ impl Grounder {
             );
             return Err(Error::Unsupported(message));
         }
+        let size = 3 * self.config.canvas.width * self.config.canvas.height;
+        if let Some(other) = pictures.iter().find(|picture| picture.pixels.len() != size) {
+            let message = format!("a picture of {} values, expected {size}", other.pixels.len());
+            return Err(Error::Unsupported(message));
+        }
         let (gates, text) = stack(queries)?;
         let visible: Vec<Vec<bool>> = pictures.iter().map(|p| self.plan.visible_tokens(&p.transform)).collect();
         let same = visible.windows(2).all(|pair| pair[0] == pair[1]) && visible[0].contains(&true);
@@ -353,10 +371,11 @@ impl Grounder {
 
     /// Constants of the head for the visual tokens in `visible`, from the cache or built now.
     fn layout(&self, visible: &[bool]) -> Result<Arc<Layout>> {
-        let mut cache = self.head_plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((_, plan)) = cache.iter().find(|(key, _)| key == visible) {
+        let cache = || self.head_plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, plan)) = cache().iter().find(|(key, _)| key == visible) {
             return Ok(Arc::clone(plan));
         }
+        // Built without the lock: threads that compute may be lent to others who want it meanwhile.
         let keep =
             visible.contains(&false).then(|| (0..visible.len() as u32).filter(|&i| visible[i as usize]).collect());
         let plan = self.folding.plan(&self.plan.position_rows, keep, &self.device)?;
@@ -364,6 +383,7 @@ impl Grounder {
             FrameSide::Cpu(..) => Layout::Cpu(Constants::new(&plan)?),
             FrameSide::Tensors(_) => Layout::Tensors(plan),
         });
+        let mut cache = cache();
         if cache.len() == CACHED_LAYOUTS {
             cache.remove(0);
         }

@@ -153,5 +153,13 @@ mod tests {
         assert_eq!(rows[front + 31], (front + 47) as u32);
         assert_eq!(rows[front + 32], (front + 64 + 4) as u32);
         assert_eq!(frame, BoxFrame { left: 0.0, top: -64.0, width: 256.0, height: 256.0 });
+        // A quarter of the larger canvas, in its middle, is half as high as the smaller one.
+        let plan = CanvasPlan::new(&config, config.canvas, &Device::Cpu).expect("a plan");
+        let bits = |values: [f32; 4]| values.map(f32::to_bits);
+        for (raw, on_canvas) in
+            [([0.5, 0.5, 0.25, 0.25], [0.5, 0.5, 0.25, 0.5]), ([0.25, 0.25, 0.5, 0.125], [0.25, 0.0, 0.5, 0.25])]
+        {
+            assert_eq!(bits(plan.box_to_canvas(raw)), bits(on_canvas), "{raw:?}");
+        }
     }
 }

@@ -105,6 +105,10 @@ impl CompiledQuery {
         };
         let ids: Vec<u32> = file.load("ids", &Device::Cpu)?.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?;
         let (count, d) = (ids.len(), config.vl.hidden_dim);
+        if !(1..=config.max_query_len).contains(&count) {
+            let reason = format!("holds {count} pieces, expected 1 to {}", config.max_query_len);
+            return Err(Error::file(path, reason));
+        }
         let backbone = (0..config.stages()).map(|stage| config.stage_channels(stage));
         let neck = (0..config.stages() - 1).map(|_| config.neck.out_channels);
         let gates = backbone

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
+use qrnet::Grounder;
 use qrnet::preprocess::Rect;
-use qrnet::{Grounder, Precision};
 use qrnet_train::data::Source;
 use qrnet_train::data::clip::{Baselines, ClipLabels, Recorded, score};
 use qrnet_train::metrics::Tally;
@@ -153,7 +153,7 @@ impl<'a> Streaming<'a> {
     /// The model cannot be loaded, or there is no room for records.
     pub(super) fn new(args: &'a EvalArgs) -> Result<Self> {
         crate::pipeline::init()?;
-        let grounder = Arc::new(load_model(args.model.as_deref(), &args.device, Precision::F32, false)?);
+        let grounder = Arc::new(load_model(args.model.as_deref(), &args.device, args.precision.into(), false)?);
         let folder = tempfile::tempdir().map_err(Error::io("create", &std::env::temp_dir()))?;
         Ok(Self { args, grounder, folder })
     }

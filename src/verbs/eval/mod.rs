@@ -22,8 +22,8 @@ use qrnet_train::trainer::Setup;
 use serde::Serialize;
 
 use super::use_threads;
-use crate::cli::{EvalArgs, Measuring};
-use crate::config::device;
+use crate::cli::{ComputeArg, EvalArgs, Measuring};
+use crate::config::{device, load_model};
 use crate::error::{Error, Result};
 use crate::source::Films;
 use film::{Records, Streaming};
@@ -32,6 +32,11 @@ use sheet::Sheets;
 /// # Errors
 /// The recipe, its data or the model is unusable, or an output cannot be written.
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
+    if args.precision != ComputeArg::F32 && !args.streaming && !args.compiled {
+        return Err(Error::Usage(
+            "--precision: is for --compiled and --streaming; the plain pass computes in f32".into(),
+        ));
+    }
     if !args.streaming && args.measuring != Measuring::default() {
         let flags = "--stride, --max-fps, --static-gate, --threshold, --hysteresis, --smooth and --hold";
         return Err(Error::Usage(format!("{flags}: are for --streaming")));
@@ -165,7 +170,7 @@ impl Model {
         let config = dir.config();
         let plan = CanvasPlan::new(config, config.canvas, &device).map_err(qrnet::Error::from)?;
         let path = if args.compiled {
-            ModelPath::Compiled(Box::new(Grounder::load(dir.path(), &device)?))
+            ModelPath::Compiled(Box::new(load_model(Some(dir.path()), &args.device, args.precision.into(), false)?))
         } else {
             let (tensors, _) = weights::load(&dir.weights(), config, &device)?;
             let model = QrNet::new(config, &weights::builder(&tensors, &device)).map_err(qrnet::Error::from)?;

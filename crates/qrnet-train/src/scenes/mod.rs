@@ -62,6 +62,8 @@ pub struct SceneSettings {
     pub side: usize,
     /// Share of square pictures; the others are 4:3, 3:4 or 16:9.
     pub square: f64,
+    /// All of those others are 16:9.
+    pub wide: bool,
     /// Fewest and most objects.
     pub objects: [usize; 2],
     /// Smallest and largest object, as a share of the picture's scale (the root of its area).
@@ -94,6 +96,7 @@ impl Default for SceneSettings {
         Self {
             side: 128,
             square: 1.0,
+            wide: false,
             objects: [2, 6],
             sizes: [0.22, 0.40],
             shapes: 1.0,
@@ -195,6 +198,7 @@ impl Scenes {
             return (side, side);
         }
         match rng.random_range(0..4) {
+            _ if self.settings.wide => (side, side * 9 / 16),
             0 => (side, side * 3 / 4),
             1 => (side * 3 / 4, side),
             _ => (side, side * 9 / 16),

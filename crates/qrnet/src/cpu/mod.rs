@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use tracing::trace_span;
+use tracing::{Span, trace_span};
 
 use crate::config::{Config, Grid};
 use crate::fusion::compiled::CompiledText;
@@ -77,6 +77,22 @@ impl CpuFrame {
     /// # Shapes
     /// `gates` and `text` of one query or of as many as there are pictures; `ignore [B, N']` (1 = padding) or empty.
     pub(crate) fn ground(
+        &self,
+        pictures: &[&[f32]],
+        gates: &[Gates],
+        text: &CompiledText,
+        constants: &Constants,
+        ignore: &[u8],
+    ) -> Result<Vec<Option<Found>>> {
+        // Into the pool once, and not anew for every set of tasks.
+        let around = Span::current();
+        rayon::scope(|_| {
+            let _span = trace_span!(parent: &around, "model").entered();
+            self.ground_in_pool(pictures, gates, text, constants, ignore)
+        })
+    }
+
+    fn ground_in_pool(
         &self,
         pictures: &[&[f32]],
         gates: &[Gates],

@@ -26,6 +26,20 @@ struct Both {
     query: QueryModel,
 }
 
+/// Weights in which everything counts: as drawn, generators make gates that are open halfway whatever the query, and
+/// biases are zero.
+fn lively(config: &Config) -> weights::Tensors {
+    let mut tensors = init::parameters(config, 3, &Device::Cpu).expect("drawn");
+    for (name, tensor) in &mut tensors {
+        let mut rng = init::stream(9, name);
+        let range = if name.rsplit('.').next() == Some("V") { 0.5 } else { 0.1 };
+        let noise = (0..tensor.elem_count()).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * range).collect::<Vec<_>>();
+        let noise = Tensor::from_vec(noise, tensor.shape(), &Device::Cpu).expect("noise");
+        *tensor = (&*tensor + noise).expect("the same shape");
+    }
+    tensors
+}
+
 impl Both {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
         let text = include_str!("../../../../configs/model/tiny.toml");
@@ -33,7 +47,7 @@ impl Both {
         config.presence = true;
         change(&mut config);
         config.validate("test").expect("fits");
-        let weights = init::parameters(&config, 3, &Device::Cpu).expect("drawn");
+        let weights = lively(&config);
         let vb = weights::builder(&weights, &Device::Cpu);
         let plan = CanvasPlan::new(&config, config.canvas, &Device::Cpu).expect("a plan");
         let mut tensors = FrameModel::new(&config, &vb).expect("builds");
@@ -84,6 +98,9 @@ impl Both {
         for (a, b) in last.iter().zip(&fine) {
             assert!((a - b).abs() <= FEATURES * b.abs().max(1.0), "{what}: a feature is {a}, expected {b}");
         }
+        // The comparison means something: gates differ from token to token and from query to query.
+        let spread = fine.iter().fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+        assert!(spread.1 - spread.0 > 0.1, "{what}: the features are alike, {spread:?}");
         let expected = self.tensors.ground(&image, &gates, &text, &self.plan, &head, ignore).expect("grounds");
         assert_eq!(found.len(), pictures.len());
         for (found, expected) in found.iter().zip(&expected) {
@@ -118,6 +135,22 @@ fn windows_that_do_not_divide_the_map_are_padded_alike() {
         let query = both.compile(&[2, 3]);
         both.agree(&both.pictures(2, "b"), &[&query], &[], &format!("windows of {side}"));
     }
+}
+
+#[test]
+fn another_query_gives_another_answer() {
+    let both = Both::new(|_| {});
+    let queries = [both.compile(&[2, 5, 6, 3]), both.compile(&[2, 9, 3])];
+    let pictures = both.pictures(1, "j");
+    let rects = queries.each_ref().map(|query| {
+        both.agree(&pictures, &[query], &[], "one of two queries");
+        let (gates, text) = stack(&[query]).expect("stacked");
+        let head = both.folding.plan(&both.plan.position_rows, None, &Device::Cpu).expect("constants");
+        let constants = Constants::new(&head).expect("constants");
+        let found = both.kernels.ground(&[&pictures[0]], &gates, &text, &constants, &[]).expect("grounds");
+        found[0].as_ref().expect("numbers").rect
+    });
+    assert!(rects[0].iter().zip(rects[1]).any(|(a, b)| (a - b).abs() > 1e-3), "{rects:?}");
 }
 
 #[test]
@@ -172,13 +205,14 @@ fn half_precision_stays_near() {
         .and_then(|image| image.reshape((2, 3, 128, 128)))
         .expect("a batch");
     let exact = both.tensors.ground(&image, &gates, &text, &both.plan, &head, &[]).expect("grounds");
-    let weights = init::parameters(&both.config, 3, &Device::Cpu).expect("drawn");
+    let weights = lively(&both.config);
     for (dtype, limit) in [(DType::BF16, 1e-2), (DType::F16, 1e-3)] {
         let vb = weights::builder(&weights, &Device::Cpu).to_dtype(dtype);
         let mut half = FrameModel::new(&both.config, &vb).expect("builds");
         half.freeze().expect("frozen");
         let found = half.ground(&image, &gates, &text, &both.plan, &head, &[]).expect("grounds");
-        for (found, exact) in found.iter().flatten().zip(exact.iter().flatten()) {
+        for (found, exact) in found.iter().zip(&exact) {
+            let (found, exact) = (found.as_ref().expect("numbers"), exact.as_ref().expect("numbers"));
             let apart = found.rect.iter().zip(exact.rect).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(apart > 0.0 && apart < limit, "{dtype:?}: {:?}, exactly {:?}", found.rect, exact.rect);
         }

@@ -66,20 +66,20 @@ __device__ inline void attend(const T *q, Sizes s, const float *keys, const floa
 
 #ifndef SPOTTER_HOST
 
-// Grid: heads across, windows down. Threads: at least one a query. Shared memory: 2 * area * depth floats.
+// Grid: windows across, of which there may be many, heads down. Threads: at least one a query. Shared memory: 2 * area * depth floats.
 template <typename T, int DEPTH>
 __device__ inline void window(const T *qkv, const float *bias, const float *mask, T *out, int area, int heads,
                               int windows_of_map) {
   extern __shared__ float shared[];
   const Sizes s = {area, heads, DEPTH};
-  const int head = blockIdx.x, channels = heads * DEPTH;
-  const size_t first = (size_t)blockIdx.y * area;
+  const int head = blockIdx.y, channels = heads * DEPTH;
+  const size_t first = (size_t)blockIdx.x * area;
   const T *own = qkv + first * 3 * channels;
   load(own, s, head, (int)threadIdx.x, (int)blockDim.x, shared, shared + area * DEPTH);
   __syncthreads();
   const int row = threadIdx.x;
   if (row >= area) return;
-  const float *masked = windows_of_map ? mask + ((size_t)(blockIdx.y % windows_of_map) * area + row) * area : nullptr;
+  const float *masked = windows_of_map ? mask + ((size_t)(blockIdx.x % windows_of_map) * area + row) * area : nullptr;
   attend<T, DEPTH>(own + (size_t)row * 3 * channels + head * DEPTH, s, shared, shared + area * DEPTH,
                    bias + ((size_t)head * area + row) * area, masked, out + (first + row) * channels + head * DEPTH);
 }

@@ -159,3 +159,93 @@ pub(crate) fn attend_window(
     room.scores.resize(s.area * s.wide(), 0.0);
     window(qkv, s, bias, mask, room, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+    use rand::RngExt;
+
+    use super::super::lanes::Plain;
+    use super::*;
+    use crate::init::stream;
+    use crate::ops::composed;
+
+    type Kernel<'a> = &'a dyn Fn(&[f32], WindowSizes, &[f32], &[f32], &mut HeadRoom, &mut [f32]);
+
+    fn values(name: &str, count: usize) -> Vec<f32> {
+        let mut rng = stream(5, name);
+        (0..count).map(|_| rng.random::<f32>() * 4.0 - 2.0).collect()
+    }
+
+    fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
+        Tensor::from_slice(values, shape, &Device::Cpu).expect("a tensor")
+    }
+
+    /// Whatever the processor has, the others' code paths give the same.
+    #[test]
+    fn every_vector_unit_attends_alike() {
+        let plain = |qkv: &[f32], s, bias: &[f32], mask: &[f32], room: &mut HeadRoom, out: &mut [f32]| {
+            window_body::<Plain, false, 4>(qkv, s, bias, mask, room, out);
+        };
+        let mut kernels: Vec<(&str, Kernel)> = vec![("plain", &plain)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if super::super::vector_unit() {
+                kernels.push(("AVX2", &x86::avx2));
+            }
+            if super::super::wide_vector_unit() {
+                kernels.push(("AVX-512", &x86::avx512));
+            }
+        }
+        for (area, heads, depth) in [(49, 3, 32), (16, 2, 24), (9, 1, 5), (64, 2, 16)] {
+            let s = WindowSizes { area, heads, depth };
+            let qkv = values("qkv", 3 * area * s.channels());
+            let (bias, mask) = (values("bias", heads * area * area), values("mask", area * area));
+            let whole = |x: &[f32]| tensor(x, &[1, area, 3 * s.channels()]);
+            for mask in [&mask[..], &[]] {
+                let as_tensor = (!mask.is_empty()).then(|| tensor(mask, &[1, area, area]));
+                let bias_tensor = tensor(&bias, &[heads, area, area]);
+                let expected = composed::window_attention(&whole(&qkv), &bias_tensor, as_tensor.as_ref());
+                let expected: Vec<f32> = expected.and_then(|t| t.flatten_all()?.to_vec1()).expect("runs");
+                let mask: Vec<f32> = widen(mask, s).iter().map(|value| value.max(-1e9)).collect();
+                for (name, kernel) in &kernels {
+                    let mut room = HeadRoom {
+                        keys: vec![Line::of(0.0); key_lines(area, depth)],
+                        values: vec![Line::of(0.0); value_lines(area, depth)],
+                        scores: vec![0.0; area * s.wide()],
+                    };
+                    let mut out = vec![0.0; area * s.channels()];
+                    kernel(&qkv, s, &widen(&bias, s), &mask, &mut room, &mut out);
+                    for (a, b) in out.iter().zip(&expected) {
+                        assert!((a - b).abs() < 1e-5, "{name}, {s:?}: {a}, expected {b}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "called where the processor has what they are compiled for")]
+    mod x86 {
+        use super::super::super::lanes::{Avx2, Avx512};
+        use super::super::*;
+
+        pub(super) fn avx2(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
+            #[target_feature(enable = "avx2,fma")]
+            fn run(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
+                window_body::<Avx2, true, 6>(qkv, s, b, m, room, out);
+            }
+            // SAFETY: the caller has seen that AVX2 and FMA are there.
+            unsafe { run(qkv, s, b, m, room, out) }
+        }
+
+        pub(super) fn avx512(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
+            #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")]
+            fn run(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
+                window_body::<Avx512, true, 8>(qkv, s, b, m, room, out);
+            }
+            // SAFETY: the caller has seen that AVX-512 is there.
+            unsafe { run(qkv, s, b, m, room, out) }
+        }
+    }
+}

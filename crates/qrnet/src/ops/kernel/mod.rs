@@ -4,7 +4,8 @@
 //! AVX2 with FMA and for whatever the target has, and picks at run time. Sums over rows are split at fixed places, not
 //! by the number of threads, so that equal input gives equal bytes on any number of threads.
 //!
-//! These modules, and no others, hold `unsafe`: for vector code, and for the call of the matrix product.
+//! These modules, and those of CUDA's kernels, hold `unsafe`, and no others: for vector code, and for the call of the
+//! matrix product.
 #![expect(clippy::inline_always, reason = "bodies must end up in the function that turns the vector unit on")]
 #![allow(clippy::too_many_arguments, reason = "a kernel takes its slices and sizes")]
 

@@ -1,0 +1,45 @@
+//! `spotter bench` as typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ComputeArg;
+
+/// Measure how long a frame takes a model on this machine.
+///
+/// Pictures are letterboxed and the query is compiled before the clock starts, as in a run under way. Prints a table:
+///   spotter bench
+///   spotter bench --model models/mine --device cuda --precision bf16 --batch 1 --batch 8
+///
+/// Another engine measures the same model in turns with this one, if it speaks as benches/peer/serve.py does:
+///   spotter bench --model models/mine --peer "python3 benches/peer/serve.py torch"
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct BenchArgs {
+    /// The model directory; without it, the small model that is built in.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// What to look for; it decides how long the query is, and nothing else.
+    #[arg(long, value_name = "TEXT", default_value = "the red circle")]
+    pub query: String,
+    /// Pictures at a time; may be given several times. 1, 2 and 4 if not given.
+    #[arg(long, value_name = "N")]
+    pub batch: Vec<usize>,
+    /// Calls of each kind that are measured.
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    pub rounds: usize,
+    /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// Element type that pictures are computed in: half of f32's bytes are faster on GPUs, and move boxes a little.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: ComputeArg,
+    /// Threads that compute on the CPU; without it, all cores.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// The command of another engine, to which the model's folder, a file with inputs, the number of threads, a folder
+    /// for what it makes, and the device are added; may be given several times. It takes one picture at a time.
+    #[arg(long, value_name = "COMMAND", requires = "model")]
+    pub peer: Vec<String>,
+}

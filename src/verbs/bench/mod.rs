@@ -1,0 +1,131 @@
+//! `spotter bench`: how long a frame takes, beside other engines if they are there.
+
+mod peer;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
+use qrnet::{CompiledQuery, Grounder};
+
+use crate::cli::BenchArgs;
+use crate::config::load_model;
+use crate::error::{Error, Result};
+pub use peer::{Inputs, Peer};
+
+/// Calls before the clock counts: buffers are filled, kernels are loaded.
+const WARM: usize = 3;
+/// How far another engine's box may lie from ours in f32, in shares of the canvas.
+const SAME: f64 = 1e-4;
+
+/// Something that is measured.
+enum Way<'a> {
+    Own { grounder: &'a Grounder, query: &'a CompiledQuery, pictures: Vec<&'a Letterboxed> },
+    Peer(Box<Peer>),
+}
+
+impl Way<'_> {
+    fn call(&mut self) -> Result<(Duration, Vec<[f64; 4]>)> {
+        match self {
+            Self::Own { grounder, query, pictures } => {
+                let start = Instant::now();
+                let found = grounder.ground(pictures, query)?;
+                let took = start.elapsed();
+                let boxes = found.iter().map(|found| grounder.plan().box_to_canvas(found.raw).map(f64::from));
+                Ok((took, boxes.collect()))
+            }
+            Self::Peer(peer) => peer.call(),
+        }
+    }
+}
+
+struct Row<'a> {
+    name: String,
+    batch: usize,
+    way: Way<'a>,
+    times: Vec<f64>,
+}
+
+/// # Errors
+/// The model, the device or another engine is unusable.
+pub(super) fn run(args: &BenchArgs) -> Result<()> {
+    super::use_threads(args.threads)?;
+    let batches = if args.batch.is_empty() { vec![1, 2, 4] } else { args.batch.clone() };
+    if let Some(zero) = batches.iter().find(|batch| !(1..=64).contains(*batch)) {
+        return Err(Error::Usage(format!("--batch {zero}: expected a number from 1 to 64")));
+    }
+    if args.rounds == 0 {
+        return Err(Error::Usage("--rounds 0: expected a number from 1 on".into()));
+    }
+    let mut grounder = load_model(args.model.as_deref(), &args.device, args.precision.into(), false)?;
+    let query = grounder.compile(&args.query)?;
+    grounder.drop_text();
+    let most = batches.iter().copied().max().unwrap_or(1);
+    let pictures = pictures(&grounder, most)?;
+    let own =
+        |batch: usize| Way::Own { grounder: &grounder, query: &query, pictures: pictures[..batch].iter().collect() };
+    let mut rows: Vec<Row> = batches
+        .iter()
+        .map(|&batch| Row { name: "spotter".into(), batch, way: own(batch), times: Vec::new() })
+        .collect();
+    let cache = tempfile::tempdir().map_err(Error::io("create", std::path::Path::new("a temporary folder")))?;
+    let exactly: Vec<[f64; 4]> = own(1).call()?.1;
+    for command in &args.peer {
+        let one = [&pictures[0]];
+        let inputs = Inputs {
+            model: args.model.as_deref().unwrap_or(std::path::Path::new("")),
+            query: &args.query,
+            pictures: &one,
+            threads: args.threads.unwrap_or_else(rayon::current_num_threads),
+            device: if args.device.starts_with("cuda") { "cuda" } else { "cpu" },
+            cache: cache.path(),
+        };
+        let mut peer = Peer::start(command, &inputs)?;
+        let (_, boxes) = peer.call()?;
+        let apart =
+            boxes.iter().flatten().zip(exactly.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        tracing::info!("{command}: its box is {apart:.1e} of the canvas from ours");
+        if apart > SAME && args.precision == crate::cli::ComputeArg::F32 {
+            tracing::warn!("{command}: answers something else: {boxes:?}, ours is {exactly:?}");
+        }
+        rows.push(Row { name: command.clone(), batch: 1, way: Way::Peer(Box::new(peer)), times: Vec::new() });
+    }
+    for round in 0..WARM + args.rounds {
+        for row in &mut rows {
+            let (took, _) = row.way.call()?;
+            if round >= WARM {
+                row.times.push(took.as_secs_f64() * 1e3);
+            }
+        }
+    }
+    let out = std::path::Path::new("-");
+    std::io::stdout().lock().write_all(table(&mut rows).as_bytes()).map_err(Error::io("write", out))
+}
+
+/// Pictures of 1280x720 that differ, on the model's canvas.
+fn pictures(grounder: &Grounder, count: usize) -> Result<Vec<Letterboxed>> {
+    const SIZE: (usize, usize) = (1280, 720);
+    let (mut letterboxer, (width, height)) = (Letterboxer::default(), SIZE);
+    (0..count)
+        .map(|seed| {
+            let rgb: Vec<u8> = (0..3 * width * height).map(|i| ((i + 7919 * seed) * 7 % 253) as u8).collect();
+            Ok(letterboxer.letterbox(&RgbView::new(width, height, 3 * width, &rgb)?, grounder.canvas())?)
+        })
+        .collect()
+}
+
+/// Median, quartiles and pictures a second of every row; peers against our own row of one picture.
+fn table(rows: &mut [Row]) -> String {
+    let mut text = format!("{:>5} {:>10} {:>21} {:>12}  engine\n", "batch", "ms", "quartiles", "pictures/s");
+    for row in rows {
+        row.times.sort_by(f64::total_cmp);
+        let at = |share: f64| row.times[((row.times.len() - 1) as f64 * share).round() as usize];
+        let (low, median, high) = (at(0.25), at(0.5), at(0.75));
+        let rate = row.batch as f64 * 1e3 / median;
+        let quartiles = format!("{low:.2} to {high:.2}");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:>5} {median:>10.2} {quartiles:>21} {rate:>12.1}  {}", row.batch, row.name);
+    }
+    text
+}
