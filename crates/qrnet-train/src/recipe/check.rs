@@ -126,6 +126,15 @@ fn check_scenes(scenes: &SceneSettings, key: &str, wrong: &Wrong) -> Result<()> 
         let shares = (scenes.square, scenes.shapes, scenes.absent);
         return wrong(&name("square, shapes, absent"), &shares, "0 to 1 each");
     }
+    if let Some([width, height]) = scenes.aspect
+        && !((1..=64).contains(&width) && width <= 4 * height && height <= 4 * width)
+    {
+        return wrong(
+            &name("aspect"),
+            &[width, height],
+            "width and height of up to 64, neither above four times the other",
+        );
+    }
     if !(2 <= scenes.objects[0] && scenes.objects[0] <= scenes.objects[1] && scenes.objects[1] <= 8) {
         return wrong(&name("objects"), &scenes.objects, "fewest and most, 2 to 8");
     }

@@ -260,7 +260,10 @@ fn eps() -> f64 {
 impl Strict for Recipe {
     fn example() -> Self {
         let path = || Some(PathBuf::from("path"));
-        let scenes = || Some(SceneSettings { styles: vec!["style".into()], ..SceneSettings::default() });
+        let scenes = || {
+            let (styles, aspect) = (vec!["style".into()], Some([16, 9]));
+            Some(SceneSettings { styles, aspect, ..SceneSettings::default() })
+        };
         let lists = Source::examples;
         let some = Some(1e-4);
         let groups = Groups { backbone: some, backbone_query: some, neck: some, neck_query: some, text: some };

@@ -62,8 +62,9 @@ pub struct SceneSettings {
     pub side: usize,
     /// Share of square pictures; the others are 4:3, 3:4 or 16:9.
     pub square: f64,
-    /// All of those others are 16:9.
-    pub wide: bool,
+    /// Width to height of those others, where they are all to be alike; neither is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aspect: Option<[usize; 2]>,
     /// Fewest and most objects.
     pub objects: [usize; 2],
     /// Smallest and largest object, as a share of the picture's scale (the root of its area).
@@ -96,7 +97,7 @@ impl Default for SceneSettings {
         Self {
             side: 128,
             square: 1.0,
-            wide: false,
+            aspect: None,
             objects: [2, 6],
             sizes: [0.22, 0.40],
             shapes: 1.0,
@@ -197,8 +198,12 @@ impl Scenes {
         if rng.random_bool(self.settings.square) {
             return (side, side);
         }
-        match rng.random_range(0..4) {
-            _ if self.settings.wide => (side, side * 9 / 16),
+        let pick = rng.random_range(0..4);
+        if let Some([width, height]) = self.settings.aspect {
+            let longer = width.max(height);
+            return (side * width / longer, side * height / longer);
+        }
+        match pick {
             0 => (side, side * 3 / 4),
             1 => (side * 3 / 4, side),
             _ => (side, side * 9 / 16),
