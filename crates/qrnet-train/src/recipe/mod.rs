@@ -261,8 +261,8 @@ impl Strict for Recipe {
     fn example() -> Self {
         let path = || Some(PathBuf::from("path"));
         let scenes = || {
-            let (styles, aspect) = (vec!["style".into()], Some([16, 9]));
-            Some(SceneSettings { styles, aspect, ..SceneSettings::default() })
+            let (aspect, styles) = (Some([16, 9]), vec!["style".into()]);
+            Some(SceneSettings { aspect, styles, ..SceneSettings::default() })
         };
         let lists = Source::examples;
         let some = Some(1e-4);
