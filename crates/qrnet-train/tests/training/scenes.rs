@@ -184,3 +184,16 @@ fn boxes_lie_where_the_labelled_pixels_are() {
         }
     }
 }
+
+#[test]
+fn pictures_that_are_not_square_have_the_shape_that_is_asked_for() {
+    for (aspect, size) in [([16, 9], (96, 54)), ([2, 1], (96, 48)), ([3, 4], (72, 96))] {
+        let settings = SceneSettings { square: 0.0, aspect: Some(aspect), ..settings() };
+        for example in scenes(&settings, 1, 6).examples(0..6).expect("examples") {
+            assert_eq!((example.picture.width, example.picture.height), size);
+        }
+    }
+    let settings = SceneSettings { square: 1.0, aspect: Some([2, 1]), ..settings() };
+    let example = scenes(&settings, 1, 1).example(0).expect("an example");
+    assert_eq!((example.picture.width, example.picture.height), (96, 96), "square ones stay square");
+}
