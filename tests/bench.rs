@@ -57,8 +57,8 @@ for line in sys.stdin:
 fn what_cannot_be_measured_is_one_error() {
     for (flags, reason) in [
         (&["--batch", "0"][..], "--batch 0: expected a number from 1 to 64"),
-        (&["--threads", "100000"], "--threads 100000: expected a number from 1 to 1024"),
-        (&["--threads", "0"], "--threads 0: expected a number from 1 to 1024"),
+        (&["--threads", "100000"], "--threads 100000: expected a number from 1 to "),
+        (&["--threads", "0"], "--threads 0: expected a number from 1 to "),
         (&["--rounds", "0"], "--rounds 0: expected a number from 1 on"),
         (&["--peer", "true"], "--model"),
     ] {

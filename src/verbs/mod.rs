@@ -50,11 +50,11 @@ pub fn dispatch(cli: Cli) -> Result<()> {
 /// # Errors
 /// The pool is there already.
 fn use_threads(threads: Option<usize>) -> Result<()> {
-    /// More than any machine has cores for.
-    const MOST: usize = 1024;
     let Some(threads) = threads else { return Ok(()) };
-    if !(1..=MOST).contains(&threads) {
-        return Err(crate::Error::Usage(format!("--threads {threads}: expected a number from 1 to {MOST}")));
+    // Threads beyond the cores wait for each other; hundreds of them do little else.
+    let most = 4 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(16);
+    if !(1..=most).contains(&threads) {
+        return Err(crate::Error::Usage(format!("--threads {threads}: expected a number from 1 to {most}")));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     pool.map_err(|e| crate::Error::Usage(format!("--threads {threads}: {e}")))
