@@ -28,7 +28,8 @@ cargo fetch --locked
 bindings=$(cargo metadata --locked --format-version 1 --features cuda |
   python3 -c 'import json, sys; print(*[p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "cudarc"])')
 stub=$PWD/target/cuda-stub/$(basename "$(dirname "$bindings")")
-driver=$(ldconfig -p 2>/dev/null | awk '/libcuda\.so\.1 / { print $NF; exit }')
+# Not on everybody's search path.
+driver=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | awk '/libcuda\.so\.1 / && !found++ { print $NF }' || true)
 if [ -n "$driver" ]; then
   # The linker wants the name without a number, which is not always there.
   stub=$stub-driver
@@ -66,4 +67,5 @@ else
   echo "expected one clear error of --device cuda, got: $said" >&2
   exit 1
 fi
-echo "to run it: LD_LIBRARY_PATH=$libraries $binary"
+# Not with the stub, which would stand before a driver.
+echo "to run it where there is a driver: LD_LIBRARY_PATH=$CUDA_HOME/lib:$CUDA_HOME/lib64 $binary"

@@ -115,7 +115,7 @@ impl Profile {
 impl Drop for Profile {
     fn drop(&mut self) {
         drop(self.flush.take());
-        tracing::info!("{}\n{}", self.path, self.table());
+        tracing::info!("trace in {}; where the time went, as far as it is known by part:\n{}", self.path, self.table());
     }
 }
 

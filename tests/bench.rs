@@ -10,7 +10,7 @@ fn rows(text: &str) -> Vec<(u32, String)> {
         assert!(numbers.iter().all(|number| *number > 0.0), "{line}");
         (words[0].parse().expect("a batch"), words[6..].join(" "))
     };
-    text.lines().skip(1).map(row).collect()
+    text.lines().skip(2).map(row).collect()
 }
 
 #[test]
@@ -18,6 +18,7 @@ fn batches_are_measured_as_asked() {
     let ran =
         spotter(&["bench", "--model", &model(), "--batch", "1", "--batch", "3", "--rounds", "2"]).expect_success();
     assert_eq!(rows(&ran.stdout), [(1, "spotter".into()), (3, "spotter".into())], "{}", ran.stdout);
+    assert!(ran.stdout.contains("canvas 128x128") && ran.stdout.contains("f32, threads"), "{}", ran.stdout);
     let built_in = spotter(&["bench", "--rounds", "1"]).expect_success();
     assert_eq!(rows(&built_in.stdout).len(), 3, "{}", built_in.stdout);
 }

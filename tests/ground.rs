@@ -38,6 +38,10 @@ fn a_saved_query_gives_the_same_boxes_without_text_weights() {
     let saved = spotter(&["ground", &picture, "--compiled-query", &query, "--model", &model()]).expect_success();
     assert_eq!(typed.lines()[0]["box"], saved.lines()[0]["box"]);
     assert_eq!(saved.lines()[0]["query"], "the red one");
+    let nowhere = scratch.file("none/query.safetensors");
+    let lost = spotter(&["ground", &picture, "--query", "a", "--model", &model(), "--save-query", &nowhere]);
+    assert_eq!((lost.code, lost.stdout.as_str()), (Some(1), ""));
+    assert!(lost.stderr.contains("none is not there"), "{}", lost.stderr);
     let other = spotter(&["ground", &picture, "--compiled-query", &query, "--model", &model_with_presence()]);
     assert_eq!((other.code, other.stdout.as_str()), (Some(2), ""));
     assert!(other.stderr.contains("compile the query again with this model"), "{}", other.stderr);

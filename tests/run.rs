@@ -513,6 +513,7 @@ fn a_compiled_query_runs_as_the_sentence_that_it_was() {
     // In a file of settings as well, where a typed sentence takes its place.
     let settings = scratch.write("run.toml", format!("compiled_query = {query:?}").as_bytes());
     assert_eq!(records(&["--config", &settings]), typed);
+    spotter(&["check", &settings]).expect_success();
     let other = records(&["--config", &settings, "--query", "dog"]);
     assert!(other.contains("\"query\":\"dog\""), "{other}");
     // Streams with sentences of their own beside it.

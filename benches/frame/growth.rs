@@ -175,7 +175,7 @@ pub(crate) fn plot(path: &Path, curves: &[Curve]) -> Result<(), Box<dyn std::err
                 .margin(12)
                 .x_label_area_size(40)
                 .y_label_area_size(50)
-                .build_cartesian_2d((1.0..most(|p| p.0)).log_scale(), (0.5..most(|p| p.1)).log_scale())?;
+                .build_cartesian_2d((1.0..most(|p| p.0)).log_scale(), (0.9..most(|p| p.1)).log_scale())?;
             chart.configure_mesh().x_desc("size, times the smallest").label_style((FONT, 13)).draw()?;
             for (i, curve) in curves.iter().enumerate() {
                 let colour = Palette99::pick(i).to_rgba();

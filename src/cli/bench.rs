@@ -12,7 +12,7 @@ use super::ComputeArg;
 ///   spotter bench
 ///   spotter bench --model models/mine --device cuda --precision bf16 --batch 1 --batch 8
 ///
-/// Another engine measures the same model in turns with this one, if it speaks as benches/peer/serve.py does:
+/// Another engine measures the same model (--model) in turns with this one, if it speaks as benches/peer/serve.py does:
 ///   spotter bench --model models/mine --peer "python3 benches/peer/serve.py torch"
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -23,8 +23,8 @@ pub struct BenchArgs {
     /// What to look for; it decides how long the query is, and nothing else.
     #[arg(long, value_name = "TEXT", default_value = "the red circle")]
     pub query: String,
-    /// Pictures at a time; may be given several times. 1, 2 and 4 if not given.
-    #[arg(long, value_name = "N")]
+    /// Pictures at a time; may be given several times, or as 1,8. 1, 2 and 4 if not given.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     pub batch: Vec<usize>,
     /// Calls of each kind that are measured.
     #[arg(long, value_name = "N", default_value_t = 15)]

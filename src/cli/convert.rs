@@ -41,8 +41,9 @@ pub struct ConvertArgs {
     /// tokenizer.json or vocab.txt. Without it, --random takes the BERT directory's, else one over single characters.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
-    /// For a model directory: the canvas that pictures are fitted into, in pixels. One that lies in the middle of the
-    /// model's own (640x384 in 640x640) costs less and takes that part of its positions; another one stretches them.
+    /// For a model directory: the canvas that pictures are fitted into, in pixels, multiples of 64. One that is smaller
+    /// than the model's own by multiples of 128 (640x384 in 640x640) costs less and takes the middle of its positions;
+    /// take one into which pictures fit as large as before. Another one stretches positions, for training to begin with.
     #[arg(long, value_name = "WxH", value_parser = canvas)]
     pub canvas: Option<Canvas>,
     /// The model directory or safetensors file to write.

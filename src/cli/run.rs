@@ -43,7 +43,7 @@ pub struct RunArgs {
     /// starts sooner. For all streams without a query of their own.
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
     pub compiled_query: Option<PathBuf>,
-    /// A TOML file with any of these settings, named as the flags are; flags win.
+    /// A TOML file with any of these settings, named as the flags are, with _ for -; flags win.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
     /// The model directory; without it, the small model that is built in.

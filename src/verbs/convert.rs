@@ -22,6 +22,9 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
             Some(canvas) => reshape(input, canvas, args),
             None => export(input, args),
         },
+        (Some(input), _) if args.canvas.is_some() && !input.exists() => {
+            Err(Error::Io { action: "read", path: input.clone(), source: std::io::ErrorKind::NotFound.into() })
+        }
         _ if args.canvas.is_some() => {
             Err(Error::Usage("--canvas: is for a model directory; elsewhere the sizes say it (--config)".into()))
         }
@@ -57,6 +60,12 @@ fn import(input: &Path, args: &ConvertArgs) -> Result<()> {
 /// A model directory becomes one for another canvas.
 fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
     only_its_own(args)?;
+    if args.out.extension().is_some_and(|extension| extension == "safetensors") {
+        let out = args.out.display();
+        return Err(Error::Usage(format!(
+            "--out {out}: a model on another canvas is a folder, expected a name for one"
+        )));
+    }
     let dir = ModelDir::open(input)?;
     let own = dir.config();
     let within = Config { canvas, pos_canvas: Some(own.position_canvas()), ..own.clone() };
@@ -78,6 +87,7 @@ fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
     };
     let how = format!("{how} {}", own.position_canvas());
     if config.pos_canvas.is_none() {
+        tracing::info!("in the middle of {position} lie canvases that are smaller by multiples of 128");
         tracing::warn!(
             "stretched positions are a start for training on canvas {canvas} ([init] model), not a model yet"
         );

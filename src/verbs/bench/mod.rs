@@ -99,8 +99,22 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             }
         }
     }
+    let name = args.model.as_ref().map_or_else(|| "the built-in model".into(), |model| model.display().to_string());
+    let precision = format!("{:?}", args.precision).to_lowercase();
+    let threads = match args.device.as_str() {
+        "cpu" => format!(", threads {}", rayon::current_num_threads()),
+        _ => String::new(),
+    };
+    let text = format!(
+        "{name}, canvas {}, {} pieces, {}, {precision}{threads}; milliseconds of a call, median of {}\n",
+        grounder.canvas(),
+        query.ids().len(),
+        args.device,
+        args.rounds
+    );
+    let text = text + &table(&mut rows);
     let out = std::path::Path::new("-");
-    std::io::stdout().lock().write_all(table(&mut rows).as_bytes()).map_err(Error::io("write", out))
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", out))
 }
 
 /// Pictures of 1280x720 that differ, on the model's canvas.

@@ -130,7 +130,9 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
     if sourceless {
         args.source.push("test:".into());
     }
-    args.query.get_or_insert_with(|| OPEN.into());
+    if args.compiled_query.is_none() {
+        args.query.get_or_insert_with(|| OPEN.into());
+    }
     let unwatched = !args.allow_anonymous && args.out_credentials.is_none();
     args.allow_anonymous |= unwatched;
     let settings = RunSettings::resolve(args).map_err(|error| match error {

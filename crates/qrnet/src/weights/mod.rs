@@ -237,9 +237,13 @@ fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> 
 /// The file cannot be written.
 pub fn save(tensors: &[(String, Tensor)], metadata: Metadata, path: &Path) -> Result<()> {
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let folder = files::parent(path);
+    if !folder.is_dir() {
+        return Err(Error::file(path, format!("its folder {} is not there", folder.display())));
+    }
     let staged = tempfile::Builder::new()
         .prefix(".tensors-")
-        .tempfile_in(files::parent(path))
+        .tempfile_in(folder)
         .map_err(|e| Error::io("create", path)(e.kind().into()))?;
     safetensors::serialize_to_file(views, metadata, staged.path()).map_err(|e| Error::file(path, e))?;
     files::publish(staged, path).map_err(Error::io("write", path))
