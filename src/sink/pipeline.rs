@@ -60,6 +60,8 @@ pub struct Output {
     ended: Receiver<std::result::Result<(), String>>,
     live: Option<Live>,
     reproducible: bool,
+    /// Held while the branches that still work end after another one failed.
+    saving: Arc<Mutex<()>>,
 }
 
 /// What a live output promises to those behind it.
@@ -133,6 +135,7 @@ impl Output {
             ended,
             live: upstream.map(|upstream| Live { upstream, budget: STAGE_BUDGET }),
             reproducible: settings.reproducible,
+            saving: Arc::default(),
         };
         output.promise_latency();
         if output.pipeline.set_state(gst::State::Playing).is_err() {
@@ -251,7 +254,12 @@ impl Output {
     }
 
     fn rescue(&self) -> Rescue {
-        Rescue { pipeline: self.pipeline.clone(), queues: self.queues.clone(), files: Arc::clone(&self.files) }
+        Rescue {
+            pipeline: self.pipeline.clone(),
+            queues: self.queues.clone(),
+            files: Arc::clone(&self.files),
+            alone: Arc::clone(&self.saving),
+        }
     }
 }
 
@@ -260,6 +268,8 @@ struct Rescue {
     pipeline: gst::Pipeline,
     queues: Vec<gst::Element>,
     files: Arc<Vec<Unfinished>>,
+    /// Held meanwhile.
+    alone: Arc<Mutex<()>>,
 }
 
 impl Rescue {
@@ -267,6 +277,9 @@ impl Rescue {
     fn save(&self) {
         const LIMIT: Duration = Duration::from_secs(10);
         const TICK: Duration = Duration::from_millis(10);
+        // Who heard of the failure and who finishes the output may come at the same time. Branches that have been told are
+        // not told again, and the second one would take them for failed and stop them in the middle.
+        let _alone = self.alone.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if self.pipeline.current_state() == gst::State::Null {
             return;
         }
