@@ -42,6 +42,18 @@ fn program() -> Command {
     command
 }
 
+/// Milliseconds of every way, by its flags, in turns.
+fn in_turns(ways: &[(&str, Vec<&str>)], rounds: usize, once: impl Fn(&[&str]) -> f64) -> Vec<Row> {
+    let row = |(name, _): &(&str, Vec<&str>)| Row { name: (*name).into(), times: Vec::new(), spoilt: 0 };
+    let mut rows: Vec<Row> = ways.iter().map(row).collect();
+    for _ in 0..rounds {
+        for ((name, flags), Row { times, spoilt, .. }) in ways.iter().zip(&mut rows) {
+            times.push(quiet::sample(name, &[], spoilt, || once(flags)));
+        }
+    }
+    rows
+}
+
 /// Milliseconds from process start to the first record.
 fn first_record(clip: &Clip, flags: &[&str]) -> f64 {
     let start = Instant::now();
@@ -85,14 +97,7 @@ pub(crate) fn start(full: &Path, rounds: usize, folder: &Path) -> Table {
         ("full model, query as text", vec!["--query", "the red car", "--model", &full]),
         ("full model, compiled query", vec!["--compiled-query", &full_query, "--model", &full]),
     ];
-    let mut rows: Vec<Row> =
-        ways.iter().map(|(name, _)| Row { name: (*name).into(), times: Vec::new(), spoilt: 0 }).collect();
-    for _ in 0..rounds {
-        for ((_, flags), row) in ways.iter().zip(&mut rows) {
-            let Row { name, times, spoilt } = row;
-            times.push(quiet::sample(name, &[], spoilt, || first_record(&clip, flags)));
-        }
-    }
+    let rows = in_turns(&ways, rounds, |flags| first_record(&clip, flags));
     let table = Table { title: "from process start to the first record, 1280x720 H.264".into(), rows };
     say(&table.markdown());
     table
@@ -120,14 +125,7 @@ pub(crate) fn pipeline(rounds: usize, folder: &Path) -> Table {
         ("and video, ultrafast", vec!["--out", &records, "--out", &video, "--pipeline", &pipeline]),
         ("and video, veryfast", vec!["--out", &records, "--out", &video]),
     ];
-    let mut rows: Vec<Row> =
-        ways.iter().map(|(name, _)| Row { name: (*name).into(), times: Vec::new(), spoilt: 0 }).collect();
-    for _ in 0..rounds {
-        for ((_, flags), row) in ways.iter().zip(&mut rows) {
-            let Row { name, times, spoilt } = row;
-            times.push(quiet::sample(name, &[], spoilt, || whole_run(&clip, flags)));
-        }
-    }
+    let rows = in_turns(&ways, rounds, |flags| whole_run(&clip, flags));
     for row in &rows {
         say(&format!("{}: {:.0} frames/s", row.name, 1e3 / row.median()));
     }

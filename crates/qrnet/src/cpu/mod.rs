@@ -88,46 +88,35 @@ impl CpuFrame {
         let around = Span::current();
         rayon::scope(|_| {
             let _span = trace_span!(parent: &around, "model").entered();
-            self.ground_in_pool(pictures, gates, text, constants, ignore)
+            let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut buffers = spare.unwrap_or_default();
+            buffers.workers.prepare();
+            let (backbone_gates, neck_gates) = gates.split_at(self.backbone.stages.len());
+            trace_span!("backbone").in_scope(|| self.look(pictures, backbone_gates, &mut buffers))?;
+            let grids: Vec<Grid> = self.layouts.iter().map(Layout::grid).collect();
+            let batch = pictures.len();
+            let Buffers { maps, levels, pools, head, workers, .. } = &mut buffers;
+            trace_span!("neck").in_scope(|| {
+                let gate = |level: usize, pools: &Pools, tokens| opened(&neck_gates[level], pools, batch, tokens);
+                self.neck.forward(maps, &grids, batch, levels, pools, gate)
+            })?;
+            let _span = trace_span!("head").entered();
+            let last = grids.len() - 1;
+            let seen = Seen { level: &levels[last], grid: grids[last], batch, ignore };
+            let flags = text.ignore.as_ref().map_or(Ok(Vec::new()), |ignore| ignore.flatten_all()?.to_vec1())?;
+            let answers = with_elements(&[text.tokens.clone(), text.qkv.clone()], |slices| {
+                let queries = text.tokens.dims()[0];
+                let text = Text { tokens: slices[0], qkv: slices[1], ignore: &flags, queries };
+                self.head.forward(seen, text, constants, head, workers)
+            })?;
+            self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
+            let sigmoid = |logit: f32| 1.0 / (1.0 + (-logit).exp());
+            let found = |answer: head::Answer| {
+                let numbers = answer.finite && answer.rect.iter().all(|value| value.is_finite());
+                numbers.then(|| Found { rect: answer.rect, presence: answer.presence.map(sigmoid) })
+            };
+            Ok(answers.into_iter().map(found).collect())
         })
-    }
-
-    fn ground_in_pool(
-        &self,
-        pictures: &[&[f32]],
-        gates: &[Gates],
-        text: &CompiledText,
-        constants: &Constants,
-        ignore: &[u8],
-    ) -> Result<Vec<Option<Found>>> {
-        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffers = spare.unwrap_or_default();
-        buffers.workers.prepare();
-        let (backbone_gates, neck_gates) = gates.split_at(self.backbone.stages.len());
-        trace_span!("backbone").in_scope(|| self.look(pictures, backbone_gates, &mut buffers))?;
-        let grids: Vec<Grid> = self.layouts.iter().map(Layout::grid).collect();
-        let batch = pictures.len();
-        let Buffers { maps, levels, pools, head, workers, .. } = &mut buffers;
-        trace_span!("neck").in_scope(|| {
-            let gate = |level: usize, pools: &Pools, tokens| opened(&neck_gates[level], pools, batch, tokens);
-            self.neck.forward(maps, &grids, batch, levels, pools, gate)
-        })?;
-        let _span = trace_span!("head").entered();
-        let last = grids.len() - 1;
-        let seen = Seen { level: &levels[last], grid: grids[last], batch, ignore };
-        let flags = text.ignore.as_ref().map_or(Ok(Vec::new()), |ignore| ignore.flatten_all()?.to_vec1())?;
-        let answers = with_elements(&[text.tokens.clone(), text.qkv.clone()], |slices| {
-            let queries = text.tokens.dims()[0];
-            let text = Text { tokens: slices[0], qkv: slices[1], ignore: &flags, queries };
-            self.head.forward(seen, text, constants, head, workers)
-        })?;
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
-        let sigmoid = |logit: f32| 1.0 / (1.0 + (-logit).exp());
-        let found = |answer: head::Answer| {
-            let numbers = answer.finite && answer.rect.iter().all(|value| value.is_finite());
-            numbers.then(|| Found { rect: answer.rect, presence: answer.presence.map(sigmoid) })
-        };
-        Ok(answers.into_iter().map(found).collect())
     }
 
     /// The backbone's maps.
