@@ -3,6 +3,7 @@
 pub mod clip;
 pub mod index;
 pub mod jsonl;
+pub mod labelled;
 pub mod listed;
 pub mod mdetr;
 mod pickle;

@@ -1,0 +1,64 @@
+//! Pictures with boxes and names, whatever layout they are read from.
+//!
+//! A reader gives a [`LabelledSet`]; what is asked of it is decided elsewhere. Pictures stay on disk until they are asked
+//! about.
+
+use std::path::PathBuf;
+
+use qrnet::preprocess::Rect;
+
+/// A data set of labelled pictures.
+#[derive(Debug, Clone, Default)]
+pub struct LabelledSet {
+    /// Name in reports.
+    pub name: String,
+    /// Names of the classes, as the data set spells them.
+    pub classes: Vec<String>,
+    /// Whether every object of these classes has a box in every picture, so that absence can be told from the boxes.
+    pub complete: bool,
+    /// The pictures.
+    pub pictures: Vec<LabelledPicture>,
+}
+
+/// One picture and what is known of it.
+#[derive(Debug, Clone, Default)]
+pub struct LabelledPicture {
+    /// The file.
+    pub path: PathBuf,
+    /// Width of the picture, in the pixels that boxes are measured in.
+    pub width: f64,
+    /// Its height.
+    pub height: f64,
+    /// Boxes with a class.
+    pub objects: Vec<LabelledObject>,
+    /// Things that people described in their own words.
+    pub referents: Vec<Referent>,
+    /// Whole sentences about the picture.
+    pub captions: Vec<String>,
+}
+
+/// An object with a class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LabelledObject {
+    /// Index into [`LabelledSet::classes`].
+    pub class: usize,
+    /// Its box, clipped to the picture, with an area above 0.
+    pub rect: Rect,
+    /// Hard to make out, as its data set says: never asked for, and no proof of absence.
+    pub difficult: bool,
+    /// One box around many objects: likewise.
+    pub crowd: bool,
+}
+
+/// A thing, or several as one, in people's own words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Referent {
+    /// What people called it; at least one phrase.
+    pub phrases: Vec<String>,
+    /// Around all of its boxes.
+    pub rect: Rect,
+    /// How many boxes that are.
+    pub boxes: usize,
+    /// What kind of thing it is, as the data set says: `people`, `animals`, `scene`.
+    pub kind: String,
+}
