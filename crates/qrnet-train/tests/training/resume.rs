@@ -19,7 +19,8 @@ const STEPS: u64 = 9;
 /// two phases, shuffled lists with augmentation, measurements, sums of the log between its lines.
 fn everything(folder: &Path) -> (Recipe, Config) {
     let mut config = config();
-    (config.swin.drop_path_rate, config.bert.dropout, config.vl.dropout) = (0.2, 0.1, 0.1);
+    config.swin.as_mut().expect("a Swin").drop_path_rate = 0.2;
+    (config.bert.dropout, config.vl.dropout) = (0.1, 0.1);
     let mut recipe = recipe();
     (recipe.steps, recipe.batch, recipe.accumulate, recipe.ema) = (STEPS, 3, 2, 0.9);
     recipe.every = Every { log: 2, checkpoint: 3, eval: 4, eval_examples: 4, keep: 2 };

@@ -19,6 +19,7 @@ use crate::init;
 use crate::params::{Kind, ParamSpec, parameters, table, trainable};
 use crate::swin::relative_position_index;
 pub use file::TensorFile;
+pub(crate) use positions::corners;
 
 /// Text in a safetensors header.
 pub type Metadata = Option<HashMap<String, String>>;
@@ -154,8 +155,11 @@ fn keep_name(name: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// mmdetection's names → the reference's; heads and output convolutions of the detector have no place in QRNet.
+/// mmdetection's names → the reference's, those of a converted backbone are ours already; heads and output convolutions of the detector have no place in QRNet.
 fn rename_detector(name: &str) -> Option<String> {
+    if name.starts_with("visumodel.backbone.") {
+        return Some(name.to_owned());
+    }
     let keeps = ["backbone.", "neck.lateral_convs.", "rpn_head."];
     keeps.iter().any(|prefix| name.starts_with(prefix)).then(|| format!("visumodel.{name}"))
 }
@@ -254,7 +258,7 @@ pub fn save(tensors: &[(String, Tensor)], metadata: Metadata, path: &Path) -> Re
 /// # Errors
 /// Only where memory runs out.
 pub fn state_dict(config: &Config, tensors: &Tensors) -> Result<Vec<(String, Tensor)>> {
-    let index = relative_position_index(config.swin.window_size);
+    let index = config.swin.as_ref().map_or_else(Vec::new, |swin| relative_position_index(swin.window_size));
     let constants = table(config).into_iter().filter(|spec| spec.kind == Kind::Buffer).map(|spec| {
         let index = Tensor::new(index.as_slice(), &Device::Cpu)?.to_dtype(DType::I64)?.reshape(spec.shape)?;
         Ok((spec.name, index))

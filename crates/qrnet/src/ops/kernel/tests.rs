@@ -8,7 +8,7 @@ use crate::init::stream;
 use crate::ops::{self, Activation, NormPlace, composed};
 
 /// Uniform values in ±`range` that depend on the name alone.
-fn values(name: &str, shape: &[usize], range: f32) -> Tensor {
+pub(super) fn values(name: &str, shape: &[usize], range: f32) -> Tensor {
     let mut rng = stream(1, name);
     let count = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * range).collect();
@@ -22,7 +22,7 @@ fn difference(a: &Tensor, b: &Tensor) -> f32 {
         .expect("a number")
 }
 
-type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
+pub(super) type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
 
 /// Value and gradients of `sum(operation(inputs) * weights)`, with fixed weights that differ everywhere.
 fn run(operation: Operation, inputs: &[Tensor]) -> (Tensor, Vec<Tensor>) {
@@ -37,7 +37,7 @@ fn run(operation: Operation, inputs: &[Tensor]) -> (Tensor, Vec<Tensor>) {
 }
 
 /// Holds `kernel` to `reference` in f64: f32 rounding is all that may differ.
-fn compare(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor], limit: f32) {
+pub(super) fn compare(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor], limit: f32) {
     let wide: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(DType::F64).expect("cast")).collect();
     let ((a, da), (b, db)) = (run(kernel, inputs), run(reference, &wide));
     let found = difference(&a, &b);
@@ -81,7 +81,7 @@ fn differences(name: &str, kernel: Operation, reference: Operation, inputs: &[Te
     }
 }
 
-fn both(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor]) {
+pub(super) fn both(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor]) {
     compare(name, kernel, reference, inputs, 2e-5);
     differences(name, kernel, reference, inputs);
 }
