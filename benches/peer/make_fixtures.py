@@ -248,6 +248,8 @@ UNUSED = ("visumodel.rpn_head.", "textmodel.bert.pooler.")  # in checkpoints, re
 
 def golden(name: str, case: str) -> bool:
     """Whether a tap goes into tiny_io, as in the original (inner `dyn` of stages 0 and 3; B a subset)."""
+    if name.endswith(".weights"):
+        return False
     if name.startswith("stage") and "block" in name:
         return case == "A" and name.endswith("block0")
     if ".dyn." in name:
@@ -262,8 +264,8 @@ def storable(x: Tensor) -> Tensor:
 
 def mobile_golden(name: str) -> bool:
     """The same for MobileNetV2: small enough for a repository, so nothing that is there twice or that a sum hides."""
-    twice = name.endswith(("qdatt", ".in")) or name.startswith(("stem", "neck.lateral", "vl.pos", "vl.src", "vl.layer0", "visu_mask0",
-                                                              "backbone_out0"))
+    twice = name.endswith(("qdatt", ".in", ".weights")) or name.startswith(
+        ("stem", "neck.lateral", "vl.pos", "vl.src", "vl.layer0", "visu_mask0", "backbone_out0"))
     return not twice and name != "bert.layer1" and not (".dyn." in name and not name.startswith("stage1"))
 
 

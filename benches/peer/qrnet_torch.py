@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +35,20 @@ class Taps(dict[str, Tensor]):
         return x
 
 
-def multi_head(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+Seen = Callable[[Tensor], Any]  # takes attention weights [B,heads,S,T]
+
+
+def multi_head(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None, seen: Seen | None = None) -> Tensor:
     """Attention of q [B,S,C] on k, v [B,T,C]; `bias` is added to the scores [B,heads,S,T]. Gives [B,S,C]."""
     split = lambda x: x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [B,heads,S,C/heads]
     q, k, v = split(q), split(k), split(v)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
-    return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    weights = scores.softmax(-1)
+    if seen is not None:
+        seen(weights)
+    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 # ---------------------------------------------------------------------------------------------- text (SPEC 1)
@@ -372,10 +378,10 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(d, d)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
-    def forward(self, qk: Tensor, v: Tensor, bias: Tensor) -> Tensor:  # [B,S,D] x2, bias [B,1,1,S]
+    def forward(self, qk: Tensor, v: Tensor, bias: Tensor, seen: Seen) -> Tensor:  # [B,S,D] x2, bias [B,1,1,S]
         wq, wk, wv = self.in_proj_weight.chunk(3)
         bq, bk, bv = self.in_proj_bias.chunk(3)
-        y = multi_head(F.linear(qk, wq, bq), F.linear(qk, wk, bk), F.linear(v, wv, bv), self.heads, bias)
+        y = multi_head(F.linear(qk, wq, bq), F.linear(qk, wk, bk), F.linear(v, wv, bv), self.heads, bias, seen)
         return self.out_proj(y)
 
 
@@ -387,8 +393,8 @@ class EncoderLayer(nn.Module):
         self.linear1, self.linear2 = nn.Linear(d, inner), nn.Linear(inner, d)
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
 
-    def forward(self, x: Tensor, pos: Tensor, bias: Tensor) -> Tensor:  # x [B,S,D], pos [S,D]
-        x = self.norm1(x + self.self_attn(x + pos, x, bias))
+    def forward(self, x: Tensor, pos: Tensor, bias: Tensor, seen: Seen) -> Tensor:  # x [B,S,D], pos [S,D]
+        x = self.norm1(x + self.self_attn(x + pos, x, bias, seen))
         return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
 
 
@@ -470,7 +476,7 @@ class QRNet(nn.Module):
         tap("vl.key_padding_mask", ignore)
         bias = torch.zeros_like(ignore, dtype=x.dtype).masked_fill(ignore, float("-inf"))[:, None, None]
         for i, layer in enumerate(self.vl_transformer["encoder"]["layers"]):
-            x = layer(x, pos, bias)
+            x = layer(x, pos, bias, lambda weights, i=i: tap(f"vl.layer{i}.weights", weights))
             tap(f"vl.layer{i}", x.transpose(0, 1))
 
         y = tap("reg_feature", x[:, 0])
