@@ -138,7 +138,7 @@ pub(crate) fn smooth_positions(config: &Config, tensors: &mut Tensors, device: &
     let mut rows: Vec<Vec<f32>> = tensors[NAME].to_vec2()?;
     let mut row = 1 + config.max_query_len;
     let canvas = config.position_canvas();
-    for level in [config.stages() - 1, config.stages()] {
+    for level in config.token_levels() {
         let grid = config.level_grid(canvas, level);
         for cell in 0..grid.len() {
             let x = ((cell % grid.w) as f32 + 0.5) / grid.w as f32;

@@ -334,7 +334,7 @@ impl Trainer {
                 query.encode_features(&features, &inputs.text_ignore, &mut pass)?
             }
         };
-        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, &self.plan, &mut pass)?;
+        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, None, &self.plan, &mut pass)?;
         self.objective.loss(&self.model, &self.plan, batch, &output, pass)
     }
 

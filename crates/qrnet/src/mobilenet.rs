@@ -77,6 +77,14 @@ pub(crate) fn frozen_tensors(config: &MobileNetConfig) -> Vec<String> {
     stem.into_iter().chain(frozen.map(|(number, _)| format!("{root}.blocks.{number}."))).collect()
 }
 
+/// The tensors that read maps which stages of `gated` have gated: each the first of the stage after it.
+pub(crate) fn readers_of_gates(config: &MobileNetConfig, gated: std::ops::Range<usize>) -> Vec<String> {
+    let blocks = blocks(config.output_stride);
+    let first = |stage: usize| blocks.iter().position(|block| block.stage == stage);
+    let readers = gated.filter_map(|stage| first(stage + 1));
+    readers.map(|number| format!("visumodel.backbone.blocks.{number}.expand.weight")).collect()
+}
+
 /// Weights of the whole network, by the names of a checkpoint: the stem, and each block with its sizes.
 pub(crate) struct NetworkWeights {
     pub(crate) stem: (Tensor, Tensor),

@@ -15,7 +15,7 @@ pub(super) fn values(name: &str, shape: &[usize], range: f32) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor")
 }
 
-fn difference(a: &Tensor, b: &Tensor) -> f32 {
+pub(super) fn difference(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
     (a.to_dtype(DType::F32).expect("cast") - b.to_dtype(DType::F32).expect("cast"))
         .and_then(|d| d.abs()?.flatten_all()?.max(0)?.to_scalar())
@@ -37,7 +37,7 @@ fn run(operation: Operation, inputs: &[Tensor]) -> (Tensor, Vec<Tensor>) {
 }
 
 /// Holds `kernel` to `reference` in f64: f32 rounding is all that may differ.
-pub(super) fn compare(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor], limit: f32) {
+fn compare(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor], limit: f32) {
     let wide: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(DType::F64).expect("cast")).collect();
     let ((a, da), (b, db)) = (run(kernel, inputs), run(reference, &wide));
     let found = difference(&a, &b);
