@@ -1,0 +1,3 @@
+//! Questions about pictures.
+
+pub(crate) mod grammar;
