@@ -9,7 +9,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluate;
-mod expressions;
+pub mod expressions;
 pub mod features;
 pub mod feed;
 pub mod log;

@@ -25,6 +25,7 @@ use crate::data::{DataSet, Example, Labels, ObjectLabel};
 use crate::error::Result;
 use art::{Sprite, Style};
 use compose::{Cast, Draft};
+pub(crate) use names::grammar_words;
 pub use names::{CLASSES, COLOUR_COUNT, class_name, colour_name, words};
 use names::{COLOURS, SHAPES};
 use paint::{Background, Corner, Patch, Pose, Tint};
