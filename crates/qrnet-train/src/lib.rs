@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluate;
+pub mod expressions;
 pub mod features;
 pub mod feed;
 pub mod log;

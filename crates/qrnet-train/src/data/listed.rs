@@ -69,6 +69,22 @@ impl Entry {
         }
         Ok(Some(clipped))
     }
+
+    /// The entry with its picture; `source` is the data set's name.
+    ///
+    /// # Errors
+    /// Its box leaves the picture.
+    pub(crate) fn example(&self, picture: Arc<Picture>, source: &Arc<str>) -> Result<Example> {
+        Ok(Example {
+            target: self.target_in(picture.width, picture.height)?,
+            picture,
+            phrase: self.phrase.clone(),
+            source: Arc::clone(self.source.as_ref().unwrap_or(source)),
+            kind: Arc::clone(&self.kind),
+            labels: None,
+            moment: None,
+        })
+    }
 }
 
 /// A box for a message: `(x0, y0)-(x1, y1)`.
@@ -123,16 +139,7 @@ impl DataSet for Listed {
             Error::Unsupported(format!("example {index} of `{}`, expected one below {}", self.source, self.len()))
         })?;
         let picture = Picture::open(&entry.picture).map_err(|e| entry.fail(e))?;
-        let target = entry.target_in(picture.width, picture.height)?;
-        Ok(Example {
-            picture: Arc::new(picture),
-            phrase: entry.phrase.clone(),
-            target,
-            source: Arc::clone(entry.source.as_ref().unwrap_or(&self.source)),
-            kind: Arc::clone(&entry.kind),
-            labels: None,
-            moment: None,
-        })
+        entry.example(Arc::new(picture), &self.source)
     }
 }
 

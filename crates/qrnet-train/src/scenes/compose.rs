@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Kinds;
 use super::names::{COLOURS, EMOJI, SHAPES};
-use super::query::{Meaning, Noun, Query, Side, Thing, other_colour};
+use super::query::{self, Drawn, Meaning, Noun, Query, Side, Thing, other_colour};
 
 /// An object before it has a place.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub(super) struct Draft {
 impl Draft {
     /// As a thing without a place, for nouns.
     pub(super) fn thing(self) -> Thing {
-        Thing { class: self.class, colour: self.colour, cx: 0.0, cy: 0.0, size: self.size }
+        Thing { class: self.class, colour: self.colour, cx: 0.0, cy: 0.0, size: self.size, doubtful: false }
     }
 }
 
@@ -108,7 +108,7 @@ impl Cast {
         while drafts.len() < count {
             let draft = self.any(rng);
             let thing = draft.thing();
-            if !nouns.iter().any(|noun| noun.matches(&thing) || noun.doubtful(&thing)) {
+            if !nouns.iter().any(|noun| query::touches(*noun, &thing)) {
                 drafts.push(draft);
             }
         }
@@ -127,7 +127,7 @@ impl Cast {
             Kind::Name => Noun::Class(subject.class),
             Kind::Attribute if rng.random_bool(0.35) => Noun::Colour(subject.colour),
             Kind::Attribute => Noun::Coloured(subject.colour, subject.class),
-            _ => Noun::of(&subject.thing(), false, rng),
+            _ => query::noun_of(&subject.thing(), false, rng),
         };
         let twins = |least: usize, most: usize, rng: &mut ChaCha8Rng| {
             let most = most.min(count).max(least);
@@ -169,7 +169,7 @@ impl Cast {
             }
             Kind::Relation => {
                 let anchor = self.any(rng);
-                let other = Noun::of(&anchor.thing(), rng.random_bool(0.4), rng);
+                let other = query::noun_of(&anchor.thing(), rng.random_bool(0.4), rng);
                 if rng.random_bool(0.75) {
                     drafts.push(self.like(noun, rng));
                 }
@@ -185,11 +185,11 @@ impl Cast {
     /// Queries whose object is missing: unlike anything, half-matching, one too many, on the wrong side.
     fn absent(&self, count: usize, rng: &mut ChaCha8Rng) -> Plan {
         let subject = self.any(rng);
-        let mut noun = Noun::of(&subject.thing(), false, rng);
+        let mut noun = query::noun_of(&subject.thing(), false, rng);
         let mut drafts = Vec::new();
         let query = match rng.random_range(0..100) {
             0..=5 => {
-                noun = Noun::nonsense(rng);
+                noun = query::nonsense(rng);
                 self.dress(noun, rng)
             }
             6..=35 => Query::Plain(noun),
@@ -200,7 +200,7 @@ impl Cast {
                 if rng.random_bool(0.5) {
                     drafts.push(half_match(self, shape, rng));
                 }
-                drafts.retain(|draft| !noun.matches(&draft.thing()));
+                drafts.retain(|draft| !noun.matches(&draft.thing(), &Drawn));
                 if rng.random_bool(0.6) { Query::Plain(noun) } else { self.dress(noun, rng) }
             }
             60..=79 => self.dress(noun, rng),
@@ -211,7 +211,7 @@ impl Cast {
             }
             _ => {
                 let anchor = self.any(rng);
-                let other = Noun::of(&anchor.thing(), true, rng);
+                let other = query::noun_of(&anchor.thing(), true, rng);
                 drafts.extend([self.like(noun, rng), anchor]);
                 self.fill(&mut drafts, count, &[noun, other], rng);
                 return Plan { drafts, query: Query::Relation(noun, side(rng), other), present: false };
@@ -228,7 +228,7 @@ impl Cast {
             Kind::Position => Query::Side(noun, side(rng)),
             Kind::Ordinal => Query::Ordinal(noun, rng.random_range(1..=3), side(rng)),
             Kind::Size => Query::Size(noun, rng.random_bool(0.5)),
-            Kind::Relation => Query::Relation(noun, side(rng), Noun::of(&self.any(rng).thing(), false, rng)),
+            Kind::Relation => Query::Relation(noun, side(rng), query::noun_of(&self.any(rng).thing(), false, rng)),
         }
     }
 
@@ -237,7 +237,7 @@ impl Cast {
         const TRIES: usize = 60;
         for _ in 0..TRIES {
             let thing = if absent { self.any(rng).thing() } else { *things.choose(rng)? };
-            let mut noun = Noun::of(&thing, false, rng);
+            let mut noun = query::noun_of(&thing, false, rng);
             if absent && rng.random_bool(0.4) {
                 let shown = things.choose(rng)?;
                 if shown.colour > 0 {
@@ -245,7 +245,7 @@ impl Cast {
                 }
             }
             let query = self.dress(noun, rng);
-            let wanted = match query.resolve(things) {
+            let wanted = match query::resolve(query, things, 1.0) {
                 Meaning::One(_) => !absent,
                 Meaning::None => absent,
                 Meaning::Ambiguous => false,

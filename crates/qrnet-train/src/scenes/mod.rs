@@ -25,10 +25,11 @@ use crate::data::{DataSet, Example, Labels, ObjectLabel};
 use crate::error::Result;
 use art::{Sprite, Style};
 use compose::{Cast, Draft};
+pub(crate) use names::grammar_words;
 pub use names::{CLASSES, COLOUR_COUNT, class_name, colour_name, words};
 use names::{COLOURS, SHAPES};
 use paint::{Background, Corner, Patch, Pose, Tint};
-use query::{Meaning, Query, Thing};
+use query::{Drawn, Meaning, Query, Thing};
 
 /// How often each kind of expression is planned, as weights. Queries about things that are absent take all kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -279,11 +280,11 @@ impl Scenes {
 }
 
 fn say(query: Query, things: &[Thing], rng: &mut ChaCha8Rng) -> (String, &'static str, Option<usize>) {
-    let target = match query.resolve(things) {
+    let target = match query::resolve(query, things, 1.0) {
         Meaning::One(index) => Some(index),
         _ => None,
     };
-    (query.phrase(rng), query.kind(), target)
+    (query.phrase(&Drawn, rng), query.kind(), target)
 }
 
 /// Places for all patches under which the plan's query means what it should.
@@ -308,9 +309,10 @@ fn place_fairly(
                 cx: (*x as f32 + 0.5 * patch.width as f32) / scale,
                 cy: (*y as f32 + 0.5 * patch.height as f32) / scale,
                 size: draft.size,
+                doubtful: false,
             })
             .collect();
-        let fair = match plan.query.resolve_apart(&things, apart) {
+        let fair = match query::resolve(plan.query, &things, apart) {
             Meaning::One(_) => plan.present,
             Meaning::None => !plan.present,
             Meaning::Ambiguous => false,

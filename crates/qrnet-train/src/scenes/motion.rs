@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::compose::Draft;
 use super::paint::{self, Background, Corner, Patch};
-use super::query::{Meaning, Noun, Query, Thing};
+use super::query::{self, Drawn, Meaning, Query, Thing};
 use super::{Scenes, compose};
 use crate::data::{DataSet, Example};
 use crate::error::Result;
@@ -86,7 +86,7 @@ impl Film {
         let compose::Plan { drafts, query, .. } = cast.plan(count, false, rng);
         let only_the_visitor = drafts.iter().enumerate().all(|(i, draft)| {
             let (noun, thing) = (query.noun(), draft.thing());
-            noun.matches(&thing) == (i == 0) && !noun.doubtful(&thing)
+            noun.matches(&thing, &Drawn) == (i == 0) && !noun.doubtful(&thing, &Drawn)
         });
         if !(matches!(query, Query::Plain(_)) && only_the_visitor) {
             return None;
@@ -114,15 +114,15 @@ impl Film {
             .collect();
         let background = Background::drawn((width, height), &patches, scenes.settings.clutter, rng);
         let style = style.filter(|_| drafts[0].colour == 0).map_or(super::PLAIN, |style| &style.name).into();
-        let mut queries = vec![(query, query.phrase(rng))];
+        let mut queries = vec![(query, query.phrase(&Drawn, rng))];
         queries.extend((1..drafts.len()).filter_map(|i| {
-            let noun = Noun::of(&drafts[i].thing(), true, rng);
+            let noun = query::noun_of(&drafts[i].thing(), true, rng);
             let fits = drafts.iter().enumerate().all(|(j, draft)| {
                 let thing = draft.thing();
-                noun.matches(&thing) == (i == j) && !noun.doubtful(&thing)
+                noun.matches(&thing, &Drawn) == (i == j) && !noun.doubtful(&thing, &Drawn)
             });
             let query = Query::Plain(noun);
-            fits.then(|| (query, query.phrase(rng)))
+            fits.then(|| (query, query.phrase(&Drawn, rng)))
         }));
         let areas = patches.iter().map(Patch::visible).collect();
         Some(Self { background, patches, areas, drafts, paths, queries, style })
@@ -186,7 +186,7 @@ impl Film {
                 continue;
             }
             let covered = (shown[i] as f64) < MOSTLY * seen * self.areas[i] as f64;
-            if (seen < MOSTLY || covered) && query.noun().matches(&draft.thing()) {
+            if (seen < MOSTLY || covered) && query.noun().matches(&draft.thing(), &Drawn) {
                 return Truth::Unclear;
             }
             things.push(Thing {
@@ -196,7 +196,7 @@ impl Film {
             });
             boxes.push(rect);
         }
-        match query.resolve(&things) {
+        match query::resolve(query, &things, 1.0) {
             Meaning::One(index) => Truth::Here(boxes[index]),
             Meaning::None => Truth::Absent,
             Meaning::Ambiguous => Truth::Unclear,

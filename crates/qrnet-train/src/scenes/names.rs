@@ -177,6 +177,13 @@ pub fn colour_name(colour: u16) -> &'static str {
     COLOURS[usize::from(colour) - 1].0
 }
 
+/// The words of the grammar beside names: those of places, sizes, counts, relations and colours, in
+/// photographs, too.
+pub(crate) fn grammar_words() -> Vec<&'static str> {
+    let colours = COLOURS.iter().map(|(name, _)| *name).chain(["gray", "middle"]);
+    GRAMMAR.into_iter().chain(PUNCTUATION).chain(colours).collect()
+}
+
 /// Every word that scenes use, for a vocabulary: each becomes one piece.
 pub fn words() -> impl Iterator<Item = &'static str> {
     let emoji = EMOJI.iter().flat_map(|names| names.iter().copied());

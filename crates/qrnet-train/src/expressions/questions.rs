@@ -1,0 +1,222 @@
+//! Fixed questions about a labelled set, for measuring: the same for every model.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use qrnet::files;
+use qrnet::preprocess::Rect;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::grammar::{Meaning, Noun, Query, Side};
+use super::known::{Known, share};
+use super::nouns::{self, HELD_OUT, Meanings};
+use super::present::Sight;
+use super::vocabulary::Vocabulary;
+use crate::data::labelled::{LabelledPicture, LabelledSet};
+use crate::error::{Error, Result};
+
+/// Least share of the picture that a thing must cover to be measured on.
+const LEAST: f64 = 0.01;
+/// Most things of a class among which the left one is asked for.
+const FEW: usize = 3;
+
+/// Which fixed questions. All but `phrases` need a completely labelled set; of others they ask nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Questions {
+    /// Each class of which there is one thing, over a hundredth of the picture: "the dog".
+    Names,
+    /// The outermost of two or three of a class: "the dog on the left".
+    Place,
+    /// Every class of the set in every picture, whether it is there or not. Where there are several, the box around all
+    /// of them. Left out where all that is there is hard to make out, where captions speak of what has no
+    /// box, and where something else may be called so.
+    Absence,
+    /// Pairs: one thing by a known word, then by one of the synonyms of [`HELD_OUT`].
+    Synonyms,
+    /// Every phrase of every referent.
+    Phrases,
+}
+
+/// One fixed question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// Index of the picture in the set.
+    pub picture: usize,
+    /// What is looked for.
+    pub phrase: String,
+    /// Where it is, in the pixels of the labels; none where it is not there.
+    pub target: Option<Rect>,
+    /// `name`, `place`, `absence`, `known` and `synonym`, or what kind of thing a data set says it is.
+    pub kind: Arc<str>,
+}
+
+/// The questions of one kind, by pictures in their order.
+pub fn questions(set: &LabelledSet, which: Questions) -> Vec<Question> {
+    let words = Vocabulary::new(set, false);
+    let mut all = Vec::new();
+    for index in 0..set.pictures.len() {
+        let known = Known::new(set, &words, index, 0.0);
+        let boxes: Vec<Rect> = set.pictures[index].objects.iter().map(|object| object.rect).collect();
+        let sight = Sight { words: &words, things: &known.things, boxes: &boxes };
+        let of = Of { set, picture: &set.pictures[index], index, known: &known, sight };
+        match which {
+            Questions::Phrases => of.phrases(&mut all),
+            Questions::Synonyms => of.synonyms(&mut all),
+            _ if !set.complete => {}
+            Questions::Names => of.names(&mut all),
+            Questions::Place => of.places(&mut all),
+            Questions::Absence => of.absence(&mut all),
+        }
+    }
+    all
+}
+
+/// One picture of a set.
+struct Of<'a> {
+    set: &'a LabelledSet,
+    picture: &'a LabelledPicture,
+    index: usize,
+    known: &'a Known,
+    sight: Sight<'a>,
+}
+
+impl Of<'_> {
+    fn question(&self, phrase: String, target: Option<Rect>, kind: &str) -> Question {
+        Question { picture: self.index, phrase, target, kind: kind.into() }
+    }
+
+    fn large(&self, thing: usize) -> bool {
+        share(self.picture, &self.sight.boxes[thing]) > LEAST
+    }
+
+    /// The only thing that a name is said of, where it is large enough.
+    fn only(&self, name: u16) -> Option<Rect> {
+        match self.sight.resolve(Query::Plain(Noun::Class(name))) {
+            Meaning::One(found) if self.large(found) => Some(self.sight.boxes[found]),
+            _ => None,
+        }
+    }
+
+    fn names(&self, all: &mut Vec<Question>) {
+        for (_, name) in self.sight.classes() {
+            if let Some(rect) = self.only(name) {
+                all.push(self.question(format!("the {}", self.sight.words.text(name)), Some(rect), "name"));
+            }
+        }
+    }
+
+    fn places(&self, all: &mut Vec<Question>) {
+        for (_, name) in self.sight.classes() {
+            let noun = Noun::Class(name);
+            let things = self.sight.things.iter().enumerate();
+            let same: Vec<usize> = things.filter(|(_, t)| noun.matches(t, self.sight.words)).map(|(i, _)| i).collect();
+            if !(2..=FEW).contains(&same.len()) || !same.iter().all(|&thing| self.large(thing)) {
+                continue;
+            }
+            for (side, place) in [(Side::Left, "left"), (Side::Right, "right")] {
+                if let Meaning::One(found) = self.sight.resolve(Query::Side(noun, side)) {
+                    let phrase = format!("the {} on the {place}", self.sight.words.text(name));
+                    all.push(self.question(phrase, Some(self.sight.boxes[found]), "place"));
+                }
+            }
+        }
+    }
+
+    fn absence(&self, all: &mut Vec<Question>) {
+        let spoken = self.picture.referents.iter().flat_map(|referent| referent.phrases.iter());
+        let spoken = self
+            .picture
+            .captions
+            .iter()
+            .chain(spoken)
+            .fold(Meanings::default(), |told, text| told.with(nouns::mentioned(&nouns::lemmas(text))));
+        for class in 0..self.sight.words.classes() {
+            let Some(&name) = self.sight.words.names_of(class).first() else { continue };
+            let objects = || self.picture.objects.iter().filter(|object| object.class == usize::from(class));
+            let target = objects().map(|object| object.rect).reduce(around);
+            let unclear = target.is_some() && objects().all(|object| object.difficult || object.crowd);
+            let number = self.sight.words.number(class).map(Meanings::of_class).unwrap_or_default();
+            let proved = || {
+                let none = self.sight.resolve(Query::Plain(Noun::Class(name))) == Meaning::None;
+                none && !number.meets(spoken)
+            };
+            if !unclear && (target.is_some() || proved()) {
+                let phrase = format!("the {}", self.sight.words.text(name));
+                all.push(self.question(phrase, target, "absence"));
+            }
+        }
+    }
+
+    fn synonyms(&self, all: &mut Vec<Question>) {
+        let mut pair = |known: String, synonym: String, rect: Rect| {
+            all.push(self.question(known, Some(rect), "known"));
+            all.push(self.question(synonym, Some(rect), "synonym"));
+        };
+        for (held, known) in HELD_OUT {
+            if let Some(name) = self.sight.words.find(known).filter(|_| self.set.complete) {
+                let both = self.sight.words.find(held).is_none_or(|other| self.only(other).is_some());
+                if let Some(rect) = self.only(name).filter(|_| both) {
+                    pair(format!("the {known}"), format!("the {held}"), rect);
+                }
+            }
+            // One phrase of a referent is enough.
+            let mut asked = HashMap::new();
+            for said in &self.known.said {
+                let referent = &self.picture.referents[said.referent];
+                let text = &referent.phrases[said.phrase];
+                let head = nouns::head_noun(text).filter(|head| head.eq_ignore_ascii_case(known));
+                if let Some(head) = head
+                    && asked.insert(said.referent, ()).is_none()
+                {
+                    pair(text.clone(), text.replacen(head, held, 1), referent.rect);
+                }
+            }
+        }
+    }
+
+    fn phrases(&self, all: &mut Vec<Question>) {
+        for referent in &self.picture.referents {
+            for phrase in &referent.phrases {
+                all.push(self.question(phrase.clone(), Some(referent.rect), &referent.kind));
+            }
+        }
+    }
+}
+
+/// The box around two.
+fn around(a: Rect, b: Rect) -> Rect {
+    Rect { x0: a.x0.min(b.x0), y0: a.y0.min(b.y0), x1: a.x1.max(b.x1), y1: a.y1.max(b.y1) }
+}
+
+/// Writes questions as JSON Lines, as [`jsonl::read`](crate::data::jsonl::read) takes them: pictures are named relative to
+/// the file's folder where they lie below it, else by their whole path. Boxes are in the pixels of the labels.
+///
+/// # Errors
+/// The file cannot be written; none is left then.
+pub fn write(set: &LabelledSet, questions: &[Question], file: &Path) -> Result<()> {
+    let whole = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
+    let own = whole(file)?;
+    let folder = files::parent(&own);
+    let mut text = String::new();
+    for question in questions {
+        let picture = whole(&set.pictures[question.picture].path)?;
+        let target = question.target.map(|r| json!({"x": r.x0, "y": r.y0, "w": r.width(), "h": r.height()}));
+        let line = json!({
+            "image": picture.strip_prefix(folder).unwrap_or(&picture),
+            "phrase": question.phrase,
+            "box": target,
+            "kind": &*question.kind,
+            "source": set.name,
+        });
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    let mut staged =
+        tempfile::Builder::new().prefix(".questions-").tempfile_in(folder).map_err(Error::io("create", file))?;
+    staged.write_all(text.as_bytes()).map_err(Error::io("write", file))?;
+    files::publish(staged, file).map_err(Error::io("write", file))
+}
