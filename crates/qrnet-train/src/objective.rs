@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{LABEL_LEVELS, Prepared, UNLABELLED};
 use crate::error::Result;
+use crate::expressions::nouns;
 use crate::loss::box_terms;
 use crate::scalar::{attention_mass, binary_cross_entropy, cross_entropy};
 use crate::scenes;
@@ -51,6 +52,8 @@ impl Default for Weights {
     }
 }
 
+/// Classes of cells: those of drawn scenes, then those of photographs.
+const CLASSES: usize = scenes::CLASSES + nouns::CLASSES;
 /// Weight of background cells in the class loss: most cells are background.
 const BACKGROUND: f32 = 0.15;
 /// Start of the neck heat's bias: most cells are not the object.
@@ -188,7 +191,7 @@ impl Objective {
         linear(TOKEN_HEAT, 1, d, Some(HEAT_BIAS))?;
         linear(NECK_TEXT, channels, text, None)?;
         for level in &levels {
-            linear(&format!("auxiliary.class{level}"), scenes::CLASSES + 1, channels, None)?;
+            linear(&format!("auxiliary.class{level}"), CLASSES + 1, channels, None)?;
             linear(&format!("auxiliary.colour{level}"), scenes::COLOUR_COUNT + 1, channels, None)?;
         }
         let bias = Tensor::full(HEAT_BIAS, LABEL_LEVELS.len(), device)?;
