@@ -243,7 +243,8 @@ impl Trainer {
         let accumulate = recipe.accumulate as u64;
         thread::scope(|scope| {
             let batches = self.step * accumulate..last * accumulate;
-            let mut ahead = Ahead::start(scope, &data.feed, (&plan, &tokenizer), batches, threads);
+            let mut ahead =
+                Ahead::start(scope, &data.feed, (std::slice::from_ref(&*plan), &tokenizer), batches, threads);
             self.meter = Meter::new(self.meter.sums);
             while self.step < last {
                 let mut store: Option<GradStore> = None;

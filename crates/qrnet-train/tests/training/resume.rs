@@ -101,6 +101,17 @@ fn nor_with_a_frozen_text_tower() {
 }
 
 #[test]
+fn nor_with_lists_and_scenes_in_one_phase() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut recipe, config) = everything(folder.path());
+    recipe.phase[1].scenes = recipe.phase[0].scenes.clone();
+    recipe.phase[1].shares = [("list".to_owned(), 2.0), ("scenes".to_owned(), 1.0)].into();
+    recipe.phase[1].questions = Some(3);
+    recipe.augment = recipe.augment.map(|augment| Augment { resize: [0.7, 1.5], noise: 0.5, jpeg: 0.5, ..augment });
+    compare(&recipe, &config, &[&[4], &[5], &[2, 7]]);
+}
+
+#[test]
 fn a_run_that_was_killed_does_its_last_steps_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (recipe, config) = everything(folder.path());
