@@ -184,12 +184,14 @@ impl<'a> Collator<'a> {
     }
 }
 
-/// A batch's tensors.
+/// A batch's tensors. Neighbours with the same picture share it: of `B` questions there are `P` pictures.
 pub struct Inputs {
-    /// `[B, 3, H, W]`.
+    /// `[P, 3, H, W]`.
     pub image: Tensor,
-    /// `[B, H, W]` u8.
+    /// `[P, H, W]` u8.
     pub image_ignore: Tensor,
+    /// `[B]` u32, the picture of every question; none where every one has its own.
+    pub pictures: Option<Tensor>,
     /// `[B, L]` u32.
     pub ids: Tensor,
     /// `[B, L]` u8.
@@ -224,14 +226,30 @@ impl Prepared {
     /// # Errors
     /// The device cannot hold them.
     pub fn inputs(&self, device: &Device) -> Result<Inputs> {
-        let pictures: Vec<&Letterboxed> = self.pictures.iter().collect();
+        let (pictures, numbers) = self.distinct();
+        let shared = pictures.len() < self.len();
         let shape = (self.len(), self.ids.len() / self.len().max(1));
         Ok(Inputs {
             image: Letterboxed::batch(&pictures, device)?,
             image_ignore: Letterboxed::ignore_batch(&pictures, device)?,
+            pictures: shared.then(|| Tensor::new(numbers, device)).transpose()?,
             ids: Tensor::from_slice(&self.ids, shape, device)?,
             text_ignore: Tensor::from_slice(&self.text_ignore, shape, device)?,
         })
+    }
+
+    /// The pictures without those that equal the one before, and every question's number among them.
+    fn distinct(&self) -> (Vec<&Letterboxed>, Vec<u32>) {
+        let mut pictures: Vec<&Letterboxed> = Vec::with_capacity(self.len());
+        let mut numbers = Vec::with_capacity(self.len());
+        for picture in &self.pictures {
+            let same = |last: &&Letterboxed| last.transform == picture.transform && last.pixels == picture.pixels;
+            if !pictures.last().is_some_and(same) {
+                pictures.push(picture);
+            }
+            numbers.push(pictures.len() as u32 - 1);
+        }
+        (pictures, numbers)
     }
 
     /// Share of every cell of level `level` that the object's box covers, `[B, N]`; 0 where it is absent.

@@ -119,6 +119,11 @@ pub(crate) struct Data {
 impl Data {
     /// Words that are learnt from the data become part of `setup`.
     pub(crate) fn open(setup: &mut Setup) -> Result<Self> {
+        let (recipe, config) = (&mut setup.recipe, &setup.config);
+        if recipe.canvases.is_empty() && !config.canvases.is_empty() {
+            let all = [config.canvas].into_iter().chain(config.canvases.iter().copied());
+            recipe.canvases = all.map(|canvas| [canvas.width, canvas.height]).collect();
+        }
         let feed = Feed::new(&setup.recipe, setup.origin(true), &setup.art)?;
         let phrases = &setup.recipe.phrases;
         if phrases.learn {
