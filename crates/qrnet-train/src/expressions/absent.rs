@@ -187,7 +187,7 @@ impl Missing<'_> {
                 Kind::Attribute => {
                     let coloured: Vec<u16> = sight.things.iter().map(|t| t.colour).filter(|c| *c > 0).collect();
                     let colour = colours::other(*coloured.choose(rng)?, rng);
-                    let told = known.says(colour_name(colour)) || (colour == GREY && known.says("gray"));
+                    let told = known.says(colour_name(colour));
                     (!told && sight.coloured(class)).then_some(Query::Plain(Noun::Coloured(colour, name)))?
                 }
                 Kind::Ordinal => {
@@ -221,9 +221,7 @@ impl Missing<'_> {
         let side = *Side::ALL.choose(rng)?;
         let query = match kind {
             Kind::Phrase | Kind::Name => Query::Plain(noun),
-            Kind::Attribute if sight.coloured(class) => {
-                Query::Plain(Noun::Coloured(rng.random_range(1..=COLOUR_COUNT as u16), name))
-            }
+            Kind::Attribute if sight.coloured(class) => Query::Plain(Noun::Coloured(colours::any(rng), name)),
             Kind::Place if rng.random_bool(0.1) => Query::Middle(noun),
             Kind::Place => Query::Side(noun, side),
             Kind::Ordinal if sight.words.singular(name) => Query::Ordinal(noun, rng.random_range(1..MOST), side),
@@ -244,12 +242,16 @@ impl Missing<'_> {
         let heads = known.said.iter().fold(Meanings::default(), |all, said| all.with(said.head));
         let phrases = picture.referents.iter().flat_map(|referent| &referent.phrases);
         let colours = phrases.fold(0, |bits, phrase| bits | colour_words(phrase));
-        let mut spare = None;
+        // What kind is missed is drawn first, so that all kinds are missed as often as they are there.
+        let mut spare: Option<(&str, &str)> = None;
         for _ in 0..PHRASES {
             let drawn = self.foreign.draw(rng)?;
             let (text, kind) = drawn.text(self.set);
+            if spare.is_some_and(|(_, first)| first != kind) || drawn.at[0] as usize == known.picture {
+                continue;
+            }
             let head = nouns::head_noun(text)?;
-            if drawn.at[0] as usize == known.picture || !known.lacks(&head.to_lowercase()) {
+            if !known.lacks(&head.to_lowercase()) {
                 continue;
             }
             let alike = || nouns::siblings(drawn.head, heads) || colour_words(text) & colours != 0;

@@ -151,9 +151,9 @@ impl Asked {
     fn draw(&self, known: &Known, picture: &Picture, boxes: &[Rect], rng: &mut ChaCha8Rng) -> Option<Drawn> {
         let mut things = known.things.clone();
         if self.set.complete && self.ask.attributes > 0.0 && colours::shows_colours(picture) {
-            for (thing, rect) in things.iter_mut().zip(boxes) {
+            for (index, thing) in things.iter_mut().enumerate() {
                 if self.words.number(thing.class).is_some_and(nouns::has_colour) && !thing.doubtful {
-                    thing.colour = colours::dominant(picture, rect);
+                    thing.colour = colours::measured(picture, boxes, index);
                 }
             }
         }

@@ -1,13 +1,14 @@
 //! The colour of a thing, measured on the picture.
 //!
-//! A box holds more than its thing. So a colour counts where most of the box's middle has it and what lies around the box
-//! has not; black, white and grey, which shadow and light make of anything, have to be clearer still.
+//! A box holds more than its thing. So a colour counts where it is that of most of the box's middle, where nothing else
+//! stands before it, and where what lies around the box has another. Black and white, which shadow and light make of
+//! anything, have to be clearer still; grey, which is mostly something white in the shade, is never said.
 
 use qrnet::preprocess::{Picture, Rect};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::scenes::{COLOUR_COUNT, colour_name};
+use crate::scenes::COLOUR_COUNT;
 
 const RED: u16 = 1;
 const ORANGE: u16 = 2;
@@ -25,12 +26,18 @@ pub(super) const GREY: u16 = 11;
 const RIM: f64 = 0.2;
 /// Width of what is looked at around the box, as a share of its sides.
 const AROUND: f64 = 0.2;
-/// Least share of the middle that has the colour; of black, white and grey.
-const MOST: [f64; 2] = [0.58, 0.72];
-/// Largest share of what is around that has it, too.
-const LEAK: [f64; 2] = [0.3, 0.2];
-/// Largest share of the middle that has another colour.
-const SECOND: f64 = 0.22;
+/// Least share of the middle that has the colour, from red to grey. Cars have dark windows and wheels.
+const MOST: [f64; COLOUR_COUNT] = [0.48, 0.48, 0.48, 0.48, 0.48, 0.48, 0.48, 0.58, 0.66, 0.6, f64::INFINITY];
+/// Largest share of what is around that has it, too: of bright colours, and of brown, black and white.
+const LEAK: [f64; 2] = [0.25, 0.2];
+/// Largest share of other bright colours as a share of this one; of any other colour beside brown, black and white.
+const SECOND: [f64; 2] = [0.25, 0.22];
+/// Largest share of the middle that another object may cover.
+const COVERED: f64 = 0.2;
+/// An object that is so many times larger stands behind.
+const BEHIND: f64 = 4.0;
+/// Least side of a box, in pixels.
+const SMALL: f64 = 14.0;
 /// Points along each side of what is looked at.
 const POINTS: usize = 24;
 /// A picture whose saturation is less than this on average has no colours to speak of.
@@ -71,22 +78,19 @@ pub(super) fn near(a: u16, b: u16) -> bool {
     NEAR.contains(&(a, b)) || NEAR.contains(&(b, a))
 }
 
-/// One way to say a colour.
-pub(super) fn name(colour: u16, rng: &mut ChaCha8Rng) -> &'static str {
-    match colour_name(colour) {
-        "grey" if rng.random_bool(0.5) => "gray",
-        name => name,
-    }
-}
-
 /// A colour that is clearly another one than `colour`.
 pub(super) fn other(colour: u16, rng: &mut ChaCha8Rng) -> u16 {
     loop {
-        let drawn = rng.random_range(1..=COLOUR_COUNT as u16);
+        let drawn = any(rng);
         if drawn != colour && !near(drawn, colour) {
             return drawn;
         }
     }
+}
+
+/// A colour that is said of things.
+pub(super) fn any(rng: &mut ChaCha8Rng) -> u16 {
+    rng.random_range(1..GREY)
 }
 
 /// Hue in degrees, saturation and value in 0..1.
@@ -175,22 +179,42 @@ pub(super) fn shows_colours(picture: &Picture) -> bool {
     sum >= COLOURLESS * pixels.len() as f64
 }
 
-/// The colour, from 1 as in drawn scenes, of what fills the middle of `rect`; 0 where none is clear.
-pub(super) fn dominant(picture: &Picture, rect: &Rect) -> u16 {
-    let (w, h) = (rect.width(), rect.height());
-    let grown =
-        |by: f64| Rect { x0: rect.x0 - by * w, y0: rect.y0 - by * h, x1: rect.x1 + by * w, y1: rect.y1 + by * h };
-    let middle = shares(&sample(picture, &grown(-RIM), |_, _| true));
+fn grown(rect: &Rect, by: f64) -> Rect {
+    let (dx, dy) = (by * rect.width(), by * rect.height());
+    Rect { x0: rect.x0 - dx, y0: rect.y0 - dy, x1: rect.x1 + dx, y1: rect.y1 + dy }
+}
+
+fn area(rect: &Rect) -> f64 {
+    rect.width() * rect.height()
+}
+
+/// The colour, from 1 as in drawn scenes, of what fills the middle of box `index`; 0 where none is clear.
+pub(super) fn measured(picture: &Picture, boxes: &[Rect], index: usize) -> u16 {
+    let rect = &boxes[index];
+    let middle = grown(rect, -RIM);
+    let before = |(i, other): (usize, &Rect)| {
+        i != index && area(other) < BEHIND * area(rect) && { other.intersection(&middle) > COVERED * area(&middle) }
+    };
+    if rect.width().min(rect.height()) < SMALL || boxes.iter().enumerate().any(before) {
+        return 0;
+    }
+    let inside = shares(&sample(picture, &middle, |_, _| true));
     let mut order: Vec<usize> = (1..=COLOUR_COUNT).collect();
-    order.sort_by(|&a, &b| middle[b].total_cmp(&middle[a]));
-    let (first, second) = (order[0], order[1]);
-    let plain = usize::from(first as u16 >= BLACK);
-    if middle[first] < MOST[plain] || middle[second] > SECOND {
+    order.sort_by(|&a, &b| inside[b].total_cmp(&inside[a]));
+    let first = order[0];
+    let bright = first < usize::from(BROWN);
+    let others = if bright {
+        let others = (1..usize::from(BROWN)).filter(|&other| other != first).map(|other| inside[other]);
+        others.sum::<f64>() > SECOND[0] * inside[first]
+    } else {
+        inside[order[1]] > SECOND[1]
+    };
+    if inside[first] < MOST[first - 1] || others {
         return 0;
     }
     let outside = |x: f64, y: f64| x < rect.x0 || x >= rect.x1 || y < rect.y0 || y >= rect.y1;
-    let around = sample(picture, &grown(AROUND), outside);
-    if !around.is_empty() && shares(&around)[first] > LEAK[plain] {
+    let around = sample(picture, &grown(rect, AROUND), outside);
+    if !around.is_empty() && shares(&around)[first] > LEAK[usize::from(!bright)] {
         return 0;
     }
     first as u16
@@ -199,6 +223,7 @@ pub(super) fn dominant(picture: &Picture, rect: &Rect) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenes::colour_name;
 
     fn picture(ground: [u8; 3], thing: [u8; 3]) -> (Picture, Rect) {
         let rect = Rect { x0: 20.0, y0: 10.0, x1: 60.0, y1: 50.0 };
@@ -220,11 +245,10 @@ mod tests {
             ("brown", [110, 70, 40]),
             ("black", [15, 15, 18]),
             ("white", [245, 245, 242]),
-            ("grey", [125, 125, 128]),
         ];
         for (name, rgb) in cases {
             let (picture, rect) = picture([200, 180, 150], rgb);
-            let colour = dominant(&picture, &rect);
+            let colour = measured(&picture, &[rect], 0);
             assert!(colour > 0, "{name}");
             assert_eq!(colour_name(colour), name);
         }
@@ -233,9 +257,12 @@ mod tests {
     #[test]
     fn what_surrounds_it_is_no_colour_of_its_own() {
         let (same, rect) = picture([30, 80, 200], [30, 80, 200]);
-        assert_eq!(dominant(&same, &rect), 0);
+        assert_eq!(measured(&same, &[rect], 0), 0);
         let (skin, rect) = picture([30, 80, 200], [220, 170, 140]);
-        assert_eq!(dominant(&skin, &rect), 0);
+        assert_eq!(measured(&skin, &[rect], 0), 0);
+        let (red, rect) = picture([200, 180, 150], [200, 30, 40]);
+        let before = Rect { x0: 25.0, x1: 55.0, ..rect };
+        assert_eq!((measured(&red, &[rect], 0), measured(&red, &[rect, before], 0)), (RED, 0));
         let (grey, _) = picture([30, 30, 30], [200, 200, 200]);
         assert!(!shows_colours(&grey) && shows_colours(&same));
     }

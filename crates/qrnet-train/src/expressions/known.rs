@@ -131,7 +131,8 @@ fn fair(picture: &LabelledPicture, all: &[Phrase], least_area: f64) -> Vec<Said>
         let points = POINTING.iter().any(|word| phrase.head == *word || phrase.more.iter().any(|more| more == word));
         let elsewhere = |other: &Phrase| picture.referents[other.referent].rect.overlap(&rect) < SAME;
         let suits = |other: &Phrase| other.referent != phrase.referent && elsewhere(other) && phrase.suits(other);
-        !phrase.head.is_empty() && !points && share(picture, &rect) >= least_area && !all.iter().any(suits)
+        let noun = !phrase.head.is_empty() && !nouns::is_no_noun(&phrase.head);
+        noun && !points && share(picture, &rect) >= least_area && !all.iter().any(suits)
     };
     let said = |phrase: &Phrase| Said { referent: phrase.referent, phrase: phrase.phrase, head: phrase.means };
     all.iter().filter(clear).map(said).collect()

@@ -19,6 +19,8 @@ const WIDER: f64 = 0.15;
 const BEYOND: f32 = 0.55;
 /// Least step to the side as a share of that across it: something below and a little to the left is not "left of".
 const ASIDE: f32 = 0.5;
+/// Least share of the narrower box that lies above or below the other.
+const OVER: f64 = 0.3;
 /// Largest share of the smaller box that two things may share, side by side and one above the other.
 const SHARED: [f64; 2] = [0.3, 0.6];
 
@@ -95,28 +97,47 @@ impl Sight<'_> {
     fn natural(&self, query: Query, found: usize) -> bool {
         let thing = &self.things[found];
         match query {
-            Query::Side(_, side) => match side {
-                Side::Left => thing.cx < BEYOND,
-                Side::Right => thing.cx > 1.0 - BEYOND,
-                Side::Top => thing.cy < BEYOND,
-                Side::Bottom => thing.cy > 1.0 - BEYOND,
-            },
+            Query::Side(noun, side) => {
+                let there = match side {
+                    Side::Left => thing.cx < BEYOND,
+                    Side::Right => thing.cx > 1.0 - BEYOND,
+                    Side::Top => thing.cy < BEYOND,
+                    Side::Bottom => thing.cy > 1.0 - BEYOND,
+                };
+                there && self.spread(noun, side)
+            }
             Query::Middle(_) => (1.0 - BEYOND - 0.2..BEYOND + 0.2).contains(&thing.cx),
             // The first of two is simply the left one.
-            Query::Ordinal(noun, ..) => self.things.iter().filter(|t| noun.matches(t, self.words)).count() > 2,
+            Query::Ordinal(noun, _, side) => self.matching(noun).count() > 2 && self.spread(noun, side),
             Query::Relation(_, side, anchor) => {
-                let Some(other) = (0..self.things.len()).find(|&i| anchor.matches(&self.things[i], self.words)) else {
-                    return false;
-                };
-                let (dx, dy) = (thing.cx - self.things[other].cx, thing.cy - self.things[other].cy);
-                let sideways = matches!(side, Side::Left | Side::Right);
-                let (along, across) = if sideways { (dx.abs(), dy.abs()) } else { (dy.abs(), dx.abs()) };
+                let Some(other) = self.matching(anchor).next() else { return false };
                 let (a, b) = (&self.boxes[found], &self.boxes[other]);
-                let smaller = (a.width() * a.height()).min(b.width() * b.height());
-                along >= ASIDE * across && a.intersection(b) <= SHARED[usize::from(!sideways)] * smaller
+                let shared = a.intersection(b) / (a.width() * a.height()).min(b.width() * b.height());
+                if matches!(side, Side::Left | Side::Right) {
+                    let (dx, dy) = (thing.cx - self.things[other].cx, thing.cy - self.things[other].cy);
+                    return dx.abs() >= ASIDE * dy.abs() && shared <= SHARED[0];
+                }
+                // One above the other, not merely higher up elsewhere.
+                let common = a.x1.min(b.x1) - a.x0.max(b.x0);
+                common >= OVER * a.width().min(b.width()) && shared <= SHARED[1]
             }
             _ => true,
         }
+    }
+
+    fn matching(&self, noun: Noun) -> impl Iterator<Item = usize> {
+        (0..self.things.len()).filter(move |&i| noun.matches(&self.things[i], self.words))
+    }
+
+    /// Whether things of a name lie apart along a side's axis at all: two who stand side by side are no upper and lower
+    /// one, though one of them is taller.
+    fn spread(&self, noun: Noun, side: Side) -> bool {
+        let length = |place: fn(&Thing) -> f32| {
+            let places = || self.matching(noun).map(|i| place(&self.things[i]));
+            places().fold(f32::MIN, f32::max) - places().fold(f32::MAX, f32::min)
+        };
+        let (across, down) = (length(|thing| thing.cx), length(|thing| thing.cy));
+        if matches!(side, Side::Left | Side::Right) { across >= ASIDE * down } else { down >= across }
     }
 
     /// One of `queries`: each of the things that they mean is as likely as the others.

@@ -14,7 +14,7 @@ pub struct Ask {
     pub phrases: f64,
     /// "the dog", "the animal".
     pub names: f64,
-    /// "the red car".
+    /// "the red car". Few boxes show a clear colour, so this weighs more than its share of questions.
     pub attributes: f64,
     /// "the dog on the left", "the middle dog".
     pub places: f64,
@@ -45,7 +45,7 @@ impl Default for Ask {
         Self {
             phrases: 1.0,
             names: 0.3,
-            attributes: 0.12,
+            attributes: 0.6,
             places: 0.2,
             ordinals: 0.1,
             sizes: 0.1,

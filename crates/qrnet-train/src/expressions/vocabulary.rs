@@ -6,6 +6,7 @@ use super::colours;
 use super::grammar::{Fit, Words};
 use super::nouns;
 use crate::data::labelled::LabelledSet;
+use crate::scenes::colour_name;
 
 /// Names that stand for one thing but are no singular: never counted, never with `a`.
 const NO_SINGULAR: [&str; 2] = ["skis", "scissors"];
@@ -152,8 +153,8 @@ impl Words for Vocabulary {
         self.text(name)
     }
 
-    fn colour(&self, colour: u16, rng: &mut ChaCha8Rng) -> &str {
-        colours::name(colour, rng)
+    fn colour(&self, colour: u16, _rng: &mut ChaCha8Rng) -> &str {
+        colour_name(colour)
     }
 
     fn unknown(&self, _word: usize) -> &'static str {

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use table::{ALIKE, OTHERS, PART_OF, Row};
-pub(crate) use text::lemmas;
 pub use text::{head_noun, lemma};
+pub(crate) use text::{is_no_noun, lemmas};
 
 /// Classes, numbered from 1.
 pub const CLASSES: usize = table::CLASSES.len();

@@ -163,7 +163,7 @@ pub(super) const CLASSES: [Row; 80] = [
     row("fork", "", "utensil, silverware, cutlery", "", 0),
     row("knife", "", "blade, utensil, silverware, cutlery, sword", "", 0),
     row("spoon", "", "ladle, utensil, silverware, cutlery, spatula", "", 0),
-    row("bowl", "", "dish, container, basin, soup", "", COLOURED),
+    row("bowl", "", "dish, container, basin, soup", "", 0),
     row("banana", "", "fruit, plantain", "", 0),
     row("apple", "", "fruit", "", COLOURED),
     row("sandwich", "", "burger, hamburger, cheeseburger, sub, panini, toast, bread, bagel, wrap, bun", "", 0),

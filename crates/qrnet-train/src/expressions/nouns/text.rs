@@ -250,6 +250,11 @@ pub fn head_noun(phrase: &str) -> Option<&str> {
     head
 }
 
+/// Whether a word in lower case only says of what kind, or how many: no noun, where a phrase ends in it.
+pub(crate) fn is_no_noun(word: &str) -> bool {
+    BEFORE.contains(&word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
