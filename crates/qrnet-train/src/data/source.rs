@@ -1,7 +1,6 @@
 //! A data set as a recipe describes it: format, files, names.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +10,7 @@ use super::place::place;
 use super::video::FrameSource;
 use super::{DataSet, Entry, Layout, Listed, index, jsonl, mdetr, refer};
 use crate::error::{Error, Result};
+use crate::expressions::{Ask, Asked};
 
 /// One data set on disk. Paths are relative to the recipe's folder, or begin with `$SPOTTER_DATA`
 /// ([`DATA`](super::place::DATA)).
@@ -108,6 +108,9 @@ pub enum Source {
         /// Whether every object of its classes has a box, so that absence can be told.
         #[serde(default)]
         complete: bool,
+        /// What is asked of its pictures.
+        #[serde(default)]
+        ask: Ask,
     },
     /// COCO's instances: [`coco::read`].
     Coco {
@@ -124,6 +127,9 @@ pub enum Source {
         /// As in [`Source::Boxes`].
         #[serde(default = "yes")]
         complete: bool,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
     },
     /// The PASCAL VOC layout: [`voc::read`].
     Voc {
@@ -137,6 +143,9 @@ pub enum Source {
         /// As in [`Source::Boxes`].
         #[serde(default = "yes")]
         complete: bool,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
     },
     /// Folders for YOLO: [`yolo::read`].
     Yolo {
@@ -153,6 +162,9 @@ pub enum Source {
         /// As in [`Source::Boxes`].
         #[serde(default = "yes")]
         complete: bool,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
     },
     /// Flickr30k Entities: [`flickr30k::read`].
     Flickr30k {
@@ -165,6 +177,9 @@ pub enum Source {
         pictures: PathBuf,
         /// Which list: `train`, `val` or `test`.
         split: String,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
     },
 }
 
@@ -208,11 +223,11 @@ impl Source {
                 fill: 0,
                 recast: 0.0,
             },
-            Self::Boxes { name: name(), file: path(), complete: true },
-            Self::Coco { name: name(), annotations: path(), pictures: path(), captions: Some(path()), complete: true },
-            Self::Voc { name: name(), folder: path(), split: "train".into(), complete: true },
-            Self::Yolo { name: name(), folder: path(), split: "train".into(), names: Some(path()), complete: true },
-            Self::Flickr30k { name: name(), folder: path(), pictures: path(), split: "train".into() },
+            Self::Boxes { name: name(), file: path(), complete: true, ask: Ask::example() },
+            Self::Coco { name: name(), annotations: path(), pictures: path(), captions: Some(path()), complete: true, ask: Ask::example() },
+            Self::Voc { name: name(), folder: path(), split: "train".into(), complete: true, ask: Ask::example() },
+            Self::Yolo { name: name(), folder: path(), split: "train".into(), names: Some(path()), complete: true, ask: Ask::example() },
+            Self::Flickr30k { name: name(), folder: path(), pictures: path(), split: "train".into(), ask: Ask::example() },
         ]
     }
 
@@ -285,9 +300,14 @@ impl Source {
                 let clip = Clip::open(&self.name(), &at("clip", clip)?, labels, origin.video)?;
                 Ok(Box::new(if origin.dense { clip.with_labels().with_recast(*recast)? } else { clip }))
             }
-            Self::Boxes { .. } | Self::Coco { .. } | Self::Voc { .. } | Self::Yolo { .. } | Self::Flickr30k { .. } => {
+            Self::Boxes { ask, .. }
+            | Self::Coco { ask, .. }
+            | Self::Voc { ask, .. }
+            | Self::Yolo { ask, .. }
+            | Self::Flickr30k { ask, .. } => {
                 let set = self.labelled(base)?;
-                ask(set.ok_or_else(|| Error::Unsupported(format!("{} has no labelled pictures", self.name())))?)
+                let set = set.ok_or_else(|| Error::Unsupported(format!("{} has no labelled pictures", self.name())))?;
+                Ok(Box::new(Asked::new(set, ask.clone(), origin.dense)?))
             }
         }
     }
@@ -378,25 +398,4 @@ impl Source {
             }
         }
     }
-}
-
-/// What is asked of labelled pictures: so far, everything that people described, by the first thing they called it.
-fn ask(set: LabelledSet) -> Result<Box<dyn DataSet>> {
-    let mut entries = Vec::new();
-    for picture in set.pictures {
-        let file: Arc<Path> = picture.path.as_path().into();
-        for (position, referent) in picture.referents.into_iter().enumerate() {
-            let Some(phrase) = referent.phrases.into_iter().next() else { continue };
-            entries.push(Entry {
-                picture: picture.path.clone(),
-                phrase,
-                target: Some(referent.rect),
-                kind: referent.kind.into(),
-                source: None,
-                file: Arc::clone(&file),
-                place: format!("referent {}", position + 1),
-            });
-        }
-    }
-    Ok(Box::new(Listed::new(&set.name, entries)?))
 }
