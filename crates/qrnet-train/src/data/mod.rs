@@ -7,6 +7,7 @@ pub mod labelled;
 pub mod listed;
 pub mod mdetr;
 mod pickle;
+pub mod place;
 pub mod refer;
 pub mod source;
 mod torch;
