@@ -246,8 +246,7 @@ impl Trainer {
         let accumulate = recipe.accumulate as u64;
         thread::scope(|scope| {
             let batches = self.step * accumulate..last * accumulate;
-            let mut ahead =
-                Ahead::start(scope, &data.feed, (&plans, &tokenizer), batches, threads);
+            let mut ahead = Ahead::start(scope, &data.feed, (&plans, &tokenizer), batches, threads);
             self.meter = Meter::new(self.meter.sums);
             while self.step < last {
                 let mut store: Option<GradStore> = None;

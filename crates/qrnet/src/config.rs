@@ -507,10 +507,7 @@ impl Config {
             let expected = format!("at least max_query_len ({})", self.max_query_len);
             return fail("bert.max_position_embeddings", self.bert.max_position_embeddings.to_string(), expected);
         }
-        for (key, rate) in [
-            ("bert.dropout", self.bert.dropout),
-            ("vl.dropout", self.vl.dropout),
-        ] {
+        for (key, rate) in [("bert.dropout", self.bert.dropout), ("vl.dropout", self.vl.dropout)] {
             if !(0.0..1.0).contains(&rate) {
                 return fail(key, rate.to_string(), "a rate from 0 up to, not including, 1".into());
             }

@@ -13,8 +13,8 @@ use crate::neck::Neck;
 use crate::pass::Pass;
 use crate::plan::CanvasPlan;
 use crate::qdatt::{Gates, Generators};
-use crate::{mobilenet, swin};
 use crate::text::tower::Tower;
+use crate::{mobilenet, swin};
 
 /// The half that reads text: text tower, projection into the fusion head, weight generators.
 pub struct QueryModel {
@@ -183,8 +183,8 @@ impl FrameModel {
         let own = image.to_dtype(self.dtype)?;
         let of_stage = |stage: usize| stage.checked_sub(self.gated.start).and_then(|gated| backbone_gates.get(gated));
         let of_stages: Vec<Option<&Gates>> = (0..self.gated.end).map(of_stage).collect();
-        let maps = trace_span!("backbone")
-            .in_scope(|| self.backbone.forward(&own, plan, (&of_stages, pictures), pass))?;
+        let maps =
+            trace_span!("backbone").in_scope(|| self.backbone.forward(&own, plan, (&of_stages, pictures), pass))?;
         let _span = trace_span!("neck").entered();
         let levels = self.neck.forward(&maps, plan.grids(), neck_gates, pass)?;
         let mut read = levels.into_iter().skip(self.token_place);

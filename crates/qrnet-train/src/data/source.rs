@@ -224,10 +224,30 @@ impl Source {
                 recast: 0.0,
             },
             Self::Boxes { name: name(), file: path(), complete: true, ask: Ask::example() },
-            Self::Coco { name: name(), annotations: path(), pictures: path(), captions: Some(path()), complete: true, ask: Ask::example() },
+            Self::Coco {
+                name: name(),
+                annotations: path(),
+                pictures: path(),
+                captions: Some(path()),
+                complete: true,
+                ask: Ask::example(),
+            },
             Self::Voc { name: name(), folder: path(), split: "train".into(), complete: true, ask: Ask::example() },
-            Self::Yolo { name: name(), folder: path(), split: "train".into(), names: Some(path()), complete: true, ask: Ask::example() },
-            Self::Flickr30k { name: name(), folder: path(), pictures: path(), split: "train".into(), ask: Ask::example() },
+            Self::Yolo {
+                name: name(),
+                folder: path(),
+                split: "train".into(),
+                names: Some(path()),
+                complete: true,
+                ask: Ask::example(),
+            },
+            Self::Flickr30k {
+                name: name(),
+                folder: path(),
+                pictures: path(),
+                split: "train".into(),
+                ask: Ask::example(),
+            },
         ]
     }
 

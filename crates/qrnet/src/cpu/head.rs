@@ -226,9 +226,7 @@ impl Head {
             let (level, source, place) = match ((token as usize).checked_sub(h * w), seen.coarse) {
                 (None, _) => (0, seen.level, picture * h * w + token as usize),
                 (Some(token), Some(coarse)) => (1, coarse, picture * (h * w / 4) + token),
-                (Some(token), None) => {
-                    (1, seen.level, picture * h * w + token / (w / 2) * 2 * w + token % (w / 2) * 2)
-                }
+                (Some(token), None) => (1, seen.level, picture * h * w + token / (w / 2) * 2 * w + token % (w / 2) * 2),
             };
             x.copy_from_slice(&constants.scale[level]);
             gathered.copy_from_slice(&source[place * channels..][..channels]);

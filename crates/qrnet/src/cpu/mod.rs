@@ -160,7 +160,9 @@ impl CpuFrame {
     fn look(&self, pictures: &[&[f32]], asked: &[usize], gates: &[Gates], buffers: &mut Buffers) -> Result<()> {
         buffers.maps.resize_with(self.grids.len(), Vec::new);
         match &self.eyes {
-            Eyes::Swin(backbone, layouts) => self.look_through_windows(backbone, layouts, (pictures, asked), gates, buffers),
+            Eyes::Swin(backbone, layouts) => {
+                self.look_through_windows(backbone, layouts, (pictures, asked), gates, buffers)
+            }
             Eyes::MobileNet(network) => network.look(pictures, asked, (gates, self.from_stage), &self.grids, buffers),
         }
     }

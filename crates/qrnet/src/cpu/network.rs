@@ -88,12 +88,11 @@ impl Network {
                 copy_maps(&other[..count * size], asked, size, x);
             }
             let gated = take(map, asked.len() * size);
-            let pieces = gated.chunks_exact_mut(size).zip(x.chunks_exact(size)).zip(&gates).flat_map(
-                |((gated, x), gate)| {
+            let pieces =
+                gated.chunks_exact_mut(size).zip(x.chunks_exact(size)).zip(&gates).flat_map(|((gated, x), gate)| {
                     let cut = Portions::ROWS.cut(gated, channels);
                     cut.map(move |(first, gated)| (&x[first * channels..][..gated.len()], gate, gated))
-                },
-            );
+                });
             share(pieces, |(x, gate, gated)| gate_rows(x, gate, 0, gated));
             x[..gated.len()].copy_from_slice(gated);
         }

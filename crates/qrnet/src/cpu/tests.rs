@@ -86,14 +86,7 @@ impl Both {
     }
 
     /// The same for the questions whose pictures `asked` tells.
-    fn agree_on(
-        &self,
-        pictures: &[Vec<f32>],
-        asked: &[usize],
-        queries: &[&CompiledQuery],
-        ignore: &[u8],
-        what: &str,
-    ) {
+    fn agree_on(&self, pictures: &[Vec<f32>], asked: &[usize], queries: &[&CompiledQuery], ignore: &[u8], what: &str) {
         let Canvas { width, height } = self.config.canvas;
         let (gates, text) = stack(queries).expect("stacked");
         let head = self.folding.plan(&self.plan.positions, None, &Device::Cpu).expect("constants");
@@ -299,7 +292,8 @@ fn any_number_of_threads_gives_the_same_bytes() {
     let slices: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
     let answers = |threads: usize| -> Vec<[u32; 4]> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let found = pool.install(|| both.kernels.ground(&slices, &[0, 1], &gates, &text, &constants, &[])).expect("grounds");
+        let found =
+            pool.install(|| both.kernels.ground(&slices, &[0, 1], &gates, &text, &constants, &[])).expect("grounds");
         found.iter().flatten().map(|found| found.rect.map(f32::to_bits)).collect()
     };
     let one = answers(1);

@@ -25,8 +25,7 @@ fn path(set: &str, file: &str) -> PathBuf {
 
 /// FNV-1a of the name, then `SplitMix64`: uniform in `shift` ± `scale`.
 fn formula(name: &str, count: usize, scale: f32, shift: f32) -> Vec<f32> {
-    let state =
-        name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |s, b| (s ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
+    let state = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |s, b| (s ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
     let draw = |i: u64| {
         let mut z = state.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -42,10 +42,10 @@ fn inverted_residuals() {
     ] {
         let residual = stride == 1 && sizes.0 == sizes.2;
         let shape = BlockShape { window: Window { stride, dilation }, residual };
-        let (kernel, reference): (Operation, Operation) = (
-            &|t| ops::inverted_residual(&t[0], &weights(t), grid, shape),
-            &|t| composed::inverted_residual(&t[0], &weights(t), grid, shape),
-        );
+        let (kernel, reference): (Operation, Operation) =
+            (&|t| ops::inverted_residual(&t[0], &weights(t), grid, shape), &|t| {
+                composed::inverted_residual(&t[0], &weights(t), grid, shape)
+            });
         let inputs = inputs(grid, sizes);
         both(&format!("block of {sizes:?} on {grid:?}, {shape:?}"), kernel, reference, &inputs);
     }
@@ -57,10 +57,10 @@ fn strips_join_without_a_seam() {
     let grid = Grid { h: 64, w: 64 };
     for (stride, dilation) in [(1, 1), (1, 2), (2, 1)] {
         let shape = BlockShape { window: Window { stride, dilation }, residual: false };
-        let (kernel, reference): (Operation, Operation) = (
-            &|t| ops::inverted_residual(&t[0], &weights(t), grid, shape),
-            &|t| composed::inverted_residual(&t[0], &weights(t), grid, shape),
-        );
+        let (kernel, reference): (Operation, Operation) =
+            (&|t| ops::inverted_residual(&t[0], &weights(t), grid, shape), &|t| {
+                composed::inverted_residual(&t[0], &weights(t), grid, shape)
+            });
         // Values alone: of so many, some lie so near to 0 or 6 that their gradient depends on rounding.
         let inputs = inputs(grid, (16, 96, 24));
         let wide: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(DType::F64).expect("cast")).collect();

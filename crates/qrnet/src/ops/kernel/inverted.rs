@@ -227,7 +227,15 @@ impl Inverted {
 
     /// The gradients of one picture: of its map into `dx`, unless that is empty; those of the weights are added to `sums`,
     /// in the order of the inputs, those of the depthwise weights by tap.
-    fn backward_picture(&self, block: &Block, weights: &Weights<&[f32]>, x: &[f32], dy: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+    fn backward_picture(
+        &self,
+        block: &Block,
+        weights: &Weights<&[f32]>,
+        x: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        sums: &mut [f32],
+    ) {
         let &Self { grid, shape, channels, wide, output } = self;
         let (window, to) = (shape.window, shape.output(grid));
         let mut widened = Vec::new();
@@ -246,7 +254,8 @@ impl Inverted {
             let three = three(hidden, grid.w * wide, window, row, (0, grid.h));
             convolve(&three, window, &block.depthwise, &block.depthwise_bias, true, filtered);
         }
-        let (expand_sums, rest) = sums.split_at_mut(weights.expand.map_or(0, |(weight, bias)| weight.len() + bias.len()));
+        let (expand_sums, rest) =
+            sums.split_at_mut(weights.expand.map_or(0, |(weight, bias)| weight.len() + bias.len()));
         let (depthwise_sums, project_sums) = rest.split_at_mut((TAPS + 1) * wide);
         let (dproject, dproject_bias) = project_sums.split_at_mut(output * wide);
         let gradient = Matrix::new(dy, output);
