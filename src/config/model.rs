@@ -7,11 +7,12 @@ use qrnet::{Config, Grounder, MemoryModel, Placement, Precision, QueryCompiler};
 
 use crate::error::{Error, Result};
 
-const VARIANTS: [(&str, &str); 6] = [
+const VARIANTS: [(&str, &str); 7] = [
     ("camera", include_str!("../../configs/model/camera.toml")),
     ("qrnet-swin-s-l20", include_str!("../../configs/model/qrnet-swin-s-l20.toml")),
     ("qrnet-swin-s-l40", include_str!("../../configs/model/qrnet-swin-s-l40.toml")),
     ("small", include_str!("../../configs/model/small.toml")),
+    ("photographs", include_str!("../../configs/model/photographs.toml")),
     ("sprites-tiny", include_str!("../../configs/model/sprites-tiny.toml")),
     ("tiny", include_str!("../../configs/model/tiny.toml")),
 ];

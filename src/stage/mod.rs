@@ -91,6 +91,11 @@ pub trait Ground: Send {
     /// The size of picture that it wants.
     fn canvas(&self) -> Canvas;
 
+    /// All sizes that it takes: a picture goes onto the one on which it is largest.
+    fn canvases(&self) -> Vec<Canvas> {
+        vec![self.canvas()]
+    }
+
     /// An answer for each of the pictures, in their order.
     ///
     /// # Errors
@@ -114,6 +119,10 @@ pub struct Model {
 impl Ground for Model {
     fn canvas(&self) -> Canvas {
         self.grounder.canvas()
+    }
+
+    fn canvases(&self) -> Vec<Canvas> {
+        self.grounder.config().all_canvases()
     }
 
     fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
@@ -227,7 +236,7 @@ impl Stage {
         for settings in settings {
             let (input, arrivals) = Intake::new(settings.mode, settings.sampling);
             let (to_output, output) = bounded(if settings.mode == Mode::Freshest { intake::OUTPUT } else { QUEUE });
-            let preparer = Preparer::new(model.canvas(), settings, &stop);
+            let preparer = Preparer::new(model.canvases(), settings, &stop);
             let feed = if settings.mode == Mode::Freshest {
                 Feed::Late { arrivals, preparer: Box::new(preparer) }
             } else {

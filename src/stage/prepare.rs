@@ -37,7 +37,7 @@ pub(super) struct Prepared {
 
 /// Prepares what one source hands over.
 pub(super) struct Preparer {
-    canvas: Canvas,
+    canvases: Vec<Canvas>,
     converter: Converter,
     cuts: Option<Cuts>,
     gate: Option<Gate>,
@@ -47,9 +47,9 @@ pub(super) struct Preparer {
 }
 
 impl Preparer {
-    pub(super) fn new(canvas: Canvas, settings: &StageSettings, stop: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(canvases: Vec<Canvas>, settings: &StageSettings, stop: &Arc<AtomicBool>) -> Self {
         Self {
-            canvas,
+            canvases,
             converter: Converter::default(),
             cuts: settings.watch_cuts.then(Cuts::new),
             gate: settings.gate.map(Gate::new),
@@ -99,7 +99,8 @@ impl Preparer {
             }
             Fate::Measure => {
                 let _span = tracing::trace_span!("letterbox").entered();
-                let letterboxed = self.converter.letterbox(&frame, self.canvas, self.memory.pop().unwrap_or_default());
+                let letterboxed =
+                    self.converter.letterbox(&frame, &self.canvases, self.memory.pop().unwrap_or_default());
                 letterboxed.map_err(|message| Outcome::Error { cause: "picture", message })
             }
         };
@@ -132,7 +133,9 @@ struct Converter {
 }
 
 impl Converter {
-    fn letterbox(&mut self, frame: &Frame, canvas: Canvas, memory: Vec<f32>) -> Result<Letterboxed, String> {
+    fn letterbox(&mut self, frame: &Frame, canvases: &[Canvas], memory: Vec<f32>) -> Result<Letterboxed, String> {
+        let (width, height) = (frame.info.width() as usize, frame.info.height() as usize);
+        let canvas = Canvas::fitting(canvases, width, height).ok_or("the model has no canvas")?;
         let letterboxer = &mut self.letterboxer;
         if let Some(planes) = Planes::of(&frame.info) {
             let frame = readable(&frame.buffer, &frame.info)?;

@@ -66,7 +66,8 @@ struct Job<'a> {
 impl Job<'_> {
     fn ground(&self, path: &Path, letterboxer: &mut Letterboxer) -> Result<(Seen, Resolution)> {
         let mut picture = Picture::open(path)?;
-        let letterboxed = letterboxer.letterbox(&picture.view()?, self.grounder.canvas())?;
+        let letterboxed =
+            letterboxer.letterbox(&picture.view()?, self.grounder.canvas_for(picture.width, picture.height))?;
         let answers = self.grounder.ground(&[&letterboxed], self.query)?;
         let seen = self.see(&Outcome::Measured { rect: answers[0].rect, presence: answers[0].presence });
         if let Some(target) = &self.target {

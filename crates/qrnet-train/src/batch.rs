@@ -78,6 +78,12 @@ impl<'a> Collator<'a> {
         Ok(())
     }
 
+    /// The canvas that fits a picture of `width` x `height` best.
+    pub fn canvas_for(&self, width: usize, height: usize) -> Canvas {
+        let all: Vec<Canvas> = self.plans.iter().map(CanvasPlan::canvas).collect();
+        Canvas::fitting(&all, width, height).unwrap_or(self.plan.canvas())
+    }
+
     /// Pictures as they are, letterboxed.
     ///
     /// # Errors
@@ -236,6 +242,11 @@ impl Prepared {
             ids: Tensor::from_slice(&self.ids, shape, device)?,
             text_ignore: Tensor::from_slice(&self.text_ignore, shape, device)?,
         })
+    }
+
+    /// The plan of its canvas, of `plans`, which hold it or are of one canvas.
+    pub fn plan<'a>(&self, plans: &'a [CanvasPlan]) -> &'a CanvasPlan {
+        plans.iter().find(|plan| plan.canvas() == self.canvas).unwrap_or(&plans[0])
     }
 
     /// The pictures without those that equal the one before, and every question's number among them.

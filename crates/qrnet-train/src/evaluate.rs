@@ -28,8 +28,8 @@ pub trait Answers {
 pub struct Plain<'a> {
     /// The model.
     pub model: &'a QrNet,
-    /// Its canvas.
-    pub plan: &'a CanvasPlan,
+    /// Its canvases.
+    pub plans: &'a [CanvasPlan],
     /// Where it runs.
     pub device: &'a Device,
 }
@@ -37,10 +37,11 @@ pub struct Plain<'a> {
 impl Answers for Plain<'_> {
     fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
         let inputs = batch.inputs(self.device)?;
+        let plan = batch.plan(self.plans);
         let pass = &mut Pass::eval();
         let query = self.model.query.encode(&inputs.ids, &inputs.text_ignore, pass)?;
         let (frame, pictures) = (&self.model.frame, inputs.pictures.as_ref());
-        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, pictures, self.plan, pass)?;
+        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, pictures, plan, pass)?;
         let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
         let features: f32 = output.reg.abs()?.sum_all()?.to_scalar()?;
         if !features.is_finite() {
@@ -52,7 +53,7 @@ impl Answers for Plain<'_> {
             .enumerate()
             .map(|(i, b)| {
                 let raw = [b[0], b[1], b[2], b[3]];
-                (self.plan.box_to_canvas(raw), logits.as_ref().map(|l| 1.0 / (1.0 + (-l[i]).exp())))
+                (plan.box_to_canvas(raw), logits.as_ref().map(|l| 1.0 / (1.0 + (-l[i]).exp())))
             })
             .collect())
     }
@@ -66,7 +67,8 @@ impl Answers for Compiled<'_> {
         let queries = batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<qrnet::Result<Vec<_>>>()?;
         let pictures: Vec<&Letterboxed> = batch.pictures.iter().collect();
         let found = self.0.ground_each(&pictures, &queries.iter().collect::<Vec<_>>())?;
-        Ok(found.iter().map(|grounding| (self.0.plan().box_to_canvas(grounding.raw), grounding.presence)).collect())
+        let plan = batch.plan(self.0.plans());
+        Ok(found.iter().map(|grounding| (plan.box_to_canvas(grounding.raw), grounding.presence)).collect())
     }
 }
 
@@ -87,6 +89,31 @@ pub struct Seen<'a> {
 /// From this presence on an answer claims that the object is there.
 pub const THRESHOLD: f32 = 0.5;
 
+struct Answered<'a> {
+    example: &'a Example,
+    picture: Letterboxed,
+    target: Option<CxCyWh>,
+    answer: Answer,
+}
+
+/// Answers to `examples`, in their order, each on the canvas that fits its picture.
+fn answer<'a>(model: &dyn Answers, examples: &'a [Example], collator: &mut Collator) -> Result<Vec<Answered<'a>>> {
+    let mut all: Vec<Option<Answered>> = examples.iter().map(|_| None).collect();
+    while let Some(first) = all.iter().position(Option::is_none) {
+        let canvas = |i: usize| collator.canvas_for(examples[i].picture.width, examples[i].picture.height);
+        let own = canvas(first);
+        let together: Vec<usize> = (first..examples.len()).filter(|&i| canvas(i) == own).collect();
+        collator.turn_to(own)?;
+        let batch = collator.collate(&together.iter().map(|&i| examples[i].clone()).collect::<Vec<_>>())?;
+        let answers = model.answers(&batch)?;
+        let pictures = batch.pictures.into_iter().zip(batch.targets);
+        for ((i, answer), (picture, target)) in together.into_iter().zip(answers).zip(pictures) {
+            all[i] = Some(Answered { example: &examples[i], picture, target, answer });
+        }
+    }
+    Ok(all.into_iter().flatten().collect())
+}
+
 /// Measures `model` on the first `count` examples of `data`; `seen` gets every one of them.
 ///
 /// # Errors
@@ -103,10 +130,9 @@ pub fn evaluate(
     let mut tally = Tally::default();
     for first in (0..count).step_by(BATCH) {
         let examples = data.examples(first..(first + BATCH).min(count))?;
-        let batch = collator.collate(&examples)?;
-        let answers = model.answers(&batch)?;
-        for (i, (example, (answer, presence))) in examples.iter().zip(answers).enumerate() {
-            let overlap = batch.targets[i].map(|target| iou(answer, target));
+        for answered in answer(model, &examples, collator)? {
+            let (example, picture, (answer, presence)) = (answered.example, &answered.picture, answered.answer);
+            let overlap = answered.target.map(|target| iou(answer, target));
             tally.push(Outcome {
                 source: example.source.clone(),
                 kind: example.kind.clone(),
@@ -118,10 +144,10 @@ pub fn evaluate(
                     moment,
                     phrase: example.phrase.as_str().into(),
                     truth: example.target,
-                    answer: Some(batch.pictures[i].transform.from_target(answer.map(f64::from))),
+                    answer: Some(picture.transform.from_target(answer.map(f64::from))),
                 }),
             });
-            seen(&Seen { example, picture: &batch.pictures[i], answer, presence, overlap });
+            seen(&Seen { example, picture, answer, presence, overlap });
         }
     }
     Ok(tally)

@@ -121,7 +121,7 @@ impl Data {
     pub(crate) fn open(setup: &mut Setup) -> Result<Self> {
         let (recipe, config) = (&mut setup.recipe, &setup.config);
         if recipe.canvases.is_empty() && !config.canvases.is_empty() {
-            let all = [config.canvas].into_iter().chain(config.canvases.iter().copied());
+            let all = config.all_canvases().into_iter();
             recipe.canvases = all.map(|canvas| [canvas.width, canvas.height]).collect();
         }
         let feed = Feed::new(&setup.recipe, setup.origin(true), &setup.art)?;

@@ -135,7 +135,7 @@ impl Trainer {
         vars.extend(objective.heads().iter().map(|(name, var)| (name.clone(), var.clone())));
         let optimiser = AdamW::new(&vars, recipe.optimiser())?;
         let plan = |canvas: &Canvas| Ok(CanvasPlan::new(config, *canvas, device)?);
-        let plans = [config.canvas].iter().chain(&config.canvases).map(plan).collect::<Result<_>>()?;
+        let plans = config.all_canvases().iter().map(plan).collect::<Result<_>>()?;
         let features = config.bert.frozen.then(Features::default);
         let trainer = Self {
             device: device.clone(),
@@ -337,7 +337,7 @@ impl Trainer {
                 query.encode_features(&features, &inputs.text_ignore, &mut pass)?
             }
         };
-        let plan = self.plans.iter().find(|plan| plan.canvas() == batch.canvas).unwrap_or(&self.plans[0]);
+        let plan = batch.plan(&self.plans);
         let pictures = inputs.pictures.as_ref();
         let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, pictures, plan, &mut pass)?;
         self.objective.loss(&self.model, plan, batch, &output, pass)
@@ -372,8 +372,8 @@ impl Trainer {
     /// As [`evaluate`].
     pub fn measure(&self, data: &dyn DataSet, count: usize) -> Result<Summary> {
         let model = self.averaged.as_ref().map_or(&self.model, |averaged| &averaged.model);
-        let plain = Plain { model, plan: &self.plans[0], device: &self.device };
-        let mut collator = Collator::new(&self.plans[0], &self.setup.tokenizer);
+        let plain = Plain { model, plans: &self.plans, device: &self.device };
+        let mut collator = Collator::with_plans(&self.plans, &self.setup.tokenizer)?;
         Ok(evaluate(&plain, data, &mut collator, count, |_| ())?.summary())
     }
 

@@ -19,6 +19,15 @@ pub struct Canvas {
 }
 
 impl Canvas {
+    /// Of `all`, the one on which a picture of `width` x `height` is largest; of several, the one with the fewest pixels.
+    pub fn fitting(all: &[Self], width: usize, height: usize) -> Option<Self> {
+        // Compared as fractions: sides and pictures are far below 2^32.
+        let scale = |canvas: &Self| (canvas.width * height).min(canvas.height * width);
+        let area = |canvas: &Self| std::cmp::Reverse(canvas.width * canvas.height);
+        // The first of equals, as `max_by_key` gives the last.
+        all.iter().rev().copied().max_by_key(|canvas| (scale(canvas), area(canvas)))
+    }
+
     /// Rows and columns of tokens at `stride` pixels a token.
     pub fn grid(self, stride: usize) -> Grid {
         Grid { h: self.height / stride, w: self.width / stride }
@@ -377,6 +386,12 @@ impl Config {
         self.qdatt.from_stage.min(STAGES)..STAGES
     }
 
+    /// All canvases that the model is for, the one that it is known by first.
+    pub fn all_canvases(&self) -> Vec<Canvas> {
+        let others = self.canvases.iter().filter(|other| **other != self.canvas);
+        std::iter::once(&self.canvas).chain(others).copied().collect()
+    }
+
     /// The canvas that the position table belongs to.
     pub fn position_canvas(&self) -> Canvas {
         self.pos_canvas.unwrap_or(self.canvas)
@@ -650,6 +665,18 @@ mod tests {
             let config = Config::from_toml(text, "swin-s").expect("valid");
             assert_eq!(config.position_rows(), rows);
         }
+    }
+
+    #[test]
+    fn a_picture_takes_the_canvas_on_which_it_is_largest() {
+        let canvas = |width, height| Canvas { width, height };
+        let all = [canvas(256, 256), canvas(320, 192)];
+        for (width, height, expected) in
+            [(1280, 720, all[1]), (640, 480, all[1]), (500, 500, all[0]), (480, 640, all[0]), (1500, 1000, all[1])]
+        {
+            assert_eq!(Canvas::fitting(&all, width, height), Some(expected), "{width}x{height}");
+        }
+        assert_eq!(Canvas::fitting(&[all[0], all[0]], 1, 1), Some(all[0]));
     }
 
     #[test]

@@ -29,11 +29,13 @@ pub struct Grounder {
     digest: String,
     trained: bool,
     device: Device,
-    plan: CanvasPlan,
+    /// As [`Grounder::plans`].
+    plans: Vec<CanvasPlan>,
     frame: FrameSide,
     folding: Arc<Folding>,
     text: Option<QueryCompiler>,
-    head_plans: Mutex<Vec<(Vec<bool>, Arc<Layout>)>>,
+    /// By canvas and visible tokens.
+    head_plans: Mutex<Vec<((usize, Vec<bool>), Arc<Layout>)>>,
 }
 
 /// Element type that pictures are computed in.
@@ -83,12 +85,12 @@ enum FrameSide {
 }
 
 impl FrameSide {
-    fn new(config: &Config, vb: &VarBuilder, plan: &CanvasPlan, precision: Precision) -> Result<Self> {
+    fn new(config: &Config, vb: &VarBuilder, plans: &[CanvasPlan], precision: Precision) -> Result<Self> {
         if vb.device().is_cpu() {
             if precision != Precision::F32 {
                 return Err(Error::Unsupported(format!("{precision:?}: the CPU computes in f32")));
             }
-            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plan)?)));
+            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plans)?)));
         }
         let mut frame = FrameModel::new(config, &vb.to_dtype(precision.dtype()))?;
         frame.freeze()?;
@@ -238,10 +240,11 @@ impl Grounder {
 
     fn from_parts(config: Config, digest: String, vb: &VarBuilder, precision: Precision) -> Result<Self> {
         let device = vb.device();
-        let plan = CanvasPlan::new(&config, config.canvas, device)?;
-        let (frame, folding) = (FrameSide::new(&config, vb, &plan, precision)?, Arc::new(Folding::new(&config, vb)?));
+        let plan = |canvas| CanvasPlan::new(&config, canvas, device);
+        let plans = config.all_canvases().into_iter().map(plan).collect::<candle_core::Result<Vec<_>>>()?;
+        let (frame, folding) = (FrameSide::new(&config, vb, &plans, precision)?, Arc::new(Folding::new(&config, vb)?));
         let (device, head_plans) = (device.clone(), Mutex::default());
-        Ok(Self { config, digest, trained: true, device, plan, frame, folding, text: None, head_plans })
+        Ok(Self { config, digest, trained: true, device, plans, frame, folding, text: None, head_plans })
     }
 
     /// Sizes.
@@ -254,9 +257,19 @@ impl Grounder {
         self.config.canvas
     }
 
+    /// The geometry of all canvases: the model's own, then the others that it is for.
+    pub fn plans(&self) -> &[CanvasPlan] {
+        &self.plans
+    }
+
+    /// The canvas that fits a picture of `width` x `height` best, of those that the model is for.
+    pub fn canvas_for(&self, width: usize, height: usize) -> Canvas {
+        Canvas::fitting(&self.config.all_canvases(), width, height).unwrap_or(self.config.canvas)
+    }
+
     /// The geometry of the canvas.
     pub fn plan(&self) -> &CanvasPlan {
-        &self.plan
+        &self.plans[0]
     }
 
     /// The digest that compiled queries carry.
@@ -353,56 +366,81 @@ impl Grounder {
             let (path, found, expected) = ("(in memory)".into(), foreign.model().to_owned(), self.digest.clone());
             return Err(Error::ForeignQuery { path, found, expected });
         }
-        if let Some(other) = pictures.iter().find(|p| p.transform.canvas != self.config.canvas) {
-            let message = format!(
-                "a picture on canvas {} for a model with canvas {}",
-                other.transform.canvas, self.config.canvas
-            );
-            return Err(Error::Unsupported(message));
+        let own = pictures.first().map_or(self.config.canvas, |picture| picture.transform.canvas);
+        if pictures.iter().any(|picture| picture.transform.canvas != own) {
+            return self.ground_by_canvas(pictures, asked, queries);
         }
-        let size = 3 * self.config.canvas.width * self.config.canvas.height;
+        let Some(place) = self.plans.iter().position(|plan| plan.canvas() == own) else {
+            let known: Vec<String> = self.plans.iter().map(|plan| plan.canvas().to_string()).collect();
+            let message = format!("a picture on canvas {own} for a model with canvas {}", known.join(" or "));
+            return Err(Error::Unsupported(message));
+        };
+        let plan = &self.plans[place];
+        let size = 3 * own.width * own.height;
         if let Some(other) = pictures.iter().find(|picture| picture.pixels.len() != size) {
             let message = format!("a picture of {} values, expected {size}", other.pixels.len());
             return Err(Error::Unsupported(message));
         }
         let (gates, text) = stack(queries)?;
-        let visible: Vec<Vec<bool>> = pictures.iter().map(|p| self.plan.visible_tokens(&p.transform)).collect();
+        let visible: Vec<Vec<bool>> = pictures.iter().map(|p| plan.visible_tokens(&p.transform)).collect();
         let same = visible.windows(2).all(|pair| pair[0] == pair[1]) && visible[0].contains(&true);
         let (layout, ignore) = if same {
-            (self.layout(&visible[0])?, Vec::new())
+            (self.layout(place, &visible[0])?, Vec::new())
         } else {
             let ignore = asked.iter().flat_map(|&picture| &visible[picture]).map(|&shown| u8::from(!shown)).collect();
-            (self.layout(&vec![true; visible[0].len()])?, ignore)
+            (self.layout(place, &vec![true; visible[0].len()])?, ignore)
         };
         let found = match (&self.frame, &*layout) {
             (FrameSide::Cpu(frame), Layout::Cpu(constants)) => {
                 let pixels: Vec<&[f32]> = pictures.iter().map(|picture| picture.pixels.as_slice()).collect();
-                frame.ground(&pixels, asked, &gates, &text, constants, &ignore)?
+                frame.ground(place, &pixels, asked, &gates, &text, constants, &ignore)?
             }
-            (FrameSide::Tensors(frame), Layout::Tensors(plan)) => {
+            (FrameSide::Tensors(frame), Layout::Tensors(head)) => {
                 let image = trace_span!("to tensor").in_scope(|| Letterboxed::batch(pictures, &self.device))?;
-                frame.ground(&image, asked, &gates, &text, &self.plan, plan, &ignore)?
+                frame.ground(&image, asked, &gates, &text, plan, head, &ignore)?
             }
             _ => unreachable!("a layout is made for its model"),
         };
         let answer = |(found, &picture): (Option<Found>, &usize)| {
             let Found { rect: raw, presence } = found.ok_or(Error::NotFinite)?;
-            let rect = self.plan.box_to_picture(raw, &pictures[picture].transform);
+            let rect = plan.box_to_picture(raw, &pictures[picture].transform);
             Ok(Grounding { rect, raw, presence })
         };
         found.into_iter().zip(asked).map(answer).collect()
     }
 
-    /// Constants of the head for the visual tokens in `visible`, from the cache or built now.
-    fn layout(&self, visible: &[bool]) -> Result<Arc<Layout>> {
+    /// The same for pictures on several canvases: those on one canvas go through the model together.
+    fn ground_by_canvas(
+        &self,
+        pictures: &[&Letterboxed],
+        asked: &[usize],
+        queries: &[&CompiledQuery],
+    ) -> Result<Vec<Grounding>> {
+        let mut answers: Vec<Option<Grounding>> = vec![None; asked.len()];
+        while let Some(first) = answers.iter().position(Option::is_none) {
+            let canvas = |question: usize| pictures[asked[question]].transform.canvas;
+            let together: Vec<usize> = (first..asked.len()).filter(|&i| canvas(i) == canvas(first)).collect();
+            let own: Vec<&Letterboxed> = together.iter().map(|&i| pictures[asked[i]]).collect();
+            let asking: Vec<&CompiledQuery> = match queries {
+                [only] => vec![*only],
+                _ => together.iter().map(|&i| queries[i]).collect(),
+            };
+            let found = self.ground_queries(&own, &(0..own.len()).collect::<Vec<_>>(), &asking)?;
+            together.into_iter().zip(found).for_each(|(i, answer)| answers[i] = Some(answer));
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Constants of the head for the visual tokens in `visible` on one canvas, from the cache or built now.
+    fn layout(&self, place: usize, visible: &[bool]) -> Result<Arc<Layout>> {
         let cache = || self.head_plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((_, plan)) = cache().iter().find(|(key, _)| key == visible) {
+        if let Some((_, plan)) = cache().iter().find(|((canvas, key), _)| *canvas == place && key == visible) {
             return Ok(Arc::clone(plan));
         }
         // Built without the lock: threads that compute may be lent to others who want it meanwhile.
         let keep =
             visible.contains(&false).then(|| (0..visible.len() as u32).filter(|&i| visible[i as usize]).collect());
-        let plan = self.folding.plan(&self.plan.positions, keep, &self.device)?;
+        let plan = self.folding.plan(&self.plans[place].positions, keep, &self.device)?;
         let plan = Arc::new(match &self.frame {
             FrameSide::Cpu(..) => Layout::Cpu(Constants::new(&plan)?),
             FrameSide::Tensors(_) => Layout::Tensors(plan),
@@ -411,7 +449,7 @@ impl Grounder {
         if cache.len() == CACHED_LAYOUTS {
             cache.remove(0);
         }
-        cache.push((visible.to_vec(), Arc::clone(&plan)));
+        cache.push(((place, visible.to_vec()), Arc::clone(&plan)));
         Ok(plan)
     }
 }

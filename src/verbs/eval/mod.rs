@@ -152,7 +152,7 @@ impl<'a> Way<'a> {
 struct Model {
     config: Config,
     tokenizer: QueryTokenizer,
-    plan: CanvasPlan,
+    plans: Vec<CanvasPlan>,
     path: ModelPath,
 }
 
@@ -168,7 +168,8 @@ impl Model {
             args.model.as_deref().ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model".into()))?;
         let dir = ModelDir::open(dir)?;
         let config = dir.config();
-        let plan = CanvasPlan::new(config, config.canvas, &device).map_err(qrnet::Error::from)?;
+        let plan = |canvas| CanvasPlan::new(config, canvas, &device).map_err(qrnet::Error::from);
+        let plans = config.all_canvases().into_iter().map(plan).collect::<qrnet::Result<_>>()?;
         let path = if args.compiled {
             ModelPath::Compiled(Box::new(load_model(Some(dir.path()), &args.device, args.precision.into(), false)?))
         } else {
@@ -176,12 +177,12 @@ impl Model {
             let model = QrNet::new(config, &weights::builder(&tensors, &device)).map_err(qrnet::Error::from)?;
             ModelPath::Plain { model: Box::new(model), device }
         };
-        Ok(Self { config: config.clone(), tokenizer: dir.load_tokenizer()?, plan, path })
+        Ok(Self { config: config.clone(), tokenizer: dir.load_tokenizer()?, plans, path })
     }
 
     fn answers(&self) -> Box<dyn Answers + '_> {
         match &self.path {
-            ModelPath::Plain { model, device } => Box::new(Plain { model, plan: &self.plan, device }),
+            ModelPath::Plain { model, device } => Box::new(Plain { model, plans: &self.plans, device }),
             ModelPath::Compiled(grounder) => Box::new(Compiled(grounder)),
         }
     }
@@ -189,7 +190,7 @@ impl Model {
 
 fn measure(model: &Model, setup: &Setup, set: &EvalSet, args: &EvalArgs) -> Result<Measured> {
     let data = setup.eval_set(set)?;
-    let mut collator = Collator::new(&model.plan, &setup.tokenizer);
+    let mut collator = Collator::with_plans(&model.plans, &setup.tokenizer)?;
     let mut sheets = args.draw.as_deref().map(|folder| Sheets::new(folder, &set.name));
     let mut guess = Guess::default();
     let count = args.count.unwrap_or(usize::MAX);

@@ -32,13 +32,13 @@ use network::Network;
 use pools::Pools;
 use tasks::{Workers, take};
 
-/// The half of the model that reads pictures, with packed weights, on one canvas.
+/// The half of the model that reads pictures, with packed weights, on some canvases.
 pub(crate) struct CpuFrame {
     eyes: Eyes,
     neck: Neck,
     head: Head,
-    /// Of every stage's map.
-    grids: Vec<Grid>,
+    /// Of every canvas, in the order of its plans.
+    canvases: Vec<OnCanvas>,
     /// The first stage with gates: what comes before them is computed once for all queries of a picture.
     from_stage: usize,
     /// Stages that the neck fuses, and which of its levels the head reads first.
@@ -50,8 +50,27 @@ pub(crate) struct CpuFrame {
 
 /// The backbone.
 enum Eyes {
-    Swin(Box<Backbone>, Vec<Layout>),
+    Swin(Box<Backbone>),
     MobileNet(Box<Network>),
+}
+
+/// How maps lie on one canvas.
+struct OnCanvas {
+    /// Of every stage's map.
+    grids: Vec<Grid>,
+    /// A Swin's windows, by stage.
+    layouts: Vec<Layout>,
+}
+
+impl OnCanvas {
+    fn new(config: &Config, plan: &CanvasPlan) -> Self {
+        let layout = |windows, stage| Layout::new(windows, stage, Stage::window_sizes(config, stage));
+        let layouts = plan.windows.iter().flat_map(|windows| (0..config.stages()).map(move |s| layout(windows, s)));
+        Self {
+            grids: (0..config.stages()).map(|stage| plan.level(config.stage_level(stage))).collect(),
+            layouts: layouts.collect(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -76,22 +95,17 @@ pub(crate) struct Found {
 
 impl CpuFrame {
     /// Reads the weights from the root of a checkpoint.
-    pub(crate) fn new(config: &Config, vb: &VarBuilder, plan: &CanvasPlan) -> Result<Self> {
+    pub(crate) fn new(config: &Config, vb: &VarBuilder, plans: &[CanvasPlan]) -> Result<Self> {
         let backbone = vb.pp("visumodel.backbone");
-        let eyes = match (config.backbone(), &plan.windows) {
-            (config::Backbone::MobileNet(own), _) => Eyes::MobileNet(Box::new(Network::new(own, &backbone)?)),
-            (config::Backbone::Swin(_), Some(windows)) => {
-                let layout = |stage| Layout::new(windows, stage, Stage::window_sizes(config, stage));
-                let layouts = (0..config.stages()).map(layout).collect();
-                Eyes::Swin(Box::new(Backbone::new(config, &backbone)?), layouts)
-            }
-            (config::Backbone::Swin(_), None) => candle_core::bail!("the canvas was laid out for another backbone"),
+        let eyes = match config.backbone() {
+            config::Backbone::MobileNet(own) => Eyes::MobileNet(Box::new(Network::new(own, &backbone)?)),
+            config::Backbone::Swin(_) => Eyes::Swin(Box::new(Backbone::new(config, &backbone)?)),
         };
         Ok(Self {
             eyes,
             neck: Neck::new(config, &vb.pp("visumodel.neck"))?,
             head: Head::new(config, vb)?,
-            grids: (0..config.stages()).map(|stage| plan.level(config.stage_level(stage))).collect(),
+            canvases: plans.iter().map(|plan| OnCanvas::new(config, plan)).collect(),
             from_stage: config.gated_stages().start,
             neck_stages: config.neck_stages(),
             token_place: config.token_place(),
@@ -99,14 +113,16 @@ impl CpuFrame {
         })
     }
 
-    /// Answers questions about pictures, each `[3, H, W]` on the canvas; `asked` holds the picture of every question. `None`
+    /// Answers questions about pictures, each `[3, H, W]` on canvas number `canvas`; `asked` holds the picture of every question. `None`
     /// for an answer whose features are no numbers.
     ///
     /// # Shapes
     /// `gates` and `text` of one query or of as many as there are questions; `ignore [B, N']` (1 = padding) by question, or
     /// empty.
+    #[expect(clippy::too_many_arguments, reason = "both halves of a question, and the canvas")]
     pub(crate) fn ground(
         &self,
+        canvas: usize,
         pictures: &[&[f32]],
         asked: &[usize],
         gates: &[Gates],
@@ -121,8 +137,9 @@ impl CpuFrame {
             let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut buffers = spare.unwrap_or_default();
             buffers.workers.prepare();
-            let (backbone_gates, neck_gates) = gates.split_at(self.grids.len() - self.from_stage);
-            trace_span!("backbone").in_scope(|| self.look(pictures, asked, backbone_gates, &mut buffers))?;
+            let canvas = &self.canvases[canvas];
+            let (backbone_gates, neck_gates) = gates.split_at(canvas.grids.len() - self.from_stage);
+            trace_span!("backbone").in_scope(|| self.look(canvas, pictures, asked, backbone_gates, &mut buffers))?;
             let batch = asked.len();
             let own: Vec<usize> = (0..batch).collect();
             let Buffers { maps, levels, pools, head, workers, .. } = &mut buffers;
@@ -130,7 +147,7 @@ impl CpuFrame {
                 let gate = |level: usize, pools: &Pools, tokens| opened(&neck_gates[level], pools, &own, tokens);
                 let map = |&stage: &usize| Map {
                     values: &maps[stage],
-                    grid: self.grids[stage],
+                    grid: canvas.grids[stage],
                     places: if stage < self.from_stage { asked } else { &own },
                 };
                 let maps: Vec<Map> = self.neck_stages.iter().map(map).collect();
@@ -138,7 +155,7 @@ impl CpuFrame {
             })?;
             let _span = trace_span!("head").entered();
             let place = self.token_place;
-            let (grid, coarse) = (self.grids[self.neck_stages[place]], levels.get(place + 1).map(Vec::as_slice));
+            let (grid, coarse) = (canvas.grids[self.neck_stages[place]], levels.get(place + 1).map(Vec::as_slice));
             let seen = Seen { level: &levels[place], coarse, grid, batch, ignore };
             let flags = text.ignore.as_ref().map_or(Ok(Vec::new()), |ignore| ignore.flatten_all()?.to_vec1())?;
             let answers = with_elements(&[text.tokens.clone(), text.qkv.clone()], |slices| {
@@ -157,13 +174,19 @@ impl CpuFrame {
     }
 
     /// The backbone's maps: of the pictures before the first gates, of the questions behind them.
-    fn look(&self, pictures: &[&[f32]], asked: &[usize], gates: &[Gates], buffers: &mut Buffers) -> Result<()> {
-        buffers.maps.resize_with(self.grids.len(), Vec::new);
+    fn look(
+        &self,
+        canvas: &OnCanvas,
+        pictures: &[&[f32]],
+        asked: &[usize],
+        gates: &[Gates],
+        buffers: &mut Buffers,
+    ) -> Result<()> {
+        let OnCanvas { grids, layouts } = canvas;
+        buffers.maps.resize_with(grids.len(), Vec::new);
         match &self.eyes {
-            Eyes::Swin(backbone, layouts) => {
-                self.look_through_windows(backbone, layouts, (pictures, asked), gates, buffers)
-            }
-            Eyes::MobileNet(network) => network.look(pictures, asked, (gates, self.from_stage), &self.grids, buffers),
+            Eyes::Swin(backbone) => self.look_through_windows(backbone, layouts, (pictures, asked), gates, buffers),
+            Eyes::MobileNet(network) => network.look(pictures, asked, (gates, self.from_stage), grids, buffers),
         }
     }
 

@@ -53,7 +53,7 @@ impl Both {
         let mut tensors = FrameModel::new(&config, &vb).expect("builds");
         tensors.freeze().expect("frozen");
         Self {
-            kernels: CpuFrame::new(&config, &vb, &plan).expect("builds"),
+            kernels: CpuFrame::new(&config, &vb, std::slice::from_ref(&plan)).expect("builds"),
             folding: Folding::new(&config, &vb).expect("builds"),
             query: QueryModel::new(&config, &vb).expect("builds"),
             config,
@@ -92,7 +92,7 @@ impl Both {
         let head = self.folding.plan(&self.plan.positions, None, &Device::Cpu).expect("constants");
         let constants = Constants::new(&head).expect("constants");
         let slices: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
-        let found = self.kernels.ground(&slices, asked, &gates, &text, &constants, ignore).expect("grounds");
+        let found = self.kernels.ground(0, &slices, asked, &gates, &text, &constants, ignore).expect("grounds");
         let image = Tensor::new(slices.concat(), &Device::Cpu)
             .and_then(|image| image.reshape((pictures.len(), 3, height, width)))
             .expect("a batch");
@@ -209,7 +209,7 @@ fn another_query_gives_another_answer() {
         let (gates, text) = stack(&[query]).expect("stacked");
         let head = both.folding.plan(&both.plan.positions, None, &Device::Cpu).expect("constants");
         let constants = Constants::new(&head).expect("constants");
-        let found = both.kernels.ground(&[&pictures[0]], &[0], &gates, &text, &constants, &[]).expect("grounds");
+        let found = both.kernels.ground(0, &[&pictures[0]], &[0], &gates, &text, &constants, &[]).expect("grounds");
         found[0].as_ref().expect("numbers").rect
     });
     assert!(rects[0].iter().zip(rects[1]).any(|(a, b)| (a - b).abs() > 1e-3), "{rects:?}");
@@ -251,7 +251,7 @@ fn a_damaged_picture_is_told_and_does_not_spoil_the_next() {
     let head = both.folding.plan(&both.plan.positions, None, &Device::Cpu).expect("constants");
     let constants = Constants::new(&head).expect("constants");
     let slices: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
-    let found = both.kernels.ground(&slices, &[0, 1], &gates, &text, &constants, &[]).expect("grounds");
+    let found = both.kernels.ground(0, &slices, &[0, 1], &gates, &text, &constants, &[]).expect("grounds");
     assert!(found[0].is_some() && found[1].is_none(), "the second picture holds a NaN");
     both.agree(&both.pictures(2, "g"), &[&query], &[], "after a damaged picture");
 }
@@ -293,7 +293,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
     let answers = |threads: usize| -> Vec<[u32; 4]> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let found =
-            pool.install(|| both.kernels.ground(&slices, &[0, 1], &gates, &text, &constants, &[])).expect("grounds");
+            pool.install(|| both.kernels.ground(0, &slices, &[0, 1], &gates, &text, &constants, &[])).expect("grounds");
         found.iter().flatten().map(|found| found.rect.map(f32::to_bits)).collect()
     };
     let one = answers(1);

@@ -125,6 +125,13 @@ fn convolve_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     }
 }
 
+/// Not a closure: that would not be compiled for the vector unit.
+#[inline(always)]
+fn finish<L: Lanes>(sum: L, clamped: bool, out: &mut [f32; WIDTH]) {
+    let sum = if clamped { sum.clamp6() } else { sum };
+    sum.store(out);
+}
+
 /// The channels from `first` on, sixteen of `channels`.
 #[inline(always)]
 fn convolve_lane<L: Lanes>(
@@ -141,10 +148,6 @@ fn convolve_lane<L: Lanes>(
     let weights: [L; TAPS] = std::array::from_fn(|tap| L::load(sixteen(weights, tap * channels + first)));
     let bias = L::load(sixteen(bias, first));
     let inner = window.inner(count, width);
-    let finish = |sum: L, x: usize, out: &mut [f32]| {
-        let sum = if clamped { sum.clamp6() } else { sum };
-        sum.store(sixteen_mut(out, x * channels + first));
-    };
     for x in (0..inner.start).chain(inner.end..count) {
         let mut sum = bias;
         for (row, weights) in rows.iter().zip(weights.chunks_exact(3)) {
@@ -155,7 +158,7 @@ fn convolve_lane<L: Lanes>(
                 }
             }
         }
-        finish(sum, x, out);
+        finish(sum, clamped, sixteen_mut(out, x * channels + first));
     }
     if inner.is_empty() {
         return;
@@ -171,7 +174,7 @@ fn convolve_lane<L: Lanes>(
                 sum = sum.add_products(L::load(sixteen(here, at)), weights[3 + tap]);
                 sum = sum.add_products(L::load(sixteen(below, at)), weights[6 + tap]);
             }
-            finish(sum, x, out);
+            finish(sum, clamped, sixteen_mut(out, x * channels + first));
         }
         return;
     }
@@ -185,7 +188,7 @@ fn convolve_lane<L: Lanes>(
                 }
             }
         }
-        finish(sum, x, out);
+        finish(sum, clamped, sixteen_mut(out, x * channels + first));
     }
 }
 

@@ -118,8 +118,7 @@ mod x86 {
             // SAFETY: used where AVX2 and FMA are there.
             unsafe {
                 let (zero, six) = (_mm256_setzero_ps(), _mm256_set1_ps(6.0));
-                let clamp = |value| _mm256_min_ps(six, _mm256_max_ps(zero, value));
-                Self(clamp(self.0), clamp(self.1))
+                Self(_mm256_min_ps(six, _mm256_max_ps(zero, self.0)), _mm256_min_ps(six, _mm256_max_ps(zero, self.1)))
             }
         }
     }
