@@ -293,13 +293,10 @@ impl DataSet for Asked {
     }
 
     fn example(&self, index: usize) -> Result<Example> {
-        match &self.fixed {
-            Some(fixed) => self.fixed_example(fixed, index, &mut None),
-            None => {
-                let name = format!("ask.{}.{index}", self.source);
-                self.ask_with(index, &mut init::stream(self.ask.seed, &name))
-            }
+        if let Some(fixed) = &self.fixed {
+            return self.fixed_example(fixed, index, &mut None);
         }
+        self.ask_with(index, &mut init::stream(self.ask.seed, &format!("ask.{}.{index}", self.source)))
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
