@@ -80,7 +80,10 @@ impl Compiled {
         let config = self.grounder.config();
         let transform = &self.given.pictures[0].transform;
         let of_level = |level: usize| {
-            let (grid, stride) = (config.level_grid(config.canvas, level), config.swin.patch_size << level);
+            let (grid, stride) = (
+                config.level_grid(config.canvas, level),
+                config.canvas.width / config.level_grid(config.canvas, level).w,
+            );
             (0..grid.len()).filter(|i| transform.shows(i % grid.w * stride, i / grid.w * stride)).count()
         };
         (self.query.ids().len(), of_level(config.stages() - 1) + of_level(config.stages()))

@@ -24,7 +24,7 @@ struct Work {
 /// What a compiled frame multiplies in its dense layers and attentions. `text` is the number of pieces of the query,
 /// `visual` that of the visual tokens that are looked at.
 fn work(config: &Config, text: usize, visual: usize) -> Vec<Work> {
-    let (swin, d) = (&config.swin, config.vl.hidden_dim as f64);
+    let (swin, d) = (config.swin.as_ref().expect("the published model is a Swin"), config.vl.hidden_dim as f64);
     let mut parts = Vec::new();
     let mut add = |part: String, macs: f64| {
         let in_tasks = part.contains("windows/");

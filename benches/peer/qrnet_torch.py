@@ -1,5 +1,9 @@
 """QRNet (query-modulated refinement network for visual grounding) in one file, written from its specification alone.
 
+The backbone is the reference's Swin (`swin` in the configuration) or MobileNetV2 (`mobilenet`, mobilenet_torch.py), whose
+stages have gates from `qdatt.from_stage` on and whose maps go without an output norm. Then `neck.levels` lists the stages
+that the neck takes, and the encoder's visual tokens are the neck's level of `vl.token_stride` pixels and the one above.
+
 Inference semantics only (no dropout, no drop path); autograd works. Attribute names spell the reference's state dict,
 so `QRNet(config).load_state_dict(tensors)` takes a reference checkpoint as it is. Comments give shapes with
 B batch, L text length, N = H*W tokens (row-major, channel last), C channels, mu text width, D fusion width.
@@ -10,11 +14,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mobilenet_torch import CHANNELS, STAGES, MobileNetV2, strides
 
 Config = dict[str, Any]  # the layout of tiny.json
 
@@ -29,14 +35,20 @@ class Taps(dict[str, Tensor]):
         return x
 
 
-def multi_head(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+Seen = Callable[[Tensor], Any]  # takes attention weights [B,heads,S,T]
+
+
+def multi_head(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None, seen: Seen | None = None) -> Tensor:
     """Attention of q [B,S,C] on k, v [B,T,C]; `bias` is added to the scores [B,heads,S,T]. Gives [B,S,C]."""
     split = lambda x: x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [B,heads,S,C/heads]
     q, k, v = split(q), split(k), split(v)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
-    return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    weights = scores.softmax(-1)
+    if seen is not None:
+        seen(weights)
+    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 # ---------------------------------------------------------------------------------------------- text (SPEC 1)
@@ -291,6 +303,28 @@ class Backbone(nn.Module):
         return maps
 
 
+class MobileBackbone(MobileNetV2):
+    """MobileNetV2 with QD-ATT behind its later stages; the next stage takes the gated map, as Swin's does."""
+
+    def __init__(self, c: Config, mu: int, qd: Config) -> None:
+        super().__init__(c["output_stride"])
+        gated = range(qd["from_stage"], len(STAGES))
+        self.layers = nn.ModuleDict({str(i): nn.ModuleDict({"qdatt": QdAtt(CHANNELS[i], mu, qd)}) for i in gated})
+
+    def forward(self, image: Tensor, text: Tensor, tap: Taps) -> list[Tensor]:  # maps [B,C_i,H_i,W_i]
+        x, maps = tap("stem", self.start(image)), []
+        for i in range(len(STAGES)):
+            x = self.stage(i, x)
+            if str(i) in self.layers:
+                tap.prefix = f"stage{i}."
+                tokens = tap("pre_qdatt", x.flatten(2).transpose(1, 2))
+                tokens = tap("post_qdatt", self.layers[str(i)]["qdatt"](tokens, text, tap))
+                x = tokens.transpose(1, 2).view(x.shape)
+                tap.prefix = ""
+            maps.append(tap(f"backbone_out{i}", x))
+        return maps
+
+
 # --------------------------------------------------------------------------------------------- neck (SPEC 4)
 
 
@@ -306,15 +340,19 @@ def resize(x: Tensor, h: int, w: int) -> Tensor:
 
 
 class Neck(nn.Module):
-    def __init__(self, c: Config, qd: Config) -> None:
+    def __init__(self, c: Config, mu: int, qd: Config) -> None:
         super().__init__()
-        width = c["out_channels"]
+        width, self.levels = c["out_channels"], c.get("levels")
         lateral = lambda i: nn.ModuleDict({"conv": nn.Conv2d(i, width, 1)})
-        down = lambda: nn.ModuleDict({"qdatt": QdAtt(width, c["mu_dim"], qd)})
-        self.lateral_convs = nn.ModuleList(lateral(i) for i in c["in_channels"])
-        self.fpn_down = nn.ModuleList(down() for _ in c["in_channels"][1:])
+        down = lambda: nn.ModuleDict({"qdatt": QdAtt(width, mu, qd)})
+        channels = c["in_channels"] if self.levels is None else [CHANNELS[i] for i in self.levels]
+        self.lateral_convs = nn.ModuleList(lateral(i) for i in channels)
+        self.fpn_down = nn.ModuleList(down() for _ in channels[1:])
 
-    def forward(self, maps: list[Tensor], text: Tensor, tap: Taps) -> list[Tensor]:  # five maps [B,width,H,W]
+    def forward(self, maps: list[Tensor], text: Tensor, tap: Taps) -> list[Tensor]:
+        """Maps of all stages -> one map [B,width,H,W] more than there are levels, each half the size of the one before."""
+        if self.levels is not None:
+            maps = [maps[i] for i in self.levels]
         lat = [tap(f"neck.lateral{i}", m["conv"](x)) for i, (m, x) in enumerate(zip(self.lateral_convs, maps))]
         for i in range(len(lat) - 1, 0, -1):
             lat[i - 1] = lat[i - 1] + resize(lat[i], *lat[i - 1].shape[-2:])
@@ -340,10 +378,10 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(d, d)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
-    def forward(self, qk: Tensor, v: Tensor, bias: Tensor) -> Tensor:  # [B,S,D] x2, bias [B,1,1,S]
+    def forward(self, qk: Tensor, v: Tensor, bias: Tensor, seen: Seen) -> Tensor:  # [B,S,D] x2, bias [B,1,1,S]
         wq, wk, wv = self.in_proj_weight.chunk(3)
         bq, bk, bv = self.in_proj_bias.chunk(3)
-        y = multi_head(F.linear(qk, wq, bq), F.linear(qk, wk, bk), F.linear(v, wv, bv), self.heads, bias)
+        y = multi_head(F.linear(qk, wq, bq), F.linear(qk, wk, bk), F.linear(v, wv, bv), self.heads, bias, seen)
         return self.out_proj(y)
 
 
@@ -355,8 +393,8 @@ class EncoderLayer(nn.Module):
         self.linear1, self.linear2 = nn.Linear(d, inner), nn.Linear(inner, d)
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
 
-    def forward(self, x: Tensor, pos: Tensor, bias: Tensor) -> Tensor:  # x [B,S,D], pos [S,D]
-        x = self.norm1(x + self.self_attn(x + pos, x, bias))
+    def forward(self, x: Tensor, pos: Tensor, bias: Tensor, seen: Seen) -> Tensor:  # x [B,S,D], pos [S,D]
+        x = self.norm1(x + self.self_attn(x + pos, x, bias, seen))
         return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
 
 
@@ -370,23 +408,37 @@ class RpnHead(nn.Module):
         self.rpn_reg = nn.Conv2d(width, 12, 1)
 
 
+def level_strides(c: Config) -> list[int]:
+    """Pixels a cell of the neck's maps, the one beyond its levels included."""
+    sides = [4, 8, 16, 32] if "swin" in c else [strides(c["mobilenet"]["output_stride"])[i] for i in c["neck"]["levels"]]
+    return [*sides, 2 * sides[-1]]
+
+
 class QRNet(nn.Module):
     def __init__(self, c: Config) -> None:
         super().__init__()
-        assert c["swin"]["mu_dim"] == c["neck"]["mu_dim"] == c["bert"]["hidden_size"], "one text width"
         d, neck, mu = c["vl"]["hidden_dim"], c["neck"]["out_channels"], c["bert"]["hidden_size"]
+        if "swin" in c:
+            assert c["swin"]["mu_dim"] == c["neck"]["mu_dim"] == mu, "one text width"
+            backbone = Backbone(c["swin"], c["qdatt"])
+        else:
+            backbone = MobileBackbone(c["mobilenet"], mu, c["qdatt"])
+        sides = level_strides(c)  # of the neck's maps, the one more included
+        assert all(b == 2 * a for a, b in zip(sides, sides[1:])), f"levels of {sides} pixels a cell: each must be half"
+        stride = c["vl"].get("token_stride", sides[-2])
+        self.token_level = sides[:-1].index(stride)
         self.visumodel = nn.ModuleDict({
-            "backbone": Backbone(c["swin"], c["qdatt"]),
-            "neck": Neck(c["neck"], c["qdatt"]),
+            "backbone": backbone,
+            "neck": Neck(c["neck"], mu, c["qdatt"]),
             "rpn_head": RpnHead(neck),
         })
         self.textmodel = nn.ModuleDict({"bert": Bert(c["bert"])})
         layers = nn.ModuleList(EncoderLayer(c["vl"]) for _ in range(c["vl"]["enc_layers"]))
         self.vl_transformer = nn.ModuleDict({"encoder": nn.ModuleDict({"layers": layers})})
         self.visu_proj, self.text_proj = nn.Linear(neck, d), nn.Linear(mu, d)
-        visual = (c["imsize"] // 32) ** 2 + (c["imsize"] // 64) ** 2
+        visual = (c["imsize"] // stride) ** 2 + (c["imsize"] // (2 * stride)) ** 2
         self.vl_pos_embed = nn.Embedding(1 + c["max_query_len"] + visual, d)
-        self.scale_embed = nn.Embedding(c["scale_embed_rows"], neck)
+        self.scale_embed = nn.Embedding(len(sides), neck)
         self.reg_token = nn.Embedding(1, d)
         head = nn.ModuleList([nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, 4)])
         self.bbox_embed = nn.ModuleDict({"layers": head})
@@ -409,21 +461,22 @@ class QRNet(nn.Module):
         levels = self.visumodel["neck"](maps, query, tap)
         masks = [tap(f"visu_mask{i}", resize(image_mask, *x.shape[-2:]).bool().flatten(1)) for i, x in enumerate(levels)]
 
-        tokens = [levels[i].flatten(2).transpose(1, 2) + self.scale_embed.weight[i] for i in (3, 4)]
-        visual = torch.cat(tokens, 1)  # [B,N3+N4,neck]
+        chosen = (self.token_level, self.token_level + 1)
+        tokens = [levels[i].flatten(2).transpose(1, 2) + self.scale_embed.weight[i] for i in chosen]
+        visual = torch.cat(tokens, 1)  # [B,N,neck], N3+N4 in the reference
         tap("visu_proj.in", visual.transpose(0, 1))
-        visual = self.visu_proj(visual)  # [B,N3+N4,D]
+        visual = self.visu_proj(visual)  # [B,N,D]
         tap("visu_proj", visual.transpose(0, 1))
 
         x = torch.cat([self.reg_token.weight.expand(batch, 1, -1), text_src, visual], 1)  # [B,S,D]
         pos = self.vl_pos_embed.weight  # [S,D]
-        ignore = torch.cat([text_pad.new_zeros(batch, 1), text_pad, masks[3], masks[4]], 1)  # [B,S]
+        ignore = torch.cat([text_pad.new_zeros(batch, 1), text_pad, *(masks[i] for i in chosen)], 1)  # [B,S]
         tap("vl.src", x.transpose(0, 1))
         tap("vl.pos", pos[:, None].expand(-1, batch, -1))
         tap("vl.key_padding_mask", ignore)
         bias = torch.zeros_like(ignore, dtype=x.dtype).masked_fill(ignore, float("-inf"))[:, None, None]
         for i, layer in enumerate(self.vl_transformer["encoder"]["layers"]):
-            x = layer(x, pos, bias)
+            x = layer(x, pos, bias, lambda weights, i=i: tap(f"vl.layer{i}.weights", weights))
             tap(f"vl.layer{i}", x.transpose(0, 1))
 
         y = tap("reg_feature", x[:, 0])

@@ -41,16 +41,20 @@ def sizes(c: Config) -> Config:
     """A config.json of Spotter's in the layout of qrnet_torch."""
     width, side = c["bert"]["hidden_size"], c["canvas"]["width"]
     assert c["canvas"]["height"] == side, "the reference knows squares only"
-    channels = [c["swin"]["embed_dim"] << stage for stage in range(len(c["swin"]["depths"]))]
-    return {
+    common = {
         "imsize": side,
         "max_query_len": c["max_query_len"],
-        "swin": {**c["swin"], "in_chans": 3, "qkv_bias": True, "patch_norm": True, "ape": False, "mu_dim": width},
         "qdatt": {**c["qdatt"], "use_spatial": True, "use_channel": True, "pool": ["avg", "max"]},
-        "neck": {**c["neck"], "in_channels": channels, "num_outs": 5, "mu_dim": width},
         "bert": {**c["bert"], "hidden_act": "gelu"},
         "vl": {**c["vl"], "activation": "relu", "normalize_before": False},
-        "scale_embed_rows": 5,
+    }
+    if "mobilenet" in c:
+        return {**common, "mobilenet": c["mobilenet"], "neck": c["neck"]}
+    channels = [c["swin"]["embed_dim"] << stage for stage in range(len(c["swin"]["depths"]))]
+    return {
+        **common,
+        "swin": {**c["swin"], "in_chans": 3, "qkv_bias": True, "patch_norm": True, "ape": False, "mu_dim": width},
+        "neck": {**c["neck"], "in_channels": channels, "num_outs": 5, "mu_dim": width},
     }
 
 

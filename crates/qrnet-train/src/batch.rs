@@ -1,22 +1,27 @@
 //! From examples to the model's input and the targets of the losses.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
+use qrnet::config::Canvas;
 use qrnet::plan::CanvasPlan;
 use qrnet::preprocess::{Letterboxed, Letterboxer};
 use qrnet::text::tokenizer::QueryTokenizer;
 use rand_chacha::ChaCha8Rng;
 
-use crate::augment::Augment;
+use crate::augment::{Augment, Sample};
 use crate::boxes::CxCyWh;
 use crate::data::{Example, Labels};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A class that is not known: its cell takes part in no loss.
 pub const UNLABELLED: u16 = u16::MAX;
 
 /// One batch, still in plain memory, so that threads can make it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
+    /// The canvas of all its pictures.
+    pub canvas: Canvas,
     /// The pictures on their canvas.
     pub pictures: Vec<Letterboxed>,
     /// `[B, L]`, row-major.
@@ -38,6 +43,8 @@ pub const LABEL_LEVELS: [usize; 3] = [1, 2, 3];
 
 /// Turns examples into batches for one model.
 pub struct Collator<'a> {
+    plans: &'a [CanvasPlan],
+    /// The one of them that batches are made for.
     plan: &'a CanvasPlan,
     tokenizer: &'a QueryTokenizer,
     letterboxer: Letterboxer,
@@ -46,7 +53,29 @@ pub struct Collator<'a> {
 impl<'a> Collator<'a> {
     /// For a canvas and a vocabulary.
     pub fn new(plan: &'a CanvasPlan, tokenizer: &'a QueryTokenizer) -> Self {
-        Self { plan, tokenizer, letterboxer: Letterboxer::default() }
+        Self { plans: std::slice::from_ref(plan), plan, tokenizer, letterboxer: Letterboxer::default() }
+    }
+
+    /// For several canvases, of which the first is taken until [`Collator::turn_to`] names another.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn with_plans(plans: &'a [CanvasPlan], tokenizer: &'a QueryTokenizer) -> Result<Self> {
+        let plan = plans.first().ok_or_else(|| Error::Unsupported("batches for no canvas, expected one".into()))?;
+        Ok(Self { plans, plan, tokenizer, letterboxer: Letterboxer::default() })
+    }
+
+    /// Makes the batches that follow for `canvas`.
+    ///
+    /// # Errors
+    /// There is no plan for it.
+    pub fn turn_to(&mut self, canvas: Canvas) -> Result<()> {
+        let found = self.plans.iter().find(|plan| plan.canvas() == canvas);
+        self.plan = found.ok_or_else(|| {
+            let known: Vec<String> = self.plans.iter().map(|plan| plan.canvas().to_string()).collect();
+            Error::Unsupported(format!("no plan for canvas {canvas}, expected one of {}", known.join(", ")))
+        })?;
+        Ok(())
     }
 
     /// Pictures as they are, letterboxed.
@@ -54,7 +83,7 @@ impl<'a> Collator<'a> {
     /// # Errors
     /// A phrase that holds no known word, or a picture without pixels.
     pub fn collate(&mut self, examples: &[Example]) -> Result<Prepared> {
-        let mut batch = Prepared::default();
+        let mut batch = Prepared::empty(self.plan.canvas());
         for example in examples {
             let picture = self.letterboxer.letterbox(&example.picture.view()?, self.plan.canvas())?;
             let target = example.target.map(|rect| picture.transform.to_target(&rect));
@@ -63,7 +92,8 @@ impl<'a> Collator<'a> {
         Ok(batch)
     }
 
-    /// Pictures changed at random, each by a generator of its own that `rng` gives for its number in the batch.
+    /// Pictures changed at random, each by a generator of its own that `rng` gives for its number in the batch. Of
+    /// every `questions` neighbours those that share the picture of the first share its change too.
     ///
     /// # Errors
     /// As [`Collator::collate`].
@@ -71,16 +101,39 @@ impl<'a> Collator<'a> {
         &mut self,
         examples: &[Example],
         augment: &Augment,
+        questions: usize,
         rng: impl Fn(usize) -> ChaCha8Rng,
     ) -> Result<Prepared> {
-        let mut batch = Prepared::default();
-        for (i, example) in examples.iter().enumerate() {
-            let changed = augment.apply(example, self.plan.canvas(), &mut rng(i), &mut self.letterboxer)?;
-            let picture = changed.letterbox(&mut self.letterboxer, Vec::new())?;
-            let sample = &changed.sample;
-            self.add(&mut batch, &sample.phrase, changed.target(), sample.labels.as_deref(), picture)?;
+        let mut batch = Prepared::empty(self.plan.canvas());
+        let mut next = 0;
+        for group in examples.chunks(questions.max(1)) {
+            let mut rest = group;
+            while let [first, others @ ..] = rest {
+                let same = others.iter().take_while(|other| Arc::ptr_eq(&other.picture, &first.picture)).count();
+                let sample = Sample::with_others(first, &others[..same]);
+                self.add_changed(&mut batch, augment, sample, &mut rng(next))?;
+                next += 1 + same;
+                rest = &others[same..];
+            }
         }
         Ok(batch)
+    }
+
+    fn add_changed(
+        &mut self,
+        batch: &mut Prepared,
+        augment: &Augment,
+        sample: Sample,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<()> {
+        let changed = augment.apply_all(sample, self.plan.canvas(), rng, &mut self.letterboxer)?;
+        let picture = changed.letterbox(&mut self.letterboxer, Vec::new())?;
+        let labels = changed.sample.labels.as_deref();
+        let pictures = std::iter::repeat_n(picture, 1 + changed.sample.others.len());
+        changed
+            .questions()
+            .zip(pictures)
+            .try_for_each(|((phrase, target), picture)| self.add(batch, phrase, target, labels, picture))
     }
 
     fn add(
@@ -131,12 +184,14 @@ impl<'a> Collator<'a> {
     }
 }
 
-/// A batch's tensors.
+/// A batch's tensors. Neighbours with the same picture share it: of `B` questions there are `P` pictures.
 pub struct Inputs {
-    /// `[B, 3, H, W]`.
+    /// `[P, 3, H, W]`.
     pub image: Tensor,
-    /// `[B, H, W]` u8.
+    /// `[P, H, W]` u8.
     pub image_ignore: Tensor,
+    /// `[B]` u32, the picture of every question; none where every one has its own.
+    pub pictures: Option<Tensor>,
     /// `[B, L]` u32.
     pub ids: Tensor,
     /// `[B, L]` u8.
@@ -144,6 +199,20 @@ pub struct Inputs {
 }
 
 impl Prepared {
+    /// A batch without examples.
+    fn empty(canvas: Canvas) -> Self {
+        Self {
+            canvas,
+            pictures: Vec::new(),
+            ids: Vec::new(),
+            text_ignore: Vec::new(),
+            targets: Vec::new(),
+            classes: Default::default(),
+            colours: Default::default(),
+            phrases: Vec::new(),
+        }
+    }
+
     /// Examples.
     pub fn len(&self) -> usize {
         self.targets.len()
@@ -157,14 +226,30 @@ impl Prepared {
     /// # Errors
     /// The device cannot hold them.
     pub fn inputs(&self, device: &Device) -> Result<Inputs> {
-        let pictures: Vec<&Letterboxed> = self.pictures.iter().collect();
+        let (pictures, numbers) = self.distinct();
+        let shared = pictures.len() < self.len();
         let shape = (self.len(), self.ids.len() / self.len().max(1));
         Ok(Inputs {
             image: Letterboxed::batch(&pictures, device)?,
             image_ignore: Letterboxed::ignore_batch(&pictures, device)?,
+            pictures: shared.then(|| Tensor::new(numbers, device)).transpose()?,
             ids: Tensor::from_slice(&self.ids, shape, device)?,
             text_ignore: Tensor::from_slice(&self.text_ignore, shape, device)?,
         })
+    }
+
+    /// The pictures without those that equal the one before, and every question's number among them.
+    fn distinct(&self) -> (Vec<&Letterboxed>, Vec<u32>) {
+        let mut pictures: Vec<&Letterboxed> = Vec::with_capacity(self.len());
+        let mut numbers = Vec::with_capacity(self.len());
+        for picture in &self.pictures {
+            let same = |last: &&Letterboxed| last.transform == picture.transform && last.pixels == picture.pixels;
+            if !pictures.last().is_some_and(same) {
+                pictures.push(picture);
+            }
+            numbers.push(pictures.len() as u32 - 1);
+        }
+        (pictures, numbers)
     }
 
     /// Share of every cell of level `level` that the object's box covers, `[B, N]`; 0 where it is absent.

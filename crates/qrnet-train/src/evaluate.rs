@@ -37,14 +37,10 @@ pub struct Plain<'a> {
 impl Answers for Plain<'_> {
     fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
         let inputs = batch.inputs(self.device)?;
-        let output = self.model.forward(
-            &inputs.image,
-            &inputs.image_ignore,
-            &inputs.ids,
-            &inputs.text_ignore,
-            self.plan,
-            &mut Pass::eval(),
-        )?;
+        let pass = &mut Pass::eval();
+        let query = self.model.query.encode(&inputs.ids, &inputs.text_ignore, pass)?;
+        let (frame, pictures) = (&self.model.frame, inputs.pictures.as_ref());
+        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, pictures, self.plan, pass)?;
         let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
         let features: f32 = output.reg.abs()?.sum_all()?.to_scalar()?;
         if !features.is_finite() {

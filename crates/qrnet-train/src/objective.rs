@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{LABEL_LEVELS, Prepared, UNLABELLED};
 use crate::error::Result;
+use crate::expressions::nouns;
 use crate::loss::box_terms;
 use crate::scalar::{attention_mass, binary_cross_entropy, cross_entropy};
 use crate::scenes;
@@ -51,6 +52,8 @@ impl Default for Weights {
     }
 }
 
+/// Classes of cells: those of drawn scenes, then those of photographs.
+const CLASSES: usize = scenes::CLASSES + nouns::CLASSES;
 /// Weight of background cells in the class loss: most cells are background.
 const BACKGROUND: f32 = 0.15;
 /// Start of the neck heat's bias: most cells are not the object.
@@ -144,6 +147,8 @@ pub struct Objective {
     weights: Weights,
     heads: BTreeMap<String, Var>,
     taps: Arc<[String]>,
+    /// Levels of the neck with losses of their own, among [`LABEL_LEVELS`].
+    levels: Vec<usize>,
     attention_tap: String,
     text_length: usize,
 }
@@ -180,28 +185,31 @@ impl Objective {
             Ok(())
         };
         let (d, channels, text) = (config.vl.hidden_dim, config.neck.out_channels, config.bert.hidden_size);
+        let mut neck = config.neck_levels();
+        neck.pop();
+        let levels: Vec<usize> = LABEL_LEVELS.into_iter().filter(|level| neck.contains(level)).collect();
         linear(TOKEN_HEAT, 1, d, Some(HEAT_BIAS))?;
         linear(NECK_TEXT, channels, text, None)?;
-        for level in LABEL_LEVELS {
-            linear(&format!("auxiliary.class{level}"), scenes::CLASSES + 1, channels, None)?;
+        for level in &levels {
+            linear(&format!("auxiliary.class{level}"), CLASSES + 1, channels, None)?;
             linear(&format!("auxiliary.colour{level}"), scenes::COLOUR_COUNT + 1, channels, None)?;
         }
         let bias = Tensor::full(HEAT_BIAS, LABEL_LEVELS.len(), device)?;
         heads.insert(NECK_BIAS.to_owned(), Var::from_tensor(&bias)?);
         heads.retain(|name, _| weights.uses(name));
-        let attention_tap = format!("vl.layer{}.weights", config.vl.enc_layers - 1);
+        let attention_tap = format!("vl.layer{}.reg_weights", config.vl.enc_layers - 1);
         let mut taps = Vec::new();
         if weights.neck_heat > 0.0 {
             taps.push(TEXT_TAP.to_owned());
-            taps.extend(NECK_TAPS.map(String::from));
+            taps.extend(levels.iter().map(|level| neck_tap(*level)));
         }
         if weights.class > 0.0 || weights.colour > 0.0 {
-            taps.extend(CLASS_TAPS.map(String::from));
+            taps.extend(levels.iter().map(|level| class_tap(*level)));
         }
         if weights.attention > 0.0 {
             taps.push(attention_tap.clone());
         }
-        Ok(Self { weights, heads, taps: taps.into(), attention_tap, text_length: config.max_query_len })
+        Ok(Self { weights, heads, taps: taps.into(), levels, attention_tap, text_length: config.max_query_len })
     }
 
     /// The variables of the training-only heads.
@@ -259,10 +267,9 @@ impl Objective {
             let targets = batch.targets.iter().map(|t| f32::from(u8::from(t.is_some()))).collect();
             sum.add(Term::Presence, &binary_cross_entropy(logits, targets, false)?)?;
         }
-        let last = plan.level_count() - 1;
         let tokens = output.visual_tokens.as_ref();
         if let Some(tokens) = tokens.filter(|_| w.token_heat > 0.0 || w.token_box > 0.0) {
-            let coverage = Self::token_coverage(plan, batch, last);
+            let coverage = Self::token_coverage(plan, batch);
             if w.token_heat > 0.0 {
                 let logits = self.linear(TOKEN_HEAT, tokens)?;
                 sum.add(Term::TokenHeat, &binary_cross_entropy(&logits, coverage.clone(), true)?)?;
@@ -279,8 +286,8 @@ impl Objective {
             let scale = 1.0 / (query.dim(2)? as f64).sqrt();
             let query = (query.transpose(1, 2)? * scale)?;
             let mut losses = Vec::new();
-            for (i, level) in LABEL_LEVELS.into_iter().enumerate() {
-                let features = tap(NECK_TAPS[i])?;
+            for (i, level) in self.label_levels() {
+                let features = tap(&neck_tap(level))?;
                 let bias = self.heads[NECK_BIAS].as_tensor().narrow(0, i, 1)?;
                 let logits = features.matmul(&query)?.broadcast_add(&bias)?;
                 losses.push(binary_cross_entropy(&logits, batch.coverage(plan, level), true)?);
@@ -291,14 +298,14 @@ impl Objective {
             let weights = tap(&self.attention_tap)?;
             let front = 1 + self.text_length;
             let visual = weights.dim(3)? - front;
-            let reg = weights.narrow(2, 0, 1)?.narrow(3, front, visual)?.mean(1)?.squeeze(1)?;
-            let wanted = Self::token_coverage(plan, batch, last).into_iter().map(|c| f32::from(u8::from(c > 0.0)));
+            let reg = weights.narrow(3, front, visual)?.mean(1)?.squeeze(1)?;
+            let wanted = Self::token_coverage(plan, batch).into_iter().map(|c| f32::from(u8::from(c > 0.0)));
             sum.add(Term::Attention, &attention_mass(&reg, wanted.collect())?)?;
         }
         if w.class > 0.0 || w.colour > 0.0 {
             let (mut classes, mut colours) = (Vec::new(), Vec::new());
-            for (i, level) in LABEL_LEVELS.into_iter().enumerate() {
-                let features = tap(CLASS_TAPS[i])?;
+            for (i, level) in self.label_levels() {
+                let features = tap(&class_tap(level))?;
                 let (labels, tints) = (&batch.classes[i], &batch.colours[i]);
                 if w.class > 0.0 {
                     let logits = self.linear(&format!("auxiliary.class{level}"), features)?.flatten_to(1)?;
@@ -330,9 +337,14 @@ impl Objective {
         Ok(Losses { total, terms: sum.terms })
     }
 
-    /// Coverage of the fusion encoder's visual tokens, `[B, N]`: the two coarsest levels side by side.
-    fn token_coverage(plan: &CanvasPlan, batch: &Prepared, last: usize) -> Vec<f32> {
-        let levels = [last - 1, last].map(|level| (batch.coverage(plan, level), plan.level(level).len()));
+    /// Levels with losses of their own, each with its place in [`LABEL_LEVELS`].
+    fn label_levels(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        LABEL_LEVELS.into_iter().enumerate().filter(|(_, level)| self.levels.contains(level))
+    }
+
+    /// Coverage of the fusion encoder's visual tokens, `[B, N]`: the two levels that it reads side by side.
+    fn token_coverage(plan: &CanvasPlan, batch: &Prepared) -> Vec<f32> {
+        let levels = plan.token_levels().map(|level| (batch.coverage(plan, level), plan.level(level).len()));
         (0..batch.len())
             .flat_map(|i| levels.iter().flat_map(move |(shares, n)| shares[i * n..(i + 1) * n].iter().copied()))
             .collect()
@@ -343,8 +355,16 @@ const TEXT_TAP: &str = "text_features";
 const TOKEN_HEAT: &str = "auxiliary.token_heat";
 const NECK_TEXT: &str = "auxiliary.neck_text";
 const NECK_BIAS: &str = "auxiliary.neck_bias";
-const NECK_TAPS: [&str; 3] = ["neck.level1", "neck.level2", "neck.level3"];
-const CLASS_TAPS: [&str; 3] = ["neck.topdown1", "neck.topdown2", "neck.topdown3"];
+
+/// The neck's level behind the gates.
+fn neck_tap(level: usize) -> String {
+    format!("neck.level{level}")
+}
+
+/// The neck's level before them.
+fn class_tap(level: usize) -> String {
+    format!("neck.topdown{level}")
+}
 
 impl Weights {
     /// Whether the training-only head `name` is read.

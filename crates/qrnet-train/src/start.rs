@@ -119,6 +119,11 @@ pub(crate) struct Data {
 impl Data {
     /// Words that are learnt from the data become part of `setup`.
     pub(crate) fn open(setup: &mut Setup) -> Result<Self> {
+        let (recipe, config) = (&mut setup.recipe, &setup.config);
+        if recipe.canvases.is_empty() && !config.canvases.is_empty() {
+            let all = [config.canvas].into_iter().chain(config.canvases.iter().copied());
+            recipe.canvases = all.map(|canvas| [canvas.width, canvas.height]).collect();
+        }
         let feed = Feed::new(&setup.recipe, setup.origin(true), &setup.art)?;
         let phrases = &setup.recipe.phrases;
         if phrases.learn {
@@ -138,7 +143,7 @@ pub(crate) fn smooth_positions(config: &Config, tensors: &mut Tensors, device: &
     let mut rows: Vec<Vec<f32>> = tensors[NAME].to_vec2()?;
     let mut row = 1 + config.max_query_len;
     let canvas = config.position_canvas();
-    for level in [config.stages() - 1, config.stages()] {
+    for level in config.token_levels() {
         let grid = config.level_grid(canvas, level);
         for cell in 0..grid.len() {
             let x = ((cell % grid.w) as f32 + 0.5) / grid.w as f32;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Var};
+use qrnet::config::Canvas;
 use qrnet::plan::CanvasPlan;
 use qrnet::weights::{self, Report, Sources, Tensors};
 use qrnet::{ModelDir, NewModel, QrNet, init};
@@ -76,7 +77,8 @@ pub struct Trainer {
     setup: Setup,
     data: Arc<Data>,
     device: Device,
-    plan: Arc<CanvasPlan>,
+    /// Of the model's canvas, then of the others that it is trained on.
+    plans: Arc<[CanvasPlan]>,
     vars: BTreeMap<String, Var>,
     /// Everything the model reads, trained or not.
     tensors: Tensors,
@@ -132,13 +134,14 @@ impl Trainer {
         let objective = Objective::new(config, recipe.loss, recipe.seed, device)?;
         vars.extend(objective.heads().iter().map(|(name, var)| (name.clone(), var.clone())));
         let optimiser = AdamW::new(&vars, recipe.optimiser())?;
-        let plan = Arc::new(CanvasPlan::new(config, config.canvas, device)?);
+        let plan = |canvas: &Canvas| Ok(CanvasPlan::new(config, *canvas, device)?);
+        let plans = [config.canvas].iter().chain(&config.canvases).map(plan).collect::<Result<_>>()?;
         let features = config.bert.frozen.then(Features::default);
         let trainer = Self {
             device: device.clone(),
             setup,
             data,
-            plan,
+            plans,
             vars,
             tensors,
             model,
@@ -238,12 +241,12 @@ impl Trainer {
         let mut log = RunLog::open(out, Some(self.step + 1))?;
         let last = stop_after.map_or(recipe.steps, |count| recipe.steps.min(self.step + count));
         // The threads that prepare data borrow what they read; the loop below borrows the trainer.
-        let plan = Arc::clone(&self.plan);
+        let plans = Arc::clone(&self.plans);
         let tokenizer = self.setup.tokenizer.clone();
         let accumulate = recipe.accumulate as u64;
         thread::scope(|scope| {
             let batches = self.step * accumulate..last * accumulate;
-            let mut ahead = Ahead::start(scope, &data.feed, (&plan, &tokenizer), batches, threads);
+            let mut ahead = Ahead::start(scope, &data.feed, (&plans, &tokenizer), batches, threads);
             self.meter = Meter::new(self.meter.sums);
             while self.step < last {
                 let mut store: Option<GradStore> = None;
@@ -334,8 +337,10 @@ impl Trainer {
                 query.encode_features(&features, &inputs.text_ignore, &mut pass)?
             }
         };
-        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, &self.plan, &mut pass)?;
-        self.objective.loss(&self.model, &self.plan, batch, &output, pass)
+        let plan = self.plans.iter().find(|plan| plan.canvas() == batch.canvas).unwrap_or(&self.plans[0]);
+        let pictures = inputs.pictures.as_ref();
+        let output = frame.forward(&inputs.image, &inputs.image_ignore, &query, pictures, plan, &mut pass)?;
+        self.objective.loss(&self.model, plan, batch, &output, pass)
     }
 
     fn add(&self, mut sum: GradStore, grads: &GradStore) -> Result<GradStore> {
@@ -367,8 +372,8 @@ impl Trainer {
     /// As [`evaluate`].
     pub fn measure(&self, data: &dyn DataSet, count: usize) -> Result<Summary> {
         let model = self.averaged.as_ref().map_or(&self.model, |averaged| &averaged.model);
-        let plain = Plain { model, plan: &self.plan, device: &self.device };
-        let mut collator = Collator::new(&self.plan, &self.setup.tokenizer);
+        let plain = Plain { model, plan: &self.plans[0], device: &self.device };
+        let mut collator = Collator::new(&self.plans[0], &self.setup.tokenizer);
         Ok(evaluate(&plain, data, &mut collator, count, |_| ())?.summary())
     }
 

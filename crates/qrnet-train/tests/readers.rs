@@ -319,7 +319,7 @@ fn sources_as_a_recipe_describes_them() {
     let unknown =
         toml::from_str::<Source>("format = 'jsonl'\nfile = 'a'\nrefs = 'unc'").expect_err("a key of another format");
     assert!(unknown.to_string().contains("unknown field `refs`"), "{unknown}");
-    assert_eq!(Source::examples().len(), 5);
+    assert_eq!(Source::examples().len(), 10);
 }
 
 /// Cases of each property; more with `PROPTEST_CASES`.

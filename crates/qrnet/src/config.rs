@@ -80,6 +80,28 @@ pub struct SwinConfig {
     pub drop_path_rate: f64,
 }
 
+/// Visual backbone: MobileNetV2 of width 1 (Sandler et al. 2018) with folded norms, as TensorFlow's detectors have it.
+///
+/// Its four stages end at strides 4, 8, 16 and 32 with 24, 32, 96 and 320 channels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MobileNetConfig {
+    /// Pixels per token side in the last stage: 32, or 16, where the windows of the last stage are dilated instead.
+    #[serde(default = "thirty_two")]
+    pub output_stride: usize,
+    /// So many stages keep their weights in training.
+    #[serde(default)]
+    pub frozen_stages: usize,
+}
+
+/// What the visual backbone is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Backbone<'a> {
+    /// The reference's.
+    Swin(&'a SwinConfig),
+    /// A small one.
+    MobileNet(&'a MobileNetConfig),
+}
+
 /// Query-aware dynamic attention and its weight generators (SPEC section 3).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QdAttConfig {
@@ -87,6 +109,10 @@ pub struct QdAttConfig {
     pub k: usize,
     /// Channels over hidden width of the channel gate.
     pub reduction_ratio: usize,
+    /// The first stage of the backbone with gates at its end; 0 in the reference. What comes before the first gate does
+    /// not depend on the sentence.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub from_stage: usize,
 }
 
 /// Query-aware multiscale fusion (SPEC section 4).
@@ -94,6 +120,9 @@ pub struct QdAttConfig {
 pub struct NeckConfig {
     /// Channels of every level.
     pub out_channels: usize,
+    /// The backbone's stages that it fuses, each of half the resolution of the one before; all of them if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<usize>,
 }
 
 /// Text tower (SPEC section 1): BERT with absolute positions and GELU.
@@ -124,6 +153,10 @@ pub struct BertConfig {
     /// so that digests of models from before this key stay as they are.
     #[serde(default, skip_serializing_if = "is_false")]
     pub frozen: bool,
+    /// Whether the rows of words alone keep their weights in training, so that words that training never shows stay
+    /// neighbours of those that it does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub frozen_words: bool,
 }
 
 /// Vision-language encoder and box head (SPEC section 5).
@@ -140,6 +173,10 @@ pub struct FusionConfig {
     /// Dropout in training.
     #[serde(default = "tenth")]
     pub dropout: f64,
+    /// Pixels per side of the finer visual tokens; the coarser ones have twice as many. As the reference has it, the
+    /// neck's last level if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_stride: Option<usize>,
 }
 
 /// All sizes of one model.
@@ -150,13 +187,20 @@ pub struct Config {
     /// The canvas whose tokens the position table counts, where it differs from `canvas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pos_canvas: Option<Canvas>,
+    /// Further canvases that the model is trained for: its position table is sampled for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canvases: Vec<Canvas>,
     /// Text length L in pieces, `[CLS]` and `[SEP]` included.
     pub max_query_len: usize,
     /// Whether the model has a presence head (one logit from the REG token).
     #[serde(default)]
     pub presence: bool,
-    /// Visual backbone.
-    pub swin: SwinConfig,
+    /// Visual backbone, unless it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swin: Option<SwinConfig>,
+    /// Visual backbone in place of `swin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mobilenet: Option<MobileNetConfig>,
     /// Query-aware dynamic attention.
     pub qdatt: QdAttConfig,
     /// Multiscale fusion.
@@ -170,6 +214,13 @@ pub struct Config {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+fn thirty_two() -> usize {
+    32
 }
 fn four() -> f64 {
     4.0
@@ -197,6 +248,13 @@ const MOST_WIDE: usize = 1 << 20;
 /// So are longer sides of a canvas, in pixels.
 const MOST_PIXELS: usize = 1 << 14;
 
+/// Stages of either backbone.
+const STAGES: usize = 4;
+/// Pixels per token side of the first level.
+const PATCH: usize = 4;
+/// Channels of MobileNetV2's stages.
+const MOBILENET_CHANNELS: [usize; STAGES] = [24, 32, 96, 320];
+
 /// Canvas sides are multiples of this: the coarsest map (the fifth level) has one token per 64 pixels.
 pub const CANVAS_STEP: usize = 64;
 
@@ -206,9 +264,10 @@ impl crate::strict::Strict for Config {
         Self {
             canvas,
             pos_canvas: Some(canvas),
+            canvases: vec![canvas],
             max_query_len: 8,
             presence: true,
-            swin: SwinConfig {
+            swin: Some(SwinConfig {
                 embed_dim: 16,
                 depths: vec![1; 4],
                 num_heads: vec![1; 4],
@@ -216,9 +275,10 @@ impl crate::strict::Strict for Config {
                 mlp_ratio: four(),
                 patch_size: patch(),
                 drop_path_rate: drop_path(),
-            },
-            qdatt: QdAttConfig { k: 2, reduction_ratio: 16 },
-            neck: NeckConfig { out_channels: 16 },
+            }),
+            mobilenet: Some(MobileNetConfig { output_stride: 32, frozen_stages: 0 }),
+            qdatt: QdAttConfig { k: 2, reduction_ratio: 16, from_stage: 1 },
+            neck: NeckConfig { out_channels: 16, levels: vec![0] },
             bert: BertConfig {
                 vocab_size: 8,
                 hidden_size: 16,
@@ -230,26 +290,91 @@ impl crate::strict::Strict for Config {
                 layer_norm_eps: bert_eps(),
                 dropout: tenth(),
                 frozen: true,
+                frozen_words: true,
             },
-            vl: FusionConfig { hidden_dim: 16, nheads: 1, dim_feedforward: 16, enc_layers: 1, dropout: tenth() },
+            vl: FusionConfig {
+                hidden_dim: 16,
+                nheads: 1,
+                dim_feedforward: 16,
+                enc_layers: 1,
+                dropout: tenth(),
+                token_stride: Some(16),
+            },
         }
     }
 }
 
 impl Config {
+    /// The visual backbone. Of two, the first.
+    pub fn backbone(&self) -> Backbone<'_> {
+        match (&self.swin, &self.mobilenet) {
+            (Some(swin), _) => Backbone::Swin(swin),
+            (None, Some(mobilenet)) => Backbone::MobileNet(mobilenet),
+            (None, None) => unreachable!("a configuration is validated when it is read"),
+        }
+    }
+
+    /// Sizes of a backbone that is known to be a Swin.
+    pub(crate) fn swin(&self) -> &SwinConfig {
+        self.swin.as_ref().expect("a Swin's blocks are made of a Swin's sizes")
+    }
+
     /// Number of backbone stages.
     pub fn stages(&self) -> usize {
-        self.swin.depths.len()
+        STAGES
     }
 
     /// Channels of backbone stage `stage`.
     pub fn stage_channels(&self, stage: usize) -> usize {
-        self.swin.embed_dim << stage
+        match self.backbone() {
+            Backbone::Swin(swin) => swin.embed_dim << stage,
+            Backbone::MobileNet(_) => MOBILENET_CHANNELS[stage],
+        }
     }
 
-    /// Token map of neck level `level` on `canvas`; levels 0.. have stride 4, 8, 16, 32, 64.
+    /// The level of backbone stage `stage`, which says how fine its map is: levels 0.. have stride 4, 8, 16, 32, 64.
+    pub fn stage_level(&self, stage: usize) -> usize {
+        match self.backbone() {
+            Backbone::MobileNet(mobilenet) if stage + 1 == STAGES && mobilenet.output_stride == 16 => stage - 1,
+            _ => stage,
+        }
+    }
+
+    /// Token map of level `level` on `canvas`; levels 0.. have stride 4, 8, 16, 32, 64.
     pub fn level_grid(&self, canvas: Canvas, level: usize) -> Grid {
-        canvas.grid(self.swin.patch_size << level)
+        canvas.grid(PATCH << level)
+    }
+
+    /// The backbone's stages that the neck fuses.
+    pub fn neck_stages(&self) -> Vec<usize> {
+        if self.neck.levels.is_empty() { (0..STAGES).collect() } else { self.neck.levels.clone() }
+    }
+
+    /// The levels of the neck: those of its stages, and the one after them.
+    pub fn neck_levels(&self) -> Vec<usize> {
+        let mut levels: Vec<usize> = self.neck_stages().into_iter().map(|stage| self.stage_level(stage)).collect();
+        levels.extend(levels.last().map(|last| last + 1));
+        levels
+    }
+
+    /// The two neighbouring levels whose tokens the fusion head reads, the finer one first.
+    pub fn token_levels(&self) -> [usize; 2] {
+        let finer = match self.vl.token_stride {
+            Some(stride) => (stride / PATCH).max(1).ilog2() as usize,
+            None => self.neck_levels().into_iter().rev().nth(1).unwrap_or(0),
+        };
+        [finer, finer + 1]
+    }
+
+    /// Where the finer of [`Config::token_levels`] stands among [`Config::neck_levels`].
+    pub(crate) fn token_place(&self) -> usize {
+        let [finer, _] = self.token_levels();
+        self.neck_levels().iter().position(|level| *level == finer).unwrap_or(0)
+    }
+
+    /// Backbone stages with gates at their end.
+    pub fn gated_stages(&self) -> std::ops::Range<usize> {
+        self.qdatt.from_stage.min(STAGES)..STAGES
     }
 
     /// The canvas that the position table belongs to.
@@ -257,10 +382,14 @@ impl Config {
         self.pos_canvas.unwrap_or(self.canvas)
     }
 
-    /// Visual tokens in the fusion head on `canvas`: the last stage's map and the one below it.
+    /// Whether the position table is sampled for `canvas`, which it does not belong to but the model is trained for.
+    pub fn is_sampled(&self, canvas: Canvas) -> bool {
+        canvas != self.position_canvas() && !self.canvases.is_empty()
+    }
+
+    /// Visual tokens in the fusion head on `canvas`.
     pub fn visual_tokens(&self, canvas: Canvas) -> usize {
-        let last = self.stages() - 1;
-        self.level_grid(canvas, last).len() + self.level_grid(canvas, last + 1).len()
+        self.token_levels().into_iter().map(|level| self.level_grid(canvas, level).len()).sum()
     }
 
     /// Rows of `vl_pos_embed`: REG, text, visual tokens.
@@ -320,11 +449,11 @@ impl Config {
         let fail = |key: &str, value: String, expected: String| {
             Err(Error::Config { file: file.to_owned(), key: key.to_owned(), value, expected })
         };
+        self.validate_backbone(file)?;
+        self.validate_levels(file)?;
         self.validate_canvas(file)?;
         let sizes = [
             ("max_query_len", self.max_query_len.saturating_sub(2)),
-            ("swin.embed_dim", self.swin.embed_dim),
-            ("swin.window_size", self.swin.window_size),
             ("qdatt.k", self.qdatt.k),
             ("qdatt.reduction_ratio", self.qdatt.reduction_ratio),
             ("neck.out_channels", self.neck.out_channels),
@@ -346,44 +475,16 @@ impl Config {
                 return fail(key, shown.to_string(), expected.into());
             }
         }
-        let blocks = self.swin.depths.iter().map(|&depth| ("swin.depths", depth));
         let layers = [("bert.num_hidden_layers", self.bert.num_hidden_layers), ("vl.enc_layers", self.vl.enc_layers)];
-        let deep = layers.into_iter().chain(blocks).map(|(key, value)| (key, value, MOST_LAYERS));
+        let deep = layers.into_iter().map(|(key, value)| (key, value, MOST_LAYERS));
         let positions = [("bert.max_position_embeddings", self.bert.max_position_embeddings)];
         let wide = sizes.into_iter().chain(positions).map(|(key, value)| (key, value, MOST_WIDE));
         if let Some((key, value, most)) = deep.chain(wide).find(|(_, value, most)| value > most) {
             return fail(key, value.to_string(), format!("at most {most}"));
         }
-        for (key, value, most) in
-            [("swin.mlp_ratio", self.swin.mlp_ratio, 64.0), ("bert.layer_norm_eps", self.bert.layer_norm_eps, 1.0)]
-        {
-            if !(value > 0.0 && value <= most) {
-                return fail(key, value.to_string(), format!("above 0, at most {most}"));
-            }
-        }
-        if (self.swin.embed_dim as f64 * self.swin.mlp_ratio) < 1.0 {
-            return fail("swin.mlp_ratio", self.swin.mlp_ratio.to_string(), "at least one hidden channel".into());
-        }
-        if self.swin.patch_size != 4 {
-            return fail(
-                "swin.patch_size",
-                self.swin.patch_size.to_string(),
-                "4 (the canvas step of 64 rests on it)".into(),
-            );
-        }
-        if self.stages() != 4 || self.swin.depths.contains(&0) {
-            return fail("swin.depths", format!("{:?}", self.swin.depths), "four stages of at least one block".into());
-        }
-        if self.swin.num_heads.len() != self.stages() {
-            let expected = format!("{} entries, one per stage", self.stages());
-            return fail("swin.num_heads", format!("{:?}", self.swin.num_heads), expected);
-        }
-        for (stage, &heads) in self.swin.num_heads.iter().enumerate() {
-            let channels = self.stage_channels(stage);
-            if heads == 0 || !channels.is_multiple_of(heads) {
-                let expected = format!("a divisor of the stage's {channels} channels");
-                return fail(&format!("swin.num_heads[{stage}]"), heads.to_string(), expected);
-            }
+        let eps = self.bert.layer_norm_eps;
+        if !(eps > 0.0 && eps <= 1.0) {
+            return fail("bert.layer_norm_eps", eps.to_string(), "above 0, at most 1".into());
         }
         for (key, width, heads) in [
             ("bert.num_attention_heads", self.bert.hidden_size, self.bert.num_attention_heads),
@@ -393,8 +494,9 @@ impl Config {
                 return fail(key, heads.to_string(), format!("a divisor of the width {width}"));
             }
         }
-        if self.gate_width(self.swin.embed_dim.min(self.neck.out_channels)) == 0 {
-            let narrow = self.swin.embed_dim.min(self.neck.out_channels);
+        let gated = self.gated_stages().map(|stage| self.stage_channels(stage));
+        let narrow = gated.chain([self.neck.out_channels]).min().unwrap_or(0);
+        if self.gate_width(narrow) == 0 {
             return fail(
                 "qdatt.reduction_ratio",
                 self.qdatt.reduction_ratio.to_string(),
@@ -405,11 +507,7 @@ impl Config {
             let expected = format!("at least max_query_len ({})", self.max_query_len);
             return fail("bert.max_position_embeddings", self.bert.max_position_embeddings.to_string(), expected);
         }
-        for (key, rate) in [
-            ("swin.drop_path_rate", self.swin.drop_path_rate),
-            ("bert.dropout", self.bert.dropout),
-            ("vl.dropout", self.vl.dropout),
-        ] {
+        for (key, rate) in [("bert.dropout", self.bert.dropout), ("vl.dropout", self.vl.dropout)] {
             if !(0.0..1.0).contains(&rate) {
                 return fail(key, rate.to_string(), "a rate from 0 up to, not including, 1".into());
             }
@@ -417,11 +515,98 @@ impl Config {
         Ok(())
     }
 
+    fn validate_backbone(&self, file: &str) -> Result<()> {
+        let fail = |key: &str, value: String, expected: &str| {
+            let (file, key, expected) = (file.to_owned(), key.to_owned(), expected.to_owned());
+            Err(Error::Config { file, key, value, expected })
+        };
+        let swin = match (&self.swin, &self.mobilenet) {
+            (Some(swin), None) => swin,
+            (None, Some(mobilenet)) => {
+                let MobileNetConfig { output_stride, frozen_stages } = *mobilenet;
+                if output_stride != 16 && output_stride != 32 {
+                    return fail("mobilenet.output_stride", output_stride.to_string(), "16 or 32");
+                }
+                if frozen_stages > STAGES {
+                    return fail("mobilenet.frozen_stages", frozen_stages.to_string(), "at most 4");
+                }
+                return Ok(());
+            }
+            (Some(_), Some(_)) => return fail("mobilenet", "there beside `swin`".into(), "one backbone"),
+            (None, None) => return fail("swin", "missing".into(), "a backbone: `swin` or `mobilenet`"),
+        };
+        for (key, value) in [("swin.embed_dim", swin.embed_dim), ("swin.window_size", swin.window_size)] {
+            if value == 0 || value > MOST_WIDE {
+                return fail(key, value.to_string(), &format!("at least 1, at most {MOST_WIDE}"));
+            }
+        }
+        if !(swin.mlp_ratio > 0.0 && swin.mlp_ratio <= 64.0) {
+            return fail("swin.mlp_ratio", swin.mlp_ratio.to_string(), "above 0, at most 64");
+        }
+        if (swin.embed_dim as f64 * swin.mlp_ratio) < 1.0 {
+            return fail("swin.mlp_ratio", swin.mlp_ratio.to_string(), "at least one hidden channel");
+        }
+        if swin.patch_size != PATCH {
+            return fail("swin.patch_size", swin.patch_size.to_string(), "4 (the canvas step of 64 rests on it)");
+        }
+        if swin.depths.len() != STAGES || swin.depths.contains(&0) {
+            return fail("swin.depths", format!("{:?}", swin.depths), "four stages of at least one block");
+        }
+        if let Some(depth) = swin.depths.iter().find(|depth| **depth > MOST_LAYERS) {
+            return fail("swin.depths", depth.to_string(), &format!("at most {MOST_LAYERS}"));
+        }
+        if swin.num_heads.len() != STAGES {
+            let expected = format!("{STAGES} entries, one per stage");
+            return fail("swin.num_heads", format!("{:?}", swin.num_heads), &expected);
+        }
+        for (stage, &heads) in swin.num_heads.iter().enumerate() {
+            let channels = self.stage_channels(stage);
+            if heads == 0 || !channels.is_multiple_of(heads) {
+                let expected = format!("a divisor of the stage's {channels} channels");
+                return fail(&format!("swin.num_heads[{stage}]"), heads.to_string(), &expected);
+            }
+        }
+        if !(0.0..1.0).contains(&swin.drop_path_rate) {
+            let expected = "a rate from 0 up to, not including, 1";
+            return fail("swin.drop_path_rate", swin.drop_path_rate.to_string(), expected);
+        }
+        Ok(())
+    }
+
+    /// Gates, neck and tokens stand on stages that are there.
+    fn validate_levels(&self, file: &str) -> Result<()> {
+        let fail = |key: &str, value: String, expected: &str| {
+            let (file, key, expected) = (file.to_owned(), key.to_owned(), expected.to_owned());
+            Err(Error::Config { file, key, value, expected })
+        };
+        if self.qdatt.from_stage >= STAGES {
+            return fail("qdatt.from_stage", self.qdatt.from_stage.to_string(), "0 to 3");
+        }
+        let stages = self.neck_stages();
+        let shown = format!("{stages:?}");
+        if stages.iter().any(|stage| *stage >= STAGES) {
+            return fail("neck.levels", shown, "stages 0 to 3");
+        }
+        let levels = self.neck_levels();
+        if levels.windows(2).any(|pair| pair[1] != pair[0] + 1) {
+            return fail("neck.levels", shown, "stages whose maps have half the resolution of the one before");
+        }
+        let strides: Vec<usize> = levels[..levels.len() - 1].iter().map(|level| PATCH << level).collect();
+        match self.vl.token_stride {
+            Some(stride) if !strides.contains(&stride) => {
+                fail("vl.token_stride", stride.to_string(), &format!("a stride of the neck, one of {strides:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn validate_canvas(&self, file: &str) -> Result<()> {
         let fail = |key: &str, value: String, expected: String| {
             Err(Error::Config { file: file.to_owned(), key: key.to_owned(), value, expected })
         };
-        for (key, canvas) in [("canvas", Some(self.canvas)), ("pos_canvas", self.pos_canvas)] {
+        let further = self.canvases.iter().map(|canvas| ("canvases", Some(*canvas)));
+        let own = [("canvas", Some(self.canvas)), ("pos_canvas", self.pos_canvas)];
+        for (key, canvas) in own.into_iter().chain(further) {
             let Some(canvas) = canvas else { continue };
             for (side, value) in [("width", canvas.width), ("height", canvas.height)] {
                 if value > MOST_PIXELS {
@@ -431,6 +616,9 @@ impl Config {
                     return fail(&format!("{key}.{side}"), value.to_string(), format!("a multiple of {CANVAS_STEP}"));
                 }
             }
+        }
+        if self.is_sampled(self.canvas) {
+            return Ok(());
         }
         let pos = self.position_canvas();
         let same_tokens = self.visual_tokens(pos) == self.visual_tokens(self.canvas);

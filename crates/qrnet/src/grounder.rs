@@ -308,7 +308,7 @@ impl Grounder {
     /// # Errors
     /// The query belongs to another model, a picture is on another canvas, or the device fails.
     pub fn ground(&self, pictures: &[&Letterboxed], query: &CompiledQuery) -> Result<Vec<Grounding>> {
-        self.ground_queries(pictures, &[query])
+        self.ground_queries(pictures, &(0..pictures.len()).collect::<Vec<_>>(), &[query])
     }
 
     /// Grounds pictures, each with its own query.
@@ -319,11 +319,34 @@ impl Grounder {
         if pictures.len() != queries.len() {
             return Err(Error::Unsupported(format!("{} queries for {} pictures", queries.len(), pictures.len())));
         }
-        self.ground_queries(pictures, queries)
+        self.ground_queries(pictures, &(0..pictures.len()).collect::<Vec<_>>(), queries)
     }
 
-    fn ground_queries(&self, pictures: &[&Letterboxed], queries: &[&CompiledQuery]) -> Result<Vec<Grounding>> {
-        if pictures.is_empty() {
+    /// Asks every query of every picture. What does not depend on the sentence is computed once a picture.
+    ///
+    /// # Errors
+    /// As [`Grounder::ground`].
+    pub fn ground_all(&self, pictures: &[&Letterboxed], queries: &[&CompiledQuery]) -> Result<Vec<Vec<Grounding>>> {
+        if queries.is_empty() {
+            return Ok(vec![Vec::new(); pictures.len()]);
+        }
+        let asked: Vec<usize> = (0..pictures.len() * queries.len()).map(|i| i / queries.len()).collect();
+        let each = match queries {
+            [only] => vec![*only],
+            _ => asked.iter().enumerate().map(|(i, _)| queries[i % queries.len()]).collect(),
+        };
+        let all = self.ground_queries(pictures, &asked, &each)?;
+        Ok(all.chunks(queries.len()).map(<[Grounding]>::to_vec).collect())
+    }
+
+    /// Answers one question for every entry of `asked`, the number of its picture; `queries` are one for all or one each.
+    fn ground_queries(
+        &self,
+        pictures: &[&Letterboxed],
+        asked: &[usize],
+        queries: &[&CompiledQuery],
+    ) -> Result<Vec<Grounding>> {
+        if asked.is_empty() {
             return Ok(Vec::new());
         }
         if let Some(foreign) = queries.iter().find(|query| query.model() != self.digest) {
@@ -348,25 +371,26 @@ impl Grounder {
         let (layout, ignore) = if same {
             (self.layout(&visible[0])?, Vec::new())
         } else {
-            let ignore = visible.iter().flatten().map(|&shown| u8::from(!shown)).collect();
+            let ignore = asked.iter().flat_map(|&picture| &visible[picture]).map(|&shown| u8::from(!shown)).collect();
             (self.layout(&vec![true; visible[0].len()])?, ignore)
         };
         let found = match (&self.frame, &*layout) {
             (FrameSide::Cpu(frame), Layout::Cpu(constants)) => {
                 let pixels: Vec<&[f32]> = pictures.iter().map(|picture| picture.pixels.as_slice()).collect();
-                frame.ground(&pixels, &gates, &text, constants, &ignore)?
+                frame.ground(&pixels, asked, &gates, &text, constants, &ignore)?
             }
             (FrameSide::Tensors(frame), Layout::Tensors(plan)) => {
                 let image = trace_span!("to tensor").in_scope(|| Letterboxed::batch(pictures, &self.device))?;
-                frame.ground(&image, &gates, &text, &self.plan, plan, &ignore)?
+                frame.ground(&image, asked, &gates, &text, &self.plan, plan, &ignore)?
             }
             _ => unreachable!("a layout is made for its model"),
         };
-        let answer = |(found, picture): (Option<Found>, &&Letterboxed)| {
+        let answer = |(found, &picture): (Option<Found>, &usize)| {
             let Found { rect: raw, presence } = found.ok_or(Error::NotFinite)?;
-            Ok(Grounding { rect: self.plan.box_to_picture(raw, &picture.transform), raw, presence })
+            let rect = self.plan.box_to_picture(raw, &pictures[picture].transform);
+            Ok(Grounding { rect, raw, presence })
         };
-        found.into_iter().zip(pictures).map(answer).collect()
+        found.into_iter().zip(asked).map(answer).collect()
     }
 
     /// Constants of the head for the visual tokens in `visible`, from the cache or built now.
@@ -378,7 +402,7 @@ impl Grounder {
         // Built without the lock: threads that compute may be lent to others who want it meanwhile.
         let keep =
             visible.contains(&false).then(|| (0..visible.len() as u32).filter(|&i| visible[i as usize]).collect());
-        let plan = self.folding.plan(&self.plan.position_rows, keep, &self.device)?;
+        let plan = self.folding.plan(&self.plan.positions, keep, &self.device)?;
         let plan = Arc::new(match &self.frame {
             FrameSide::Cpu(..) => Layout::Cpu(Constants::new(&plan)?),
             FrameSide::Tensors(_) => Layout::Tensors(plan),
@@ -395,8 +419,7 @@ impl Grounder {
 impl CanvasPlan {
     /// Which visual tokens lie on the picture: those whose top left pixel does, as the reference's nearest mask has it.
     pub(crate) fn visible_tokens(&self, transform: &Transform) -> Vec<bool> {
-        let coarsest = self.level_count() - 1;
-        [coarsest - 1, coarsest]
+        self.token_levels()
             .into_iter()
             .flat_map(|level| {
                 let (grid, stride) = (self.level(level), self.stride(level));

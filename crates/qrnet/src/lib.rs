@@ -25,6 +25,7 @@ pub mod fusion;
 mod grounder;
 pub mod init;
 mod layers;
+mod mobilenet;
 mod model;
 mod model_dir;
 mod neck;

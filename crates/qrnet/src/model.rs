@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use tracing::trace_span;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::cpu::Found;
 use crate::fusion::compiled::{CompiledText, HeadPlan};
 use crate::fusion::{Head, Output, TextTokens};
@@ -13,8 +13,8 @@ use crate::neck::Neck;
 use crate::pass::Pass;
 use crate::plan::CanvasPlan;
 use crate::qdatt::{Gates, Generators};
-use crate::swin::Backbone;
 use crate::text::tower::Tower;
+use crate::{mobilenet, swin};
 
 /// The half that reads text: text tower, projection into the fusion head, weight generators.
 pub struct QueryModel {
@@ -95,9 +95,45 @@ pub struct FrameModel {
     backbone: Backbone,
     neck: Neck,
     pub(crate) head: Head,
-    stages: usize,
+    /// Backbone stages with gates at their end.
+    gated: std::ops::Range<usize>,
+    /// Where the levels that the head reads stand among those of the neck.
+    token_place: usize,
     /// Of backbone and neck.
     dtype: DType,
+}
+
+/// The backbone without the generators of its gates.
+enum Backbone {
+    Swin(swin::Backbone),
+    MobileNet(mobilenet::Backbone),
+}
+
+impl Backbone {
+    fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        Ok(match config.backbone() {
+            config::Backbone::Swin(_) => Self::Swin(swin::Backbone::new(config, vb)?),
+            config::Backbone::MobileNet(own) => Self::MobileNet(mobilenet::Backbone::new(config, own, vb)?),
+        })
+    }
+
+    /// The maps of all stages; `gates` by stage, and which picture every query asks.
+    fn forward(
+        &self,
+        image: &Tensor,
+        plan: &CanvasPlan,
+        (gates, pictures): (&[Option<&Gates>], Option<&Tensor>),
+        pass: &mut Pass,
+    ) -> Result<Vec<Tensor>> {
+        match (self, &plan.windows) {
+            (Self::MobileNet(network), _) => network.forward(image, plan.grids(), gates, pictures, pass),
+            (Self::Swin(swin), Some(windows)) => {
+                let asked = pictures.map(|pictures| image.index_select(pictures, 0)).transpose()?;
+                swin.forward(asked.as_ref().unwrap_or(image), windows, gates, pass)
+            }
+            (Self::Swin(_), None) => candle_core::bail!("the canvas was laid out for another backbone"),
+        }
+    }
 }
 
 impl FrameModel {
@@ -117,7 +153,8 @@ impl FrameModel {
             neck: Neck::new(config, &vb.pp("visumodel.neck"))?,
             head: Head::new(config, &exact)?,
             dtype,
-            stages: config.stages(),
+            gated: config.gated_stages(),
+            token_place: config.token_place(),
         })
     }
 
@@ -126,25 +163,32 @@ impl FrameModel {
     /// # Errors
     /// A device error.
     pub fn freeze(&mut self) -> Result<()> {
-        self.backbone.freeze()
+        match &mut self.backbone {
+            Backbone::Swin(swin) => swin.freeze(),
+            Backbone::MobileNet(_) => Ok(()),
+        }
     }
 
-    /// The two coarsest levels of the neck, `[B, N_i, C]` each.
+    /// The two levels of the neck that the head reads, `[B, N_i, C]` each; `pictures [B]` u32 as in
+    /// [`FrameModel::forward`].
     pub(crate) fn levels(
         &self,
         image: &Tensor,
         gates: &[Gates],
+        pictures: Option<&Tensor>,
         plan: &CanvasPlan,
         pass: &mut Pass,
     ) -> Result<[Tensor; 2]> {
-        let (backbone_gates, neck_gates) = gates.split_at(self.stages);
+        let (backbone_gates, neck_gates) = gates.split_at(self.gated.len());
         let own = image.to_dtype(self.dtype)?;
+        let of_stage = |stage: usize| stage.checked_sub(self.gated.start).and_then(|gated| backbone_gates.get(gated));
+        let of_stages: Vec<Option<&Gates>> = (0..self.gated.end).map(of_stage).collect();
         let maps =
-            trace_span!("backbone").in_scope(|| self.backbone.forward(&own, &plan.windows, backbone_gates, pass))?;
+            trace_span!("backbone").in_scope(|| self.backbone.forward(&own, plan, (&of_stages, pictures), pass))?;
         let _span = trace_span!("neck").entered();
-        let mut levels = self.neck.forward(&maps, &plan.windows.grids(), neck_gates, pass)?;
-        let coarsest = levels.pop();
-        match (levels.pop(), coarsest) {
+        let levels = self.neck.forward(&maps, plan.grids(), neck_gates, pass)?;
+        let mut read = levels.into_iter().skip(self.token_place);
+        match (read.next(), read.next()) {
             (Some(fine), Some(coarse)) => {
                 let exact = image.dtype();
                 Ok([fine.to_dtype(exact)?, coarse.to_dtype(exact)?])
@@ -156,18 +200,24 @@ impl FrameModel {
     /// Grounds pictures against compiled queries; `None` for one whose features are no numbers.
     ///
     /// # Shapes
-    /// `image [B, 3, H, W]`, `gates` and `text` of one query or of `B`, `ignore [B, N']` (1 = padding) or empty.
+    /// `image [P, 3, H, W]`, `asked` the picture of each of `B` questions, `gates` and `text` of one query or of `B`,
+    /// `ignore [B, N']` (1 = padding) or empty.
+    #[expect(clippy::too_many_arguments, reason = "both halves of a question, and the canvas")]
     pub(crate) fn ground(
         &self,
         image: &Tensor,
+        asked: &[usize],
         gates: &[Gates],
         text: &CompiledText,
         plan: &CanvasPlan,
         head: &HeadPlan,
         ignore: &[u8],
     ) -> Result<Vec<Option<Found>>> {
-        let levels = self.levels(image, gates, plan, &mut Pass::eval())?;
-        let batch = image.dim(0)?;
+        let batch = asked.len();
+        let numbers = || asked.iter().map(|&picture| picture as u32).collect();
+        let one_each = batch == image.dim(0)? && asked.iter().copied().eq(0..batch);
+        let pictures = (!one_each).then(|| Tensor::from_vec(numbers(), batch, image.device())).transpose()?;
+        let levels = self.levels(image, gates, pictures.as_ref(), plan, &mut Pass::eval())?;
         let shape = (batch, ignore.len() / batch);
         let ignore = (!ignore.is_empty()).then(|| Tensor::from_slice(ignore, shape, image.device())).transpose()?;
         let _span = trace_span!("head").entered();
@@ -198,7 +248,8 @@ impl FrameModel {
     /// Grounds a batch of pictures.
     ///
     /// # Shapes
-    /// `image [B, 3, H, W]` normalised, `image_ignore [B, H, W]` u8 (1 = letterbox padding), `query` with `Q = B`.
+    /// `image [P, 3, H, W]` normalised, `image_ignore [P, H, W]` u8 (1 = letterbox padding), `query` with `Q = B`;
+    /// `pictures [B]` u32 says which picture each query asks, where these are not one each.
     ///
     /// # Errors
     /// A shape that does not fit the canvas, or a device error.
@@ -207,16 +258,20 @@ impl FrameModel {
         image: &Tensor,
         image_ignore: &Tensor,
         query: &QueryTensors,
+        pictures: Option<&Tensor>,
         plan: &CanvasPlan,
         pass: &mut Pass,
     ) -> Result<Output> {
-        let levels = self.levels(image, &query.gates, plan, pass)?;
+        let levels = self.levels(image, &query.gates, pictures, plan, pass)?;
         for level in 0..plan.level_count() {
             pass.tap(|| format!("visu_mask{level}"), &plan.level_mask(image_ignore, level)?);
         }
-        let visual_ignore = plan.visual_mask(image_ignore)?;
+        let mut visual_ignore = plan.visual_mask(image_ignore)?;
+        if let Some(pictures) = pictures {
+            visual_ignore = visual_ignore.index_select(pictures, 0)?;
+        }
         let text = TextTokens { tokens: &query.tokens, ignore: &query.ignore };
-        self.head.forward(&levels, &visual_ignore, &text, &plan.position_rows, pass)
+        self.head.forward(&levels, &visual_ignore, &text, &plan.positions, pass)
     }
 }
 
@@ -254,6 +309,6 @@ impl QrNet {
         pass: &mut Pass,
     ) -> Result<Output> {
         let query = self.query.encode(ids, text_ignore, pass)?;
-        self.frame.forward(image, image_ignore, &query, plan, pass)
+        self.frame.forward(image, image_ignore, &query, None, plan, pass)
     }
 }

@@ -13,24 +13,31 @@ use crate::qdatt::Gates;
 
 /// The neck.
 pub(crate) struct Neck {
-    laterals: Vec<Linear>,
+    /// Of the backbone's stages that are fused.
+    laterals: Vec<(usize, Linear)>,
+    /// Their levels, and whether anybody reads the one after them.
+    levels: Vec<usize>,
+    further: bool,
 }
 
 impl Neck {
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let laterals = (0..config.stages())
-            .map(|stage| {
-                let vb = vb.pp(format!("lateral_convs.{stage}.conv"));
-                Linear::from_conv1x1(&vb, config.stage_channels(stage), config.neck.out_channels)
+        let stages = config.neck_stages().into_iter().enumerate();
+        let laterals = stages
+            .map(|(place, stage)| {
+                let vb = vb.pp(format!("lateral_convs.{place}.conv"));
+                Ok((stage, Linear::from_conv1x1(&vb, config.stage_channels(stage), config.neck.out_channels)?))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { laterals })
+        let mut levels = config.neck_levels();
+        let further = levels.pop();
+        Ok(Self { laterals, levels, further: further.is_some_and(|level| config.token_levels().contains(&level)) })
     }
 
-    /// Fuses the backbone's maps into one level more than there are maps.
+    /// Fuses the backbone's maps; where the fusion head reads it, into one level more than there are maps.
     ///
     /// # Shapes
-    /// `maps[i] [B, H_i*W_i, C_i]` with `grids[i]` → five times `[B, N_i, out]`.
+    /// `maps` of all stages, `[B, N_i, C_i]`, `grids` of all levels → for every level of the neck `[B, N_i, out]`.
     pub(crate) fn forward(
         &self,
         maps: &[Tensor],
@@ -39,35 +46,38 @@ impl Neck {
         pass: &mut Pass,
     ) -> Result<Vec<Tensor>> {
         if pass.is_tapped() {
-            for (i, (lateral, map)) in self.laterals.iter().zip(maps).enumerate() {
-                pass.tap_map(|| format!("neck.lateral{i}"), &lateral.forward(map)?, grids[i])?;
+            for ((stage, lateral), level) in self.laterals.iter().zip(&self.levels) {
+                pass.tap_map(|| format!("neck.lateral{level}"), &lateral.forward(&maps[*stage])?, grids[*level])?;
             }
         }
         // From the coarsest map to the finest, each onto the one before.
-        let mut levels: Vec<Tensor> = Vec::with_capacity(maps.len() + 1);
-        for ((lateral, map), grid) in self.laterals.iter().zip(maps).zip(grids).rev() {
+        let mut levels: Vec<Tensor> = Vec::with_capacity(self.levels.len() + 1);
+        for ((stage, lateral), level) in self.laterals.iter().zip(&self.levels).rev() {
+            let map = &maps[*stage];
             let level = match levels.last() {
-                Some(coarse) => lateral.forward_onto_upsampled(map, coarse, grid.w)?,
+                Some(coarse) => lateral.forward_onto_upsampled(map, coarse, grids[*level].w)?,
                 None => lateral.forward(map)?,
             };
             levels.push(level);
         }
         levels.reverse();
-        for (i, level) in levels.iter().enumerate() {
-            pass.tap(|| format!("neck.topdown{i}"), level);
+        for (number, level) in self.levels.iter().zip(&levels) {
+            pass.tap(|| format!("neck.topdown{number}"), level);
         }
         for (i, gates) in gates.iter().enumerate() {
-            pass.tap_map(|| format!("neck.down{i}.in"), &levels[i], grids[i])?;
-            let name = format!("neck.down{i}");
-            let _span = trace_span!("gates", number = i).entered();
-            levels[i + 1] = gates.apply_halved(&levels[i], &levels[i + 1], grids[i], &name, pass)?;
+            let (number, grid) = (self.levels[i], grids[self.levels[i]]);
+            pass.tap_map(|| format!("neck.down{number}.in"), &levels[i], grid)?;
+            let name = format!("neck.down{number}");
+            let _span = trace_span!("gates", number).entered();
+            levels[i + 1] = gates.apply_halved(&levels[i], &levels[i + 1], grid, &name, pass)?;
         }
-        let last = levels.len() - 1;
-        levels.push(every_second(&levels[last], grids[last])?);
+        if let (true, Some(last), Some(map)) = (self.further, self.levels.last(), levels.last()) {
+            levels.push(every_second(map, grids[*last])?);
+        }
         for (i, level) in levels.iter().enumerate() {
-            pass.tap(|| format!("neck.level{i}"), level);
-            let grid = grids.get(i).copied().unwrap_or_else(|| grids[last].half());
-            pass.tap_map(|| format!("neck.out{i}"), level, grid)?;
+            let number = self.levels[0] + i;
+            pass.tap(|| format!("neck.level{number}"), level);
+            pass.tap_map(|| format!("neck.out{number}"), level, grids[number])?;
         }
         Ok(levels)
     }

@@ -3,7 +3,8 @@
 //! Names are the reference's own, so that its checkpoints load by name and ours load in PyTorch. The table is the
 //! one place that knows them outside the blocks that read them; a test builds a model from exactly this table.
 
-use crate::config::Config;
+use crate::config::{Backbone, Config, MobileNetConfig, SwinConfig};
+use crate::mobilenet::{STEM_CHANNELS, blocks, frozen_tensors};
 
 /// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +141,44 @@ impl Table {
     }
 
     fn backbone(&mut self, config: &Config) {
-        let swin = &config.swin;
+        match config.backbone() {
+            Backbone::Swin(swin) => self.swin(config, swin),
+            Backbone::MobileNet(mobilenet) => self.mobilenet(config, mobilenet),
+        }
+    }
+
+    fn mobilenet(&mut self, config: &Config, mobilenet: &MobileNetConfig) {
+        let root = "visumodel.backbone";
+        // He et al. 2015: what a ReLU halves.
+        let kaiming = |fan_in: usize| Init::Normal((2.0 / fan_in as f64).sqrt());
+        let first = self.specs.len();
+        let mut convolution = |name: String, shape: &[usize]| {
+            let fan_in = shape[1..].iter().product();
+            self.add(Part::Frame, format!("{name}.weight"), shape, kaiming(fan_in));
+            self.add(Part::Frame, format!("{name}.bias"), &shape[..1], Init::Zeros);
+        };
+        convolution(format!("{root}.stem"), &[STEM_CHANNELS, 3, 3, 3]);
+        for (number, block) in blocks(mobilenet.output_stride).into_iter().enumerate() {
+            let name = format!("{root}.blocks.{number}");
+            if block.widens() {
+                convolution(format!("{name}.expand"), &[block.hidden, block.input, 1, 1]);
+            }
+            convolution(format!("{name}.depthwise"), &[block.hidden, 1, 3, 3]);
+            convolution(format!("{name}.project"), &[block.output, block.hidden, 1, 1]);
+        }
+        let frozen = frozen_tensors(mobilenet);
+        for spec in &mut self.specs[first..] {
+            if frozen.iter().any(|prefix| spec.name.starts_with(prefix.as_str())) {
+                spec.kind = Kind::Frozen;
+            }
+        }
+        for stage in config.gated_stages() {
+            let channels = config.stage_channels(stage);
+            self.qdatt(config, &format!("{root}.layers.{stage}.qdatt"), channels, LinearInit::Swin);
+        }
+    }
+
+    fn swin(&mut self, config: &Config, swin: &SwinConfig) {
         let root = "visumodel.backbone";
         let patch_bound = fan_in_bound(3 * swin.patch_size * swin.patch_size);
         let patch = [swin.embed_dim, 3, swin.patch_size, swin.patch_size];
@@ -170,7 +208,9 @@ impl Table {
                 self.linear(Part::Frame, &format!("{b}.mlp.fc1"), (channels, hidden), LinearInit::Swin);
                 self.linear(Part::Frame, &format!("{b}.mlp.fc2"), (hidden, channels), LinearInit::Swin);
             }
-            self.qdatt(config, &format!("{root}.layers.{stage}.qdatt"), channels, LinearInit::Swin);
+            if config.gated_stages().contains(&stage) {
+                self.qdatt(config, &format!("{root}.layers.{stage}.qdatt"), channels, LinearInit::Swin);
+            }
             if stage + 1 < config.stages() {
                 let reduction = format!("{root}.layers.{stage}.downsample.reduction.weight");
                 self.add(Part::Frame, reduction, &[2 * channels, 4 * channels], Init::TruncatedNormal(INIT_RANGE));
@@ -197,12 +237,14 @@ impl Table {
 
     fn neck(&mut self, config: &Config) {
         let out = config.neck.out_channels;
-        for stage in 0..config.stages() {
-            let (channels, name) = (config.stage_channels(stage), format!("visumodel.neck.lateral_convs.{stage}.conv"));
+        let stages = config.neck_stages();
+        for (place, stage) in stages.iter().enumerate() {
+            let name = format!("visumodel.neck.lateral_convs.{place}.conv");
+            let channels = config.stage_channels(*stage);
             self.add(Part::Frame, format!("{name}.weight"), &[out, channels, 1, 1], xavier(channels, out));
             self.add(Part::Frame, format!("{name}.bias"), &[out], Init::Zeros);
         }
-        for level in 0..config.stages() - 1 {
+        for level in 0..stages.len() - 1 {
             self.qdatt(config, &format!("visumodel.neck.fpn_down.{level}.qdatt"), out, LinearInit::Default);
         }
         self.unused("visumodel.rpn_head.rpn_conv.weight", &[out, out, 3, 3]);
@@ -242,6 +284,12 @@ impl Table {
             self.linear(Part::Query, &format!("{l}.output.dense"), (bert.intermediate_size, width), LinearInit::Bert);
             self.norm(Part::Query, &format!("{l}.output.LayerNorm"), width);
         }
+        if bert.frozen_words {
+            let words = format!("{root}.embeddings.word_embeddings.weight");
+            for spec in self.specs[first..].iter_mut().filter(|spec| spec.name == words) {
+                spec.kind = Kind::Frozen;
+            }
+        }
         if bert.frozen {
             for spec in self.specs[first..].iter_mut().filter(|spec| spec.kind == Kind::Parameter) {
                 spec.kind = Kind::Frozen;
@@ -253,7 +301,7 @@ impl Table {
 
     fn fusion(&mut self, config: &Config) {
         let (d, feed_forward) = (config.vl.hidden_dim, config.vl.dim_feedforward);
-        let levels = config.stages() + 1;
+        let levels = config.neck_levels().len();
         let unit = Init::Normal(1.0);
         self.add(Part::Frame, "vl_pos_embed.weight".into(), &[config.position_rows(), d], unit);
         self.add(Part::Frame, "scale_embed.weight".into(), &[levels, config.neck.out_channels], unit);
@@ -282,5 +330,5 @@ impl Table {
 
 /// Hidden width of the MLP in a block of backbone stage `stage`.
 pub(crate) fn mlp_hidden(config: &Config, stage: usize) -> usize {
-    (config.stage_channels(stage) as f64 * config.swin.mlp_ratio) as usize
+    (config.stage_channels(stage) as f64 * config.swin().mlp_ratio) as usize
 }

@@ -3,18 +3,19 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::config::{Canvas, Config, Grid};
+use crate::config::{Backbone, Canvas, Config, Grid};
 use crate::swin::{self, Windows};
+use crate::weights::corners;
 
 /// Geometry of one canvas.
 pub struct CanvasPlan {
     canvas: Canvas,
-    pub(crate) windows: Windows,
-    /// Row of the position table for every token: REG, text, the two coarsest levels. `[1 + L + N]` u32.
-    pub(crate) position_rows: Tensor,
+    pub(crate) windows: Option<Windows>,
+    /// What the position table gives every token.
+    pub(crate) positions: Positions,
+    token_levels: [usize; 2],
     levels: Vec<Grid>,
     box_frame: BoxFrame,
-    patch_size: usize,
 }
 
 /// The rectangle, in canvas pixels, that predicted boxes are relative to: the canvas itself, or the larger canvas of
@@ -31,6 +32,31 @@ pub struct BoxFrame {
     pub height: f64,
 }
 
+impl BoxFrame {
+    /// The canvas itself.
+    fn of(canvas: Canvas) -> Self {
+        Self { left: 0.0, top: 0.0, width: canvas.width as f64, height: canvas.height as f64 }
+    }
+}
+
+/// What a position table gives the tokens of one canvas: REG, text, the two levels that the fusion head reads.
+pub(crate) enum Positions {
+    /// A row each, `[1 + L + N]` u32.
+    Rows(Tensor),
+    /// A mixture of rows each, `[1 + L + N, rows]`.
+    Mixed(Tensor),
+}
+
+impl Positions {
+    /// `table [rows, d]` → `[1 + L + N, d]`.
+    pub(crate) fn of(&self, table: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Rows(rows) => table.index_select(rows, 0),
+            Self::Mixed(shares) => shares.to_dtype(table.dtype())?.matmul(table),
+        }
+    }
+}
+
 impl CanvasPlan {
     /// Lays out `canvas` for a model of these sizes.
     ///
@@ -38,15 +64,14 @@ impl CanvasPlan {
     /// The device cannot hold the masks.
     pub fn new(config: &Config, canvas: Canvas, device: &Device) -> Result<Self> {
         let levels: Vec<Grid> = (0..=config.stages()).map(|level| config.level_grid(canvas, level)).collect();
-        let (rows, box_frame) = position_rows(config, canvas);
-        Ok(Self {
-            canvas,
-            windows: swin::windows(config, canvas, device),
-            position_rows: Tensor::new(rows, device)?,
-            levels,
-            box_frame,
-            patch_size: config.swin.patch_size,
-        })
+        let (positions, box_frame) = if config.is_sampled(canvas) {
+            (Positions::Mixed(mixed_positions(config, canvas, device)?), BoxFrame::of(canvas))
+        } else {
+            let (rows, box_frame) = position_rows(config, canvas);
+            (Positions::Rows(Tensor::new(rows, device)?), box_frame)
+        };
+        let windows = matches!(config.backbone(), Backbone::Swin(_)).then(|| swin::windows(config, canvas, device));
+        Ok(Self { canvas, windows, positions, token_levels: config.token_levels(), levels, box_frame })
     }
 
     /// The canvas.
@@ -79,7 +104,17 @@ impl CanvasPlan {
 
     /// Canvas pixels per token side at level `level`.
     pub fn stride(&self, level: usize) -> usize {
-        self.patch_size << level
+        self.canvas.width / self.levels[level].w
+    }
+
+    /// Grids of all levels.
+    pub(crate) fn grids(&self) -> &[Grid] {
+        &self.levels
+    }
+
+    /// The two levels whose tokens the fusion head reads, the finer one first.
+    pub fn token_levels(&self) -> [usize; 2] {
+        self.token_levels
     }
 
     /// Number of levels.
@@ -106,26 +141,26 @@ impl CanvasPlan {
             .reshape((batch, h * w))
     }
 
-    /// Masks of the two coarsest levels side by side, `[B, N]`.
+    /// Masks of the two levels that the fusion head reads side by side, `[B, N]`.
     pub(crate) fn visual_mask(&self, mask: &Tensor) -> Result<Tensor> {
-        let last = self.levels.len() - 1;
-        Tensor::cat(&[self.level_mask(mask, last - 1)?, self.level_mask(mask, last)?], 1)
+        let [finer, coarser] = self.token_levels;
+        Tensor::cat(&[self.level_mask(mask, finer)?, self.level_mask(mask, coarser)?], 1)
     }
 }
 
 fn position_rows(config: &Config, canvas: Canvas) -> (Vec<u32>, BoxFrame) {
     let table = config.position_canvas();
     let front = 1 + config.max_query_len;
-    let own = BoxFrame { left: 0.0, top: 0.0, width: canvas.width as f64, height: canvas.height as f64 };
+    let own = BoxFrame::of(canvas);
     if config.visual_tokens(table) == config.visual_tokens(canvas) {
         return ((0..front + config.visual_tokens(canvas)).map(|row| row as u32).collect(), own);
     }
     let (left, top) = ((table.width - canvas.width) / 2, (table.height - canvas.height) / 2);
     let mut rows: Vec<usize> = (0..front).collect();
     let mut first = front;
-    for level in [config.stages() - 1, config.stages()] {
-        let stride = config.swin.patch_size << level;
+    for level in config.token_levels() {
         let (outer, inner) = (config.level_grid(table, level), config.level_grid(canvas, level));
+        let stride = table.width / outer.w;
         let (x0, y0) = (left / stride, top / stride);
         rows.extend((0..inner.h).flat_map(|y| (0..inner.w).map(move |x| first + (y0 + y) * outer.w + x0 + x)));
         first += outer.len();
@@ -133,6 +168,27 @@ fn position_rows(config: &Config, canvas: Canvas) -> (Vec<u32>, BoxFrame) {
     let frame =
         BoxFrame { left: -(left as f64), top: -(top as f64), width: table.width as f64, height: table.height as f64 };
     (rows.into_iter().map(|row| row as u32).collect(), frame)
+}
+
+/// Shares of the table's rows in every token's: visual tokens by the place of their cell's centre on the canvas.
+fn mixed_positions(config: &Config, canvas: Canvas, device: &Device) -> Result<Tensor> {
+    let (front, columns) = (1 + config.max_query_len, config.position_rows());
+    let mut shares = Vec::new();
+    let mut row = |places: &[(usize, f32)]| {
+        let mut row = vec![0.0f32; columns];
+        places.iter().for_each(|(place, share)| row[*place] += share);
+        shares.extend(row);
+    };
+    (0..front).for_each(|place| row(&[(place, 1.0)]));
+    let mut first = front;
+    for level in config.token_levels() {
+        let (old, new) = (config.level_grid(config.position_canvas(), level), config.level_grid(canvas, level));
+        for corners in corners(old, new) {
+            row(&corners.map(|(place, share)| (first + place, share)));
+        }
+        first += old.len();
+    }
+    Tensor::from_vec(shares, (front + config.visual_tokens(canvas), columns), device)
 }
 
 #[cfg(test)]

@@ -133,19 +133,20 @@ impl GateGenerators {
     }
 }
 
-/// The weight generators of all QD-ATT modules: one per backbone stage, one per downward step of the neck.
+/// The weight generators of all QD-ATT modules: one per gated backbone stage, one per downward step of the neck.
 pub(crate) struct Generators(Vec<GateGenerators>);
 
 impl Generators {
     /// Reads the generators from the root of a checkpoint.
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let backbone = (0..config.stages()).map(|stage| {
+        let backbone = config.gated_stages().map(|stage| {
             let vb = vb.pp(format!("visumodel.backbone.layers.{stage}.qdatt"));
             GateGenerators::new(config, &vb, format!("stage{stage}"), config.stage_channels(stage))
         });
-        let neck = (0..config.stages() - 1).map(|level| {
-            let vb = vb.pp(format!("visumodel.neck.fpn_down.{level}.qdatt"));
-            GateGenerators::new(config, &vb, format!("neck.down{level}"), config.neck.out_channels)
+        let levels = config.neck_levels();
+        let neck = (0..levels.len() - 2).map(|place| {
+            let vb = vb.pp(format!("visumodel.neck.fpn_down.{place}.qdatt"));
+            GateGenerators::new(config, &vb, format!("neck.down{}", levels[place]), config.neck.out_channels)
         });
         Ok(Self(backbone.chain(neck).collect::<Result<_>>()?))
     }

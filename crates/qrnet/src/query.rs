@@ -109,8 +109,8 @@ impl CompiledQuery {
             let reason = format!("holds {count} pieces, expected 1 to {}", config.max_query_len);
             return Err(Error::file(path, reason));
         }
-        let backbone = (0..config.stages()).map(|stage| config.stage_channels(stage));
-        let neck = (0..config.stages() - 1).map(|_| config.neck.out_channels);
+        let backbone = config.gated_stages().map(|stage| config.stage_channels(stage));
+        let neck = (2..config.neck_levels().len()).map(|_| config.neck.out_channels);
         let gates = backbone
             .chain(neck)
             .enumerate()

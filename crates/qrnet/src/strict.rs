@@ -7,6 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
+/// A key of [`Strict::example`] that stands for any: its table holds names that the file gives.
+pub const ANY: &str = "*";
+
 /// A type read strictly: it knows every key that it takes.
 pub trait Strict: Serialize + DeserializeOwned {
     /// A value with every optional key set; its serialised keys are the valid ones.
@@ -26,7 +29,9 @@ pub fn toml<T: Strict>(text: &str, file: &str) -> Result<T> {
         known.insert(path);
     });
     keys(&given, "", &mut |path| found.push(path));
-    if let Some(path) = found.into_iter().find(|path| !known.contains(path)) {
+    let open: Vec<&str> = known.iter().filter_map(|path| path.strip_suffix(ANY)).collect();
+    let is_known = |path: &String| known.contains(path) || open.iter().any(|table| path.starts_with(table));
+    if let Some(path) = found.into_iter().find(|path| !is_known(path)) {
         return Err(fail(unknown_key(text, &path, &known)));
     }
     toml::from_str(text).map_err(|e| syntax(text, file, &e))

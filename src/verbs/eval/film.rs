@@ -169,8 +169,8 @@ impl<'a> Streaming<'a> {
             return Err(Error::Usage(format!("--streaming: {} has no films", set.name)));
         }
         for (list, labels) in clips {
-            let Source::Clip { clip, .. } = list else { continue };
-            let clip = base.join(clip).display().to_string();
+            let Some(clip) = list.film(base)? else { continue };
+            let clip = clip.display().to_string();
             let last = labels.frames().last().copied().unwrap_or(0);
             let phrases: Vec<&String> = labels.referents().iter().flat_map(|referent| &referent.phrases).collect();
             for (number, phrase) in phrases.iter().enumerate() {

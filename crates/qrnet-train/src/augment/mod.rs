@@ -1,14 +1,16 @@
 //! What is changed at random before an example is learnt from (SPEC section 6): size, crop, colours, blur, mirror,
 //! place on the canvas.
 
+mod camera;
 mod colour;
+mod place;
 mod sample;
 mod words;
 
 use std::sync::Arc;
 
 use qrnet::config::Canvas;
-use qrnet::preprocess::{Letterboxed, Letterboxer, Picture, Rect, Transform};
+use qrnet::preprocess::{Letterboxed, Letterboxer, Picture, Transform};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -16,24 +18,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Example;
 use crate::error::Result;
+pub use camera::{gamma, hue, jpeg, noise, soften};
 pub use colour::{blur, brightness, contrast, saturation};
-pub use sample::{Region, Sample};
-pub use words::{mirrored, names_direction};
+pub use place::accepts;
+pub use sample::{Question, Region, Sample};
+pub use words::{mirrored, names_colour, names_direction};
 
 /// The canvas that the reference's sizes are for, in pixels; on others they are scaled.
 const REFERENCE_CANVAS: f64 = 640.0;
-/// Short sides before a crop.
-const SHORT_SIDES: [f64; 3] = [400.0, 500.0, 600.0];
-/// Smallest and largest side of a crop.
-const CROP_SIDES: [f64; 2] = [384.0, 600.0];
-/// How often a crop is drawn before the whole picture is kept.
-const CROP_TRIES: usize = 20;
-/// How much larger than what the phrase names a zoomed part is at least.
-const ROOM_AROUND: f64 = 1.2;
-/// Of what a phrase names, less than this share of its box counts as nothing.
-const LEAST_SEEN: f64 = 0.15;
-/// Pictures with a longer long side in short sides are never cropped: they would grow too large.
-const LONGEST_TO_CROP: f64 = 8.0;
+/// Standard deviations of a slight blur, in pixels of the canvas.
+const SOFT: std::ops::Range<f32> = 0.3..1.2;
+/// Standard deviations of noise, of 255.
+const NOISE: std::ops::Range<f32> = 2.0..12.0;
+/// Qualities of a JPEG.
+const QUALITIES: std::ops::RangeInclusive<u8> = 25..=80;
 
 /// Which changes are made. The default is the reference's shipped scripts with their faults mended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -49,10 +47,29 @@ pub struct Augment {
     pub zoom: f64,
     /// Share of zoomed pictures that show a part without what the phrase names: it is absent there.
     pub lost: f64,
+    /// Where it is not `[1, 1]`, in place of `scales`, `crop` and `zoom`: least and most that the picture is made larger
+    /// than fits the canvas; the factor's logarithm is drawn evenly. A smaller picture lies anywhere on the canvas. Of
+    /// a larger one a part is shown, with the whole of what the phrase names and a tenth of its size around it where the
+    /// picture has that; where the phrase names a direction the whole picture stays.
+    pub resize: [f64; 2],
+    /// Both sides are stretched or shortened by up to this share, each by its own.
+    pub stretch: f64,
     /// Four of five pictures have brightness, contrast and saturation changed by up to 40 %.
     pub jitter: bool,
+    /// Colours are turned by up to so many degrees, but where a phrase names a colour.
+    pub hue: f32,
+    /// Values are raised to a power between 1 / (1 + this) and 1 + this.
+    pub gamma: f32,
+    /// Share of pictures that become black and white, but where a phrase names a colour.
+    pub grey: f64,
     /// Half of the pictures are blurred.
     pub blur: bool,
+    /// Share of pictures that are blurred a little, by up to 1.2 pixels.
+    pub soften: f64,
+    /// Share of pictures with noise, of a standard deviation of up to 12 of 255.
+    pub noise: f64,
+    /// Share of pictures that were once kept as a JPEG of a quality between 25 and 80.
+    pub jpeg: f64,
     /// Half of the pictures are mirrored, left and right in the phrase with them.
     pub flip: bool,
     /// The picture lies anywhere on the canvas instead of in its middle.
@@ -65,17 +82,7 @@ pub struct Augment {
 
 impl Default for Augment {
     fn default() -> Self {
-        Self {
-            scales: true,
-            crop: true,
-            zoom: 1.0,
-            lost: 0.0,
-            jitter: true,
-            blur: false,
-            flip: true,
-            translate: true,
-            reference_quirks: false,
-        }
+        Self { scales: true, crop: true, jitter: true, flip: true, translate: true, ..Self::NONE }
     }
 }
 
@@ -86,8 +93,16 @@ impl Augment {
         crop: false,
         zoom: 1.0,
         lost: 0.0,
+        resize: [1.0, 1.0],
+        stretch: 0.0,
         jitter: false,
+        hue: 0.0,
+        gamma: 0.0,
+        grey: 0.0,
         blur: false,
+        soften: 0.0,
+        noise: 0.0,
+        jpeg: 0.0,
         flip: false,
         translate: false,
         reference_quirks: false,
@@ -104,19 +119,66 @@ impl Augment {
         rng: &mut ChaCha8Rng,
         boxer: &mut Letterboxer,
     ) -> Result<Augmented> {
+        self.apply_all(Sample::new(example), canvas, rng, boxer)
+    }
+
+    /// As [`Augment::apply`], for a picture of which several things are asked: it is changed once, by what all questions
+    /// allow. The first one's box decides on a crop.
+    ///
+    /// # Errors
+    /// As [`Augment::apply`].
+    pub fn apply_all(
+        &self,
+        mut sample: Sample,
+        canvas: Canvas,
+        rng: &mut ChaCha8Rng,
+        boxer: &mut Letterboxer,
+    ) -> Result<Augmented> {
         let unit = canvas.width.max(canvas.height) as f64 / REFERENCE_CANVAS;
-        let mut sample = Sample::new(example);
-        let directed = names_direction(&sample.phrase, self.reference_quirks);
-        if self.zoom > 1.0 {
-            if !directed {
-                self.zoomed(&mut sample, rng);
-            }
-        } else if self.crop && !directed && rng.random_bool(0.5) {
-            self.cropped(&mut sample, unit, rng, boxer)?;
+        let directed = sample.phrases().any(|phrase| names_direction(phrase, self.reference_quirks));
+        let coloured = sample.phrases().any(names_colour);
+        let mut stretch = (1.0, 1.0);
+        if self.stretch > 0.0 {
+            let mut side = || 1.0 + self.stretch * rng.random_range(-1.0..1.0);
+            stretch = (side(), side());
         }
-        // 640, 608, .., 448 of 640.
-        let twentieths = if self.scales { 20.0 - f64::from(rng.random_range(0..7u8)) } else { 20.0 };
-        sample.fit(canvas, twentieths / 20.0, boxer)?;
+        let resize = self.resizes();
+        let fill = if resize {
+            self.resized(&mut sample, (canvas, stretch), directed, rng)
+        } else {
+            if self.zoom > 1.0 {
+                if !directed {
+                    self.zoomed(&mut sample, rng);
+                }
+            } else if self.crop && !directed && rng.random_bool(0.5) {
+                self.cropped(&mut sample, unit, rng, boxer)?;
+            }
+            // 640, 608, .., 448 of 640.
+            let twentieths = if self.scales { 20.0 - f64::from(rng.random_range(0..7u8)) } else { 20.0 };
+            twentieths / 20.0
+        };
+        sample.fit_stretched(canvas, fill, stretch, boxer)?;
+        self.recoloured(&mut sample, coloured, unit, rng)?;
+        if self.flip && rng.random_bool(0.5) {
+            sample.flip(self.reference_quirks);
+        }
+        let (width, height) = (sample.picture.width, sample.picture.height);
+        let (spare_x, spare_y) = (canvas.width - width, canvas.height - height);
+        let (left, top) = if self.translate || (resize && fill < 1.0) {
+            (rng.random_range(0..=spare_x), rng.random_range(0..=spare_y))
+        } else {
+            (spare_x / 2, spare_y / 2)
+        };
+        Ok(Augmented { sample, transform: Transform::pasted(width, height, left, top, canvas) })
+    }
+
+    /// Whether [`Augment::resize`] says anything.
+    pub(crate) fn resizes(self) -> bool {
+        self.resize.iter().any(|factor| (factor - 1.0).abs() > f64::EPSILON)
+    }
+
+    /// Colours and sharpness. Where a phrase is about colours (`coloured`) they are neither turned nor taken away.
+    fn recoloured(self, sample: &mut Sample, coloured: bool, unit: f64, rng: &mut ChaCha8Rng) -> Result<()> {
         if self.jitter && rng.random_bool(0.8) {
             let mut order: [fn(&mut Picture, f32); 3] = [brightness, contrast, saturation];
             order.shuffle(rng);
@@ -127,95 +189,30 @@ impl Augment {
         if self.blur && rng.random_bool(0.5) {
             blur(Arc::make_mut(&mut sample.picture), unit as f32 * rng.random_range(0.1..2.0));
         }
-        if self.flip && rng.random_bool(0.5) {
-            sample.flip(self.reference_quirks);
+        if self.hue > 0.0 && !coloured {
+            hue(Arc::make_mut(&mut sample.picture), self.hue * rng.random_range(-1.0..1.0));
         }
-        let (width, height) = (sample.picture.width, sample.picture.height);
-        let (spare_x, spare_y) = (canvas.width - width, canvas.height - height);
-        let (left, top) = if self.translate {
-            (rng.random_range(0..=spare_x), rng.random_range(0..=spare_y))
-        } else {
-            (spare_x / 2, spare_y / 2)
-        };
-        Ok(Augmented { sample, transform: Transform::pasted(width, height, left, top, canvas) })
-    }
-
-    /// A region of the picture's own shape, smaller by a factor drawn between 1 and `zoom`.
-    fn zoomed(self, sample: &mut Sample, rng: &mut ChaCha8Rng) {
-        let (width, height) = (sample.picture.width as f64, sample.picture.height as f64);
-        let mut factor = self.zoom.powf(rng.random::<f64>());
-        if let Some(target) = &sample.target {
-            // Whole, with some of what is around it.
-            factor = factor.min((width / target.width()).min(height / target.height()) / ROOM_AROUND).max(1.0);
+        if self.gamma > 0.0 {
+            let by = (1.0 + self.gamma).powf(rng.random_range(-1.0..1.0));
+            gamma(Arc::make_mut(&mut sample.picture), by);
         }
-        let side = |length: f64| ((length / factor) as usize).max(1);
-        let (w, h) = (side(width), side(height));
-        let mut anywhere = |length: f64, side: usize| rng.random_range(0..=length as usize - side);
-        let lost = sample.target.and_then(|target| {
-            let mut drawn = (0..CROP_TRIES).map(|_| Region {
-                left: anywhere(width, w),
-                top: anywhere(height, h),
-                width: w,
-                height: h,
-            });
-            let area = |rect: &Rect| rect.width() * rect.height();
-            drawn.find(|region| area(&region.keeps(&target)) < LEAST_SEEN * area(&target))
-        });
-        if let Some(region) = lost.filter(|_| rng.random_bool(self.lost)) {
-            sample.crop(&region);
-            sample.target = None;
-            return;
+        let mut drawn = |share: f64| share > 0.0 && rng.random_bool(share);
+        if !coloured && drawn(self.grey) {
+            saturation(Arc::make_mut(&mut sample.picture), 0.0);
         }
-        let (x, y) = sample.target.map_or(((width, 0.0), (height, 0.0)), |t| ((t.x0, t.x1), (t.y0, t.y1)));
-        let mut around = |(from, to): (f64, f64), length: f64, side: usize| {
-            let last = length as usize - side;
-            let least = (to.ceil() as usize).saturating_sub(side).min(last);
-            rng.random_range(least..=(from as usize).clamp(least, last))
-        };
-        sample.crop(&Region { left: around(x, width, w), top: around(y, height, h), width: w, height: h });
-    }
-
-    /// Short side to one of three sizes, then a random region of it if one is acceptable.
-    fn cropped(self, sample: &mut Sample, unit: f64, rng: &mut ChaCha8Rng, boxer: &mut Letterboxer) -> Result<()> {
-        let (width, height) = (sample.picture.width as f64, sample.picture.height as f64);
-        if width.max(height) > LONGEST_TO_CROP * width.min(height) {
-            return Ok(());
+        let (softer, noisy, kept) = (drawn(self.soften), drawn(self.noise), drawn(self.jpeg));
+        if softer {
+            soften(Arc::make_mut(&mut sample.picture), rng.random_range(SOFT));
         }
-        let short = SHORT_SIDES[rng.random_range(0..SHORT_SIDES.len())] * unit;
-        sample.scale(short / width.min(height), boxer)?;
-        let (width, height) = (sample.picture.width, sample.picture.height);
-        let [least, most] = CROP_SIDES.map(|side| ((side * unit).round() as usize).max(1));
-        for _ in 0..CROP_TRIES {
-            let [w, h] = [width, height].map(|length| {
-                let most = most.min(length);
-                rng.random_range(least.min(most)..=most)
-            });
-            let (left, top) = (rng.random_range(0..=width - w), rng.random_range(0..=height - h));
-            let region = Region { left, top, width: w, height: h };
-            if accepts(&region, sample.target.as_ref(), self.reference_quirks) {
-                sample.crop(&region);
-                return Ok(());
-            }
+        if noisy {
+            let sigma = rng.random_range(NOISE);
+            noise(Arc::make_mut(&mut sample.picture), sigma, rng);
+        }
+        if kept {
+            jpeg(Arc::make_mut(&mut sample.picture), rng.random_range(QUALITIES))?;
         }
         Ok(())
     }
-}
-
-/// Whether a crop to `region` keeps what the phrase names; anything does where it is not in the picture.
-///
-/// The box's centre must lie inside the region, and a pixel of the box in both directions. With `quirks` the reference's
-/// test stands instead: centre column beyond the region's top row, centre row beyond its left column (Q7).
-pub fn accepts(region: &Region, target: Option<&Rect>, quirks: bool) -> bool {
-    let Some(target) = target else { return true };
-    let (x, y) = target.centre();
-    let (left, top) = (region.left as f64, region.top as f64);
-    let (width, height) = (region.width as f64, region.height as f64);
-    if quirks {
-        return x > top && y > left;
-    }
-    let kept = region.keeps(target);
-    let inside = x > left && x < left + width && y > top && y < top + height;
-    inside && kept.width() >= 1.0 && kept.height() >= 1.0
 }
 
 /// A changed example and where it lies on the canvas.
@@ -239,5 +236,18 @@ impl Augmented {
     /// `(cx, cy, w, h)` in 0..1 of the canvas, what the model should say; none where there is nothing to find.
     pub fn target(&self) -> Option<[f64; 4]> {
         self.sample.target.as_ref().map(|rect| self.transform.to_target(rect))
+    }
+
+    /// Phrase and target of every question, as [`Augmented::target`]. A question whose thing was cut away is the first
+    /// one once more.
+    pub fn questions(&self) -> impl Iterator<Item = (&str, Option<[f64; 4]>)> {
+        let first = (self.sample.phrase.as_str(), self.target());
+        let others = self.sample.others.iter().map(move |other| match other {
+            Some(Question { phrase, target }) => {
+                (phrase.as_str(), target.as_ref().map(|rect| self.transform.to_target(rect)))
+            }
+            None => first,
+        });
+        std::iter::once(first).chain(others)
     }
 }

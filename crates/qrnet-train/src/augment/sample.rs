@@ -20,7 +20,21 @@ pub struct Sample {
     pub target: Option<Rect>,
     /// What every pixel belongs to, where the data set knows.
     pub labels: Option<Arc<Labels>>,
+    /// What else is asked of the same picture; none in the place of a question whose thing a crop cut away.
+    pub others: Vec<Option<Question>>,
 }
+
+/// A further question about a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// What is looked for, in lower case.
+    pub phrase: String,
+    /// Where it is, as [`Sample::target`].
+    pub target: Option<Rect>,
+}
+
+/// A crop that leaves less of the thing that another question asks for, as a share of its box, takes the question away.
+const LEAST_LEFT: f64 = 0.8;
 
 /// A part of a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +66,27 @@ impl Sample {
             phrase: example.phrase.to_lowercase(),
             target: example.target,
             labels: example.labels.clone(),
+            others: Vec::new(),
+        }
+    }
+
+    /// The example as it is, with what `others` ask of the same picture.
+    pub fn with_others(example: &Example, others: &[Example]) -> Self {
+        let question = |other: &Example| Question { phrase: other.phrase.to_lowercase(), target: other.target };
+        Self { others: others.iter().map(|other| Some(question(other))).collect(), ..Self::new(example) }
+    }
+
+    /// What every question asks for, in lower case.
+    pub(super) fn phrases(&self) -> impl Iterator<Item = &str> {
+        let others = self.others.iter().flatten().map(|other| other.phrase.as_str());
+        std::iter::once(self.phrase.as_str()).chain(others)
+    }
+
+    /// Moves the boxes of all questions.
+    fn retarget(&mut self, moved: impl Fn(&Rect) -> Rect) {
+        let others = self.others.iter_mut().flatten().map(|other| &mut other.target);
+        for target in std::iter::once(&mut self.target).chain(others) {
+            *target = target.as_ref().map(&moved);
         }
     }
 
@@ -60,9 +95,23 @@ impl Sample {
     /// # Errors
     /// The picture has no pixels.
     pub fn fit(&mut self, canvas: Canvas, fill: f64, boxer: &mut Letterboxer) -> Result<()> {
-        let (width, height) = (self.picture.width as f64, self.picture.height as f64);
+        self.fit_stretched(canvas, fill, (1.0, 1.0), boxer)
+    }
+
+    /// As [`Sample::fit`], for a picture that is stretched across and down by the two factors of `stretch`.
+    ///
+    /// # Errors
+    /// The picture has no pixels.
+    pub fn fit_stretched(
+        &mut self,
+        canvas: Canvas,
+        fill: f64,
+        stretch: (f64, f64),
+        boxer: &mut Letterboxer,
+    ) -> Result<()> {
+        let (width, height) = (self.picture.width as f64 * stretch.0, self.picture.height as f64 * stretch.1);
         let ratio = (canvas.width as f64 * fill / width).min(canvas.height as f64 * fill / height);
-        self.resize(ratio, (canvas.width, canvas.height), boxer)
+        self.resize((ratio * stretch.0, ratio * stretch.1), (canvas.width, canvas.height), boxer)
     }
 
     /// Multiplies both sides by `ratio`.
@@ -70,13 +119,15 @@ impl Sample {
     /// # Errors
     /// The picture has no pixels.
     pub fn scale(&mut self, ratio: f64, boxer: &mut Letterboxer) -> Result<()> {
-        self.resize(ratio, (usize::MAX, usize::MAX), boxer)
+        self.resize((ratio, ratio), (usize::MAX, usize::MAX), boxer)
     }
 
-    fn resize(&mut self, ratio: f64, most: (usize, usize), boxer: &mut Letterboxer) -> Result<()> {
-        let side = |length: usize, most: usize| ((length as f64 * ratio).round_ties_even() as usize).clamp(1, most);
+    fn resize(&mut self, ratio: (f64, f64), most: (usize, usize), boxer: &mut Letterboxer) -> Result<()> {
+        let side = |length: usize, ratio: f64, most: usize| {
+            ((length as f64 * ratio).round_ties_even() as usize).clamp(1, most)
+        };
         let (old_width, old_height) = (self.picture.width, self.picture.height);
-        let (width, height) = (side(old_width, most.0), side(old_height, most.1));
+        let (width, height) = (side(old_width, ratio.0, most.0), side(old_height, ratio.1, most.1));
         if (width, height) != (old_width, old_height) {
             self.picture = Arc::new(boxer.resized(&self.picture.view()?, width, height)?);
             self.relabel((width, height), |x, y| {
@@ -84,14 +135,13 @@ impl Sample {
                 nearest(y, height, old_height) * old_width + nearest(x, width, old_width)
             });
         }
-        self.target = self.target.map(|r| {
-            let [x0, y0, x1, y1] = [r.x0, r.y0, r.x1, r.y1].map(|edge| edge * ratio);
-            Rect { x0, y0, x1, y1 }
-        });
+        let (across, down) = ratio;
+        self.retarget(|r| Rect { x0: r.x0 * across, y0: r.y0 * down, x1: r.x1 * across, y1: r.y1 * down });
         Ok(())
     }
 
-    /// Keeps `region`; the box becomes its part inside, which may be empty.
+    /// Keeps `region`; the box becomes its part inside, which may be empty. Other questions whose box loses more than a
+    /// fifth of its area are taken away.
     ///
     /// # Panics
     /// The region leaves the picture.
@@ -107,7 +157,14 @@ impl Sample {
         let rgb = part.map(|part| part.packed().into_owned()).unwrap_or_default();
         self.picture = Arc::new(Picture { width, height, rgb });
         self.relabel((width, height), |x, y| (top + y) * old_width + left + x);
-        self.target = self.target.map(|rect| region.keeps(&rect));
+        let area = |rect: &Rect| rect.width() * rect.height();
+        for other in &mut self.others {
+            let cut = |rect: &Rect| area(&region.keeps(rect)) < LEAST_LEFT * area(rect);
+            if other.as_ref().and_then(|other| other.target.as_ref()).is_some_and(cut) {
+                *other = None;
+            }
+        }
+        self.retarget(|rect| region.keeps(rect));
     }
 
     /// Mirrors picture, box and labels, and exchanges left and right in the phrase; `quirks` as in [`mirrored`].
@@ -118,8 +175,11 @@ impl Sample {
         }
         self.relabel((width, height), |x, y| y * width + width - 1 - x);
         let w = width as f64;
-        self.target = self.target.map(|r| Rect { x0: w - r.x1, x1: w - r.x0, ..r });
+        self.retarget(|r| Rect { x0: w - r.x1, x1: w - r.x0, ..*r });
         self.phrase = mirrored(&self.phrase, quirks);
+        for other in self.others.iter_mut().flatten() {
+            other.phrase = mirrored(&other.phrase, quirks);
+        }
     }
 
     /// Every pixel of the new picture takes the label of the old pixel whose index `from` gives.

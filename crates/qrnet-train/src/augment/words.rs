@@ -52,3 +52,90 @@ pub fn mirrored(phrase: &str, quirks: bool) -> String {
     }
     out
 }
+
+/// Words for colours, and for how light or colourful a thing is.
+const COLOURS: [&str; 73] = [
+    "amber",
+    "aqua",
+    "beige",
+    "black",
+    "blond",
+    "blonde",
+    "blondes",
+    "blue",
+    "bluish",
+    "bright",
+    "bronze",
+    "brown",
+    "brownish",
+    "brunette",
+    "burgundy",
+    "color",
+    "colored",
+    "colorful",
+    "colors",
+    "colour",
+    "coloured",
+    "colourful",
+    "colours",
+    "copper",
+    "cream",
+    "crimson",
+    "cyan",
+    "dark",
+    "fuchsia",
+    "ginger",
+    "gold",
+    "golden",
+    "gray",
+    "grayish",
+    "green",
+    "greenish",
+    "grey",
+    "greyish",
+    "hazel",
+    "indigo",
+    "ivory",
+    "khaki",
+    "lavender",
+    "light",
+    "lilac",
+    "lime",
+    "magenta",
+    "maroon",
+    "mauve",
+    "multicolored",
+    "multicoloured",
+    "navy",
+    "orange",
+    "pale",
+    "pink",
+    "pinkish",
+    "purple",
+    "rainbow",
+    "red",
+    "reddish",
+    "redhead",
+    "rose",
+    "scarlet",
+    "silver",
+    "tan",
+    "tanned",
+    "teal",
+    "turquoise",
+    "violet",
+    "white",
+    "whitish",
+    "yellow",
+    "yellowish",
+];
+/// What may follow a word for a colour: blues, darker, lightest, silvery.
+const SHADE_ENDINGS: [&str; 6] = ["", "s", "er", "r", "est", "y"];
+
+/// Whether a lower-case phrase names a colour, or how light or colourful a thing is: it would no longer be true of a
+/// picture whose colours were turned or taken away. Rather too often than too seldom: fruit and metals count.
+pub fn names_colour(phrase: &str) -> bool {
+    phrase.split(|c: char| !c.is_alphanumeric()).any(|word| {
+        COLOURS.iter().any(|colour| word.strip_prefix(colour).is_some_and(|end| SHADE_ENDINGS.contains(&end)))
+    })
+}

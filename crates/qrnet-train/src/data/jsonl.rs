@@ -71,13 +71,7 @@ fn parse(line: &[u8]) -> Result<Line, String> {
     if line.trim_ascii().is_empty() {
         return Err("is empty, expected an object".into());
     }
-    let wrong = |e: serde_json::Error| {
-        // There is but one line: its number would mislead.
-        let text = e.to_string();
-        let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        format!("column {}: {reason}", e.column())
-    };
-    let object: Map<String, Value> = serde_json::from_slice(line).map_err(wrong)?;
+    let object: Map<String, Value> = serde_json::from_slice(line).map_err(|e| one_line(&e))?;
     known(&object, &KEYS, "")?;
     if let Some(Value::Object(inner)) = object.get("box") {
         known(inner, &BOX_KEYS, "box.")?;
@@ -85,7 +79,14 @@ fn parse(line: &[u8]) -> Result<Line, String> {
     if let Some(lacking) = KEYS[..3].iter().find(|key| !object.contains_key(**key)) {
         return Err(format!("lacks the key `{lacking}`"));
     }
-    serde_json::from_slice(line).map_err(wrong)
+    serde_json::from_slice(line).map_err(|e| one_line(&e))
+}
+
+/// What is wrong with a line, and where in it. There is but one: its number would mislead.
+pub(super) fn one_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    format!("column {}: {reason}", error.column())
 }
 
 fn known(object: &Map<String, Value>, keys: &[&str], prefix: &str) -> Result<(), String> {

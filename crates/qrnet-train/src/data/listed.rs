@@ -88,7 +88,7 @@ impl Entry {
 }
 
 /// A box for a message: `(x0, y0)-(x1, y1)`.
-fn edges(rect: &Rect) -> String {
+pub(super) fn edges(rect: &Rect) -> String {
     format!("({}, {})-({}, {})", rect.x0, rect.y0, rect.x1, rect.y1)
 }
 

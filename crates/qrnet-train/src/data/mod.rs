@@ -7,6 +7,7 @@ pub mod labelled;
 pub mod listed;
 pub mod mdetr;
 mod pickle;
+pub mod place;
 pub mod refer;
 pub mod source;
 mod torch;
@@ -104,6 +105,28 @@ pub trait DataSet: Send + Sync {
     /// As [`DataSet::example`].
     fn varied(&self, index: usize, _rng: &mut ChaCha8Rng) -> Result<Example> {
         self.example(index)
+    }
+
+    /// Several questions about the example at `index`, each varied by a generator of its own. Those that show the same
+    /// picture share it. Data sets that ask many things of one picture read it once; by itself this is as often
+    /// [`DataSet::varied`].
+    ///
+    /// # Errors
+    /// As [`DataSet::example`].
+    fn varied_group(&self, index: usize, rngs: &mut [ChaCha8Rng]) -> Result<Vec<Example>> {
+        let mut group: Vec<Example> = Vec::with_capacity(rngs.len());
+        for rng in rngs {
+            let mut example = self.varied(index, rng)?;
+            let same = |other: &&Example| {
+                let (a, b) = (&other.picture, &example.picture);
+                (a.width, a.height) == (b.width, b.height) && a.rgb == b.rgb
+            };
+            if let Some(first) = group.first().filter(same) {
+                example.picture = Arc::clone(&first.picture);
+            }
+            group.push(example);
+        }
+        Ok(group)
     }
 
     /// Reads every phrase once, so that a run does not end over one of them on its second day.

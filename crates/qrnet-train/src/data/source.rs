@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::clip::{Clip, ClipLabels, Selection};
+use super::labelled::{LabelledSet, coco, flickr30k, pack, voc, yolo};
+use super::place::place;
 use super::video::FrameSource;
 use super::{DataSet, Entry, Layout, Listed, index, jsonl, mdetr, refer};
 use crate::error::{Error, Result};
+use crate::expressions::{Ask, Asked};
 
-/// One data set on disk. Paths are relative to the recipe's folder.
+/// One data set on disk. Paths are relative to the recipe's folder, or begin with `$SPOTTER_DATA`
+/// ([`DATA`](super::place::DATA)).
 ///
 /// ```toml
 /// format = "refer"
@@ -94,10 +98,97 @@ pub enum Source {
         #[serde(default)]
         recast: f64,
     },
+    /// Our pack of boxes, JSON Lines: [`pack::read`].
+    Boxes {
+        /// Name in reports; without it, the file's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The file; pictures are relative to its folder.
+        file: PathBuf,
+        /// Whether every object of its classes has a box, so that absence can be told.
+        #[serde(default)]
+        complete: bool,
+        /// What is asked of its pictures.
+        #[serde(default)]
+        ask: Ask,
+    },
+    /// COCO's instances: [`coco::read`].
+    Coco {
+        /// Name in reports; without it, the file's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The JSON file of instances.
+        annotations: PathBuf,
+        /// Folder of the pictures.
+        pictures: PathBuf,
+        /// The JSON file of captions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        captions: Option<PathBuf>,
+        /// As in [`Source::Boxes`].
+        #[serde(default = "yes")]
+        complete: bool,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
+    },
+    /// The PASCAL VOC layout: [`voc::read`].
+    Voc {
+        /// Name in reports; without it, the folder's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Folder of `Annotations`, `JPEGImages` and `ImageSets`.
+        folder: PathBuf,
+        /// Which list of `ImageSets/Main`: `train`, `val` and so on.
+        split: String,
+        /// As in [`Source::Boxes`].
+        #[serde(default = "yes")]
+        complete: bool,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
+    },
+    /// Folders for YOLO: [`yolo::read`].
+    Yolo {
+        /// Name in reports; without it, the folder's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Folder of `images` and `labels`.
+        folder: PathBuf,
+        /// Which folder of `images`: `train`, `val` and so on.
+        split: String,
+        /// Names of the classes, YAML or one a line; without it, `data.yaml` or `classes.txt` of the folder.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        names: Option<PathBuf>,
+        /// As in [`Source::Boxes`].
+        #[serde(default = "yes")]
+        complete: bool,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
+    },
+    /// Flickr30k Entities: [`flickr30k::read`].
+    Flickr30k {
+        /// Name in reports; without it, the folder's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Folder of `Annotations`, `Sentences` and the lists of splits.
+        folder: PathBuf,
+        /// Folder of the pictures.
+        pictures: PathBuf,
+        /// Which list: `train`, `val` or `test`.
+        split: String,
+        /// As in [`Source::Boxes`].
+        #[serde(default)]
+        ask: Ask,
+    },
 }
 
 fn one() -> u64 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Where data sets come from.
@@ -132,6 +223,31 @@ impl Source {
                 fill: 0,
                 recast: 0.0,
             },
+            Self::Boxes { name: name(), file: path(), complete: true, ask: Ask::example() },
+            Self::Coco {
+                name: name(),
+                annotations: path(),
+                pictures: path(),
+                captions: Some(path()),
+                complete: true,
+                ask: Ask::example(),
+            },
+            Self::Voc { name: name(), folder: path(), split: "train".into(), complete: true, ask: Ask::example() },
+            Self::Yolo {
+                name: name(),
+                folder: path(),
+                split: "train".into(),
+                names: Some(path()),
+                complete: true,
+                ask: Ask::example(),
+            },
+            Self::Flickr30k {
+                name: name(),
+                folder: path(),
+                pictures: path(),
+                split: "train".into(),
+                ask: Ask::example(),
+            },
         ]
     }
 
@@ -139,11 +255,22 @@ impl Source {
     pub fn name(&self) -> String {
         let last = |path: &Path| path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         match self {
-            Self::Refer { name, folder, .. } => name.clone().unwrap_or_else(|| last(folder)),
+            Self::Refer { name, folder, .. }
+            | Self::Voc { name, folder, .. }
+            | Self::Yolo { name, folder, .. }
+            | Self::Flickr30k { name, folder, .. } => name.clone().unwrap_or_else(|| last(folder)),
             Self::Index { name, layout, .. } => name.clone().unwrap_or_else(|| layout.name().to_owned()),
             Self::Clip { name, clip, .. } => name.clone().unwrap_or_else(|| last(clip)),
-            Self::Mdetr { name, file, .. } | Self::Jsonl { name, file } => name.clone().unwrap_or_else(|| last(file)),
+            Self::Mdetr { name, file, .. }
+            | Self::Jsonl { name, file }
+            | Self::Boxes { name, file, .. }
+            | Self::Coco { name, annotations: file, .. } => name.clone().unwrap_or_else(|| last(file)),
         }
+    }
+
+    /// Where the file or folder of a key lies.
+    fn place(&self, base: &Path, key: &str, path: &Path) -> Result<PathBuf> {
+        place(base, path, &self.name(), key)
     }
 
     /// Everything that it names is there; `base` is the recipe's folder.
@@ -152,7 +279,7 @@ impl Source {
     /// The first file or folder that is not.
     fn check(&self, base: &Path) -> Result<()> {
         for (key, path, folder) in self.paths() {
-            let path = base.join(path);
+            let path = self.place(base, key, path)?;
             if !(if folder { path.is_dir() } else { path.is_file() }) {
                 let what = if folder { "folder" } else { "file" };
                 return Err(Error::file(
@@ -177,22 +304,61 @@ impl Source {
         self.check(base)?;
         let listed =
             |entries: Vec<Entry>| -> Result<Box<dyn DataSet>> { Ok(Box::new(Listed::new(&self.name(), entries)?)) };
+        let at = |key, path| self.place(base, key, path);
         match self {
             Self::Refer { folder, pictures, refs, split, .. } => {
-                listed(refer::read(&base.join(folder), &base.join(pictures), refs, split)?)
+                listed(refer::read(&at("folder", folder)?, &at("pictures", pictures)?, refs, split)?)
             }
             Self::Index { file, pictures, layout, .. } => {
-                listed(index::read(&base.join(file), &base.join(pictures), *layout)?)
+                listed(index::read(&at("file", file)?, &at("pictures", pictures)?, *layout)?)
             }
-            Self::Mdetr { file, pictures, .. } => listed(mdetr::read(&base.join(file), &base.join(pictures))?),
-            Self::Jsonl { file, .. } => listed(jsonl::read(&base.join(file))?),
+            Self::Mdetr { file, pictures, .. } => listed(mdetr::read(&at("file", file)?, &at("pictures", pictures)?)?),
+            Self::Jsonl { file, .. } => listed(jsonl::read(&at("file", file)?)?),
             Self::Clip { clip, recast, .. } => {
                 let labels = self.clip_labels(base)?;
                 let labels = labels.ok_or_else(|| Error::Unsupported(format!("{} is no film", self.name())))?;
-                let clip = Clip::open(&self.name(), &base.join(clip), labels, origin.video)?;
+                let clip = Clip::open(&self.name(), &at("clip", clip)?, labels, origin.video)?;
                 Ok(Box::new(if origin.dense { clip.with_labels().with_recast(*recast)? } else { clip }))
             }
+            Self::Boxes { ask, .. }
+            | Self::Coco { ask, .. }
+            | Self::Voc { ask, .. }
+            | Self::Yolo { ask, .. }
+            | Self::Flickr30k { ask, .. } => {
+                let set = self.labelled(base)?;
+                let set = set.ok_or_else(|| Error::Unsupported(format!("{} has no labelled pictures", self.name())))?;
+                Ok(Box::new(Asked::new(set, ask.clone(), origin.dense)?))
+            }
         }
+    }
+
+    /// Pictures with boxes, before anything is asked of them; none of formats whose entries are questions already.
+    ///
+    /// # Errors
+    /// The data set is not where it should be, or as its reader.
+    pub fn labelled(&self, base: &Path) -> Result<Option<LabelledSet>> {
+        let name = self.name();
+        let at = |key, path: &PathBuf| self.place(base, key, path);
+        let set = match self {
+            Self::Boxes { file, complete, .. } => pack::read(&name, &at("file", file)?, *complete)?,
+            Self::Coco { annotations, pictures, captions, complete, .. } => {
+                let captions = captions.as_ref().map(|file| at("captions", file)).transpose()?;
+                let (annotations, pictures) = (at("annotations", annotations)?, at("pictures", pictures)?);
+                coco::read(&name, &annotations, &pictures, captions.as_deref(), *complete)?
+            }
+            Self::Voc { folder, split, complete, .. } => voc::read(&name, &at("folder", folder)?, split, *complete)?,
+            Self::Yolo { folder, split, names, complete, .. } => {
+                let names = names.as_ref().map(|file| at("names", file)).transpose()?;
+                yolo::read(&name, &at("folder", folder)?, split, names.as_deref(), *complete)?
+            }
+            Self::Flickr30k { folder, pictures, split, .. } => {
+                flickr30k::read(&name, &at("folder", folder)?, &at("pictures", pictures)?, split)?
+            }
+            Self::Refer { .. } | Self::Index { .. } | Self::Mdetr { .. } | Self::Jsonl { .. } | Self::Clip { .. } => {
+                return Ok(None);
+            }
+        };
+        Ok(Some(set))
     }
 
     /// The labels of a film without its pictures; none of other data sets.
@@ -208,22 +374,45 @@ impl Source {
             )));
         }
         let selection = Selection { stretches: frames, step: *step, referents, fill: *fill };
-        ClipLabels::read(&base.join(labels), &base.join(queries), &selection).map(Some)
+        let (labels, queries) = (self.place(base, "labels", labels)?, self.place(base, "queries", queries)?);
+        ClipLabels::read(&labels, &queries, &selection).map(Some)
     }
 
-    /// The first file or folder of the set that is not there.
+    /// Where the film lies; none for other data sets.
+    ///
+    /// # Errors
+    /// It is in the folder of data, and [`DATA`](super::place::DATA) is not set.
+    pub fn film(&self, base: &Path) -> Result<Option<PathBuf>> {
+        let Self::Clip { clip, .. } = self else { return Ok(None) };
+        self.place(base, "clip", clip).map(Some)
+    }
+
+    /// The first file or folder of the set that is not there; as the recipe has it where nothing says where that is.
     pub fn missing(&self, base: &Path) -> Option<PathBuf> {
-        self.paths().into_iter().map(|(_, path, _)| base.join(path)).find(|path| !path.exists())
+        let place = |(key, path, _): (_, &Path, _)| self.place(base, key, path).unwrap_or_else(|_| path.to_path_buf());
+        self.paths().into_iter().map(place).find(|path| !path.exists())
     }
 
     /// Key, path, and whether it is a folder, of everything that must be there.
     fn paths(&self) -> Vec<(&'static str, &Path, bool)> {
         match self {
-            Self::Refer { folder, pictures, .. } => vec![("folder", folder, true), ("pictures", pictures, true)],
+            Self::Refer { folder, pictures, .. } | Self::Flickr30k { folder, pictures, .. } => {
+                vec![("folder", folder, true), ("pictures", pictures, true)]
+            }
             Self::Index { file, pictures, .. } | Self::Mdetr { file, pictures, .. } => {
                 vec![("file", file, false), ("pictures", pictures, true)]
             }
-            Self::Jsonl { file, .. } => vec![("file", file, false)],
+            Self::Jsonl { file, .. } | Self::Boxes { file, .. } => vec![("file", file, false)],
+            Self::Voc { folder, .. } => vec![("folder", folder, true)],
+            Self::Yolo { folder, names, .. } => {
+                let names = names.iter().map(|names| ("names", names.as_path(), false));
+                std::iter::once(("folder", folder.as_path(), true)).chain(names).collect()
+            }
+            Self::Coco { annotations, pictures, captions, .. } => {
+                let mut all = vec![("annotations", annotations.as_path(), false), ("pictures", pictures, true)];
+                all.extend(captions.iter().map(|captions| ("captions", captions.as_path(), false)));
+                all
+            }
             Self::Clip { clip, labels, queries, .. } => {
                 vec![("clip", clip, false), ("labels", labels, false), ("queries", queries, false)]
             }

@@ -208,12 +208,22 @@ impl Asked {
 
     /// A random question about picture number `index` of those that are asked.
     fn ask_with(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
+        let mut asked = self.ask_often(index, std::slice::from_mut(rng))?;
+        asked.pop().ok_or_else(|| self.beyond(index))
+    }
+
+    /// A question of one picture for every generator; the picture is read once.
+    fn ask_often(&self, index: usize, rngs: &mut [ChaCha8Rng]) -> Result<Vec<Example>> {
         let known = self.known.get(index).ok_or_else(|| self.beyond(index))?;
         let (picture, boxes, scale) = self.open(known.picture)?;
         let path = &self.set.pictures[known.picture].path;
-        let drawn = self.draw(known, &picture, &boxes, rng);
-        let drawn = drawn.ok_or_else(|| Error::file(path, "leaves nothing to ask, expected things or phrases"))?;
-        self.example_of(known.picture, drawn, Arc::new(picture), &boxes, scale)
+        let picture = Arc::new(picture);
+        let ask = |rng: &mut ChaCha8Rng| {
+            let drawn = self.draw(known, &picture, &boxes, rng);
+            let drawn = drawn.ok_or_else(|| Error::file(path, "leaves nothing to ask, expected things or phrases"))?;
+            self.example_of(known.picture, drawn, Arc::clone(&picture), &boxes, scale)
+        };
+        rngs.iter_mut().map(ask).collect()
     }
 
     fn beyond(&self, index: usize) -> Error {
@@ -301,6 +311,14 @@ impl DataSet for Asked {
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
         if self.fixed.is_some() { self.example(index) } else { self.ask_with(index, rng) }
+    }
+
+    fn varied_group(&self, index: usize, rngs: &mut [ChaCha8Rng]) -> Result<Vec<Example>> {
+        if self.fixed.is_some() {
+            let example = self.example(index)?;
+            return Ok(vec![example; rngs.len()]);
+        }
+        self.ask_often(index, rngs)
     }
 
     fn legibility(&self, tokenizer: &QueryTokenizer) -> Result<Legibility> {

@@ -6,6 +6,7 @@ use super::vocabulary::Vocabulary;
 use crate::batch::UNLABELLED;
 use crate::data::labelled::LabelledObject;
 use crate::data::{Labels, ObjectLabel};
+use crate::scenes;
 
 /// The most objects that labels can tell apart.
 const MOST: usize = u8::MAX as usize;
@@ -26,7 +27,8 @@ pub(super) fn labels(
     for i in order {
         let object = &objects[i];
         let unclear = object.difficult || object.crowd;
-        let class = words.number(object.class as u16).filter(|_| !unclear).unwrap_or(UNLABELLED);
+        let number = words.number(object.class as u16).filter(|_| !unclear);
+        let class = number.map_or(UNLABELLED, |number| scenes::CLASSES as u16 + number);
         labels.objects.push(ObjectLabel { class, colour: 0 });
         let number = labels.objects.len() as u8;
         let along = |from: f64, to: f64, length: usize| {

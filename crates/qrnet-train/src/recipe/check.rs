@@ -1,7 +1,13 @@
 //! What a recipe may hold: values that no run can be made from are named before anything starts.
 
-use super::Recipe;
+use std::collections::BTreeSet;
+
+use qrnet::config::CANVAS_STEP;
+
 use super::phrases::has_words;
+use super::{Recipe, SCENES};
+use crate::augment::Augment;
+use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::objective::Term;
 use crate::scenes::SceneSettings;
@@ -30,9 +36,11 @@ impl Recipe {
         }
         self.check_numbers(&wrong)?;
         for augment in self.phase.iter().filter_map(|phase| phase.augment.as_ref()).chain(&self.augment) {
-            if !(1.0..=16.0).contains(&augment.zoom) || !(0.0..=1.0).contains(&augment.lost) {
-                return wrong("augment.zoom, lost", &(augment.zoom, augment.lost), "1 to 16, 0 to 1");
-            }
+            check_augment(augment, &wrong)?;
+        }
+        let side = |length: &usize| *length > 0 && *length <= 4096 && length.is_multiple_of(CANVAS_STEP);
+        if let Some(canvas) = self.canvases.iter().find(|canvas| !canvas.iter().all(side)) {
+            return wrong("canvases", canvas, "width and height, multiples of 64 up to 4096");
         }
         if !(0.0..0.5).contains(&self.phrases.forget) {
             return wrong("phrases.forget", &self.phrases.forget, "0 to below 0.5");
@@ -55,14 +63,58 @@ impl Recipe {
             return wrong("every", &self.every, "at least 1 each");
         }
         let first = self.phase.iter().take(1);
-        let own = self.phase.iter().skip(1).filter(|phase| phase.scenes.is_some() || !phase.lists.is_empty());
-        let phases = first.chain(own).map(|phase| ("phase", &phase.scenes, &phase.lists));
-        let sets = self.eval.iter().map(|set| ("eval", &set.scenes, &set.lists));
-        for (key, scenes, lists) in phases.chain(sets) {
-            match (scenes, lists.is_empty()) {
-                (Some(scenes), true) => check_scenes(scenes, key, &wrong)?,
+        let own = self.phase.iter().skip(1).filter(|phase| phase.has_data());
+        for phase in first.chain(own) {
+            match (&phase.scenes, phase.lists.is_empty(), phase.shares.is_empty()) {
+                (Some(scenes), true, _) | (Some(scenes), false, false) => check_scenes(scenes, "phase", &wrong)?,
+                (None, false, _) => {}
+                _ => return wrong("phase", &"both or neither", "either `scenes` or `lists`, or both with `shares`"),
+            }
+        }
+        for set in &self.eval {
+            match (&set.scenes, set.lists.is_empty()) {
+                (Some(scenes), true) => check_scenes(scenes, "eval", &wrong)?,
                 (None, false) => {}
-                _ => return wrong(key, &"both or neither", "either `scenes` or `lists`"),
+                _ => return wrong("eval", &"both or neither", "either `scenes` or `lists`"),
+            }
+        }
+        self.check_mixes(&wrong)
+    }
+
+    /// Shares name what a phase draws from, and questions fill batches.
+    fn check_mixes(&self, wrong: &Wrong) -> Result<()> {
+        let (mut names, mut mixed) = (BTreeSet::new(), false);
+        for phase in &self.phase {
+            let questions = phase.questions.unwrap_or(1);
+            if questions == 0 || !self.batch.is_multiple_of(questions) {
+                let expected = format!("a divisor of `batch`, which is {}", self.batch);
+                return wrong("phase.questions", &questions, &expected);
+            }
+            if phase.has_data() {
+                names = phase.lists.iter().map(Source::name).collect();
+                if phase.scenes.is_some() && !names.insert(SCENES.to_owned()) {
+                    return wrong("phase.lists.name", &SCENES, "another name: `shares` calls drawn scenes so");
+                }
+            }
+            mixed = !phase.shares.is_empty() || (mixed && !phase.has_data());
+            if mixed && phase.examples.is_some() {
+                return wrong("phase.examples", &phase.examples, "none where `shares` mix sources");
+            }
+            if phase.shares.is_empty() {
+                continue;
+            }
+            let known = || names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            if let Some(name) = phase.shares.keys().find(|name| !names.contains(*name)) {
+                return wrong("phase.shares", name, &format!("names of what the phase draws from: {}", known()));
+            }
+            if let Some(name) = names.iter().find(|name| !phase.shares.contains_key(*name)) {
+                return wrong("phase.shares", &phase.shares, &format!("a share of `{name}` too; 0 leaves it out"));
+            }
+            if let Some((name, share)) = phase.shares.iter().find(|(_, share)| !(0.0..=1e9).contains(*share)) {
+                return wrong(&format!("phase.shares.{name}"), share, "a number from 0 to 1e9");
+            }
+            if phase.shares.values().all(|share| *share <= 0.0) {
+                return wrong("phase.shares", &phase.shares, "at least one above 0");
             }
         }
         Ok(())
@@ -115,6 +167,30 @@ impl Recipe {
 
 /// Reports a key, its value and what was expected.
 type Wrong<'a> = dyn Fn(&str, &dyn std::fmt::Debug, &str) -> Result<()> + 'a;
+
+fn check_augment(augment: &Augment, wrong: &Wrong) -> Result<()> {
+    if !(1.0..=16.0).contains(&augment.zoom) || !(0.0..=1.0).contains(&augment.lost) {
+        return wrong("augment.zoom, lost", &(augment.zoom, augment.lost), "1 to 16, 0 to 1");
+    }
+    let [least, most] = augment.resize;
+    if !(0.1 <= least && least <= most && most <= 16.0) {
+        return wrong("augment.resize", &augment.resize, "least and most, 0.1 to 16");
+    }
+    if augment.resizes() && augment.zoom > 1.0 {
+        return wrong("augment.zoom", &augment.zoom, "1, or no `resize`, which takes its place");
+    }
+    if !(0.0..=0.5).contains(&augment.stretch) {
+        return wrong("augment.stretch", &augment.stretch, "0 to 0.5");
+    }
+    if !(0.0..=180.0).contains(&augment.hue) || !(0.0..=4.0).contains(&augment.gamma) {
+        return wrong("augment.hue, gamma", &(augment.hue, augment.gamma), "0 to 180 degrees, 0 to 4");
+    }
+    let shares = [augment.grey, augment.soften, augment.noise, augment.jpeg];
+    if !shares.iter().all(|share| (0.0..=1.0).contains(share)) {
+        return wrong("augment.grey, soften, noise, jpeg", &shares, "0 to 1 each");
+    }
+    Ok(())
+}
 
 fn check_scenes(scenes: &SceneSettings, key: &str, wrong: &Wrong) -> Result<()> {
     let name = |field: &str| format!("{key}.scenes.{field}");

@@ -3,6 +3,7 @@
 mod check;
 mod phrases;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use phrases::Phrases;
@@ -16,6 +17,9 @@ use crate::objective::Weights;
 use crate::optim;
 use crate::scenes::SceneSettings;
 use crate::schedule::{Course, Schedule};
+
+/// What [`Phase::shares`] calls drawn scenes.
+pub const SCENES: &str = "scenes";
 
 /// A whole recipe. Paths are relative to the recipe's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub struct Recipe {
     /// Forward passes in a step.
     #[serde(default = "one")]
     pub accumulate: usize,
+    /// Width and height of canvases, of which every batch takes one at random; without it, all take the model's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canvases: Vec<[usize; 2]>,
     /// What the weights start from.
     #[serde(default)]
     pub init: Start,
@@ -178,8 +185,13 @@ impl Default for Rates {
     }
 }
 
-/// A part of the run: drawn scenes, or lists of examples shuffled anew every epoch. Without either it goes on with the data
-/// of the phase before it.
+/// A part of the run: drawn scenes, or lists of examples shuffled anew every epoch, or both by shares. Without either it
+/// goes on with the data of the phase before it.
+///
+/// ```toml
+/// questions = 4
+/// shares = { flickr = 4.0, coco = 2.5, scenes = 0.7 }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
     /// Share of the run after which it ends, 0..1; the last one ends with the run.
@@ -189,6 +201,15 @@ pub struct Phase {
     /// whole and scenes never come twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
+    /// Neighbouring examples of a batch that are questions about one picture of a list, which is read and changed once;
+    /// without it, one. For data sets that can ask several; the batch is a multiple of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<usize>,
+    /// How much is taken of every list, by its name, and of the drawn ones, as `scenes`; only the numbers' ratios count.
+    /// Every source has its own order and its own epochs. Without it, lists are one long list. A phase without data
+    /// may mix those of the phase before it anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<String, f64>,
     /// Changes to its pictures, in place of the recipe's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<Augment>,
@@ -198,6 +219,13 @@ pub struct Phase {
     /// Data sets on disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<Source>,
+}
+
+impl Phase {
+    /// Whether it has data of its own.
+    pub fn has_data(&self) -> bool {
+        self.scenes.is_some() || !self.lists.is_empty()
+    }
 }
 
 /// A set to measure on.
@@ -275,6 +303,7 @@ impl Strict for Recipe {
             steps: 1,
             batch: 1,
             accumulate: 1,
+            canvases: vec![[64, 64]],
             init: Start { backbone: path(), text: path(), model: path(), smooth_positions: true },
             optimiser: Optimiser {
                 rate: 1e-4,
@@ -294,6 +323,9 @@ impl Strict for Recipe {
             phase: vec![Phase {
                 until: 1.0,
                 examples: Some(1),
+                questions: Some(1),
+                // Names of lists are keys here.
+                shares: BTreeMap::from([(strict::ANY.to_owned(), 1.0)]),
                 augment: Some(Augment::default()),
                 scenes: scenes(),
                 lists: lists(),

@@ -4,6 +4,7 @@ mod batch;
 mod faults;
 mod films;
 mod frozen;
+mod mixed;
 mod objective;
 mod overfit;
 mod recipes;

@@ -19,7 +19,8 @@ const STEPS: u64 = 9;
 /// two phases, shuffled lists with augmentation, measurements, sums of the log between its lines.
 fn everything(folder: &Path) -> (Recipe, Config) {
     let mut config = config();
-    (config.swin.drop_path_rate, config.bert.dropout, config.vl.dropout) = (0.2, 0.1, 0.1);
+    config.swin.as_mut().expect("a Swin").drop_path_rate = 0.2;
+    (config.bert.dropout, config.vl.dropout) = (0.1, 0.1);
     let mut recipe = recipe();
     (recipe.steps, recipe.batch, recipe.accumulate, recipe.ema) = (STEPS, 3, 2, 0.9);
     recipe.every = Every { log: 2, checkpoint: 3, eval: 4, eval_examples: 4, keep: 2 };
@@ -97,6 +98,17 @@ fn nor_with_a_frozen_text_tower() {
     let (recipe, mut config) = everything(folder.path());
     config.bert.frozen = true;
     compare(&recipe, &config, &[&[5], &[2, 7]]);
+}
+
+#[test]
+fn nor_with_lists_and_scenes_in_one_phase() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut recipe, config) = everything(folder.path());
+    recipe.phase[1].scenes = recipe.phase[0].scenes.clone();
+    recipe.phase[1].shares = [("list".to_owned(), 2.0), ("scenes".to_owned(), 1.0)].into();
+    recipe.phase[1].questions = Some(3);
+    recipe.augment = recipe.augment.map(|augment| Augment { resize: [0.7, 1.5], noise: 0.5, jpeg: 0.5, ..augment });
+    compare(&recipe, &config, &[&[4], &[5], &[2, 7]]);
 }
 
 #[test]

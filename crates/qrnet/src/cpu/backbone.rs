@@ -84,7 +84,7 @@ impl Layout {
 
 impl Backbone {
     pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let (channels, side) = (config.swin.embed_dim, config.swin.patch_size);
+        let (channels, side) = (config.swin().embed_dim, config.swin().patch_size);
         let embed = vb.pp("patch_embed");
         let kernel = embed.get((channels, 3, side, side), "proj.weight")?;
         Ok(Self {
@@ -123,7 +123,7 @@ impl Stage {
     fn new(config: &Config, vb: &VarBuilder, stage: usize) -> Result<Self> {
         let channels = config.stage_channels(stage);
         let layer = vb.pp(format!("layers.{stage}"));
-        let blocks = (0..config.swin.depths[stage])
+        let blocks = (0..config.swin().depths[stage])
             .map(|block| Block::new(config, &layer.pp(format!("blocks.{block}")), stage, block % 2 == 1))
             .collect::<Result<_>>()?;
         let merging = || -> Result<_> {
@@ -142,9 +142,9 @@ impl Stage {
 
     /// Sizes of a window's attention.
     pub(super) fn window_sizes(config: &Config, stage: usize) -> WindowSizes {
-        let heads = config.swin.num_heads[stage];
+        let heads = config.swin().num_heads[stage];
         WindowSizes {
-            area: config.swin.window_size * config.swin.window_size,
+            area: config.swin().window_size * config.swin().window_size,
             heads,
             depth: config.stage_channels(stage) / heads,
         }
@@ -169,12 +169,12 @@ impl Stage {
         }
     }
 
-    /// Gates the tokens of `x [B, N, C]`, of which `x` then holds the norm, the stage's map; and merges them, two by two,
-    /// into `next [B, N / 4, 2C]` unless this is the last stage.
+    /// Gates the tokens of `x [B, N, C]`, if the stage has gates, of which `x` then holds the norm, the stage's map; and
+    /// merges them, two by two, into `next [B, N / 4, 2C]` unless this is the last stage.
     pub(super) fn finish(
         &self,
         x: &mut [f32],
-        gates: &[Spatial],
+        gates: Option<&[Spatial]>,
         grid: Grid,
         next: Option<&mut [f32]>,
         workers: &Workers,
@@ -185,7 +185,8 @@ impl Stage {
         let portions = Portions::of_units(2 * grid.half().w);
         let pieces = x
             .chunks_exact_mut(grid.len() * channels)
-            .zip(gates)
+            .enumerate()
+            .map(|(place, x)| (x, gates.map(|gates| &gates[place])))
             .flat_map(|(x, gate)| portions.cut(x, pair).map(move |(_, x)| (x, gate)));
         match (next, &self.merging) {
             (Some(next), Some(merging)) => {
@@ -202,7 +203,7 @@ impl Stage {
     fn finish_rows(
         &self,
         x: &mut [f32],
-        gate: &Spatial,
+        gate: Option<&Spatial>,
         columns: usize,
         merging: Option<(&(Norm, Packed), &mut [f32])>,
         span: &Span,
@@ -212,7 +213,10 @@ impl Stage {
         let mut scratch = workers.mine();
         let [gated, joined, normed, _] = &mut scratch.rows;
         let gated = take(gated, x.len());
-        gate_rows(x, gate, 0, gated);
+        match gate {
+            Some(gate) => gate_rows(x, gate, 0, gated),
+            None => gated.copy_from_slice(x),
+        }
         self.norm.rows(gated, x);
         let Some(((norm, reduction), merged)) = merging else { return };
         let _part = trace_span!(parent: span, "merge patches").entered();
@@ -262,7 +266,7 @@ impl Block {
         let span = Span::current();
         share(Portions::of_units(area).cut(out, area * channels), |(first, out)| {
             let mut scratch = workers.mine();
-            let Scratch { rows: [normed, qkv, attended, _], head } = &mut *scratch;
+            let Scratch { rows: [normed, qkv, attended, _], head, .. } = &mut *scratch;
             let count = out.len() / channels;
             let (normed, attended) = (take(normed, out.len()), take(attended, out.len()));
             let qkv = take(qkv, 3 * out.len());
@@ -326,7 +330,7 @@ impl Block {
 
 /// What relative positions add to scores, `[heads, area, wide]`.
 fn relative_bias(config: &Config, vb: &VarBuilder, sizes: WindowSizes) -> Result<Vec<f32>> {
-    let side = config.swin.window_size;
+    let side = config.swin().window_size;
     let table = vb.get(((2 * side - 1).pow(2), sizes.heads), "relative_position_bias_table")?;
     let index = Tensor::new(relative_position_index(side), vb.device())?;
     let bias = table.index_select(&index, 0)?.t()?.contiguous()?;

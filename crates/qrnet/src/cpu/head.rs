@@ -77,8 +77,10 @@ pub(super) struct Text<'a> {
 /// What the head reads of a batch of pictures.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
-    /// The neck's last level, `[B, N, C]` on `grid`. Every second row and column of it is the level after.
+    /// The finer of the two levels, `[B, N, C]` on `grid`.
     pub(super) level: &'a [f32],
+    /// The level after it, `[B, N / 4, C]`; where the neck has none, it is every second row and column.
+    pub(super) coarse: Option<&'a [f32]>,
     pub(super) grid: Grid,
     pub(super) batch: usize,
     /// `[B, N']`, 1 = padding, or empty.
@@ -221,12 +223,13 @@ impl Head {
         for ((&token, x), gathered) in tokens.iter().zip(x.chunks_exact_mut(d)).zip(gathered.chunks_exact_mut(channels))
         {
             // Max pooling with kernel 1 and stride 2 takes every second row and column.
-            let (level, place) = match (token as usize).checked_sub(h * w) {
-                None => (0, token as usize),
-                Some(token) => (1, token / (w / 2) * 2 * w + token % (w / 2) * 2),
+            let (level, source, place) = match ((token as usize).checked_sub(h * w), seen.coarse) {
+                (None, _) => (0, seen.level, picture * h * w + token as usize),
+                (Some(token), Some(coarse)) => (1, coarse, picture * (h * w / 4) + token),
+                (Some(token), None) => (1, seen.level, picture * h * w + token / (w / 2) * 2 * w + token % (w / 2) * 2),
             };
             x.copy_from_slice(&constants.scale[level]);
-            gathered.copy_from_slice(&seen.level[(picture * h * w + place) * channels..][..channels]);
+            gathered.copy_from_slice(&source[place * channels..][..channels]);
         }
         let rows = Rows { values: gathered, stride: channels, count: tokens.len() };
         self.visual.apply(rows, Start::Stored, x, d);

@@ -8,6 +8,7 @@ mod backbone;
 mod head;
 mod layers;
 mod neck;
+mod network;
 mod pools;
 mod tasks;
 
@@ -17,7 +18,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use tracing::{Span, trace_span};
 
-use crate::config::{Config, Grid};
+use crate::config::{self, Config, Grid};
 use crate::fusion::compiled::CompiledText;
 use crate::ops::kernel::gates::{Matrices, Spatial};
 use crate::ops::kernel::with_elements;
@@ -26,25 +27,39 @@ use crate::qdatt::Gates;
 use backbone::{Backbone, Layout, Stage};
 pub(crate) use head::Constants;
 use head::{Head, Room, Seen, Text};
-use neck::Neck;
+use neck::{Map, Neck};
+use network::Network;
 use pools::Pools;
 use tasks::{Workers, take};
 
 /// The half of the model that reads pictures, with packed weights, on one canvas.
 pub(crate) struct CpuFrame {
-    backbone: Backbone,
+    eyes: Eyes,
     neck: Neck,
     head: Head,
-    layouts: Vec<Layout>,
+    /// Of every stage's map.
+    grids: Vec<Grid>,
+    /// The first stage with gates: what comes before them is computed once for all queries of a picture.
+    from_stage: usize,
+    /// Stages that the neck fuses, and which of its levels the head reads first.
+    neck_stages: Vec<usize>,
+    token_place: usize,
     /// Buffers of calls that ended; there are as many as calls were at work at a time.
     buffers: Mutex<Vec<Buffers>>,
+}
+
+/// The backbone.
+enum Eyes {
+    Swin(Box<Backbone>, Vec<Layout>),
+    MobileNet(Box<Network>),
 }
 
 #[derive(Default)]
 struct Buffers {
     /// Every stage's tokens, then its map.
     maps: Vec<Vec<f32>>,
-    by_window: Vec<f32>,
+    /// What lies between blocks, and before the first gates; in windows, or from block to block.
+    spare: [Vec<f32>; 2],
     levels: Vec<Vec<f32>>,
     pools: Pools,
     head: Room,
@@ -62,23 +77,38 @@ pub(crate) struct Found {
 impl CpuFrame {
     /// Reads the weights from the root of a checkpoint.
     pub(crate) fn new(config: &Config, vb: &VarBuilder, plan: &CanvasPlan) -> Result<Self> {
-        let layout = |stage| Layout::new(&plan.windows, stage, Stage::window_sizes(config, stage));
+        let backbone = vb.pp("visumodel.backbone");
+        let eyes = match (config.backbone(), &plan.windows) {
+            (config::Backbone::MobileNet(own), _) => Eyes::MobileNet(Box::new(Network::new(own, &backbone)?)),
+            (config::Backbone::Swin(_), Some(windows)) => {
+                let layout = |stage| Layout::new(windows, stage, Stage::window_sizes(config, stage));
+                let layouts = (0..config.stages()).map(layout).collect();
+                Eyes::Swin(Box::new(Backbone::new(config, &backbone)?), layouts)
+            }
+            (config::Backbone::Swin(_), None) => candle_core::bail!("the canvas was laid out for another backbone"),
+        };
         Ok(Self {
-            backbone: Backbone::new(config, &vb.pp("visumodel.backbone"))?,
+            eyes,
             neck: Neck::new(config, &vb.pp("visumodel.neck"))?,
             head: Head::new(config, vb)?,
-            layouts: (0..config.stages()).map(layout).collect(),
+            grids: (0..config.stages()).map(|stage| plan.level(config.stage_level(stage))).collect(),
+            from_stage: config.gated_stages().start,
+            neck_stages: config.neck_stages(),
+            token_place: config.token_place(),
             buffers: Mutex::default(),
         })
     }
 
-    /// Grounds pictures, each `[3, H, W]` on the canvas; `None` for one whose features are no numbers.
+    /// Answers questions about pictures, each `[3, H, W]` on the canvas; `asked` holds the picture of every question. `None`
+    /// for an answer whose features are no numbers.
     ///
     /// # Shapes
-    /// `gates` and `text` of one query or of as many as there are pictures; `ignore [B, N']` (1 = padding) or empty.
+    /// `gates` and `text` of one query or of as many as there are questions; `ignore [B, N']` (1 = padding) by question, or
+    /// empty.
     pub(crate) fn ground(
         &self,
         pictures: &[&[f32]],
+        asked: &[usize],
         gates: &[Gates],
         text: &CompiledText,
         constants: &Constants,
@@ -91,18 +121,25 @@ impl CpuFrame {
             let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut buffers = spare.unwrap_or_default();
             buffers.workers.prepare();
-            let (backbone_gates, neck_gates) = gates.split_at(self.backbone.stages.len());
-            trace_span!("backbone").in_scope(|| self.look(pictures, backbone_gates, &mut buffers))?;
-            let grids: Vec<Grid> = self.layouts.iter().map(Layout::grid).collect();
-            let batch = pictures.len();
+            let (backbone_gates, neck_gates) = gates.split_at(self.grids.len() - self.from_stage);
+            trace_span!("backbone").in_scope(|| self.look(pictures, asked, backbone_gates, &mut buffers))?;
+            let batch = asked.len();
+            let own: Vec<usize> = (0..batch).collect();
             let Buffers { maps, levels, pools, head, workers, .. } = &mut buffers;
             trace_span!("neck").in_scope(|| {
-                let gate = |level: usize, pools: &Pools, tokens| opened(&neck_gates[level], pools, batch, tokens);
-                self.neck.forward(maps, &grids, batch, levels, pools, gate)
+                let gate = |level: usize, pools: &Pools, tokens| opened(&neck_gates[level], pools, &own, tokens);
+                let map = |&stage: &usize| Map {
+                    values: &maps[stage],
+                    grid: self.grids[stage],
+                    places: if stage < self.from_stage { asked } else { &own },
+                };
+                let maps: Vec<Map> = self.neck_stages.iter().map(map).collect();
+                self.neck.forward(&maps, levels, pools, gate)
             })?;
             let _span = trace_span!("head").entered();
-            let last = grids.len() - 1;
-            let seen = Seen { level: &levels[last], grid: grids[last], batch, ignore };
+            let place = self.token_place;
+            let (grid, coarse) = (self.grids[self.neck_stages[place]], levels.get(place + 1).map(Vec::as_slice));
+            let seen = Seen { level: &levels[place], coarse, grid, batch, ignore };
             let flags = text.ignore.as_ref().map_or(Ok(Vec::new()), |ignore| ignore.flatten_all()?.to_vec1())?;
             let answers = with_elements(&[text.tokens.clone(), text.qkv.clone()], |slices| {
                 let queries = text.tokens.dims()[0];
@@ -119,32 +156,68 @@ impl CpuFrame {
         })
     }
 
-    /// The backbone's maps.
-    fn look(&self, pictures: &[&[f32]], gates: &[Gates], buffers: &mut Buffers) -> Result<()> {
-        let Buffers { maps, by_window, pools, workers, .. } = buffers;
-        let batch = pictures.len();
-        maps.resize_with(self.layouts.len(), Vec::new);
-        let size = |stage: usize| batch * self.layouts[stage].grid().len() * self.backbone.stages[stage].channels;
+    /// The backbone's maps: of the pictures before the first gates, of the questions behind them.
+    fn look(&self, pictures: &[&[f32]], asked: &[usize], gates: &[Gates], buffers: &mut Buffers) -> Result<()> {
+        buffers.maps.resize_with(self.grids.len(), Vec::new);
+        match &self.eyes {
+            Eyes::Swin(backbone, layouts) => {
+                self.look_through_windows(backbone, layouts, (pictures, asked), gates, buffers)
+            }
+            Eyes::MobileNet(network) => network.look(pictures, asked, (gates, self.from_stage), &self.grids, buffers),
+        }
+    }
+
+    fn look_through_windows(
+        &self,
+        backbone: &Backbone,
+        layouts: &[Layout],
+        (pictures, asked): (&[&[f32]], &[usize]),
+        gates: &[Gates],
+        buffers: &mut Buffers,
+    ) -> Result<()> {
+        let Buffers { maps, spare: [by_window, shared], pools, workers, .. } = buffers;
+        let own: Vec<usize> = (0..asked.len()).collect();
+        // How many maps the blocks of a stage work on.
+        let count = |stage: usize| if stage <= self.from_stage { pictures.len() } else { asked.len() };
+        let size = |stage: usize| layouts[stage].grid().len() * backbone.stages[stage].channels;
         trace_span!("patch embed").in_scope(|| {
-            let x = take(&mut maps[0], size(0));
-            self.backbone.embed(pictures, self.layouts[0].grid(), x, workers);
+            let x = take(&mut maps[0], count(0) * size(0));
+            backbone.embed(pictures, layouts[0].grid(), x, workers);
         });
-        for (i, (stage, layout)) in self.backbone.stages.iter().zip(&self.layouts).enumerate() {
+        for (i, (stage, layout)) in backbone.stages.iter().zip(layouts).enumerate() {
             let _span = trace_span!("stage", number = i).entered();
             let (here, later) = maps.split_at_mut(i + 1);
-            let x = take(&mut here[i], size(i));
-            stage.blocks(x, layout, by_window, pools, workers);
+            stage.blocks(take(&mut here[i], count(i) * size(i)), layout, by_window, pools, workers);
             let _span = trace_span!("gates").entered();
-            let gates = opened(&gates[i], pools, batch, layout.grid().len())?;
-            let next = later.first_mut().map(|next| take(next, size(i + 1)));
-            stage.finish(x, &gates, layout.grid(), next, workers);
+            let gates = match i.checked_sub(self.from_stage) {
+                None => None,
+                Some(gated) => {
+                    let places = if gated == 0 { asked } else { &own };
+                    Some(opened(&gates[gated], pools, places, layout.grid().len())?)
+                }
+            };
+            let behind = if i < self.from_stage { pictures.len() } else { asked.len() };
+            if i == self.from_stage && asked.iter().ne(&own) {
+                std::mem::swap(shared, &mut here[i]);
+                copy_maps(&shared[..count(i) * size(i)], asked, size(i), &mut here[i]);
+            }
+            let next = later.first_mut().map(|next| take(next, behind * size(i + 1)));
+            let x = take(&mut here[i], behind * size(i));
+            stage.finish(x, gates.as_deref(), layout.grid(), next, workers);
         }
         Ok(())
     }
 }
 
-/// Every picture's gate from its pools.
-fn opened(gates: &Gates, pools: &Pools, batch: usize, tokens: usize) -> Result<Vec<Spatial>> {
+/// A map for every question, of those of the pictures.
+fn copy_maps(maps: &[f32], asked: &[usize], size: usize, out: &mut Vec<f32>) {
+    for (out, picture) in take(out, asked.len() * size).chunks_exact_mut(size).zip(asked) {
+        out.copy_from_slice(&maps[picture * size..][..size]);
+    }
+}
+
+/// Every question's gate, from the pools of the map that it has in `places`.
+fn opened(gates: &Gates, pools: &Pools, places: &[usize], tokens: usize) -> Result<Vec<Spatial>> {
     let tensors: Vec<Tensor> = gates.tensors().map(Clone::clone).to_vec();
     with_elements(&tensors, |slices| {
         let queries = gates.fc1.dims()[0];
@@ -152,13 +225,12 @@ fn opened(gates: &Gates, pools: &Pools, batch: usize, tokens: usize) -> Result<V
             let size = slices[part].len() / queries;
             &slices[part][query * size..][..size]
         };
-        (0..batch)
-            .map(|picture| {
-                let query = if queries == 1 { 0 } else { picture };
-                let matrices = Matrices { fc1: part(0, query), fc2: part(1, query), spatial: part(2, query) };
-                Spatial::of_pools(&pools.of(picture, tokens), matrices)
-            })
-            .collect()
+        let gate = |(question, &place): (usize, &usize)| {
+            let query = if queries == 1 { 0 } else { question };
+            let matrices = Matrices { fc1: part(0, query), fc2: part(1, query), spatial: part(2, query) };
+            Spatial::of_pools(&pools.of(place, tokens), matrices)
+        };
+        places.iter().enumerate().map(gate).collect()
     })
 }
 

@@ -16,23 +16,23 @@ pub(super) struct Neck {
     channels: usize,
 }
 
-/// What a level is made of on the way down.
+/// What the backbone gives one level.
 #[derive(Clone, Copy)]
-struct Above<'a> {
-    /// The backbone's, `[B, N, C]` on `grid`.
-    map: &'a [f32],
-    grid: Grid,
-    batch: usize,
-    /// The level before.
-    coarser: Option<&'a [f32]>,
+pub(super) struct Map<'a> {
+    /// Maps `[N, C]` on `grid`, one after the other.
+    pub(super) values: &'a [f32],
+    pub(super) grid: Grid,
+    /// For every question the number of its map.
+    pub(super) places: &'a [usize],
 }
 
 impl Neck {
     pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
         let channels = config.neck.out_channels;
-        let laterals = (0..config.stages())
-            .map(|stage| {
-                let vb = vb.pp(format!("lateral_convs.{stage}.conv"));
+        let stages = config.neck_stages().into_iter().enumerate();
+        let laterals = stages
+            .map(|(place, stage)| {
+                let vb = vb.pp(format!("lateral_convs.{place}.conv"));
                 let weight = vb.get((channels, config.stage_channels(stage), 1, 1), "weight")?;
                 packed(&weight, Some(&vb.get(channels, "bias")?))
             })
@@ -40,45 +40,50 @@ impl Neck {
         Ok(Self { laterals, channels })
     }
 
-    /// The levels of `maps`, each `[B, N_i, C_i]` on `grids[i]`, into `levels`, `[B, N_i, channels]`. `gate` gives, for a
-    /// level and its pools, each picture's gate.
+    /// The levels of `maps` into `levels`, `[B, N_i, channels]` for `B` questions. `gate` gives, for a level and its pools,
+    /// each question's gate.
     pub(super) fn forward(
         &self,
-        maps: &[Vec<f32>],
-        grids: &[Grid],
-        batch: usize,
+        maps: &[Map],
         levels: &mut Vec<Vec<f32>>,
         pools: &mut Pools,
         gates: impl Fn(usize, &Pools, usize) -> Result<Vec<Spatial>>,
     ) -> Result<()> {
         levels.resize_with(maps.len(), Vec::new);
-        for (level, grid) in levels.iter_mut().zip(grids) {
-            take(level, batch * grid.len() * self.channels);
+        for (level, map) in levels.iter_mut().zip(maps) {
+            take(level, map.places.len() * map.grid.len() * self.channels);
         }
         for i in (0..maps.len()).rev() {
             let (here, coarser) = levels.split_at_mut(i + 1);
-            let above = Above { map: &maps[i], grid: grids[i], batch, coarser: coarser.first().map(Vec::as_slice) };
             let pools = (i == 0 && maps.len() > 1).then_some(&mut *pools);
-            self.descend(&self.laterals[i], above, &mut here[i], pools);
+            self.descend(&self.laterals[i], maps[i], coarser.first().map(Vec::as_slice), &mut here[i], pools);
         }
         for i in 0..maps.len() - 1 {
-            let gates = gates(i, pools, grids[i].len())?;
+            let grid = maps[i].grid;
+            let gates = gates(i, pools, grid.len())?;
             let (fine, coarse) = levels.split_at_mut(i + 1);
             let pools = (i + 2 < maps.len()).then_some(&mut *pools);
-            self.ascend(&fine[i], grids[i], &gates, &mut coarse[0], pools);
+            self.ascend(&fine[i], grid, &gates, &mut coarse[0], pools);
         }
         Ok(())
     }
 
     /// The lateral of a map onto the next coarser level, repeated 2x2.
-    fn descend(&self, lateral: &Packed, above: Above, level: &mut [f32], pools: Option<&mut Pools>) {
-        let Above { map, grid, batch, coarser } = above;
+    fn descend(
+        &self,
+        lateral: &Packed,
+        Map { values: map, grid, places }: Map,
+        coarser: Option<&[f32]>,
+        level: &mut [f32],
+        pools: Option<&mut Pools>,
+    ) {
+        let batch = places.len();
         let (channels, tokens, inputs) = (self.channels, grid.len(), lateral.input());
         let level = &mut level[..batch * tokens * channels];
         // Pairs of the map's rows.
         let pair = 2 * grid.w;
         let work = |picture: usize, first: usize, level: &mut [f32]| {
-            let first = picture * tokens + first * pair;
+            let (read, first) = (places[picture] * tokens + first * pair, picture * tokens + first * pair);
             let count = level.len() / channels;
             let start = match coarser {
                 None => lateral.bias(),
@@ -90,7 +95,7 @@ impl Neck {
                     lateral.bias_onto()
                 }
             };
-            lateral.apply(Rows { values: &map[first * inputs..], stride: inputs, count }, start, level, channels);
+            lateral.apply(Rows { values: &map[read * inputs..], stride: inputs, count }, start, level, channels);
         };
         let sizes = (batch, pair * channels, channels);
         over_pieces(level, sizes, Portions::of_units(pair), pools, work);

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ops::kernel::attend::HeadRoom;
+use crate::ops::kernel::inverted::Room as BlockRoom;
 
 /// Works on all `tasks`, on all threads of the pool: whoever is free takes the next one. Long tasks should come first.
 pub(super) fn share<T: Send>(tasks: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
@@ -100,6 +101,7 @@ pub(super) fn take(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
 pub(super) struct Scratch {
     pub(super) rows: [Vec<f32>; 4],
     pub(super) head: HeadRoom,
+    pub(super) block: BlockRoom,
 }
 
 /// One [`Scratch`] a thread.

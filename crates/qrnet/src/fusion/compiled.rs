@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::layers::Linear;
 use crate::ops;
 use crate::pass::Pass;
+use crate::plan::Positions;
 
 /// Constants of one model on one canvas, for the visual tokens that are looked at.
 pub(crate) struct HeadPlan {
@@ -43,6 +44,8 @@ pub(crate) struct CompiledText {
 pub(crate) struct Folding {
     reg_token: Tensor,
     scale_embed: Tensor,
+    /// Row of the scale embedding for the finer of the two levels.
+    first_scale: usize,
     positions: Tensor,
     visual_projection: Linear,
     /// q, k, v of every layer.
@@ -60,7 +63,8 @@ impl Folding {
         };
         Ok(Self {
             reg_token: vb.get((1, d), "reg_token.weight")?,
-            scale_embed: vb.get((config.stages() + 1, channels), "scale_embed.weight")?,
+            scale_embed: vb.get((config.neck_levels().len(), channels), "scale_embed.weight")?,
+            first_scale: config.token_place(),
             positions: vb.get((config.position_rows(), d), "vl_pos_embed.weight")?,
             visual_projection: Linear::new(&vb.pp("visu_proj"), channels, d)?,
             in_projections: (0..config.vl.enc_layers).map(in_projection).collect::<Result<_>>()?,
@@ -80,8 +84,8 @@ impl Folding {
     }
 
     /// Folds the constants for one canvas. `keep` lists the visual tokens that lie on the picture.
-    pub(crate) fn plan(&self, position_rows: &Tensor, keep: Option<Vec<u32>>, device: &Device) -> Result<HeadPlan> {
-        let positions = self.positions.index_select(position_rows, 0)?;
+    pub(crate) fn plan(&self, positions: &Positions, keep: Option<Vec<u32>>, device: &Device) -> Result<HeadPlan> {
+        let positions = positions.of(&self.positions)?;
         let (front_count, total) = (1 + self.max_query_len, positions.dim(0)?);
         let keep = keep.map(|keep| Tensor::new(keep, device)).transpose()?;
         let mut visual_positions = positions.narrow(0, front_count, total - front_count)?;
@@ -92,7 +96,7 @@ impl Folding {
         let term = |positions: &Tensor| -> Result<Vec<Tensor>> {
             self.in_projections.iter().map(|layer| position_term(layer, positions)?.unsqueeze(0)).collect()
         };
-        let first_scale = self.scale_embed.dim(0)? - 2;
+        let first_scale = self.first_scale;
         let scale = |i: usize| self.visual_projection.forward(&self.scale_embed.narrow(0, first_scale + i, 1)?);
         Ok(HeadPlan {
             front: term(&front_positions)?,

@@ -64,6 +64,13 @@ impl EncoderLayer {
         pass: &mut Pass,
     ) -> Result<Tensor> {
         let weights_name = format!("{}.weights", self.name);
+        let reg_name = format!("{}.reg_weights", self.name);
+        if pass.listens(&reg_name) {
+            // For a loss on where REG looks: its weights alone, beside the fused attention of all tokens.
+            let [q, k, _] = ops::composed::attention_parts(parts, self.heads)?;
+            let weights = ops::composed::attention_weights(&q.narrow(2, 0, 1)?.contiguous()?, &k, mask)?;
+            pass.tap(|| reg_name, &weights);
+        }
         let attended = if pass.drops(self.dropout) || pass.listens(&weights_name) {
             let drop = |weights: &Tensor| pass.dropout(weights, self.dropout);
             let (attended, weights) = ops::attention_with_weights(parts, mask, self.heads, drop)?;

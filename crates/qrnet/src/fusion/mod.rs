@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::layers::Linear;
 use crate::ops;
 use crate::pass::Pass;
+use crate::plan::Positions;
 use encoder::EncoderLayer;
 
 /// What the model says of a batch of pictures.
@@ -32,6 +33,8 @@ pub struct Output {
 pub(crate) struct Head {
     reg_token: Tensor,
     scale_embed: Tensor,
+    /// Row of the scale embedding for the finer of the two levels.
+    first_scale: usize,
     positions: Tensor,
     visual_projection: Linear,
     layers: Vec<EncoderLayer>,
@@ -64,7 +67,8 @@ impl Head {
         let presence = config.presence.then(|| Linear::new(&vb.pp("presence_embed"), d, 1)).transpose()?;
         Ok(Self {
             reg_token: vb.get((1, d), "reg_token.weight")?,
-            scale_embed: vb.get((config.stages() + 1, channels), "scale_embed.weight")?,
+            scale_embed: vb.get((config.neck_levels().len(), channels), "scale_embed.weight")?,
+            first_scale: config.token_place(),
             positions: vb.get((config.position_rows(), d), "vl_pos_embed.weight")?,
             visual_projection: Linear::new(&vb.pp("visu_proj"), channels, d)?,
             layers,
@@ -74,18 +78,18 @@ impl Head {
     }
 
     /// # Shapes
-    /// `levels`: the two coarsest levels, `[B, N_i, C]`; `visual_ignore [B, N]` u8, 1 = padding of the picture;
-    /// `position_rows [1 + L + N]` u32: the row of the position table for every token.
+    /// `levels`: the two levels that are read, `[B, N_i, C]`; `visual_ignore [B, N]` u8, 1 = padding of the picture;
+    /// `positions` says what the position table gives every token.
     pub(crate) fn forward(
         &self,
         levels: &[Tensor; 2],
         visual_ignore: &Tensor,
         text: &TextTokens,
-        position_rows: &Tensor,
+        positions: &Positions,
         pass: &mut Pass,
     ) -> Result<Output> {
         let (batch, text_length, d) = text.tokens.dims3()?;
-        let first_scale = self.scale_embed.dim(0)? - 2;
+        let first_scale = self.first_scale;
         let scaled: Vec<Tensor> = levels
             .iter()
             .enumerate()
@@ -98,7 +102,7 @@ impl Head {
 
         let reg = self.reg_token.unsqueeze(0)?.broadcast_as((batch, 1, d))?;
         let mut x = Tensor::cat(&[&reg, text.tokens, &visual], 1)?;
-        let positions = self.positions.index_select(position_rows, 0)?.unsqueeze(0)?;
+        let positions = positions.of(&self.positions)?.unsqueeze(0)?;
         let reg_ignore = text.ignore.narrow(1, 0, 1)?.zeros_like()?;
         let ignore = Tensor::cat(&[&reg_ignore, text.ignore, visual_ignore], 1)?;
         pass.tap_sequence(|| "vl.src".into(), &x)?;

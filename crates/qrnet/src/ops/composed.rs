@@ -4,7 +4,8 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::{Activation, Mlp, NormPlace};
+use super::{Activation, BlockShape, BlockWeights, Mlp, NormPlace};
+use crate::config::Grid;
 
 /// `x [N, I]`, `weight [O, I]`, `bias [O]` → `[N, O]`.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -43,6 +44,72 @@ pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
         return candle_nn::ops::softmax(&x.to_dtype(DType::F32)?, D::Minus1)?.to_dtype(x.dtype());
     }
     candle_nn::ops::softmax(x, D::Minus1)
+}
+
+/// `x [B, N, C]`, `[E, C]`, `[E, 1, 3, 3]`, `[O, E]` and biases → `[B, N', O]`: see [`super::inverted_residual`].
+pub(crate) fn inverted_residual(
+    x: &Tensor,
+    weights: &BlockWeights<&Tensor>,
+    grid: Grid,
+    shape: BlockShape,
+) -> Result<Tensor> {
+    let batch = x.dim(0)?;
+    let hidden = match weights.expand {
+        None => x.clone(),
+        Some((weight, bias)) => super::linear(x, weight, Some(bias))?.clamp(0.0, 6.0)?,
+    };
+    let wide = hidden.dim(2)?;
+    let map = hidden.reshape((batch, grid.h, grid.w, wide))?;
+    let taps = weights.depthwise.0.reshape((wide, 9))?.t()?.contiguous()?;
+    let filtered = windows(&map, shape.window.stride, shape.window.dilation, (1, 2))?
+        .into_iter()
+        .enumerate()
+        .try_fold(None, |sum: Option<Tensor>, (tap, seen)| -> Result<_> {
+            let part = seen.broadcast_mul(&taps.get(tap)?)?;
+            Ok(Some(match sum {
+                None => part,
+                Some(sum) => (sum + part)?,
+            }))
+        })?
+        .ok_or_else(|| candle_core::Error::msg("a convolution without weights"))?
+        .broadcast_add(weights.depthwise.1)?
+        .clamp(0.0, 6.0)?;
+    let filtered = filtered.reshape((batch, shape.output(grid).len(), wide))?;
+    let y = super::linear(&filtered, weights.project.0, Some(weights.project.1))?;
+    if shape.residual { x + y } else { Ok(y) }
+}
+
+/// What the nine weights of all 3x3 windows read, of a map whose rows and columns are the axes `down` and `across`; with
+/// TensorFlow's padding.
+fn windows(map: &Tensor, stride: usize, dilation: usize, (down, across): (usize, usize)) -> Result<Vec<Tensor>> {
+    let (rows, columns) = (map.dim(down)?, map.dim(across)?);
+    let (before, after) = if stride == 2 { (0, 2) } else { (dilation, dilation) };
+    let padded = map.pad_with_zeros(down, before, after)?.pad_with_zeros(across, before, after)?;
+    let every = |map: &Tensor, axis: usize, first: usize, count: usize| -> Result<Tensor> {
+        let part = map.narrow(axis, first, count)?;
+        if stride == 1 {
+            return Ok(part);
+        }
+        let mut dims = part.dims().to_vec();
+        dims.splice(axis..=axis, [count / stride, stride]);
+        part.contiguous()?.reshape(dims)?.narrow(axis + 1, 0, 1)?.squeeze(axis + 1)
+    };
+    (0..9)
+        .map(|tap| {
+            let part = every(&padded, down, tap / 3 * dilation, rows)?;
+            every(&part, across, tap % 3 * dilation, columns)
+        })
+        .collect()
+}
+
+/// `image [B, 3, H, W]`, `weight [C, 3, 3, 3]`, `bias [C]` → `[B, H/2 * W/2, C]`: see [`super::stem`].
+pub(crate) fn stem(image: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (batch, colours, height, width) = image.dims4()?;
+    let seen = windows(image, 2, 1, (2, 3))?;
+    let tokens = height / 2 * (width / 2);
+    // [B, 3, 9, N] → [B, N, 27]
+    let patches = Tensor::stack(&seen, 2)?.reshape((batch, colours * 9, tokens))?.transpose(1, 2)?.contiguous()?;
+    super::linear(&patches, &weight.flatten_from(1)?, Some(bias))?.clamp(0.0, 6.0)
 }
 
 pub(crate) fn window_attention(qkv_of_all: &Tensor, bias: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {

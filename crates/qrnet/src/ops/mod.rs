@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
+use crate::config::Grid;
 pub use composed::{merge_heads, sigmoid, split_heads};
+pub use kernel::depthwise::Window as BlockWindow;
+pub use kernel::inverted::{Shape as BlockShape, Weights as BlockWeights};
 
 /// `x W^T + b` over the last axis.
 ///
@@ -180,6 +183,31 @@ pub fn mlp(x: &Tensor, mlp: &Mlp) -> Result<Tensor> {
         return kernel::mlp(x, mlp);
     }
     composed::mlp(x, mlp)
+}
+
+/// MobileNetV2's inverted residual with folded norms, on maps of `grid`.
+///
+/// # Shapes
+/// `x [B, N, C]` → `[B, N', O]`; weights as in [`BlockWeights`].
+pub fn inverted_residual(x: &Tensor, weights: &BlockWeights<&Tensor>, grid: Grid, shape: BlockShape) -> Result<Tensor> {
+    let (depthwise, project) = (weights.depthwise, weights.project);
+    let expand = weights.expand.is_none_or(|(weight, bias)| kernel::fits(&[weight, bias]));
+    if expand && kernel::fits(&[x, depthwise.0, depthwise.1, project.0, project.1]) {
+        return kernel::inverted_residual(x, weights, grid, shape);
+    }
+    composed::inverted_residual(x, weights, grid, shape)
+}
+
+/// MobileNetV2's first convolution, 3x3 with a stride of 2, and `ReLU6`.
+///
+/// # Shapes
+/// `image [B, 3, H, W]`, `weight [C, 3, 3, 3]`, `bias [C]` → `[B, H/2 * W/2, C]`. The fused kernel gives the picture no
+/// gradient.
+pub fn stem(image: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if kernel::fits(&[image, weight, bias]) {
+        return kernel::stem(image, weight, bias);
+    }
+    composed::stem(image, weight, bias)
 }
 
 /// Scales tokens by QD-ATT's channel gate, then by its spatial gate, with the generated `matrices` of both.

@@ -81,7 +81,7 @@ struct WindowAttention {
 impl WindowAttention {
     fn new(config: &Config, vb: &VarBuilder, stage: usize) -> Result<Self> {
         let (channels, heads, side) =
-            (config.stage_channels(stage), config.swin.num_heads[stage], config.swin.window_size);
+            (config.stage_channels(stage), config.swin().num_heads[stage], config.swin().window_size);
         let table = vb.get(((2 * side - 1).pow(2), heads), "relative_position_bias_table")?;
         let index = Tensor::new(relative_position_index(side), vb.device())?;
         Ok(Self {

@@ -29,7 +29,7 @@ pub(crate) struct Backbone {
 
 impl Backbone {
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let swin = &config.swin;
+        let swin = config.swin();
         let (channels, side) = (swin.embed_dim, swin.patch_size);
         let embed = vb.pp("patch_embed");
         // Kernel and stride are equal, so the convolution is a Linear over 4x4x3 patches.
@@ -60,12 +60,12 @@ impl Backbone {
     /// Normalised output map of every stage.
     ///
     /// # Shapes
-    /// `image [B, 3, H, W]` on the canvas of `windows`, `gates[i]` for stage `i` → `[B, H_i*W_i, C_i]` each.
+    /// `image [B, 3, H, W]` on the canvas of `windows`, `gates[i]` for stage `i` if it has any → `[B, H_i*W_i, C_i]` each.
     pub(crate) fn forward(
         &self,
         image: &Tensor,
         windows: &Windows,
-        gates: &[Gates],
+        gates: &[Option<&Gates>],
         pass: &mut Pass,
     ) -> Result<Vec<Tensor>> {
         let mut x = trace_span!("patch embed").in_scope(|| self.embed(image))?;
@@ -73,7 +73,7 @@ impl Backbone {
         let mut maps = Vec::with_capacity(self.stages.len());
         for (i, stage) in self.stages.iter().enumerate() {
             let _span = trace_span!("stage", number = i).entered();
-            let (map, next) = stage.forward(&x, windows.stage(i), &gates[i], i, pass)?;
+            let (map, next) = stage.forward(&x, windows.stage(i), gates[i], i, pass)?;
             maps.push(map);
             if let Some(next) = next {
                 x = next;
@@ -120,7 +120,7 @@ impl Stage {
         &self,
         x: &Tensor,
         windows: &StageWindows,
-        gates: &Gates,
+        gates: Option<&Gates>,
         stage: usize,
         pass: &mut Pass,
     ) -> Result<(Tensor, Option<Tensor>)> {
@@ -130,7 +130,10 @@ impl Stage {
             pass.tap(|| format!("stage{stage}.block{i}"), &x);
         }
         pass.tap(|| format!("stage{stage}.pre_qdatt"), &x);
-        let x = trace_span!("gates").in_scope(|| gates.apply(&x, &format!("stage{stage}"), pass))?;
+        let x = match gates {
+            Some(gates) => trace_span!("gates").in_scope(|| gates.apply(&x, &format!("stage{stage}"), pass))?,
+            None => x,
+        };
         pass.tap(|| format!("stage{stage}.post_qdatt"), &x);
         let map = trace_span!("norm").in_scope(|| self.norm.forward(&x))?;
         pass.tap_map(|| format!("backbone_out{stage}"), &map, windows.grid())?;
@@ -177,7 +180,7 @@ impl PatchMerging {
 /// Window layouts of all stages on `canvas`.
 pub(crate) fn windows(config: &Config, canvas: Canvas, device: &candle_core::Device) -> Windows {
     let stages = (0..config.stages())
-        .map(|stage| StageWindows::new(config.level_grid(canvas, stage), config.swin.window_size, device))
+        .map(|stage| StageWindows::new(config.level_grid(canvas, stage), config.swin().window_size, device))
         .collect();
     Windows::new(stages)
 }

@@ -24,10 +24,6 @@ impl Windows {
     pub(crate) fn shared(&self, stage: usize) -> Arc<StageWindows> {
         Arc::clone(&self.0[stage])
     }
-
-    pub(crate) fn grids(&self) -> Vec<Grid> {
-        self.0.iter().map(|windows| windows.grid()).collect()
-    }
 }
 
 /// How one stage's map falls into windows.

@@ -12,13 +12,15 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
-use crate::config::Config;
+use crate::config::{Backbone, Config};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::init;
+use crate::mobilenet::readers_of_gates;
 use crate::params::{Kind, ParamSpec, parameters, table, trainable};
 use crate::swin::relative_position_index;
 pub use file::TensorFile;
+pub(crate) use positions::corners;
 
 /// Text in a safetensors header.
 pub type Metadata = Option<HashMap<String, String>>;
@@ -119,7 +121,7 @@ pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, R
 pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device) -> Result<(Tensors, Report)> {
     let mut tensors = init::parameters(config, seed, device)?;
     let mut report = Report::default();
-    let mut overlay = |path: &Path, rename: Rename, own: Option<&Config>| -> Result<()> {
+    let mut overlay = |tensors: &mut Tensors, path: &Path, rename: Rename, own: Option<&Config>| -> Result<()> {
         let (found, part) = pick(&TensorFile::open(path)?, config, (rename, own), device)?;
         if found.is_empty() {
             return Err(Error::file(path, "holds none of the tensors that this source should bring"));
@@ -130,19 +132,33 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
         Ok(())
     };
     if let Some(path) = sources.detector {
-        overlay(path, rename_detector, None)?;
+        overlay(&mut tensors, path, rename_detector, None)?;
+        undo_gates(config, &mut tensors)?;
     }
     if let Some(path) = sources.text {
         crate::text::pretrained::check(path, &config.bert)?;
-        overlay(&bert_weights(path)?, rename_bert, None)?;
+        overlay(&mut tensors, &bert_weights(path)?, rename_bert, None)?;
     }
     if let Some(path) = sources.model {
-        overlay(path, keep_name, sources.model_config)?;
+        overlay(&mut tensors, path, keep_name, sources.model_config)?;
     }
     report.loaded.sort();
     report.loaded.dedup();
     report.initial = tensors.keys().filter(|name| report.loaded.binary_search(name).is_err()).cloned().collect();
     Ok((tensors, report))
+}
+
+/// Gates that know nothing yet let half of half of everything through. A pretrained network's later stages expect the whole:
+/// what reads a gated map multiplies by four.
+fn undo_gates(config: &Config, tensors: &mut Tensors) -> Result<()> {
+    const OPEN: f64 = 0.25;
+    let Backbone::MobileNet(own) = config.backbone() else { return Ok(()) };
+    for name in readers_of_gates(own, config.gated_stages()) {
+        if let Some(tensor) = tensors.get_mut(&name) {
+            *tensor = (&*tensor / OPEN)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the model calls a tensor of a file; none where it has no place there.
@@ -154,8 +170,11 @@ fn keep_name(name: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// mmdetection's names → the reference's; heads and output convolutions of the detector have no place in QRNet.
+/// mmdetection's names → the reference's, those of a converted backbone are ours already; heads and output convolutions of the detector have no place in QRNet.
 fn rename_detector(name: &str) -> Option<String> {
+    if name.starts_with("visumodel.backbone.") {
+        return Some(name.to_owned());
+    }
     let keeps = ["backbone.", "neck.lateral_convs.", "rpn_head."];
     keeps.iter().any(|prefix| name.starts_with(prefix)).then(|| format!("visumodel.{name}"))
 }
@@ -254,7 +273,7 @@ pub fn save(tensors: &[(String, Tensor)], metadata: Metadata, path: &Path) -> Re
 /// # Errors
 /// Only where memory runs out.
 pub fn state_dict(config: &Config, tensors: &Tensors) -> Result<Vec<(String, Tensor)>> {
-    let index = relative_position_index(config.swin.window_size);
+    let index = config.swin.as_ref().map_or_else(Vec::new, |swin| relative_position_index(swin.window_size));
     let constants = table(config).into_iter().filter(|spec| spec.kind == Kind::Buffer).map(|spec| {
         let index = Tensor::new(index.as_slice(), &Device::Cpu)?.to_dtype(DType::I64)?.reshape(spec.shape)?;
         Ok((spec.name, index))

@@ -11,29 +11,38 @@ pub(super) const NAME: &str = "vl_pos_embed.weight";
 /// Rows of `table`, which belongs to `from`, for the canvas of `to`: REG and text as they are, visual tokens by the place
 /// of their cell's centre on the canvas, linearly between the nearest rows. None where the two differ in more than that.
 pub(super) fn resampled(table: &Tensor, from: &Config, to: &Config) -> Result<Option<Tensor>> {
-    let same = |config: &Config| (config.max_query_len, config.vl.hidden_dim, config.stages());
+    let same = |config: &Config| (config.max_query_len, config.vl.hidden_dim, config.token_levels());
     if same(from) != same(to) || table.dims() != [from.position_rows(), from.vl.hidden_dim] {
         return Ok(None);
     }
     let rows: Vec<Vec<f32>> = table.to_dtype(DType::F32)?.to_vec2()?;
     let mut start = 1 + from.max_query_len;
     let mut out: Vec<f32> = rows[..start].concat();
-    for level in [from.stages() - 1, from.stages()] {
+    for level in from.token_levels() {
         let old = from.level_grid(from.position_canvas(), level);
         let new = to.level_grid(to.position_canvas(), level);
-        for cell in 0..new.len() {
-            let (left, right, x) = between(cell % new.w, new.w, old.w);
-            let (above, below, y) = between(cell / new.w, new.h, old.h);
-            let row = |grid: Grid, x: usize, y: usize| &rows[start + y * grid.w + x];
-            let corners =
-                [row(old, left, above), row(old, right, above), row(old, left, below), row(old, right, below)];
-            let weights = [(1.0 - x) * (1.0 - y), x * (1.0 - y), (1.0 - x) * y, x * y];
-            let values = 0..from.vl.hidden_dim;
-            out.extend(values.map(|i| corners.iter().zip(weights).map(|(row, weight)| weight * row[i]).sum::<f32>()));
+        for corners in corners(old, new) {
+            let sum = |i: usize| corners.iter().map(|(place, weight)| weight * rows[start + place][i]).sum::<f32>();
+            out.extend((0..from.vl.hidden_dim).map(sum));
         }
         start += old.len();
     }
     Ok(Some(Tensor::from_vec(out, (to.position_rows(), to.vl.hidden_dim), &Device::Cpu)?))
+}
+
+/// For every cell of `new` the four cells of `old` around its centre, and how much each of them counts.
+pub(crate) fn corners(old: Grid, new: Grid) -> impl Iterator<Item = [(usize, f32); 4]> {
+    (0..new.len()).map(move |cell| {
+        let (left, right, x) = between(cell % new.w, new.w, old.w);
+        let (above, below, y) = between(cell / new.w, new.h, old.h);
+        let place = |x: usize, y: usize| y * old.w + x;
+        [
+            (place(left, above), (1.0 - x) * (1.0 - y)),
+            (place(right, above), x * (1.0 - y)),
+            (place(left, below), (1.0 - x) * y),
+            (place(right, below), x * y),
+        ]
+    })
 }
 
 /// The two old cells around the centre of a new one, and how far it is from the first to the second.
@@ -59,7 +68,7 @@ mod tests {
     fn places(config: &Config) -> Tensor {
         let d = config.vl.hidden_dim;
         let mut rows = vec![vec![7.0; d]; 1 + config.max_query_len];
-        for level in [config.stages() - 1, config.stages()] {
+        for level in config.token_levels() {
             let grid = config.level_grid(config.canvas, level);
             rows.extend((0..grid.len()).map(|cell| {
                 let mut row = vec![0.0; d];

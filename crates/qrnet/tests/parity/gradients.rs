@@ -15,7 +15,7 @@ const NOISE: f64 = 1e-6;
 const RELATIVE_LIMIT: f64 = 1e-3;
 
 /// L1 + `GIoU` as the reference sums them (SPEC section 7), on `(cx, cy, w, h)`.
-fn loss(prediction: &Tensor, target: &Tensor) -> candle_core::Result<Tensor> {
+pub(crate) fn loss(prediction: &Tensor, target: &Tensor) -> candle_core::Result<Tensor> {
     let count = prediction.dim(0)? as f64;
     let l1 = (prediction - target)?.abs()?.sum_all()?;
     let edges = |boxes: &Tensor| -> candle_core::Result<[Tensor; 4]> {
@@ -55,7 +55,7 @@ fn backward() -> (BTreeMap<String, Var>, GradStore, f32) {
     (vars, loss.backward().expect("the backward pass runs"), value)
 }
 
-fn norm(tensor: &Tensor) -> f64 {
+pub(crate) fn norm(tensor: &Tensor) -> f64 {
     let values: Vec<f32> = tensor.flatten_all().and_then(|t| t.to_vec1()).expect("readable");
     values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()
 }

@@ -10,5 +10,6 @@ mod forward;
 mod frozen;
 mod gradients;
 mod loading;
+mod mobilenet;
 mod preprocess;
 mod support;

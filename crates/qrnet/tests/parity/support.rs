@@ -1,10 +1,10 @@
 //! Fixture files, the configuration they were made with, and comparison by name.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use qrnet::config::{BertConfig, Canvas, Config, FusionConfig, NeckConfig, QdAttConfig, SwinConfig};
+use qrnet::config::{BertConfig, Canvas, Config, FusionConfig, MobileNetConfig, NeckConfig, QdAttConfig, SwinConfig};
 use serde::Deserialize;
 
 /// Largest difference allowed on a feature.
@@ -24,15 +24,20 @@ pub(crate) fn standard() -> bool {
 
 /// The tensors of a fixture file.
 pub(crate) fn tensors(name: &str) -> HashMap<String, Tensor> {
-    let path = path(name);
-    candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    tensors_at(&path(name))
+}
+
+/// As [`tensors`], of any file.
+pub(crate) fn tensors_at(path: &Path) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 #[derive(Deserialize)]
 struct Reference {
     imsize: usize,
     max_query_len: usize,
-    swin: SwinConfig,
+    swin: Option<SwinConfig>,
+    mobilenet: Option<MobileNetConfig>,
     qdatt: QdAttConfig,
     neck: NeckConfig,
     bert: BertConfig,
@@ -41,15 +46,21 @@ struct Reference {
 
 /// Sizes in the reference's spelling, as `tiny.json` holds them.
 pub(crate) fn config() -> Config {
-    let path = path("tiny.json");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    config_at(&path("tiny.json"))
+}
+
+/// As [`config`], of any set.
+pub(crate) fn config_at(path: &Path) -> Config {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let r: Reference = serde_json::from_str(&text).expect("tiny.json holds the reference's sizes");
     let config = Config {
         canvas: Canvas { width: r.imsize, height: r.imsize },
         pos_canvas: None,
         max_query_len: r.max_query_len,
         presence: false,
+        canvases: Vec::new(),
         swin: r.swin,
+        mobilenet: r.mobilenet,
         qdatt: r.qdatt,
         neck: r.neck,
         bert: r.bert,
@@ -73,8 +84,13 @@ pub(crate) struct Case {
 
 /// All cases of `tiny_io.safetensors`.
 pub(crate) fn cases() -> Vec<Case> {
+    cases_at(&path("tiny_io.safetensors"))
+}
+
+/// As [`cases`], of any set.
+pub(crate) fn cases_at(path: &Path) -> Vec<Case> {
     let mut by_case: BTreeMap<String, BTreeMap<String, Tensor>> = BTreeMap::new();
-    for (name, tensor) in tensors("tiny_io.safetensors") {
+    for (name, tensor) in tensors_at(path) {
         let (case, rest) = name.split_once('.').expect("names start with their case");
         by_case.entry(case.to_owned()).or_default().insert(rest.to_owned(), tensor);
     }

@@ -3,6 +3,15 @@
 //! A reader gives a [`LabelledSet`]; what is asked of it is decided elsewhere. Pictures stay on disk until they are asked
 //! about.
 
+pub mod coco;
+mod fit;
+pub mod flickr30k;
+mod names;
+pub mod pack;
+mod text;
+pub mod voc;
+pub mod yolo;
+
 use std::path::PathBuf;
 
 use qrnet::preprocess::Rect;

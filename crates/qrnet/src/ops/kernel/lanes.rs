@@ -12,6 +12,10 @@ pub(super) trait Lanes: Copy {
     fn add(self, other: Self) -> Self;
     /// `self + left * right`.
     fn add_product(self, left: f32, right: Self) -> Self;
+    /// `self + left * right`, number by number.
+    fn add_products(self, left: Self, right: Self) -> Self;
+    /// Every number moved into `0..=6`; what is no number stays none.
+    fn clamp6(self) -> Self;
 }
 
 /// Without vector instructions of its own.
@@ -40,6 +44,18 @@ impl Lanes for Plain {
         self.0.iter_mut().zip(right.0).for_each(|(sum, right)| *sum += left * right);
         self
     }
+
+    #[inline(always)]
+    fn add_products(mut self, left: Self, right: Self) -> Self {
+        self.0.iter_mut().zip(left.0).zip(right.0).for_each(|((sum, left), right)| *sum += left * right);
+        self
+    }
+
+    #[inline(always)]
+    fn clamp6(mut self) -> Self {
+        self.0.iter_mut().for_each(|value| *value = value.clamp(0.0, 6.0));
+        self
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -49,8 +65,9 @@ pub(super) use x86::{Avx2, Avx512};
 #[allow(unsafe_code)]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
-        _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps,
+        _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps,
+        _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
     use super::{Lanes, WIDTH};
@@ -89,6 +106,22 @@ mod x86 {
                 Self(_mm256_fmadd_ps(left, right.0, self.0), _mm256_fmadd_ps(left, right.1, self.1))
             }
         }
+
+        #[inline(always)]
+        fn add_products(self, left: Self, right: Self) -> Self {
+            // SAFETY: used where AVX2 and FMA are there.
+            unsafe { Self(_mm256_fmadd_ps(left.0, right.0, self.0), _mm256_fmadd_ps(left.1, right.1, self.1)) }
+        }
+
+        #[inline(always)]
+        fn clamp6(self) -> Self {
+            // SAFETY: used where AVX2 and FMA are there.
+            unsafe {
+                let (zero, six) = (_mm256_setzero_ps(), _mm256_set1_ps(6.0));
+                let clamp = |value| _mm256_min_ps(six, _mm256_max_ps(zero, value));
+                Self(clamp(self.0), clamp(self.1))
+            }
+        }
     }
 
     /// One register of AVX-512. To be used only where it is there.
@@ -118,6 +151,18 @@ mod x86 {
         fn add_product(self, left: f32, right: Self) -> Self {
             // SAFETY: used where AVX-512 is there; all within an array of sixteen.
             unsafe { Self(_mm512_fmadd_ps(_mm512_set1_ps(left), right.0, self.0)) }
+        }
+
+        #[inline(always)]
+        fn add_products(self, left: Self, right: Self) -> Self {
+            // SAFETY: used where AVX-512 is there.
+            unsafe { Self(_mm512_fmadd_ps(left.0, right.0, self.0)) }
+        }
+
+        #[inline(always)]
+        fn clamp6(self) -> Self {
+            // SAFETY: used where AVX-512 is there.
+            unsafe { Self(_mm512_min_ps(_mm512_set1_ps(6.0), _mm512_max_ps(_mm512_setzero_ps(), self.0))) }
         }
     }
 }

@@ -11,12 +11,14 @@
 
 pub(crate) mod attend;
 mod attention;
+pub(crate) mod depthwise;
 mod elementwise;
 mod fused;
 pub(crate) mod gates;
 mod gather;
 mod gemm;
 mod heads;
+pub(crate) mod inverted;
 mod lanes;
 mod linear;
 mod matmul;
@@ -31,6 +33,7 @@ pub(crate) use fused::with_elements;
 pub(crate) use gates::{gates, gates_halved};
 pub(crate) use gather::{RowMap, ZERO_ROW, gather_rows};
 pub(crate) use heads::attention;
+pub(crate) use inverted::{inverted_residual, stem};
 pub(crate) use linear::{linear, linear_onto_upsampled};
 pub(crate) use mlp::mlp;
 pub(crate) use norm::{layer_norm, layer_norm_rows, softmax};
@@ -145,5 +148,7 @@ fn rows_per_task(width: usize) -> usize {
     (ELEMENTS / width.max(1)).max(1)
 }
 
+#[cfg(test)]
+mod block_tests;
 #[cfg(test)]
 mod tests;

@@ -8,21 +8,21 @@ use crate::init::stream;
 use crate::ops::{self, Activation, NormPlace, composed};
 
 /// Uniform values in ±`range` that depend on the name alone.
-fn values(name: &str, shape: &[usize], range: f32) -> Tensor {
+pub(super) fn values(name: &str, shape: &[usize], range: f32) -> Tensor {
     let mut rng = stream(1, name);
     let count = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * range).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).expect("a tensor")
 }
 
-fn difference(a: &Tensor, b: &Tensor) -> f32 {
+pub(super) fn difference(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
     (a.to_dtype(DType::F32).expect("cast") - b.to_dtype(DType::F32).expect("cast"))
         .and_then(|d| d.abs()?.flatten_all()?.max(0)?.to_scalar())
         .expect("a number")
 }
 
-type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
+pub(super) type Operation<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
 
 /// Value and gradients of `sum(operation(inputs) * weights)`, with fixed weights that differ everywhere.
 fn run(operation: Operation, inputs: &[Tensor]) -> (Tensor, Vec<Tensor>) {
@@ -81,7 +81,7 @@ fn differences(name: &str, kernel: Operation, reference: Operation, inputs: &[Te
     }
 }
 
-fn both(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor]) {
+pub(super) fn both(name: &str, kernel: Operation, reference: Operation, inputs: &[Tensor]) {
     compare(name, kernel, reference, inputs, 2e-5);
     differences(name, kernel, reference, inputs);
 }

@@ -1,0 +1,133 @@
+//! MobileNetV2 of a compiled frame: a pass over the map for every block, in strips of rows.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+use tracing::trace_span;
+
+use super::layers::packed;
+use super::pools::over_pieces;
+use super::tasks::{Portions, Workers, share, take};
+use super::{Buffers, copy_maps, opened};
+use crate::config::{Grid, MobileNetConfig};
+use crate::mobilenet::NetworkWeights;
+use crate::ops::BlockWeights;
+use crate::ops::kernel::gates::gate_rows;
+use crate::ops::kernel::inverted::{Block, STEM_INPUTS, clamp6, stem_row};
+use crate::ops::kernel::product::{Packed, Rows};
+use crate::ops::kernel::with_elements;
+use crate::qdatt::Gates;
+
+/// The network with packed weights.
+pub(super) struct Network {
+    stem: Packed,
+    /// Each with its stage.
+    blocks: Vec<(usize, Block)>,
+}
+
+impl Network {
+    /// Reads the weights at `vb`, `visumodel.backbone` of a checkpoint.
+    pub(super) fn new(config: &MobileNetConfig, vb: &VarBuilder) -> Result<Self> {
+        let NetworkWeights { stem, blocks } = NetworkWeights::new(config, vb)?;
+        let blocks = blocks.into_iter().map(|(sizes, weights)| {
+            let BlockWeights { expand, depthwise, project } = weights;
+            let mut tensors = vec![depthwise.0, depthwise.1, project.0, project.1];
+            tensors.extend(expand.into_iter().flat_map(|(weight, bias)| [weight, bias]));
+            let block = with_elements(&tensors, |slices| {
+                let weights = BlockWeights {
+                    expand: (slices.len() > 4).then(|| (slices[4], slices[5])),
+                    depthwise: (slices[0], slices[1]),
+                    project: (slices[2], slices[3]),
+                };
+                Block::new(&weights, sizes.shape)
+            })?;
+            Ok((sizes.stage, block))
+        });
+        Ok(Self { stem: packed(&stem.0.flatten_from(1)?, Some(&stem.1))?, blocks: blocks.collect::<Result<_>>()? })
+    }
+
+    /// The maps of all stages: one a picture before the first gates, one a question behind them.
+    pub(super) fn look(
+        &self,
+        pictures: &[&[f32]],
+        asked: &[usize],
+        (gates, from_stage): (&[Gates], usize),
+        grids: &[Grid],
+        buffers: &mut Buffers,
+    ) -> Result<()> {
+        let Buffers { maps, spare: [x, other], pools, workers, .. } = buffers;
+        let own: Vec<usize> = (0..asked.len()).collect();
+        let mut grid = Grid { h: grids[0].h * 2, w: grids[0].w * 2 };
+        let mut channels = self.stem.output();
+        trace_span!("stem").in_scope(|| {
+            self.stem(pictures, grid, take(x, pictures.len() * grid.len() * channels), workers);
+        });
+        for (stage, map) in maps.iter_mut().enumerate() {
+            let _span = trace_span!("stage", number = stage).entered();
+            let count = if stage <= from_stage { pictures.len() } else { asked.len() };
+            for (number, (_, block)) in self.blocks.iter().enumerate().filter(|(_, (of, _))| *of == stage) {
+                let _span = trace_span!("block", number).entered();
+                let to = block.shape().output(grid);
+                let (from_size, to_size) = (grid.len() * channels, to.len() * block.output());
+                let out = take(other, count * to_size);
+                run(block, &x[..count * from_size], grid, out, workers);
+                std::mem::swap(x, other);
+                (grid, channels) = (to, block.output());
+            }
+            let size = grid.len() * channels;
+            let Some(gates) = stage.checked_sub(from_stage).map(|gated| &gates[gated]) else {
+                take(map, count * size).copy_from_slice(&x[..count * size]);
+                continue;
+            };
+            let _span = trace_span!("gates").entered();
+            let pieces = (count, channels, channels);
+            over_pieces(&mut x[..count * size], pieces, Portions::ROWS, Some(pools), |_, _, _| ());
+            let places = if stage == from_stage { asked } else { &own };
+            let gates = opened(gates, pools, places, grid.len())?;
+            if asked.iter().ne(&own) && stage == from_stage {
+                std::mem::swap(x, other);
+                copy_maps(&other[..count * size], asked, size, x);
+            }
+            let gated = take(map, asked.len() * size);
+            let pieces =
+                gated.chunks_exact_mut(size).zip(x.chunks_exact(size)).zip(&gates).flat_map(|((gated, x), gate)| {
+                    let cut = Portions::ROWS.cut(gated, channels);
+                    cut.map(move |(first, gated)| (&x[first * channels..][..gated.len()], gate, gated))
+                });
+            share(pieces, |(x, gate, gated)| gate_rows(x, gate, 0, gated));
+            x[..gated.len()].copy_from_slice(gated);
+        }
+        Ok(())
+    }
+
+    /// The first convolution of `pictures`, each `[3, H, W]`, into `x [P, N, C]`.
+    fn stem(&self, pictures: &[&[f32]], grid: Grid, x: &mut [f32], workers: &Workers) {
+        let channels = self.stem.output();
+        // Some rows a task: handing over costs more than a row.
+        let rows = (Portions::ROWS.most / grid.w).clamp(1, grid.h);
+        let tasks = x.chunks_mut(grid.len() * channels).zip(pictures).flat_map(|(x, picture)| {
+            x.chunks_mut(rows * grid.w * channels).enumerate().map(move |(number, x)| (picture, number * rows, x))
+        });
+        share(tasks, |(picture, first, x)| {
+            let mut scratch = workers.mine();
+            let patches = take(&mut scratch.rows[0], grid.w * STEM_INPUTS);
+            for (row, x) in x.chunks_exact_mut(grid.w * channels).enumerate() {
+                stem_row(picture, grid, first + row, patches);
+                let rows = Rows { values: patches, stride: STEM_INPUTS, count: grid.w };
+                self.stem.apply(rows, self.stem.bias(), x, channels);
+                clamp6(x);
+            }
+        });
+    }
+}
+
+/// One block on maps of `grid`, one after the other.
+fn run(block: &Block, x: &[f32], grid: Grid, out: &mut [f32], workers: &Workers) {
+    let to = block.shape().output(grid);
+    let (rows, width) = (block.strip_rows(grid), to.w * block.output());
+    let count = out.len() / (to.h * width);
+    let from = x.len() / count;
+    let tasks = out.chunks_exact_mut(to.h * width).zip(x.chunks_exact(from)).flat_map(|(out, x)| {
+        out.chunks_mut(rows * width).enumerate().map(move |(number, out)| (x, number * rows, out))
+    });
+    share(tasks, |(x, first, out)| block.strip(x, grid, first, &mut workers.mine().block, out));
+}
