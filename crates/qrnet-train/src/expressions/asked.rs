@@ -50,8 +50,8 @@ struct Drawn {
 impl Asked {
     /// Questions as `ask` says. Pictures about which there is nothing to ask are left out; none is opened here.
     ///
-    /// With `dense` the examples of completely labelled sets say what every pixel belongs to, in classes as
-    /// [`nouns::class_number`] numbers them.
+    /// With `dense` the examples of completely labelled sets say what every pixel belongs to: in classes as
+    /// [`nouns::class_number`] numbers them, behind those of drawn scenes.
     ///
     /// # Errors
     /// Settings that [`Ask::check`] does not take, an object whose class the set does not have, or a set about which

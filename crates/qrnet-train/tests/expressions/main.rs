@@ -13,6 +13,7 @@ use qrnet_train::batch::UNLABELLED;
 use qrnet_train::data::labelled::{LabelledObject, LabelledPicture, LabelledSet, Referent};
 use qrnet_train::data::{DataSet, Example, jsonl};
 use qrnet_train::expressions::{Ask, Asked, Questions, nouns, questions};
+use qrnet_train::scenes;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use resolver::Answer;
@@ -194,7 +195,9 @@ fn labels_are_painted_from_boxes() {
         0 => 0,
         instance => labels.objects[usize::from(instance) - 1].class,
     };
-    let [person, dog] = ["person", "dog"].map(|name| nouns::class_number(name).expect("a number"));
+    // Behind the classes of drawn scenes.
+    let number = |name| scenes::CLASSES as u16 + nouns::class_number(name).expect("a number");
+    let [person, dog] = ["person", "dog"].map(number);
     assert_eq!([2, 6, 20, 35, 45, 55].map(class), [person, dog, person, 0, UNLABELLED, 0]);
 }
 
