@@ -72,11 +72,13 @@ pub(crate) struct Foreign {
     head: Meanings,
 }
 
-/// Phrases that can be missed in other pictures.
+/// Phrases that can be missed in other pictures, as often as they are asked for in their own.
 pub(crate) fn foreign(set: &LabelledSet, known: &[Known]) -> Weighted<Foreign> {
     let mut all = Weighted::default();
     let mut rarities: HashMap<String, f64> = HashMap::new();
     for own in known {
+        let mut phrases: HashMap<usize, usize> = HashMap::new();
+        own.said.iter().for_each(|said| *phrases.entry(said.referent).or_default() += 1);
         for said in &own.said {
             let text = &set.pictures[own.picture].referents[said.referent].phrases[said.phrase];
             let words = nouns::lemmas(text);
@@ -84,16 +86,11 @@ pub(crate) fn foreign(set: &LabelledSet, known: &[Known]) -> Weighted<Foreign> {
             let joined = words.iter().any(|word| ["and", "his", "her", "its", "their"].contains(&word.as_str()));
             let Some(head) = nouns::head_noun(text).filter(|_| nouns::notable(said.head) && !joined) else { continue };
             let head = nouns::lemma(&head.to_lowercase());
-            let weight = match rarities.get(&head) {
-                Some(weight) => *weight,
-                None => {
-                    let weight = rarity(known, |known| known.lacks(&head));
-                    rarities.insert(head, weight);
-                    weight
-                }
-            };
+            let rarity = || rarity(known, |known| known.lacks(&head));
+            let weight = *rarities.entry(head.clone()).or_insert_with(rarity);
             let at = [own.picture, said.referent, said.phrase].map(|index| index as u32);
-            all.push(Foreign { at, head: said.head }, weight);
+            let asked = 1.0 / (phrases.len() * phrases[&said.referent]) as f64;
+            all.push(Foreign { at, head: said.head }, asked * weight);
         }
     }
     all
@@ -136,12 +133,36 @@ pub(crate) struct Missing<'a> {
     pub(crate) foreign: &'a Weighted<Foreign>,
 }
 
-impl Missing<'_> {
-    /// Whether a class is proved absent from a picture, and may be asked for by `name`.
-    pub(crate) fn lacks(&self, sight: Sight, known: &Known, name: u16) -> bool {
-        sight.resolve(Query::Plain(Noun::Class(name))) == Meaning::None && known.lacks(sight.words.text(name))
-    }
+/// Whether a class is proved absent from a picture, and may be asked for by `name`.
+fn lacks(sight: Sight, known: &Known, name: u16) -> bool {
+    sight.resolve(Query::Plain(Noun::Class(name))) == Meaning::None && known.lacks(sight.words.text(name))
+}
 
+/// An expression of a kind about a class that the picture lacks.
+fn dressed(class: u16, kind: Kind, sight: Sight, known: &Known, rng: &mut ChaCha8Rng) -> Option<Query> {
+    let name = sight.name(class, rng)?;
+    if !lacks(sight, known, name) {
+        return None;
+    }
+    let noun = Noun::Class(name);
+    let side = *Side::ALL.choose(rng)?;
+    let query = match kind {
+        Kind::Phrase | Kind::Name => Query::Plain(noun),
+        Kind::Attribute if sight.coloured(class) => Query::Plain(Noun::Coloured(colours::any(rng), name)),
+        Kind::Place if rng.random_bool(0.1) => Query::Middle(noun),
+        Kind::Place => Query::Side(noun, side),
+        Kind::Ordinal if sight.words.singular(name) => Query::Ordinal(noun, rng.random_range(1..MOST), side),
+        Kind::Size if sight.words.singular(name) => Query::Size(noun, rng.random_bool(0.5)),
+        Kind::Relation => {
+            let (_, anchor) = *sight.classes().choose(rng)?;
+            Query::Relation(noun, side, Noun::Class(anchor))
+        }
+        _ => return None,
+    };
+    (sight.resolve(query) == Meaning::None).then_some(query)
+}
+
+impl Missing<'_> {
     /// A query of a kind about a class that the picture lacks, or that it has otherwise.
     pub(crate) fn query(&self, kind: Kind, sight: Sight, known: &Known, rng: &mut ChaCha8Rng) -> Option<Query> {
         if !self.set.complete {
@@ -155,7 +176,7 @@ impl Missing<'_> {
             }
         }
         // Any class of the set.
-        (0..TRIES).find_map(|_| self.dressed(*self.classes.draw(rng)?, kind, sight, known, rng))
+        (0..TRIES).find_map(|_| dressed(*self.classes.draw(rng)?, kind, sight, known, rng))
     }
 
     /// What goes with something that is there, or is of one kind with it.
@@ -171,7 +192,7 @@ impl Missing<'_> {
                 let of = |class: u16| sight.words.number(class).map(Meanings::of_class).unwrap_or_default();
                 Some(other).filter(|other| nouns::siblings(of(class), of(*other)))?
             };
-            self.dressed(other, kind, sight, known, rng)
+            dressed(other, kind, sight, known, rng)
         })
     }
 
@@ -201,38 +222,13 @@ impl Missing<'_> {
                     if rng.random_bool(0.5) {
                         (anchor != usual).then_some(Query::Relation(noun, side, Noun::Class(anchor)))?
                     } else {
-                        let lacks = self.lacks(sight, known, absent);
-                        lacks.then_some(Query::Relation(noun, side, Noun::Class(absent)))?
+                        lacks(sight, known, absent).then_some(Query::Relation(noun, side, Noun::Class(absent)))?
                     }
                 }
                 _ => return None,
             };
             (sight.resolve(query) == Meaning::None).then_some(query)
         })
-    }
-
-    /// An expression of a kind about a class that the picture lacks.
-    fn dressed(&self, class: u16, kind: Kind, sight: Sight, known: &Known, rng: &mut ChaCha8Rng) -> Option<Query> {
-        let name = sight.name(class, rng)?;
-        if !self.lacks(sight, known, name) {
-            return None;
-        }
-        let noun = Noun::Class(name);
-        let side = *Side::ALL.choose(rng)?;
-        let query = match kind {
-            Kind::Phrase | Kind::Name => Query::Plain(noun),
-            Kind::Attribute if sight.coloured(class) => Query::Plain(Noun::Coloured(colours::any(rng), name)),
-            Kind::Place if rng.random_bool(0.1) => Query::Middle(noun),
-            Kind::Place => Query::Side(noun, side),
-            Kind::Ordinal if sight.words.singular(name) => Query::Ordinal(noun, rng.random_range(1..MOST), side),
-            Kind::Size if sight.words.singular(name) => Query::Size(noun, rng.random_bool(0.5)),
-            Kind::Relation => {
-                let (_, anchor) = *sight.classes().choose(rng)?;
-                Query::Relation(noun, side, Noun::Class(anchor))
-            }
-            _ => return None,
-        };
-        (sight.resolve(query) == Meaning::None).then_some(query)
     }
 
     /// Somebody's phrase about another picture, and its kind, that nothing in this one can be meant by.

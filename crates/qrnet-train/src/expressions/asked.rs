@@ -50,8 +50,8 @@ struct Drawn {
 impl Asked {
     /// Questions as `ask` says. Pictures about which there is nothing to ask are left out; none is opened here.
     ///
-    /// With `dense` the examples of completely labelled sets say what every pixel belongs to, in classes as
-    /// [`nouns::class_number`] numbers them.
+    /// With `dense` the examples of completely labelled sets say what every pixel belongs to: in classes as
+    /// [`nouns::class_number`] numbers them, behind those of drawn scenes.
     ///
     /// # Errors
     /// Settings that [`Ask::check`] does not take, an object whose class the set does not have, or a set about which
@@ -303,13 +303,10 @@ impl DataSet for Asked {
     }
 
     fn example(&self, index: usize) -> Result<Example> {
-        match &self.fixed {
-            Some(fixed) => self.fixed_example(fixed, index, &mut None),
-            None => {
-                let name = format!("ask.{}.{index}", self.source);
-                self.ask_with(index, &mut init::stream(self.ask.seed, &name))
-            }
+        if let Some(fixed) = &self.fixed {
+            return self.fixed_example(fixed, index, &mut None);
         }
+        self.ask_with(index, &mut init::stream(self.ask.seed, &format!("ask.{}.{index}", self.source)))
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {

@@ -94,7 +94,7 @@ fn things(picture: &LabelledPicture, least_area: f64) -> Vec<Thing> {
 /// What every phrase of a picture says, by referent.
 struct Phrase {
     referent: usize,
-    phrase: usize,
+    number: usize,
     /// Singulars of the words that tell, the head apart.
     more: Vec<String>,
     head: String,
@@ -104,12 +104,12 @@ struct Phrase {
 fn phrases(picture: &LabelledPicture) -> Vec<Phrase> {
     let mut all = Vec::new();
     for (referent, found) in picture.referents.iter().enumerate() {
-        for (phrase, text) in found.phrases.iter().enumerate() {
+        for (number, text) in found.phrases.iter().enumerate() {
             let head = nouns::head_noun(text).map(|head| nouns::lemma(&head.to_lowercase())).unwrap_or_default();
             let mut more = nouns::lemmas(text);
             more.retain(|word| *word != head && !EMPTY.contains(&word.as_str()));
             let means = nouns::meanings(&head);
-            all.push(Phrase { referent, phrase, more, head, means });
+            all.push(Phrase { referent, number, more, head, means });
         }
     }
     all
@@ -134,7 +134,7 @@ fn fair(picture: &LabelledPicture, all: &[Phrase], least_area: f64) -> Vec<Said>
         let noun = !phrase.head.is_empty() && !nouns::is_no_noun(&phrase.head);
         noun && !points && share(picture, &rect) >= least_area && !all.iter().any(suits)
     };
-    let said = |phrase: &Phrase| Said { referent: phrase.referent, phrase: phrase.phrase, head: phrase.means };
+    let said = |phrase: &Phrase| Said { referent: phrase.referent, phrase: phrase.number, head: phrase.means };
     all.iter().filter(clear).map(said).collect()
 }
 

@@ -73,18 +73,27 @@ impl Sight<'_> {
             match kind {
                 Kind::Name => add(Query::Plain(noun)),
                 Kind::Place => {
-                    Side::ALL.into_iter().for_each(|side| add(Query::Side(noun, side)));
+                    for side in Side::ALL {
+                        add(Query::Side(noun, side));
+                    }
                     add(Query::Middle(noun));
                 }
                 Kind::Ordinal if single => {
                     for side in Side::ALL {
-                        (1..=MOST).for_each(|n| add(Query::Ordinal(noun, n, side)));
+                        for n in 1..=MOST {
+                            add(Query::Ordinal(noun, n, side));
+                        }
                     }
                 }
-                Kind::Size if single => [true, false].into_iter().for_each(|big| add(Query::Size(noun, big))),
+                Kind::Size if single => {
+                    add(Query::Size(noun, true));
+                    add(Query::Size(noun, false));
+                }
                 Kind::Relation => {
                     for &(_, anchor) in classes.iter().filter(|(_, anchor)| *anchor != name) {
-                        Side::ALL.into_iter().for_each(|side| add(Query::Relation(noun, side, Noun::Class(anchor))));
+                        for side in Side::ALL {
+                            add(Query::Relation(noun, side, Noun::Class(anchor)));
+                        }
                     }
                 }
                 _ => {}

@@ -1,6 +1,6 @@
 //! Fixed questions about a labelled set, for measuring: the same for every model.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -164,13 +164,13 @@ impl Of<'_> {
                 }
             }
             // One phrase of a referent is enough.
-            let mut asked = HashMap::new();
+            let mut asked = HashSet::new();
             for said in &self.known.said {
                 let referent = &self.picture.referents[said.referent];
                 let text = &referent.phrases[said.phrase];
                 let head = nouns::head_noun(text).filter(|head| head.eq_ignore_ascii_case(known));
                 if let Some(head) = head
-                    && asked.insert(said.referent, ()).is_none()
+                    && asked.insert(said.referent)
                 {
                     pair(text.clone(), text.replacen(head, held, 1), referent.rect);
                 }

@@ -1,157 +1,42 @@
 //! Questions about labelled pictures: what they mean is read here from their words and the boxes alone, by other code than
 //! that which made them.
 
+mod painted;
+mod photographs;
 mod resolver;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
 
+use painted::{index_of, painted, save, shown};
 use qrnet::preprocess::Rect;
 use qrnet_train::batch::UNLABELLED;
 use qrnet_train::data::labelled::{LabelledObject, LabelledPicture, LabelledSet, Referent};
 use qrnet_train::data::{DataSet, Example, jsonl};
 use qrnet_train::expressions::{Ask, Asked, Questions, nouns, questions};
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
+use qrnet_train::scenes;
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use resolver::{Answer, Shown};
+use resolver::Answer;
 
-const CLASSES: [&str; 12] = [
-    "person",
-    "dog",
-    "cat",
-    "car",
-    "truck",
-    "motorbike",
-    "bicycle",
-    "chair",
-    "sofa",
-    "teddy bear",
-    "bear",
-    "tvmonitor",
-];
-/// Colours that nobody takes for each other.
-const PAINTS: [(&str, [u8; 3]); 6] = [
-    ("red", [205, 30, 40]),
-    ("green", [45, 150, 60]),
-    ("blue", [30, 80, 205]),
-    ("yellow", [242, 218, 40]),
-    ("white", [248, 248, 246]),
-    ("black", [14, 14, 16]),
-];
-
-/// A set of pictures painted on disk, and the colour of every object.
-struct Painted {
-    _folder: tempfile::TempDir,
-    set: LabelledSet,
-    colours: Vec<Vec<&'static str>>,
-}
-
-fn save(path: &Path, width: usize, height: usize, rgb: Vec<u8>) {
-    let image = image::RgbImage::from_raw(width as u32, height as u32, rgb).expect("pixels");
-    image.save(path).expect("saved");
-}
-
-/// The colour of more than half of the middle of a box; empty where none is.
-fn paint_of(rgb: &[u8], width: usize, rect: &Rect) -> &'static str {
-    let inner = |from: f64, to: f64| (from + 0.2 * (to - from)) as usize..(to - 0.2 * (to - from)).ceil() as usize;
-    let pixels: Vec<&[u8]> = inner(rect.y0, rect.y1)
-        .flat_map(|y| inner(rect.x0, rect.x1).map(move |x| &rgb[3 * (y * width + x)..3 * (y * width + x) + 3]))
-        .collect();
-    let most =
-        |(_, paint): &&(&str, [u8; 3])| 2 * pixels.iter().filter(|pixel| **pixel == paint).count() > pixels.len();
-    PAINTS.iter().find(most).map_or("", |(name, _)| name)
-}
-
-/// Random boxes of random classes, flat colours on grey; what overlaps hides what was drawn before.
-fn painted(count: usize, seed: u64) -> Painted {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut set = LabelledSet {
-        name: "painted".into(),
-        classes: CLASSES.map(str::to_owned).to_vec(),
-        complete: true,
-        pictures: Vec::new(),
-    };
-    let mut colours = Vec::new();
-    for index in 0..count {
-        let (width, height) = (rng.random_range(60..120), rng.random_range(60..120));
-        let mut rgb = vec![150; 3 * width * height];
-        // Something that is no shade of grey, so that the picture counts as coloured.
-        rgb.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&[190, 165, 120]));
-        let few: Vec<usize> = (0..rng.random_range(1..4)).map(|_| rng.random_range(0..CLASSES.len())).collect();
-        let mut objects: Vec<LabelledObject> = Vec::new();
-        for _ in 0..rng.random_range(1..7) {
-            let (w, h) = (rng.random_range(3..width / 2), rng.random_range(3..height / 2));
-            let (x, y) = (rng.random_range(0..width - w), rng.random_range(0..height - h));
-            let rect = Rect { x0: x as f64, y0: y as f64, x1: (x + w) as f64, y1: (y + h) as f64 };
-            let (_, paint) = *PAINTS.choose(&mut rng).expect("colours");
-            for row in y..y + h {
-                for pixel in rgb[3 * (row * width + x)..3 * (row * width + x + w)].chunks_exact_mut(3) {
-                    pixel.copy_from_slice(&paint);
-                }
-            }
-            objects.push(LabelledObject {
-                class: *few.choose(&mut rng).expect("classes"),
-                rect,
-                difficult: rng.random_bool(0.08),
-                crowd: rng.random_bool(0.04),
-            });
-        }
-        // The last pixel tells which picture it is.
-        let last = rgb.len() - 3;
-        rgb[last..].copy_from_slice(&[(index >> 8) as u8, index as u8, 99]);
-        let own = objects.iter().map(|object| paint_of(&rgb, width, &object.rect)).collect();
-        let path = folder.path().join(format!("{index}.png"));
-        save(&path, width, height, rgb);
-        let captions = if rng.random_bool(0.3) { vec!["A kitty near some lorries .".to_owned()] } else { Vec::new() };
-        set.pictures.push(LabelledPicture {
-            path,
-            width: width as f64,
-            height: height as f64,
-            objects,
-            referents: Vec::new(),
-            captions,
-        });
-        colours.push(own);
+/// Questions about boxes, all kinds alike.
+fn boxes() -> Ask {
+    let phrases = 0.0;
+    Ask {
+        phrases,
+        names: 1.0,
+        attributes: 1.0,
+        places: 1.0,
+        ordinals: 1.0,
+        sizes: 1.0,
+        relations: 1.0,
+        ..Ask::default()
     }
-    Painted { _folder: folder, set, colours }
-}
-
-/// What a picture shows.
-fn shown(painted: &Painted, index: usize, least: f64) -> Vec<Shown> {
-    let picture = &painted.set.pictures[index];
-    let objects = picture.objects.iter().zip(&painted.colours[index]);
-    objects
-        .map(|(object, colour)| {
-            let area = object.rect.width() * object.rect.height() / (picture.width * picture.height);
-            Shown {
-                class: CLASSES[object.class],
-                colour,
-                x: object.rect.centre().0 / picture.width,
-                y: object.rect.centre().1 / picture.height,
-                area,
-                doubtful: object.difficult || object.crowd || area < least,
-                rect: object.rect,
-            }
-        })
-        .collect()
-}
-
-/// Which picture of the set an example shows.
-fn index_of(example: &Example) -> usize {
-    let last = &example.picture.rgb[example.picture.rgb.len() - 3..];
-    usize::from(last[0]) << 8 | usize::from(last[1])
-}
-
-fn weights(ask: Ask, [names, attributes, places, ordinals, sizes, relations]: [f64; 6]) -> Ask {
-    Ask { phrases: 0.0, names, attributes, places, ordinals, sizes, relations, ..ask }
 }
 
 #[test]
 fn every_question_has_one_answer() {
     let painted = painted(2000, 1);
-    let ask = Ask { absent: 0.3, ..weights(Ask::default(), [1.0; 6]) };
+    let ask = Ask { absent: 0.3, ..boxes() };
     let asked = Asked::new(painted.set.clone(), ask.clone(), false).expect("questions");
     assert!(asked.len() > 1000, "{}", asked.len());
     let mut rng = ChaCha8Rng::seed_from_u64(4);
@@ -188,7 +73,7 @@ fn every_question_has_one_answer() {
 #[test]
 fn the_seed_decides() {
     let painted = painted(60, 2);
-    let ask = |seed| weights(Ask { seed, ..Ask::default() }, [1.0; 6]);
+    let ask = |seed| Ask { seed, ..boxes() };
     let of = |seed| -> Vec<(String, Option<Rect>)> {
         let asked = Asked::new(painted.set.clone(), ask(seed), false).expect("questions");
         let one = |i| asked.example(i).expect("an example");
@@ -310,7 +195,9 @@ fn labels_are_painted_from_boxes() {
         0 => 0,
         instance => labels.objects[usize::from(instance) - 1].class,
     };
-    let [person, dog] = ["person", "dog"].map(|name| nouns::class_number(name).expect("a number"));
+    // Behind the classes of drawn scenes.
+    let number = |name| scenes::CLASSES as u16 + nouns::class_number(name).expect("a number");
+    let [person, dog] = ["person", "dog"].map(number);
     assert_eq!([2, 6, 20, 35, 45, 55].map(class), [person, dog, person, 0, UNLABELLED, 0]);
 }
 
@@ -377,91 +264,4 @@ fn what_cannot_be_asked_is_said() {
     assert_eq!(toml::from_str::<Ask>("questions = \"place\"").expect("settings").questions, Some(Questions::Place));
     let written = toml::to_string(&Ask::example()).expect("written");
     assert_eq!(toml::from_str::<Ask>(&written).expect("read"), Ask::example());
-}
-
-/// A set of the pack, read for this test alone.
-fn pack(folder: &Path, name: &str) -> LabelledSet {
-    let text = std::fs::read_to_string(folder.join(name).join("labels.jsonl")).expect("labels");
-    let complete = !name.starts_with("flickr");
-    let mut set = LabelledSet { name: name.into(), complete, ..LabelledSet::default() };
-    for line in text.lines() {
-        let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        let number = |value: &serde_json::Value| value.as_f64().unwrap_or_default();
-        let strings = |value: &serde_json::Value| -> Vec<String> {
-            value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
-        };
-        let (width, height) = (number(&value["width"]), number(&value["height"]));
-        let path: PathBuf = folder.join(name).join(value["image"].as_str().expect("a name"));
-        let mut picture = LabelledPicture {
-            path,
-            width,
-            height,
-            captions: strings(&value["captions"]),
-            ..LabelledPicture::default()
-        };
-        let mut referents: BTreeMap<String, Referent> = BTreeMap::new();
-        for found in value["boxes"].as_array().into_iter().flatten() {
-            let (x, y) = (number(&found["x"]), number(&found["y"]));
-            let rect = Rect { x0: x, y0: y, x1: x + number(&found["w"]), y1: y + number(&found["h"]) };
-            let rect = rect.clipped(width, height);
-            if let Some(entity) = found["entity"].as_str() {
-                let phrases = strings(&found["phrases"]);
-                let kind = found["type"].as_str().unwrap_or_default().to_owned();
-                let first = Referent { phrases, rect, boxes: 0, kind };
-                let all = referents.entry(entity.to_owned()).or_insert(first);
-                all.boxes += 1;
-                let (a, b) = (all.rect, rect);
-                all.rect = Rect { x0: a.x0.min(b.x0), y0: a.y0.min(b.y0), x1: a.x1.max(b.x1), y1: a.y1.max(b.y1) };
-            } else {
-                let label = found["label"].as_str().expect("a label");
-                let class = set.classes.iter().position(|class| class == label).unwrap_or_else(|| {
-                    set.classes.push(label.to_owned());
-                    set.classes.len() - 1
-                });
-                let difficult = found["difficult"] == 1 || found["difficult"] == true;
-                let crowd = found["crowd"] == 1 || found["crowd"] == true;
-                picture.objects.push(LabelledObject { class, rect, difficult, crowd });
-            }
-        }
-        picture.referents = referents.into_values().collect();
-        set.pictures.push(picture);
-    }
-    set
-}
-
-#[test]
-fn photographs() {
-    let Some(folder) = std::env::var_os("SPOTTER_DATA").map(PathBuf::from) else {
-        eprintln!("skipped: SPOTTER_DATA does not name a folder of labelled photographs");
-        return;
-    };
-    for name in ["coco-val", "voc-val", "flickr-val"] {
-        let set = pack(&folder, name);
-        for which in [Questions::Names, Questions::Place, Questions::Absence, Questions::Synonyms, Questions::Phrases] {
-            let all = questions::questions(&set, which);
-            let present = all.iter().filter(|question| question.target.is_some()).count();
-            eprintln!("{name}, {which:?}: {} questions, {present} present", all.len());
-        }
-        let asked = Asked::new(set.clone(), Ask::default(), true).expect("questions");
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut kinds: BTreeMap<(String, bool), usize> = BTreeMap::new();
-        let mut lines = String::new();
-        for draw in 0..4 * asked.len() {
-            let example = asked.varied(draw % asked.len(), &mut rng).expect("an example");
-            *kinds.entry((example.kind.to_string(), example.target.is_some())).or_default() += 1;
-            let rect = example.target.map(|r| [r.x0, r.y0, r.x1, r.y1].map(f64::round));
-            lines.push_str(&format!("{}\t{}\t{}\t{rect:?}\n", draw % asked.len(), example.kind, example.phrase));
-            if let Some(out) = std::env::var_os("SPOTTER_DUMP") {
-                let path = PathBuf::from(out).join(format!("{name}-{draw}.png"));
-                if draw < 60 {
-                    let (w, h) = (example.picture.width, example.picture.height);
-                    save(&path, w, h, example.picture.rgb.clone());
-                }
-            }
-        }
-        eprintln!("{name}: {} of {} pictures, {kinds:#?}", asked.len(), set.pictures.len());
-        if let Some(out) = std::env::var_os("SPOTTER_DUMP") {
-            std::fs::write(PathBuf::from(out).join(format!("{name}.tsv")), lines).expect("written");
-        }
-    }
 }
