@@ -34,8 +34,7 @@ pub struct Grounder {
     frame: FrameSide,
     folding: Arc<Folding>,
     text: Option<QueryCompiler>,
-    /// By canvas and visible tokens.
-    head_plans: Mutex<Vec<((usize, Vec<bool>), Arc<Layout>)>>,
+    head_plans: Mutex<Vec<(LayoutKey, Arc<Layout>)>>,
 }
 
 /// Element type that pictures are computed in.
@@ -97,6 +96,9 @@ impl FrameSide {
         Ok(Self::Tensors(Box::new(frame)))
     }
 }
+
+/// Number of a canvas, and which visual tokens are visible on it.
+type LayoutKey = (usize, Vec<bool>);
 
 /// Constants of the head for one way in which pictures lie on the canvas.
 enum Layout {

@@ -176,7 +176,9 @@ fn mixed_positions(config: &Config, canvas: Canvas, device: &Device) -> Result<T
     let mut shares = Vec::new();
     let mut row = |places: &[(usize, f32)]| {
         let mut row = vec![0.0f32; columns];
-        places.iter().for_each(|(place, share)| row[*place] += share);
+        for (place, share) in places {
+            row[*place] += share;
+        }
         shares.extend(row);
     };
     (0..front).for_each(|place| row(&[(place, 1.0)]));
