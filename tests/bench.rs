@@ -2,13 +2,14 @@
 
 use crate::support::{Scratch, model, spotter};
 
-/// Batch and engine of every row.
-fn rows(text: &str) -> Vec<(u32, String)> {
+/// Batch, queries and engine of every row.
+fn rows(text: &str) -> Vec<(u32, u32, String)> {
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let numbers = [1, 2, 4, 5].map(|i| words[i].parse::<f64>().expect("a number"));
+        let numbers = [2, 3, 5, 6].map(|i| words[i].parse::<f64>().expect("a number"));
         assert!(numbers.iter().all(|number| *number > 0.0), "{line}");
-        (words[0].parse().expect("a batch"), words[6..].join(" "))
+        let count = |i: usize| words[i].parse().expect("a number");
+        (count(0), count(1), words[7..].join(" "))
     };
     text.lines().skip(2).map(row).collect()
 }
@@ -17,10 +18,13 @@ fn rows(text: &str) -> Vec<(u32, String)> {
 fn batches_are_measured_as_asked() {
     let ran =
         spotter(&["bench", "--model", &model(), "--batch", "1", "--batch", "3", "--rounds", "2"]).expect_success();
-    assert_eq!(rows(&ran.stdout), [(1, "spotter".into()), (3, "spotter".into())], "{}", ran.stdout);
+    assert_eq!(rows(&ran.stdout), [(1, 1, "spotter".into()), (3, 1, "spotter".into())], "{}", ran.stdout);
     assert!(ran.stdout.contains("canvas 128x128") && ran.stdout.contains("f32, threads"), "{}", ran.stdout);
     let built_in = spotter(&["bench", "--rounds", "1"]).expect_success();
     assert_eq!(rows(&built_in.stdout).len(), 3, "{}", built_in.stdout);
+    let several = spotter(&["bench", "--rounds", "1", "--batch", "1", "--queries", "2,3"]).expect_success();
+    let expected = [1, 2, 3].map(|queries| (1, queries, "spotter".to_owned()));
+    assert_eq!(rows(&several.stdout), expected, "{}", several.stdout);
 }
 
 #[test]
@@ -38,7 +42,7 @@ for line in sys.stdin:
     let model = model();
     let bench = |peer: &str| spotter(&["bench", "--model", &model, "--batch", "1", "--rounds", "2", "--peer", peer]);
     let ran = bench(&engine).expect_success();
-    assert_eq!(rows(&ran.stdout), [(1, "spotter".into()), (1, engine.clone())], "{}", ran.stdout);
+    assert_eq!(rows(&ran.stdout), [(1, 1, "spotter".into()), (1, 1, engine.clone())], "{}", ran.stdout);
     assert!(ran.stdout.contains("2.50"), "its own clock counts: {}", ran.stdout);
     assert!(ran.stderr.contains("answers something else"), "{}", ran.stderr);
 
@@ -60,6 +64,7 @@ fn what_cannot_be_measured_is_one_error() {
         (&["--batch", "0"][..], "--batch 0: expected a number from 1 to 64"),
         (&["--threads", "100000"], "--threads 100000: expected a number from 1 to "),
         (&["--threads", "0"], "--threads 0: expected a number from 1 to "),
+        (&["--queries", "0"], "--queries 0: expected a number from 1 to 64"),
         (&["--rounds", "0"], "--rounds 0: expected a number from 1 on"),
         (&["--peer", "true"], "--model"),
     ] {

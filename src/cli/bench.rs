@@ -26,6 +26,10 @@ pub struct BenchArgs {
     /// Pictures at a time; may be given several times, or as 1,8. 1, 2 and 4 if not given.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub batch: Vec<usize>,
+    /// Queries that are asked of one picture at once, beside a call with one; may be given several times, or as 2,3. A model
+    /// whose gates come late looks once for all of them.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub queries: Vec<usize>,
     /// Calls of each kind that are measured.
     #[arg(long, value_name = "N", default_value_t = 15)]
     pub rounds: usize,

@@ -134,10 +134,10 @@ impl MemoryModel {
         let config = Config::from_json(self.config, self.name)?;
         let header: serde_json::Value = serde_json::from_str(self.config).map_err(|e| Error::file(origin, e))?;
         let digest = header["digest"].as_str().ok_or_else(|| Error::file(origin, "holds no digest"))?.to_owned();
-        let tensors = candle_core::safetensors::load_buffer(self.weights, device)?
-            .into_iter()
-            .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?)))
-            .collect::<Result<Tensors>>()?;
+        let mut stored: Tensors = candle_core::safetensors::load_buffer(self.weights, device)?.into_iter().collect();
+        weights::unpack_all(&mut stored)?;
+        let wide = |(name, tensor): (String, candle_core::Tensor)| Ok((name, tensor.to_dtype(DType::F32)?));
+        let tensors = stored.into_iter().map(wide).collect::<Result<Tensors>>()?;
         let tokenizer =
             QueryTokenizer::from_json(self.tokenizer, config.max_query_len, config.bert.vocab_size, origin)?;
         let trained = header["trained"].as_bool().unwrap_or(true);

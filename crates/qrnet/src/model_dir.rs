@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
@@ -176,12 +176,8 @@ impl ModelDir {
         };
         write(TOKENIZER, &model.tokenizer.to_json()?)?;
         write(CARD, model.card)?;
-        let cast: Vec<(String, Tensor)> = model
-            .tensors
-            .iter()
-            .map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(model.dtype)?)))
-            .collect::<Result<_>>()?;
-        weights::save(&cast, None, &staged.0.join(WEIGHTS))?;
+        let stored = weights::stored(model.config, model.tensors, model.dtype)?;
+        weights::save(&stored, None, &staged.0.join(WEIGHTS))?;
         let digest = digest(model.config, &staged.0.join(WEIGHTS), &staged.0.join(TOKENIZER))?;
         let mut json = serde_json::to_value(model.config).map_err(|e| Error::file(path, e))?;
         json[DIGEST_KEY] = digest.into();

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
-use qrnet::{CompiledQuery, Grounder};
+use qrnet::{Canvas, CompiledQuery, Grounder};
 
 use crate::cli::BenchArgs;
 use crate::config::load_model;
@@ -21,18 +21,18 @@ const SAME: f64 = 1e-4;
 
 /// Something that is measured.
 enum Way<'a> {
-    Own { grounder: &'a Grounder, query: &'a CompiledQuery, pictures: Vec<&'a Letterboxed> },
+    Own { grounder: &'a Grounder, queries: Vec<&'a CompiledQuery>, pictures: Vec<&'a Letterboxed> },
     Peer(Box<Peer>),
 }
 
 impl Way<'_> {
     fn call(&mut self) -> Result<(Duration, Vec<[f64; 4]>)> {
         match self {
-            Self::Own { grounder, query, pictures } => {
+            Self::Own { grounder, queries, pictures } => {
                 let start = Instant::now();
-                let found = grounder.ground(pictures, query)?;
+                let found = grounder.ground_all(pictures, queries)?;
                 let took = start.elapsed();
-                let boxes = found.iter().map(|found| grounder.plan().box_to_canvas(found.raw).map(f64::from));
+                let boxes = found.iter().flatten().map(|found| grounder.plan().box_to_canvas(found.raw).map(f64::from));
                 Ok((took, boxes.collect()))
             }
             Self::Peer(peer) => peer.call(),
@@ -43,6 +43,7 @@ impl Way<'_> {
 struct Row<'a> {
     name: String,
     batch: usize,
+    queries: usize,
     way: Way<'a>,
     times: Vec<f64>,
 }
@@ -55,22 +56,33 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     if let Some(zero) = batches.iter().find(|batch| !(1..=64).contains(*batch)) {
         return Err(Error::Usage(format!("--batch {zero}: expected a number from 1 to 64")));
     }
+    if let Some(wrong) = args.queries.iter().find(|queries| !(1..=64).contains(*queries)) {
+        return Err(Error::Usage(format!("--queries {wrong}: expected a number from 1 to 64")));
+    }
     if args.rounds == 0 {
         return Err(Error::Usage("--rounds 0: expected a number from 1 on".into()));
     }
     let mut grounder = load_model(args.model.as_deref(), &args.device, args.precision.into(), false)?;
     let query = grounder.compile(&args.query)?;
+    let at_once = args.queries.iter().copied().max().unwrap_or(1);
+    // Each a query of its own, as several would be.
+    let queries = (0..at_once).map(|_| grounder.compile(&args.query)).collect::<qrnet::Result<Vec<_>>>()?;
     grounder.drop_text();
     let most = batches.iter().copied().max().unwrap_or(1);
-    let pictures = pictures(&grounder, most)?;
-    let own =
-        |batch: usize| Way::Own { grounder: &grounder, query: &query, pictures: pictures[..batch].iter().collect() };
-    let mut rows: Vec<Row> = batches
-        .iter()
-        .map(|&batch| Row { name: "spotter".into(), batch, way: own(batch), times: Vec::new() })
-        .collect();
+    // Other engines know the model's first canvas alone.
+    let canvas = if args.peer.is_empty() { grounder.canvas_for(SIZE.0, SIZE.1) } else { grounder.canvas() };
+    let pictures = pictures(canvas, most)?;
+    let own = |batch: usize, count: usize| Way::Own {
+        grounder: &grounder,
+        queries: queries[..count].iter().collect(),
+        pictures: pictures[..batch].iter().collect(),
+    };
+    let row =
+        |(batch, queries)| Row { name: "spotter".into(), batch, queries, way: own(batch, queries), times: Vec::new() };
+    let calls = batches.iter().map(|&batch| (batch, 1)).chain(args.queries.iter().map(|&queries| (1, queries)));
+    let mut rows: Vec<Row> = calls.map(row).collect();
     let cache = tempfile::tempdir().map_err(Error::io("create", std::path::Path::new("a temporary folder")))?;
-    let exactly: Vec<[f64; 4]> = own(1).call()?.1;
+    let exactly: Vec<[f64; 4]> = own(1, 1).call()?.1;
     for command in &args.peer {
         let one = [&pictures[0]];
         let inputs = Inputs {
@@ -89,7 +101,13 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
         if apart > SAME && args.precision == crate::cli::ComputeArg::F32 {
             tracing::warn!("{command}: answers something else: {boxes:?}, ours is {exactly:?}");
         }
-        rows.push(Row { name: command.clone(), batch: 1, way: Way::Peer(Box::new(peer)), times: Vec::new() });
+        rows.push(Row {
+            name: command.clone(),
+            batch: 1,
+            queries: 1,
+            way: Way::Peer(Box::new(peer)),
+            times: Vec::new(),
+        });
     }
     for round in 0..WARM + args.rounds {
         for row in &mut rows {
@@ -107,7 +125,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     };
     let text = format!(
         "{name}, canvas {}, {} pieces, {}, {precision}{threads}; milliseconds of a call, median of {}\n",
-        grounder.canvas(),
+        canvas,
         query.ids().len(),
         args.device,
         args.rounds
@@ -117,21 +135,25 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", out))
 }
 
-/// Pictures of 1280x720 that differ, on the model's canvas.
-fn pictures(grounder: &Grounder, count: usize) -> Result<Vec<Letterboxed>> {
-    const SIZE: (usize, usize) = (1280, 720);
+/// Width and height of the pictures.
+const SIZE: (usize, usize) = (1280, 720);
+
+/// Pictures that differ, on `canvas`.
+fn pictures(canvas: Canvas, count: usize) -> Result<Vec<Letterboxed>> {
     let (mut letterboxer, (width, height)) = (Letterboxer::default(), SIZE);
     (0..count)
         .map(|seed| {
             let rgb: Vec<u8> = (0..3 * width * height).map(|i| ((i + 7919 * seed) * 7 % 253) as u8).collect();
-            Ok(letterboxer.letterbox(&RgbView::new(width, height, 3 * width, &rgb)?, grounder.canvas())?)
+            Ok(letterboxer.letterbox(&RgbView::new(width, height, 3 * width, &rgb)?, canvas)?)
         })
         .collect()
 }
 
 /// Median, quartiles and pictures a second of every row; peers against our own row of one picture.
 fn table(rows: &mut [Row]) -> String {
-    let mut text = format!("{:>5} {:>10} {:>21} {:>12}  engine\n", "batch", "ms", "quartiles", "pictures/s");
+    let head = ["batch", "queries", "ms", "quartiles", "pictures/s"];
+    let [batch, queries, ms, quartiles, rate] = head;
+    let mut text = format!("{batch:>5} {queries:>7} {ms:>10} {quartiles:>21} {rate:>12}  engine\n");
     for row in rows {
         row.times.sort_by(f64::total_cmp);
         let at = |share: f64| row.times[((row.times.len() - 1) as f64 * share).round() as usize];
@@ -139,7 +161,8 @@ fn table(rows: &mut [Row]) -> String {
         let rate = row.batch as f64 * 1e3 / median;
         let quartiles = format!("{low:.2} to {high:.2}");
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:>5} {median:>10.2} {quartiles:>21} {rate:>12.1}  {}", row.batch, row.name);
+        let Row { batch, queries, name, .. } = row;
+        let _ = writeln!(text, "{batch:>5} {queries:>7} {median:>10.2} {quartiles:>21} {rate:>12.1}  {name}");
     }
     text
 }

@@ -1,6 +1,6 @@
 //! One file of tensors, whatever its format: safetensors (memory-mapped) or PyTorch's zip form.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,15 @@ use candle_core::pickle::PthTensors;
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{Device, Tensor};
 
-use super::mapped;
+use super::{mapped, rows};
 use crate::error::{Error, Result};
 
 /// An open file of tensors. Nothing is read before it is asked for.
 pub struct TensorFile {
     path: PathBuf,
     shapes: HashMap<String, Vec<usize>>,
+    /// Tables that lie there in one byte a value.
+    compact: HashSet<String>,
     /// What the file calls a name, where that differs.
     prefix: &'static str,
     content: Content,
@@ -94,8 +96,12 @@ impl TensorFile {
         }
         let parallel = shapes.keys().all(|name| name.starts_with(PARALLEL_PREFIX));
         let prefix = if parallel { PARALLEL_PREFIX } else { "" };
-        let shapes = shapes.into_iter().map(|(name, shape)| (name[prefix.len()..].to_owned(), shape)).collect();
-        Ok(Self { path: path.to_path_buf(), shapes, prefix, content })
+        let mut shapes: HashMap<String, Vec<usize>> =
+            shapes.into_iter().map(|(name, shape)| (name[prefix.len()..].to_owned(), shape)).collect();
+        let tables = shapes.keys().filter_map(|name| rows::table_of(name));
+        let compact: HashSet<String> = tables.filter(|table| shapes.contains_key(*table)).map(String::from).collect();
+        shapes.retain(|name, _| !rows::table_of(name).is_some_and(|table| compact.contains(table)));
+        Ok(Self { path: path.to_path_buf(), shapes, compact, prefix, content })
     }
 
     /// Where the file lies.
@@ -115,11 +121,19 @@ impl TensorFile {
         self.shapes.get(name).cloned()
     }
 
-    /// Reads one tensor in the file's own element type.
+    /// Reads one tensor in the file's own element type; in f32 where the file holds it in one byte a value.
     ///
     /// # Errors
     /// The file lacks it, or its bytes cannot be read.
     pub fn load(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let stored = self.load_stored(name, device)?;
+        if !self.compact.contains(name) {
+            return Ok(stored);
+        }
+        Ok(rows::unpack(&stored, &self.load_stored(&rows::scales_of(name), device)?)?)
+    }
+
+    fn load_stored(&self, name: &str, device: &Device) -> Result<Tensor> {
         let stored = format!("{}{name}", self.prefix);
         let failed = |e: candle_core::Error| Error::file(&self.path, format!("tensor `{name}`: {}", first_line(&e)));
         match &self.content {

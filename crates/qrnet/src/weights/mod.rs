@@ -4,6 +4,7 @@
 mod file;
 mod mapped;
 mod positions;
+mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::params::{Kind, ParamSpec, parameters, table, trainable};
 use crate::swin::relative_position_index;
 pub use file::TensorFile;
 pub(crate) use positions::corners;
+pub(crate) use rows::{stored, unpack_all};
 
 /// Text in a safetensors header.
 pub type Metadata = Option<HashMap<String, String>>;
@@ -133,6 +135,7 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
     };
     if let Some(path) = sources.detector {
         overlay(&mut tensors, path, rename_detector, None)?;
+        whole_backbone(path, config)?;
         undo_gates(config, &mut tensors)?;
     }
     if let Some(path) = sources.text {
@@ -146,6 +149,16 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
     report.loaded.dedup();
     report.initial = tensors.keys().filter(|name| report.loaded.binary_search(name).is_err()).cloned().collect();
     Ok((tensors, report))
+}
+
+/// Sees that a converted backbone holds all of a MobileNetV2: a part of one would be mended by random numbers, and nobody would
+/// know.
+fn whole_backbone(path: &Path, config: &Config) -> Result<()> {
+    if !matches!(config.backbone(), Backbone::MobileNet(_)) {
+        return Ok(());
+    }
+    let part = ["visumodel.backbone.stem.", "visumodel.backbone.blocks."];
+    check(&TensorFile::open(path)?, config, |spec| part.iter().any(|prefix| spec.name.starts_with(prefix)))
 }
 
 /// Gates that know nothing yet let half of half of everything through. A pretrained network's later stages expect the whole:

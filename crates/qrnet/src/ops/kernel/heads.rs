@@ -3,9 +3,10 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::dispatch;
+use super::dispatch_rows;
 use super::fused::{Fused, apply};
-use super::matmul::{Strides, pack, padded, product};
+use super::lanes::Lanes;
+use super::matmul::{Strides, pack, padded, product_in};
 use super::norm::{softmax_gradient_row, softmax_row};
 
 /// `parts` hold q, k and v side by side on their last axes, however many tensors that is; q may be of fewer tokens than k
@@ -111,10 +112,10 @@ impl Scratch {
 }
 
 #[inline(always)]
-fn weights<const FUSED: bool>(h: Head, scratch: &mut Scratch) {
+fn weights<L: Lanes, const FUSED: bool, const ROWS: usize>(h: Head, scratch: &mut Scratch) {
     let wide = padded(h.keys);
     pack(h.k.0, by_column(h.k.1), (h.depth, h.keys), h.scale(), &mut scratch.by_channel);
-    product::<FUSED>(h.q.0, by_row(h.q.1), (h.queries, h.depth), &scratch.by_channel, wide, &mut scratch.scores);
+    product_in::<L, ROWS>(h.q.0, by_row(h.q.1), (h.queries, h.depth), &scratch.by_channel, wide, &mut scratch.scores);
     for row in scratch.scores.chunks_exact_mut(wide) {
         let row = &mut row[..h.keys];
         row.iter_mut().zip(h.mask).for_each(|(score, mask)| *score += mask);
@@ -124,16 +125,16 @@ fn weights<const FUSED: bool>(h: Head, scratch: &mut Scratch) {
 
 /// Into `out`, rows of `padded(depth)`.
 #[inline(always)]
-fn forward_body<const FUSED: bool>(h: Head, scratch: &mut Scratch, out: &mut [f32]) {
-    weights::<FUSED>(h, scratch);
+fn forward_body<L: Lanes, const FUSED: bool, const ROWS: usize>(h: Head, scratch: &mut Scratch, out: &mut [f32]) {
+    weights::<L, FUSED, ROWS>(h, scratch);
     pack(h.v.0, by_row(h.v.1), (h.keys, h.depth), 1.0, &mut scratch.by_token);
     let scores = by_row(padded(h.keys));
-    product::<FUSED>(&scratch.scores, scores, (h.queries, h.keys), &scratch.by_token, padded(h.depth), out);
+    product_in::<L, ROWS>(&scratch.scores, scores, (h.queries, h.keys), &scratch.by_token, padded(h.depth), out);
 }
 
 /// Gradients of q, k and v in rows of `padded(depth)`.
 #[inline(always)]
-fn backward_body<const FUSED: bool>(
+fn backward_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     h: Head,
     gradient: (&[f32], usize),
     scratch: &mut Scratch,
@@ -144,25 +145,25 @@ fn backward_body<const FUSED: bool>(
     let (wide, wide_depth) = (padded(h.keys), padded(h.depth));
     let (scores, transposed) = (by_row(wide), by_column(wide));
     let (queries, keys) = ((h.queries, h.depth), (h.keys, h.depth));
-    weights::<FUSED>(h, scratch);
+    weights::<L, FUSED, ROWS>(h, scratch);
     // dV = P^T dO
     pack(gradient.0, by_row(gradient.1), queries, 1.0, &mut scratch.by_token);
-    product::<FUSED>(&scratch.scores, transposed, (h.keys, h.queries), &scratch.by_token, wide_depth, dv);
+    product_in::<L, ROWS>(&scratch.scores, transposed, (h.keys, h.queries), &scratch.by_token, wide_depth, dv);
     // dP = dO V^T, then through the softmax.
     pack(h.v.0, by_column(h.v.1), (h.depth, h.keys), 1.0, &mut scratch.by_channel);
-    product::<FUSED>(gradient.0, by_row(gradient.1), queries, &scratch.by_channel, wide, &mut scratch.gradients);
+    product_in::<L, ROWS>(gradient.0, by_row(gradient.1), queries, &scratch.by_channel, wide, &mut scratch.gradients);
     for (p, g) in scratch.scores.chunks_exact(wide).zip(scratch.gradients.chunks_exact_mut(wide)) {
         softmax_gradient_row::<FUSED>(&p[..h.keys], &mut g[..h.keys]);
     }
     // dQ = dS K, dK = dS^T Q, both scaled.
     pack(h.k.0, by_row(h.k.1), keys, h.scale(), &mut scratch.by_token);
-    product::<FUSED>(&scratch.gradients, scores, (h.queries, h.keys), &scratch.by_token, wide_depth, dq);
+    product_in::<L, ROWS>(&scratch.gradients, scores, (h.queries, h.keys), &scratch.by_token, wide_depth, dq);
     pack(h.q.0, by_row(h.q.1), queries, h.scale(), &mut scratch.by_token);
-    product::<FUSED>(&scratch.gradients, transposed, (h.keys, h.queries), &scratch.by_token, wide_depth, dk);
+    product_in::<L, ROWS>(&scratch.gradients, transposed, (h.keys, h.queries), &scratch.by_token, wide_depth, dk);
 }
 
-dispatch!(fn forward_head(h: Head<'_>, scratch: &mut Scratch, out: &mut [f32]) = forward_body);
-dispatch!(
+dispatch_rows!(fn forward_head(h: Head<'_>, scratch: &mut Scratch, out: &mut [f32]) = forward_body);
+dispatch_rows!(
     fn backward_head(
         h: Head<'_>, gradient: (&[f32], usize), scratch: &mut Scratch, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32],
     ) = backward_body
@@ -200,14 +201,17 @@ impl Fused for Attention {
             || Scratch::new(self),
             |scratch, (task, out)| forward_head(self.head(inputs, task / heads, task % heads), scratch, out),
         );
-        let mut y = vec![0.0; self.batch * queries * heads * depth];
-        for (task, rows) in by_head.chunks_exact(queries * wide).enumerate() {
-            let (picture, head) = (task / heads, task % heads);
-            let y = &mut y[picture * queries * heads * depth..];
-            for (row, y) in rows.chunks_exact(wide).zip(y.chunks_exact_mut(heads * depth)) {
-                y[head * depth..][..depth].copy_from_slice(&row[..depth]);
-            }
-        }
+        let channels = heads * depth;
+        let mut y = vec![0.0; self.batch * queries * channels];
+        y.par_chunks_mut(queries * channels).zip(by_head.par_chunks(heads * queries * wide)).for_each(
+            |(y, by_head)| {
+                for (head, rows) in by_head.chunks_exact(queries * wide).enumerate() {
+                    for (row, y) in rows.chunks_exact(wide).zip(y.chunks_exact_mut(channels)) {
+                        y[head * depth..][..depth].copy_from_slice(&row[..depth]);
+                    }
+                }
+            },
+        );
         y
     }
 
@@ -227,15 +231,19 @@ impl Fused for Attention {
             },
         );
         let mut gradients: Vec<Vec<f32>> = inputs.iter().map(|input| vec![0.0; input.len()]).collect();
-        for (task, all) in by_head.chunks_exact(size).enumerate() {
-            let (picture, head) = (task / heads, task % heads);
-            let (dq, rest) = all.split_at(queries * wide);
-            let (dk, dv) = rest.split_at(keys * wide);
-            for (column, length, rows) in [(self.q, queries, dq), (self.k, keys, dk), (self.v, keys, dv)] {
-                let target = &mut gradients[column.input][picture * length * column.stride..];
-                for (row, target) in rows.chunks_exact(wide).zip(target.chunks_exact_mut(column.stride)) {
-                    target[column.offset + head * depth..][..depth].copy_from_slice(&row[..depth]);
-                }
+        // Where the gradients of q, k and v lie among one head's.
+        let places = [(self.q, queries, 0), (self.k, keys, queries * wide), (self.v, keys, (queries + keys) * wide)];
+        for (input, gradient) in gradients.iter_mut().enumerate() {
+            for (column, length, first) in places.into_iter().filter(|(column, ..)| column.input == input) {
+                let pictures = gradient.par_chunks_mut(length * column.stride).zip(by_head.par_chunks(heads * size));
+                pictures.for_each(|(gradient, all)| {
+                    for (head, all) in all.chunks_exact(size).enumerate() {
+                        let rows = all[first..][..length * wide].chunks_exact(wide);
+                        for (row, target) in rows.zip(gradient.chunks_exact_mut(column.stride)) {
+                            target[column.offset + head * depth..][..depth].copy_from_slice(&row[..depth]);
+                        }
+                    }
+                });
             }
         }
         gradients

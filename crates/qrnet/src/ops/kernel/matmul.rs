@@ -1,10 +1,11 @@
 //! Products of matrices of a few dozen rows, inside one task, where a general matrix product costs more to start than
 //! to run.
 
+use super::lanes::{Lanes, WIDTH};
 use super::madd;
 
 /// Columns per step: two AVX registers.
-pub(super) const STEP: usize = 16;
+pub(super) const STEP: usize = WIDTH;
 /// Rows per step.
 const ROWS: usize = 4;
 
@@ -28,6 +29,39 @@ pub(super) fn pack(source: &[f32], strides: Strides, (rows, columns): (usize, us
         let start = row * strides.row;
         for (column, value) in target.iter_mut().enumerate() {
             *value = if column < columns { scale * source[start + column * strides.column] } else { 0.0 };
+        }
+    }
+}
+
+/// The same as [`product`], with the sums of `ROWS` rows in vector registers: for sequences of hundreds of tokens.
+#[inline(always)]
+pub(super) fn product_in<L: Lanes, const ROWS: usize>(
+    a: &[f32],
+    strides: Strides,
+    (rows, depth): (usize, usize),
+    b: &[f32],
+    width: usize,
+    c: &mut [f32],
+) {
+    let b = &b[..depth * width];
+    for row in (0..rows).step_by(ROWS) {
+        let count = ROWS.min(rows - row);
+        // Rows past the end repeat the last one and are not stored.
+        let starts: [usize; ROWS] = std::array::from_fn(|r| (row + r.min(count - 1)) * strides.row);
+        for column in (0..width).step_by(STEP) {
+            let mut sums = [L::load(&[0.0; STEP]); ROWS];
+            for (k, b) in b.chunks_exact(width).enumerate() {
+                let Some(b) = b[column..].first_chunk::<STEP>() else { continue };
+                let b = L::load(b);
+                for (sum, start) in sums.iter_mut().zip(starts) {
+                    *sum = sum.add_product(a[start + k * strides.column], b);
+                }
+            }
+            for (r, sum) in sums.into_iter().enumerate().take(count) {
+                if let Some(c) = c[(row + r) * width + column..].first_chunk_mut() {
+                    sum.store(c);
+                }
+            }
         }
     }
 }
