@@ -668,6 +668,50 @@ mod tests {
     }
 
     #[test]
+    fn sizes_of_the_convolutional_backbone_name_key_value_and_expectation() {
+        let text = include_str!("../../../configs/model/photographs.toml");
+        let config = Config::from_toml(text, "photographs.toml").expect("valid");
+        assert_eq!((config.neck_levels(), config.token_levels(), config.token_place()), (vec![1, 2, 3, 4], [2, 3], 1));
+        assert_eq!(config.visual_tokens(config.canvas), 16 * 16 + 8 * 8);
+        assert_eq!(config.gated_stages(), 2..4);
+        type Change = fn(&mut Config);
+        let cases: [(Change, &str); 8] = [
+            (|c| c.swin = tiny().swin, "`mobilenet` is there beside `swin`, expected one backbone"),
+            (|c| c.mobilenet = None, "`swin` is missing, expected a backbone: `swin` or `mobilenet`"),
+            (|c| c.own().output_stride = 8, "`mobilenet.output_stride` is 8, expected 16 or 32"),
+            (|c| c.own().frozen_stages = 5, "`mobilenet.frozen_stages` is 5, expected at most 4"),
+            (|c| c.qdatt.from_stage = 4, "`qdatt.from_stage` is 4, expected 0 to 3"),
+            (
+                |c| c.neck.levels = vec![1, 3],
+                "`neck.levels` is [1, 3], expected stages whose maps have half the resolution of the one before",
+            ),
+            (
+                |c| c.vl.token_stride = Some(64),
+                "`vl.token_stride` is 64, expected a stride of the neck, one of [8, 16, 32]",
+            ),
+            (|c| c.canvases[0].width = 300, "`canvases.width` is 300, expected a multiple of 64"),
+        ];
+        for (change, expected) in cases {
+            let mut config = config.clone();
+            change(&mut config);
+            let message = config.validate("x.json").expect_err(expected).to_string();
+            assert_eq!(message, format!("x.json: {expected}"));
+        }
+        // With dilation the last stage keeps the resolution of the one before it.
+        let mut dilated = config.clone();
+        dilated.own().output_stride = 16;
+        (dilated.neck.levels, dilated.vl.token_stride) = (vec![1, 3], None);
+        dilated.validate("x.json").expect("valid");
+        assert_eq!((dilated.neck_levels(), dilated.token_levels()), (vec![1, 2, 3], [2, 3]));
+    }
+
+    impl Config {
+        fn own(&mut self) -> &mut MobileNetConfig {
+            self.mobilenet.as_mut().expect("a MobileNetV2")
+        }
+    }
+
+    #[test]
     fn a_picture_takes_the_canvas_on_which_it_is_largest() {
         let canvas = |width, height| Canvas { width, height };
         let all = [canvas(256, 256), canvas(320, 192)];

@@ -57,12 +57,13 @@ fn every_format_as_a_recipe_describes_it() {
 #[test]
 fn what_people_described_is_asked() {
     let trees = Trees::new();
-    let set = open(&source(SOURCES[0].0), trees.root()).expect("a data set");
-    assert_eq!(set.phrases(), ["A child", "toys", "a hat", "another hat"]);
-    let example = set.example(1).expect("an example");
+    let all = |text: &str| source(&format!("{text}\nask = {{ questions = 'phrases' }}"));
+    let set = open(&all(SOURCES[0].0), trees.root()).expect("a data set");
+    assert_eq!(set.phrases(), ["A child", "A little girl", "toys", "her things", "a hat", "another hat"]);
+    let example = set.example(2).expect("an example");
     assert_eq!((&*example.source, &*example.kind), ("labels", "other"));
     assert_eq!(example.target, Some(rect(10.0, 10.0, 150.0, 60.0)));
-    let set = open(&source(SOURCES[6].0), trees.root()).expect("a data set");
+    let set = open(&all(SOURCES[6].0), trees.root()).expect("a data set");
     assert_eq!(set.phrases(), ["The steps", "A child"]);
     assert_eq!(set.example(0).expect("an example").target, Some(rect(0.0, 299.0, 375.0, 500.0)));
 }
@@ -112,7 +113,7 @@ fn data_outside_the_tree() {
             );
         }
         (Some(root), Some(_)) => {
-            assert_eq!(open(&pack, base).expect("a data set").len(), 4);
+            assert_eq!(open(&pack, base).expect("a data set").len(), 1, "one picture");
             assert_eq!(pack.missing(base), None);
             assert_eq!(films.film(base).expect("a place"), Some(Path::new(&root).join("a.mkv")));
             assert_eq!(films.missing(base), Some(Path::new(&root).join("a.mkv")));

