@@ -53,7 +53,7 @@ impl Default for Weights {
 }
 
 /// Classes of cells: those of drawn scenes, then those of photographs.
-const CLASSES: usize = scenes::CLASSES + nouns::CLASSES;
+pub const ALL_CLASSES: usize = scenes::CLASSES + nouns::CLASSES;
 /// Weight of background cells in the class loss: most cells are background.
 const BACKGROUND: f32 = 0.15;
 /// Start of the neck heat's bias: most cells are not the object.
@@ -162,11 +162,12 @@ pub struct Losses {
 }
 
 impl Objective {
-    /// Heads drawn from `seed`.
+    /// Heads drawn from `seed`, for `classes` classes of cells beside the background: [`scenes::CLASSES`], or
+    /// [`ALL_CLASSES`] where pictures are photographs.
     ///
     /// # Errors
-    /// The device cannot hold the heads.
-    pub fn new(config: &Config, weights: Weights, seed: u64, device: &Device) -> Result<Self> {
+    /// A loss that the model has nothing for, or the device cannot hold the heads.
+    pub fn new(config: &Config, weights: Weights, classes: usize, seed: u64, device: &Device) -> Result<Self> {
         if weights.presence > 0.0 && !config.presence {
             return Err(crate::Error::Unsupported(format!(
                 "`loss.presence` is {}, but the model has no presence head (`presence = false`)",
@@ -188,10 +189,16 @@ impl Objective {
         let mut neck = config.neck_levels();
         neck.pop();
         let levels: Vec<usize> = LABEL_LEVELS.into_iter().filter(|level| neck.contains(level)).collect();
+        let by_level = [("neck_heat", weights.neck_heat), ("class", weights.class), ("colour", weights.colour)];
+        if let Some((key, weight)) = by_level.into_iter().find(|(_, weight)| *weight > 0.0 && levels.is_empty()) {
+            return Err(crate::Error::Unsupported(format!(
+                "`loss.{key}` is {weight}, but the model's neck has no level of stride 8, 16 or 32 (`neck.levels`)"
+            )));
+        }
         linear(TOKEN_HEAT, 1, d, Some(HEAT_BIAS))?;
         linear(NECK_TEXT, channels, text, None)?;
         for level in &levels {
-            linear(&format!("auxiliary.class{level}"), CLASSES + 1, channels, None)?;
+            linear(&format!("auxiliary.class{level}"), classes + 1, channels, None)?;
             linear(&format!("auxiliary.colour{level}"), scenes::COLOUR_COUNT + 1, channels, None)?;
         }
         let bias = Tensor::full(HEAT_BIAS, LABEL_LEVELS.len(), device)?;

@@ -124,6 +124,15 @@ impl Data {
             let all = config.all_canvases().into_iter();
             recipe.canvases = all.map(|canvas| [canvas.width, canvas.height]).collect();
         }
+        let own = config.all_canvases();
+        let known = |[width, height]: &[usize; 2]| own.iter().any(|own| (own.width, own.height) == (*width, *height));
+        if let Some([width, height]) = recipe.canvases.iter().find(|canvas| !known(canvas)) {
+            let names: Vec<String> = own.iter().map(ToString::to_string).collect();
+            return Err(Error::Unsupported(format!(
+                "`canvases` holds {width}x{height}, expected canvases that the model is for: {}",
+                names.join(", ")
+            )));
+        }
         let feed = Feed::new(&setup.recipe, setup.origin(true), &setup.art)?;
         let phrases = &setup.recipe.phrases;
         if phrases.learn {

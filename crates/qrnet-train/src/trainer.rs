@@ -131,7 +131,7 @@ impl Trainer {
                 Ok(Averaged { vars, model: QrNet::new(config, &vb)? })
             })
             .transpose()?;
-        let objective = Objective::new(config, recipe.loss, recipe.seed, device)?;
+        let objective = Objective::new(config, recipe.loss, recipe.classes(), recipe.seed, device)?;
         vars.extend(objective.heads().iter().map(|(name, var)| (name.clone(), var.clone())));
         let optimiser = AdamW::new(&vars, recipe.optimiser())?;
         let plan = |canvas: &Canvas| Ok(CanvasPlan::new(config, *canvas, device)?);

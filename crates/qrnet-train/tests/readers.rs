@@ -401,7 +401,7 @@ fn phrases_are_read_before_a_run_and_bad_ones_are_named() {
     let line = |phrase: &str| format!("{{\"image\": \"one.png\", \"phrase\": \"{phrase}\", \"box\": null}}\n");
     std::fs::write(&file, line("the red box") + &line("the blue red box") + &line("the green box")).expect("written");
     let open = || Listed::new("list", jsonl::read(&file).expect("entries")).expect("a list");
-    assert_eq!(open().legibility(&tokenizer).expect("readable"), Legibility { cut: 1, unknown: 1 });
+    assert_eq!(open().legibility(&tokenizer).expect("readable"), Legibility { read: 3, cut: 1, unknown: 1 });
     std::fs::write(&file, line("the red box") + &line("猫")).expect("written");
     let message = open().legibility(&tokenizer).expect_err("unreadable").to_string();
     assert!(message.contains("list.jsonl, line 2: query \"猫\""), "{message}");

@@ -667,6 +667,8 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Config);
+
     #[test]
     fn sizes_of_the_convolutional_backbone_name_key_value_and_expectation() {
         let text = include_str!("../../../configs/model/photographs.toml");
@@ -674,7 +676,6 @@ mod tests {
         assert_eq!((config.neck_levels(), config.token_levels(), config.token_place()), (vec![1, 2, 3, 4], [2, 3], 1));
         assert_eq!(config.visual_tokens(config.canvas), 16 * 16 + 8 * 8);
         assert_eq!(config.gated_stages(), 2..4);
-        type Change = fn(&mut Config);
         let cases: [(Change, &str); 8] = [
             (|c| c.swin = tiny().swin, "`mobilenet` is there beside `swin`, expected one backbone"),
             (|c| c.mobilenet = None, "`swin` is missing, expected a backbone: `swin` or `mobilenet`"),

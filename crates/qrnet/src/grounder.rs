@@ -422,12 +422,18 @@ impl Grounder {
         while let Some(first) = answers.iter().position(Option::is_none) {
             let canvas = |question: usize| pictures[asked[question]].transform.canvas;
             let together: Vec<usize> = (first..asked.len()).filter(|&i| canvas(i) == canvas(first)).collect();
-            let own: Vec<&Letterboxed> = together.iter().map(|&i| pictures[asked[i]]).collect();
+            // Each picture once, whatever is asked of it.
+            let mut numbers: Vec<usize> = together.iter().map(|&i| asked[i]).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let own: Vec<&Letterboxed> = numbers.iter().map(|&picture| pictures[picture]).collect();
+            let place = |picture: usize| numbers.binary_search(&picture).unwrap_or(0);
+            let places: Vec<usize> = together.iter().map(|&i| place(asked[i])).collect();
             let asking: Vec<&CompiledQuery> = match queries {
                 [only] => vec![*only],
                 _ => together.iter().map(|&i| queries[i]).collect(),
             };
-            let found = self.ground_queries(&own, &(0..own.len()).collect::<Vec<_>>(), &asking)?;
+            let found = self.ground_queries(&own, &places, &asking)?;
             together.into_iter().zip(found).for_each(|(i, answer)| answers[i] = Some(answer));
         }
         Ok(answers.into_iter().flatten().collect())

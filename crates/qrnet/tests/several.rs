@@ -31,7 +31,7 @@ fn config() -> Config {
 /// As drawn, but with gates that differ from query to query: generators start with factors of zero.
 fn lively(config: &Config) -> Tensors {
     let mut tensors = init::parameters(config, 5, &Device::Cpu).expect("drawn");
-    for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name.ends_with(".V")) {
+    for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name.rsplit('.').next() == Some("V")) {
         let mut rng = init::stream(6, name);
         let values: Vec<f32> = (0..tensor.elem_count()).map(|_| rng.random::<f32>() - 0.5).collect();
         *tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).expect("a tensor");

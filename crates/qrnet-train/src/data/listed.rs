@@ -124,6 +124,7 @@ impl DataSet for Listed {
         let mut found = Legibility::default();
         for entry in &self.entries {
             let encoded = tokenizer.encode(&entry.phrase).map_err(|e| entry.fail(e))?;
+            found.read += 1;
             found.cut += usize::from(encoded.cut.is_some());
             found.unknown += usize::from(!encoded.unknown.is_empty());
         }

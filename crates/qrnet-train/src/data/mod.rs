@@ -77,6 +77,8 @@ pub struct ObjectLabel {
 /// What a vocabulary makes of a data set's phrases.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Legibility {
+    /// Phrases that were read.
+    pub read: usize,
     /// Phrases that are longer than the model reads; their ends are cut off.
     pub cut: usize,
     /// Phrases with words or characters that the vocabulary lacks.

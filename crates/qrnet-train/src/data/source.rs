@@ -332,6 +332,14 @@ impl Source {
         }
     }
 
+    /// Whether it holds labelled pictures, out of which questions are made.
+    pub fn is_labelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Boxes { .. } | Self::Coco { .. } | Self::Voc { .. } | Self::Yolo { .. } | Self::Flickr30k { .. }
+        )
+    }
+
     /// Pictures with boxes, before anything is asked of them; none of formats whose entries are questions already.
     ///
     /// # Errors

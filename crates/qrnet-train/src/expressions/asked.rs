@@ -18,7 +18,7 @@ use super::settings::{Ask, Kind};
 use super::vocabulary::Vocabulary;
 use super::{colours, nouns, paint};
 use crate::data::labelled::{LabelledPicture, LabelledSet};
-use crate::data::{DataSet, Entry, Example, Legibility};
+use crate::data::{DataSet, Entry, Example, Labels, Legibility};
 use crate::error::{Error, Result};
 use crate::scenes::grammar_words;
 
@@ -129,16 +129,6 @@ impl Asked {
         })
     }
 
-    /// The settings.
-    pub fn settings(&self) -> &Ask {
-        &self.ask
-    }
-
-    /// The set.
-    pub fn set(&self) -> &LabelledSet {
-        &self.set
-    }
-
     /// Opens a picture; its boxes in its own pixels come with it.
     fn open(&self, index: usize) -> Result<(Picture, Vec<Rect>, [f64; 2])> {
         let labelled = &self.set.pictures[index];
@@ -218,29 +208,28 @@ impl Asked {
         let (picture, boxes, scale) = self.open(known.picture)?;
         let path = &self.set.pictures[known.picture].path;
         let picture = Arc::new(picture);
+        let labels = self.labels(known.picture, &picture, &boxes);
         let ask = |rng: &mut ChaCha8Rng| {
             let drawn = self.draw(known, &picture, &boxes, rng);
             let drawn = drawn.ok_or_else(|| Error::file(path, "leaves nothing to ask, expected things or phrases"))?;
-            self.example_of(known.picture, drawn, Arc::clone(&picture), &boxes, scale)
+            let example = self.example_of(known.picture, drawn, Arc::clone(&picture), scale)?;
+            Ok(Example { labels: labels.clone(), ..example })
         };
         rngs.iter_mut().map(ask).collect()
+    }
+
+    /// What every pixel of a picture belongs to, for losses that want it.
+    fn labels(&self, index: usize, picture: &Picture, boxes: &[Rect]) -> Option<Arc<Labels>> {
+        let size = (picture.width, picture.height);
+        self.dense.then(|| Arc::new(paint::labels(&self.set.pictures[index].objects, boxes, &self.words, size)))
     }
 
     fn beyond(&self, index: usize) -> Error {
         Error::Unsupported(format!("example {index} of `{}`, expected one below {}", self.source, self.len()))
     }
 
-    fn example_of(
-        &self,
-        index: usize,
-        drawn: Drawn,
-        picture: Arc<Picture>,
-        boxes: &[Rect],
-        scale: [f64; 2],
-    ) -> Result<Example> {
+    fn example_of(&self, index: usize, drawn: Drawn, picture: Arc<Picture>, scale: [f64; 2]) -> Result<Example> {
         let labelled = &self.set.pictures[index];
-        let size = (picture.width, picture.height);
-        let labels = self.dense.then(|| Arc::new(paint::labels(&labelled.objects, boxes, &self.words, size)));
         let entry = Entry {
             picture: labelled.path.clone(),
             phrase: drawn.phrase,
@@ -250,7 +239,7 @@ impl Asked {
             file: Arc::from(Path::new(&*self.source)),
             place: format!("picture {index}"),
         };
-        Ok(Example { labels, ..entry.example(picture, &self.source)? })
+        entry.example(picture, &self.source)
     }
 
     fn fixed_example(&self, fixed: &[Question], index: usize, last: &mut Option<Opened>) -> Result<Example> {
@@ -264,10 +253,10 @@ impl Asked {
         };
         let drawn =
             Drawn { phrase: question.phrase.clone(), kind: Arc::clone(&question.kind), target: question.target };
-        let example =
-            self.example_of(question.picture, drawn, Arc::clone(&opened.picture), &opened.boxes, opened.scale);
+        let example = self.example_of(question.picture, drawn, Arc::clone(&opened.picture), opened.scale);
+        let labels = self.labels(question.picture, &opened.picture, &opened.boxes);
         *last = Some(opened);
-        example
+        Ok(Example { labels, ..example? })
     }
 }
 
@@ -327,6 +316,7 @@ impl DataSet for Asked {
             let encoded = tokenizer
                 .encode(phrase)
                 .map_err(|e| Error::entry(Path::new(&*self.source), format_args!("phrase {phrase:?}"), e))?;
+            found.read += 1;
             found.cut += usize::from(encoded.cut.is_some());
             found.unknown += usize::from(!encoded.unknown.is_empty());
         }

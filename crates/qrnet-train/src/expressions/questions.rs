@@ -15,7 +15,7 @@ use super::known::{Known, share};
 use super::nouns::{self, HELD_OUT, Meanings};
 use super::present::Sight;
 use super::vocabulary::Vocabulary;
-use crate::data::labelled::{LabelledPicture, LabelledSet};
+use crate::data::labelled::{LabelledPicture, LabelledSet, around};
 use crate::error::{Error, Result};
 
 /// Least share of the picture that a thing must cover to be measured on.
@@ -127,22 +127,16 @@ impl Of<'_> {
     }
 
     fn absence(&self, all: &mut Vec<Question>) {
-        let spoken = self.picture.referents.iter().flat_map(|referent| referent.phrases.iter());
-        let spoken = self
-            .picture
-            .captions
-            .iter()
-            .chain(spoken)
-            .fold(Meanings::default(), |told, text| told.with(nouns::mentioned(&nouns::lemmas(text))));
         for class in 0..self.sight.words.classes() {
             let Some(&name) = self.sight.words.names_of(class).first() else { continue };
             let objects = || self.picture.objects.iter().filter(|object| object.class == usize::from(class));
-            let target = objects().map(|object| object.rect).reduce(around);
+            let target = objects().map(|object| object.rect).reduce(|all, rect| around(&all, &rect));
             let unclear = target.is_some() && objects().all(|object| object.difficult || object.crowd);
             let number = self.sight.words.number(class).map(Meanings::of_class).unwrap_or_default();
+            let said = nouns::lemmas(self.sight.words.text(name)).pop();
             let proved = || {
                 let none = self.sight.resolve(Query::Plain(Noun::Class(name))) == Meaning::None;
-                none && !number.meets(spoken)
+                none && !number.meets(self.known.told) && said.as_ref().is_some_and(|word| !self.known.says(word))
             };
             if !unclear && (target.is_some() || proved()) {
                 let phrase = format!("the {}", self.sight.words.text(name));
@@ -172,7 +166,7 @@ impl Of<'_> {
                 if let Some(head) = head
                     && asked.insert(said.referent)
                 {
-                    pair(text.clone(), text.replacen(head, held, 1), referent.rect);
+                    pair(text.clone(), in_place(text, head, held), referent.rect);
                 }
             }
         }
@@ -187,9 +181,14 @@ impl Of<'_> {
     }
 }
 
-/// The box around two.
-fn around(a: Rect, b: Rect) -> Rect {
-    Rect { x0: a.x0.min(b.x0), y0: a.y0.min(b.y0), x1: a.x1.max(b.x1), y1: a.y1.max(b.y1) }
+/// `text` with `word` in place of its part `head`, which may stand inside other words as well.
+fn in_place(text: &str, head: &str, word: &str) -> String {
+    let start = (head.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    let mut text = text.to_owned();
+    if text.get(start..start + head.len()) == Some(head) {
+        text.replace_range(start..start + head.len(), word);
+    }
+    text
 }
 
 /// Writes questions as JSON Lines, as [`jsonl::read`](crate::data::jsonl::read) takes them: pictures are named relative to

@@ -45,7 +45,7 @@ impl Vocabulary {
             let mut list = Vec::new();
             for text in own {
                 let name = names.iter().position(|name| name.text == text).unwrap_or_else(|| {
-                    names.push(Name { fits: fits(&text, &numbers, class), text });
+                    names.push(Name { fits: fits(&text, &set.classes, &numbers, class), text });
                     names.len() - 1
                 });
                 names[name].fits[class] = Fit::Yes;
@@ -123,13 +123,15 @@ fn plainly(name: &str) -> String {
     words.join(" ")
 }
 
-/// Whether `text`, a name of class `own`, is or may be said of each class.
-fn fits(text: &str, numbers: &[Option<u16>], own: usize) -> Vec<Fit> {
+/// Whether `text`, a name of class `own`, is or may be said of each of `classes`. What only this set knows, a `van` or a
+/// `rider`, may be what its own words say.
+fn fits(text: &str, classes: &[String], numbers: &[Option<u16>], own: usize) -> Vec<Fit> {
     let meant = nouns::meanings(text);
     let fit = |(class, number): (usize, &Option<u16>)| match number {
         _ if class == own => Fit::Yes,
         Some(number) if nouns::names(*number).any(|name| name == text) => Fit::Yes,
         Some(number) if meant.meets(nouns::Meanings::of_class(*number)) => Fit::Perhaps,
+        None if meant.meets(nouns::meanings(&plainly(&classes[class]))) => Fit::Perhaps,
         _ => Fit::No,
     };
     numbers.iter().enumerate().map(fit).collect()

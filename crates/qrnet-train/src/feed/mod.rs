@@ -33,8 +33,8 @@ impl DataSet for Joined {
 
     fn legibility(&self, tokenizer: &QueryTokenizer) -> Result<Legibility> {
         self.0.iter().try_fold(Legibility::default(), |sum, set| {
-            let Legibility { cut, unknown } = set.legibility(tokenizer)?;
-            Ok(Legibility { cut: sum.cut + cut, unknown: sum.unknown + unknown })
+            let Legibility { read, cut, unknown } = set.legibility(tokenizer)?;
+            Ok(Legibility { read: sum.read + read, cut: sum.cut + cut, unknown: sum.unknown + unknown })
         })
     }
 
@@ -45,6 +45,22 @@ impl DataSet for Joined {
     fn example(&self, index: usize) -> Result<Example> {
         let (set, index) = self.part(index)?;
         set.example(index)
+    }
+
+    fn examples(&self, range: std::ops::Range<usize>) -> Result<Vec<Example>> {
+        let mut all = Vec::with_capacity(range.len());
+        let mut first = 0;
+        for set in &self.0 {
+            let own = range.start.clamp(first, first + set.len())..range.end.clamp(first, first + set.len());
+            if !own.is_empty() {
+                all.extend(set.examples(own.start - first..own.end - first)?);
+            }
+            first += set.len();
+        }
+        if all.len() < range.len() {
+            return Err(Error::Unsupported(format!("no example {} past the end", first.max(range.start))));
+        }
+        Ok(all)
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
@@ -115,11 +131,10 @@ fn joined(lists: &[Named]) -> Result<Joined> {
 /// # Errors
 /// As [`DataSet::legibility`].
 pub(crate) fn check_phrases(name: &str, data: &dyn DataSet, tokenizer: &QueryTokenizer) -> Result<()> {
-    let Legibility { cut, unknown } = data.legibility(tokenizer)?;
+    let Legibility { read, cut, unknown } = data.legibility(tokenizer)?;
     if cut + unknown > 0 {
-        let all = data.len();
         tracing::warn!(
-            "{name}: of {all} phrases, {cut} are longer than the model reads and {unknown} hold words that its vocabulary lacks"
+            "{name}: of {read} phrases, {cut} are longer than the model reads and {unknown} hold words that its vocabulary lacks"
         );
     }
     Ok(())

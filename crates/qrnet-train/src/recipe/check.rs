@@ -83,7 +83,7 @@ impl Recipe {
 
     /// Shares name what a phase draws from, and questions fill batches.
     fn check_mixes(&self, wrong: &Wrong) -> Result<()> {
-        let (mut names, mut mixed) = (BTreeSet::new(), false);
+        let (mut names, mut mixed, mut before) = (BTreeSet::new(), false, 1);
         for phase in &self.phase {
             let questions = phase.questions.unwrap_or(1);
             if questions == 0 || !self.batch.is_multiple_of(questions) {
@@ -97,6 +97,15 @@ impl Recipe {
                 }
             }
             mixed = !phase.shares.is_empty() || (mixed && !phase.has_data());
+            if !mixed && !phase.has_data() && questions != before {
+                // Which picture comes when is counted in questions.
+                return wrong(
+                    "phase.questions",
+                    &questions,
+                    &format!("{before}, as in the phase whose data it goes on with"),
+                );
+            }
+            before = questions;
             if mixed && phase.examples.is_some() {
                 return wrong("phase.examples", &phase.examples, "none where `shares` mix sources");
             }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::augment::Augment;
 use crate::data::Source;
 use crate::error::{Error, Result};
-use crate::objective::Weights;
+use crate::objective::{self, Weights};
 use crate::optim;
-use crate::scenes::SceneSettings;
+use crate::scenes::{self, SceneSettings};
 use crate::schedule::{Course, Schedule};
 
 /// What [`Phase::shares`] calls drawn scenes.
@@ -354,6 +354,12 @@ impl Recipe {
         let recipe: Self = strict::toml(text, file)?;
         recipe.check(file)?;
         Ok(recipe)
+    }
+
+    /// Classes that cells of training pictures may have: those of photographs only where some are labelled.
+    pub fn classes(&self) -> usize {
+        let labelled = self.phase.iter().flat_map(|phase| &phase.lists).any(Source::is_labelled);
+        if labelled { objective::ALL_CLASSES } else { scenes::CLASSES }
     }
 
     /// Examples in one optimiser step.

@@ -265,3 +265,29 @@ fn what_cannot_be_asked_is_said() {
     let written = toml::to_string(&Ask::example()).expect("written");
     assert_eq!(toml::from_str::<Ask>(&written).expect("read"), Ask::example());
 }
+
+/// Classes that only this set knows may be what another class's name says.
+#[test]
+fn a_van_is_no_proof_that_there_is_no_car() {
+    let classes = ["car", "van", "person", "pedestrian", "dog", "scaffold"].map(String::from).to_vec();
+    let object = |class: usize, x: f64| LabelledObject {
+        class,
+        rect: Rect { x0: x, y0: 10.0, x1: x + 40.0, y1: 60.0 },
+        difficult: false,
+        crowd: false,
+    };
+    let picture = LabelledPicture {
+        path: "a.png".into(),
+        width: 200.0,
+        height: 100.0,
+        objects: vec![object(1, 10.0), object(3, 100.0)],
+        captions: vec!["A man on a scaffold .".into()],
+        ..LabelledPicture::default()
+    };
+    let set = LabelledSet { name: "street".into(), classes, complete: true, pictures: vec![picture] };
+    let asked = questions::questions(&set, Questions::Absence);
+    let absent: Vec<&str> = asked.iter().filter(|q| q.target.is_none()).map(|q| q.phrase.as_str()).collect();
+    assert_eq!(absent, ["the dog"], "neither the car, the person nor the scaffold is proved away");
+    let there: Vec<&str> = asked.iter().filter(|q| q.target.is_some()).map(|q| q.phrase.as_str()).collect();
+    assert_eq!(there, ["the van", "the pedestrian"]);
+}

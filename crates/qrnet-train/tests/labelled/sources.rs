@@ -64,7 +64,7 @@ fn what_people_described_is_asked() {
     assert_eq!((&*example.source, &*example.kind), ("labels", "other"));
     assert_eq!(example.target, Some(rect(10.0, 10.0, 150.0, 60.0)));
     let set = open(&all(SOURCES[6].0), trees.root()).expect("a data set");
-    assert_eq!(set.phrases(), ["The steps", "A child"]);
+    assert_eq!(set.phrases(), ["The steps", "A child", "A little girl"]);
     assert_eq!(set.example(0).expect("an example").target, Some(rect(0.0, 299.0, 375.0, 500.0)));
 }
 

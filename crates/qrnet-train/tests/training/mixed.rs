@@ -15,7 +15,7 @@ use qrnet_train::data::video::NoVideo;
 use qrnet_train::data::{DataSet, Origin, Source};
 use qrnet_train::feed::{Ahead, Feed, Mix};
 use qrnet_train::recipe::{Phase, Recipe};
-use qrnet_train::trainer::Setup;
+use qrnet_train::trainer::{Setup, Trainer};
 
 use crate::support::{art, config, recipe, scenes};
 
@@ -243,6 +243,16 @@ fn a_canvas_without_a_plan_is_refused() {
     assert_eq!(error, "batches for no canvas, expected one");
     recipe.canvases = Vec::new();
     assert_eq!(self::feed(&recipe).canvas(3), None);
+}
+
+#[test]
+fn canvases_that_the_model_is_not_for_are_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut recipe = mixed(folder.path());
+    recipe.canvases = vec![[64, 64], [128, 64]];
+    let setup = Setup::new(recipe, config(), Path::new("")).expect("a setup");
+    let error = Trainer::new(setup, &Device::Cpu).err().expect("is refused").to_string();
+    assert_eq!(error, "`canvases` holds 128x64, expected canvases that the model is for: 64x64");
 }
 
 #[test]

@@ -157,8 +157,7 @@ fn whole_backbone(path: &Path, config: &Config) -> Result<()> {
     if !matches!(config.backbone(), Backbone::MobileNet(_)) {
         return Ok(());
     }
-    let part = ["visumodel.backbone.stem.", "visumodel.backbone.blocks."];
-    check(&TensorFile::open(path)?, config, |spec| part.iter().any(|prefix| spec.name.starts_with(prefix)))
+    check(&TensorFile::open(path)?, config, |spec| NETWORK.iter().any(|prefix| spec.name.starts_with(prefix)))
 }
 
 /// Gates that know nothing yet let half of half of everything through. A pretrained network's later stages expect the whole:
@@ -183,9 +182,13 @@ fn keep_name(name: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
+/// What names of a converted backbone begin with.
+const NETWORK: [&str; 2] = ["visumodel.backbone.stem.", "visumodel.backbone.blocks."];
+
 /// mmdetection's names → the reference's, those of a converted backbone are ours already; heads and output convolutions of the detector have no place in QRNet.
 fn rename_detector(name: &str) -> Option<String> {
-    if name.starts_with("visumodel.backbone.") {
+    // Without gates: what learned with them needs no other start than `model`.
+    if NETWORK.iter().any(|prefix| name.starts_with(prefix)) {
         return Some(name.to_owned());
     }
     let keeps = ["backbone.", "neck.lateral_convs.", "rpn_head."];

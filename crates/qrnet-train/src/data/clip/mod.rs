@@ -354,6 +354,7 @@ impl DataSet for Clip {
         for phrase in self.labels.referents.iter().flat_map(|referent| &referent.phrases) {
             let encoded = tokenizer.encode(phrase)?;
             let examples = self.labels.frames.len();
+            found.read += examples;
             found.cut += examples * usize::from(encoded.cut.is_some());
             found.unknown += examples * usize::from(!encoded.unknown.is_empty());
         }

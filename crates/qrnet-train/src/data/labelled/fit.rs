@@ -82,11 +82,6 @@ pub(super) fn size(width: f64, height: f64) -> Result<(f64, f64), String> {
     Err(format!("the picture's size is {width}x{height}, expected pixels"))
 }
 
-/// The smallest box around both.
-pub(super) fn around(one: &Rect, other: &Rect) -> Rect {
-    Rect { x0: one.x0.min(other.x0), y0: one.y0.min(other.y0), x1: one.x1.max(other.x1), y1: one.y1.max(other.y1) }
-}
-
 /// Adds a phrase, unless it is there in some spelling of capitals.
 pub(super) fn add_phrase(phrases: &mut Vec<String>, phrase: &str) {
     let lower = phrase.to_lowercase();

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use qrnet::preprocess::Rect;
 
-use super::fit::{Boxes, add_phrase, around};
+use super::around;
+use super::fit::{Boxes, add_phrase};
 use super::text::{annotation, bndbox, child, folder, ids, read as read_text, size, word, wrong};
 use super::{LabelledPicture, LabelledSet, Referent};
 use crate::error::{Error, Result};

@@ -16,6 +16,11 @@ use std::path::PathBuf;
 
 use qrnet::preprocess::Rect;
 
+/// The smallest box around both.
+pub(crate) fn around(one: &Rect, other: &Rect) -> Rect {
+    Rect { x0: one.x0.min(other.x0), y0: one.y0.min(other.y0), x1: one.x1.max(other.x1), y1: one.y1.max(other.y1) }
+}
+
 /// A data set of labelled pictures.
 #[derive(Debug, Clone, Default)]
 pub struct LabelledSet {

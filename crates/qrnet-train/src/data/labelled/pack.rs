@@ -20,7 +20,8 @@ use serde_json::Value;
 use super::super::jsonl::one_line;
 use super::super::listed::ANY_KIND;
 use super::super::read_bytes;
-use super::fit::{Boxes, Classes, add_phrase, around, size};
+use super::around;
+use super::fit::{Boxes, Classes, add_phrase, size};
 use super::{LabelledObject, LabelledPicture, LabelledSet, Referent};
 use crate::error::{Error, Result};
 

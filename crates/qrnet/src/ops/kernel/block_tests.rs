@@ -89,8 +89,11 @@ fn vector_units_convolve_alike() {
     for channels in [16, 40, 96] {
         let (rows, weight, bias) = (numbers(3 * 10 * channels), numbers(9 * channels), numbers(channels));
         let taps = by_tap(&weight);
-        let three = std::array::from_fn(|row| (row != 2).then(|| &rows[row * 10 * channels..][..10 * channels]));
-        for (stride, dilation) in [(1, 1), (1, 2), (2, 1)] {
+        let whole = std::array::from_fn(|row| Some(&rows[row * 10 * channels..][..10 * channels]));
+        let at_the_edge = [whole[0], whole[1], None];
+        for (three, (stride, dilation)) in
+            [(whole, (1, 1)), (whole, (1, 2)), (whole, (2, 1)), (at_the_edge, (1, 1)), (at_the_edge, (2, 1))]
+        {
             let window = Window { stride, dilation };
             let mut found = vec![0.0; 10 / stride * channels];
             let mut expected = found.clone();
