@@ -44,7 +44,7 @@ CONFIG: dict[str, Any] = {
     "neck": {"out_channels": 128, "levels": [1, 2, 3] if OPTIONS.output_stride == 32 else [0, 1, 3]},
     "bert": {"vocab_size": 30522, "hidden_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4,
              "intermediate_size": 768, "max_position_embeddings": 20, "type_vocab_size": 2, "layer_norm_eps": 1e-12},
-    "vl": {"hidden_dim": 128, "nheads": 8, "dim_feedforward": 512, "enc_layers": 3},
+    "vl": {"hidden_dim": 128, "nheads": 4, "dim_feedforward": 384, "enc_layers": 3},
 }
 if OPTIONS.token_stride is not None:
     CONFIG["vl"]["token_stride"] = OPTIONS.token_stride
