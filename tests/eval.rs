@@ -237,3 +237,59 @@ fn a_film_that_is_turned_is_upright_on_every_path() {
         assert!(stdout.starts_with("film: 4 examples"), "{stdout}");
     }
 }
+
+/// Sets of evaluation alone, with as many questions about drawn shapes.
+fn sets(scratch: &Scratch, count: usize) -> String {
+    let text = format!(
+        "name = \"drawn\"\n[[eval]]\nname = \"drawn\"\ncount = {count}\n\
+         [eval.scenes]\nside = 64\nsizes = [0.3, 0.5]\nobjects = [2, 3]\n"
+    );
+    scratch.write("sets.toml", text.as_bytes())
+}
+
+#[test]
+fn sets_alone_are_measured_as_those_of_a_recipe() {
+    let scratch = Scratch::new();
+    let (whole, alone, model) = (recipe(&scratch), sets(&scratch, 12), model());
+    let measured = |file: &str| spotter(&["eval", file, "--model", &model, "--split", "drawn"]).expect_success().stdout;
+    assert_eq!(measured(&whole), measured(&alone));
+    let train = spotter(&["train", &alone]);
+    assert!(train.code == Some(1) && train.stderr.contains("missing field"), "{}", train.stderr);
+    let misspelt = scratch.write("misspelt.toml", b"name = \"a\"\n[[eval]]\nnme = \"b\"\n");
+    let ran = spotter(&["eval", &misspelt, "--model", &model]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("did you mean name"), "{}", ran.stderr);
+}
+
+#[test]
+fn calibrated_presence_means_what_it_says() {
+    let scratch = Scratch::new();
+    let (sets, model, out) = (sets(&scratch, 600), model_with_presence(), scratch.file("calibrated"));
+    let error = |model: &str| {
+        let json = scratch.file("out.json");
+        spotter(&["eval", &sets, "--model", model, "--json", &json]).expect_success();
+        let figures: serde_json::Value = serde_json::from_str(&scratch.read("out.json")).expect("JSON");
+        let all = &figures["drawn"]["all"];
+        [&all["calibration_error"], &all["auroc"]["value"]].map(|value| value.as_f64().expect("a number"))
+    };
+    let args = ["calibrate", &sets, "--split", "drawn", "--model", &model, "--out", &out];
+    let ran = spotter(&args).expect_success();
+    assert!(ran.stderr.contains("600 questions") && ran.stderr.contains("threshold"), "{}", ran.stderr);
+    let ([before, ranked], [after, ranked_after]) = (error(&model), error(&out));
+    assert!(after < 0.08 && after < before, "{before} before, {after} after");
+    assert!((ranked - ranked_after).abs() < 1e-3 || (ranked + ranked_after - 1.0).abs() < 1e-3, "the order stays");
+    let config: serde_json::Value = serde_json::from_str(&scratch.read("calibrated/config.json")).expect("JSON");
+    let threshold = config["threshold"].as_f64().expect("a threshold");
+    spotter(&["check", &out, "--deep"]).expect_success();
+
+    // What the model says of itself is what `ground` goes by.
+    let picture = fixtures().join("pictures/one.png").display().to_string();
+    let ran = spotter(&["ground", &picture, "--query", "the red circle", "--model", &out]).expect_success();
+    let record = &ran.lines()[0];
+    let presence = record["presence"].as_f64().expect("a probability");
+    assert_eq!(record["status"] == "box", presence >= threshold, "{record} with threshold {threshold}");
+
+    let again = spotter(&args);
+    assert!(again.code == Some(2) && again.stderr.contains("exists already"), "{}", again.stderr);
+    let silent = spotter(&["calibrate", &sets, "--split", "drawn", "--model", &crate::support::model(), "--out", "x"]);
+    assert!(silent.code == Some(2) && silent.stderr.contains("no presence head"), "{}", silent.stderr);
+}

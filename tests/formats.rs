@@ -141,7 +141,7 @@ fn the_tool_of_each_field_reads_what_our_own_records_say() {
 }
 
 #[test]
-fn a_real_clip_with_the_built_in_model() {
+fn a_real_clip_with_the_small_model() {
     let scratch = Scratch::new();
     let outs = outs(&scratch);
     let outs: Vec<&str> = outs.iter().map(String::as_str).collect();

@@ -188,7 +188,7 @@ fn main() {
         bench.peers(&mut tables);
     }
     if wanted("default") {
-        bench.ways(&root.join("models/spotter-tiny"), "built-in model", &mut tables);
+        bench.ways(&root.join("models/spotter-base"), "built-in model", &mut tables);
     }
     if wanted("ways") && !short {
         bench.ways(&bench.model("qrnet-swin-s-l20"), "qrnet-swin-s-l20", &mut tables);
@@ -204,8 +204,8 @@ fn main() {
             tables.push(program::pipeline(5, folder));
         }
         if wanted("growth") {
-            let built_in = root.join("models/spotter-tiny");
-            let side = Canvas { width: 128, height: 128 };
+            let built_in = root.join("models/spotter-base");
+            let side = Canvas { width: 256, height: 256 };
             curves.push(growth::by_canvas(&full, "full model"));
             curves.push(growth::by_batch(&full, "full model", Canvas { width: 640, height: 640 }));
             curves.push(growth::by_batch(&built_in, "built-in model", side));

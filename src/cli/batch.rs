@@ -47,7 +47,7 @@ pub struct BatchArgs {
     /// Only part i of n of the inputs, as in 2/5. Every part must be given the same inputs.
     #[arg(long, value_name = "i/n")]
     pub shard: Option<Shard>,
-    /// The model directory; without it, the small model that is built in.
+    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Element type that pictures are computed in: half of f32's bytes are faster on GPUs, and move boxes a little. f32 if

@@ -17,7 +17,7 @@ use super::ComputeArg;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct BenchArgs {
-    /// The model directory; without it, the small model that is built in.
+    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// What to look for; it decides how long the query is, and nothing else.

@@ -14,10 +14,10 @@ use super::{ComputeArg, Measuring};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct EvalArgs {
-    /// The recipe (TOML) whose `eval` sets are measured on.
+    /// The recipe (TOML) whose `eval` sets are measured on, or a file that holds such sets alone.
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
-    /// The model directory; `--streaming` can do without it, with the small model that is built in.
+    /// The model directory; `--streaming` can do without it, with that of `SPOTTER_MODEL` or the model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// The set; without it, all of them.

@@ -25,7 +25,7 @@ pub struct GroundArgs {
     /// Write the compiled query here.
     #[arg(long, value_name = "FILE", conflicts_with = "compiled_query")]
     pub save_query: Option<PathBuf>,
-    /// The model directory; without it, the small model that is built in.
+    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Draw the box: a PNG file for one picture, a folder for several; it is made where its parent exists.

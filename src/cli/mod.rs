@@ -2,6 +2,7 @@
 
 mod batch;
 mod bench;
+mod calibrate;
 mod check;
 mod control;
 mod convert;
@@ -14,6 +15,7 @@ mod train;
 
 pub use batch::{BatchArgs, Shard};
 pub use bench::BenchArgs;
+pub use calibrate::CalibrateArgs;
 pub use check::CheckArgs;
 pub use control::{ControlArgs, ControlCommand};
 pub use convert::{ConvertArgs, Precision};
@@ -74,6 +76,7 @@ pub enum Verb {
     Convert(ConvertArgs),
     Train(TrainArgs),
     Eval(EvalArgs),
+    Calibrate(CalibrateArgs),
     Bench(BenchArgs),
     Check(CheckArgs),
     Doctor(DoctorArgs),

@@ -46,7 +46,7 @@ pub struct RunArgs {
     /// A TOML file with any of these settings, named as the flags are, with _ for -; flags win.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
-    /// The model directory; without it, the small model that is built in.
+    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),

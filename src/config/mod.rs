@@ -9,7 +9,7 @@ mod streams;
 
 use crate::error::Error;
 
-pub(crate) use model::check_device;
+pub(crate) use model::{check_device, chosen};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
 pub use reload::{Anew, Origin};
 pub(crate) use run::place_of_control;

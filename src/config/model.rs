@@ -1,6 +1,6 @@
 //! Models, devices and thresholds as the command line names them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use qrnet::{Config, Grounder, MemoryModel, Placement, Precision, QueryCompiler};
@@ -81,15 +81,33 @@ pub fn device(name: &str) -> Result<Device> {
     }
 }
 
-/// The model that is built in: trained on drawn scenes, see its card.
-const DEFAULT: MemoryModel = MemoryModel {
+/// The model that is built in: trained on photographs, see its card.
+#[cfg(feature = "built-in-model")]
+const BUILT_IN: Option<MemoryModel> = Some(MemoryModel {
     name: "the built-in model",
-    config: include_str!("../../models/spotter-tiny/config.json"),
-    weights: include_bytes!("../../models/spotter-tiny/model.safetensors"),
-    tokenizer: include_str!("../../models/spotter-tiny/tokenizer.json"),
-};
+    config: include_str!("../../models/spotter-base/config.json"),
+    weights: include_bytes!("../../models/spotter-base/model.safetensors"),
+    tokenizer: include_str!("../../models/spotter-base/tokenizer.json"),
+});
+#[cfg(not(feature = "built-in-model"))]
+const BUILT_IN: Option<MemoryModel> = None;
 
-/// Loads a model directory, or the built-in model, to compute in `precision`; `frames_only` leaves text tower and
+fn built_in() -> Result<&'static MemoryModel> {
+    let lacking =
+        || Error::Usage("--model DIR: is needed: this build has no model in it (feature built-in-model)".into());
+    const { &BUILT_IN }.as_ref().ok_or_else(lacking)
+}
+
+/// Names the model directory where nothing else does.
+const MODEL: &str = "SPOTTER_MODEL";
+
+/// The model directory that is meant; none for the built-in model.
+pub(crate) fn chosen(named: Option<&Path>) -> Option<PathBuf> {
+    let usual = || std::env::var_os(MODEL).filter(|name| !name.is_empty()).map(PathBuf::from);
+    named.map(Path::to_path_buf).or_else(usual)
+}
+
+/// Loads a model directory, that which `SPOTTER_MODEL` names, or the built-in model, to compute in `precision`; `frames_only` leaves text tower and
 /// generators out.
 ///
 /// # Errors
@@ -103,9 +121,9 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
         )));
     }
     let place = Placement { device, precision };
-    let Some(path) = path else {
+    let Some(path) = &chosen(path) else {
         let load = if frames_only { Grounder::from_memory_for_frames } else { Grounder::from_memory };
-        return Ok(load(&DEFAULT, place)?);
+        return Ok(load(built_in()?, place)?);
     };
     let grounder = if frames_only { Grounder::load_for_frames(path, place)? } else { Grounder::load(path, place)? };
     if !grounder.trained() {
@@ -114,22 +132,19 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
     Ok(grounder)
 }
 
-/// Loads what compiles sentences for a model directory or the built-in model, and no more.
+/// Loads what compiles sentences for the model that [`load_model`] loads, and no more.
 ///
 /// # Errors
 /// As [`load_model`].
 pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryCompiler> {
     let device = device(device_name)?;
-    Ok(match path {
-        Some(path) => QueryCompiler::load(path, &device)?,
-        None => QueryCompiler::from_memory(&DEFAULT, &device)?,
+    Ok(match chosen(path) {
+        Some(path) => QueryCompiler::load(&path, &device)?,
+        None => QueryCompiler::from_memory(built_in()?, &device)?,
     })
 }
 
-/// Presence below this is "not here".
-const DEFAULT_THRESHOLD: f32 = 0.5;
-
-/// The threshold for a model: none without a presence head.
+/// The threshold for a model, its own where none is typed: none without a presence head.
 ///
 /// # Errors
 /// A threshold outside 0..1, or one for a model that cannot say "not here".
@@ -142,6 +157,6 @@ pub fn threshold(typed: Option<f32>, grounder: &Grounder) -> Result<Option<f32>>
             "--threshold {value}: this model has no presence head, so it cannot say \"not here\""
         ))),
         Some(value) => Ok(Some(value)),
-        None => Ok(grounder.config().presence.then_some(DEFAULT_THRESHOLD)),
+        None => Ok(grounder.config().claims_from()),
     }
 }

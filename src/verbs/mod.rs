@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod bench;
+mod calibrate;
 mod check;
 mod control;
 mod convert;
@@ -39,6 +40,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Convert(args) => convert::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Eval(args) => eval::run(&args),
+        Verb::Calibrate(args) => calibrate::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Doctor(_) => doctor::run(),

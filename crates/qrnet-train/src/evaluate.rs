@@ -4,7 +4,7 @@ use candle_core::Device;
 use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::preprocess::Letterboxed;
-use qrnet::{Grounder, QrNet};
+use qrnet::{Config, Grounder, QrNet};
 
 use crate::batch::{Collator, Prepared};
 use crate::boxes::{CxCyWh, iou};
@@ -22,12 +22,17 @@ pub trait Answers {
     /// # Errors
     /// The device fails, or a phrase cannot be read.
     fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>>;
+
+    /// From this presence on an answer claims that the object is there; none where every answer does.
+    fn claims_from(&self) -> Option<f32>;
 }
 
 /// The plain forward pass, as in training.
 pub struct Plain<'a> {
     /// The model.
     pub model: &'a QrNet,
+    /// Its sizes.
+    pub config: &'a Config,
     /// Its canvases.
     pub plans: &'a [CanvasPlan],
     /// Where it runs.
@@ -57,6 +62,10 @@ impl Answers for Plain<'_> {
             })
             .collect())
     }
+
+    fn claims_from(&self) -> Option<f32> {
+        self.config.claims_from()
+    }
 }
 
 /// The compiled pass, as in streaming: every phrase compiled, then its picture grounded.
@@ -70,6 +79,10 @@ impl Answers for Compiled<'_> {
         let plan = batch.plan(self.0.plans());
         Ok(found.iter().map(|grounding| (plan.box_to_canvas(grounding.raw), grounding.presence)).collect())
     }
+
+    fn claims_from(&self) -> Option<f32> {
+        self.0.config().claims_from()
+    }
 }
 
 /// An example, what was answered, and how far the two agree.
@@ -82,12 +95,11 @@ pub struct Seen<'a> {
     pub answer: CxCyWh,
     /// The answered probability that the object is there.
     pub presence: Option<f32>,
+    /// Whether the answer claims that the object is there.
+    pub here: bool,
     /// Overlap with the true box; none where the object is not there.
     pub overlap: Option<f32>,
 }
-
-/// From this presence on an answer claims that the object is there.
-pub const THRESHOLD: f32 = 0.5;
 
 struct Answered<'a> {
     example: &'a Example,
@@ -128,18 +140,21 @@ pub fn evaluate(
     const BATCH: usize = 32;
     let count = count.min(data.len());
     let mut tally = Tally::default();
+    let least = model.claims_from();
     for first in (0..count).step_by(BATCH) {
         let examples = data.examples(first..(first + BATCH).min(count))?;
-        for answered in answer(model, &examples, collator)? {
+        for (index, answered) in (first..).zip(answer(model, &examples, collator)?) {
             let (example, picture, (answer, presence)) = (answered.example, &answered.picture, answered.answer);
             let overlap = answered.target.map(|target| iou(answer, target));
+            let here = presence.zip(least).is_none_or(|(presence, least)| presence >= least);
             tally.push(Outcome {
                 source: example.source.clone(),
                 kind: example.kind.clone(),
+                thing: data.thing(index),
                 present: overlap.is_some(),
                 iou: overlap,
                 presence,
-                here: Some(presence.is_none_or(|presence| presence >= THRESHOLD)),
+                here: Some(here),
                 film: example.moment.map(|moment| OnFilm {
                     moment,
                     phrase: example.phrase.as_str().into(),
@@ -147,7 +162,7 @@ pub fn evaluate(
                     answer: Some(picture.transform.from_target(answer.map(f64::from))),
                 }),
             });
-            seen(&Seen { example, picture, answer, presence, overlap });
+            seen(&Seen { example, picture, answer, presence, here, overlap });
         }
     }
     Ok(tally)

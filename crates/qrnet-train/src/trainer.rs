@@ -372,7 +372,7 @@ impl Trainer {
     /// As [`evaluate`].
     pub fn measure(&self, data: &dyn DataSet, count: usize) -> Result<Summary> {
         let model = self.averaged.as_ref().map_or(&self.model, |averaged| &averaged.model);
-        let plain = Plain { model, plans: &self.plans, device: &self.device };
+        let plain = Plain { model, config: &self.setup.config, plans: &self.plans, device: &self.device };
         let mut collator = Collator::with_plans(&self.plans, &self.setup.tokenizer)?;
         Ok(evaluate(&plain, data, &mut collator, count, |_| ())?.summary())
     }

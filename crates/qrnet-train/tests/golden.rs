@@ -73,6 +73,7 @@ fn config() -> Config {
         pos_canvas: None,
         max_query_len: json["max_query_len"].as_u64().expect("a length") as usize,
         presence: false,
+        threshold: None,
         canvases: Vec::new(),
         swin: Some(serde_json::from_value::<SwinConfig>(part("swin")).expect("swin")),
         mobilenet: None,

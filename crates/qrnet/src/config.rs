@@ -206,6 +206,10 @@ pub struct Config {
     /// Whether the model has a presence head (one logit from the REG token).
     #[serde(default)]
     pub presence: bool,
+    /// Probability of presence from which on the thing counts as there, 0..1; a half where none is given. See
+    /// [`Config::claims_from`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
     /// Visual backbone, unless it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swin: Option<SwinConfig>,
@@ -278,6 +282,7 @@ impl crate::strict::Strict for Config {
             canvases: vec![canvas],
             max_query_len: 8,
             presence: true,
+            threshold: Some(0.5),
             swin: Some(SwinConfig {
                 embed_dim: 16,
                 depths: vec![1; 4],
@@ -316,6 +321,12 @@ impl crate::strict::Strict for Config {
 }
 
 impl Config {
+    /// From this presence on an answer claims that the thing is there; none from a model without a presence head, which
+    /// claims it always.
+    pub fn claims_from(&self) -> Option<f32> {
+        self.presence.then(|| self.threshold.unwrap_or(0.5))
+    }
+
     /// The visual backbone. Of two, the first.
     pub fn backbone(&self) -> Backbone<'_> {
         match (&self.swin, &self.mobilenet) {

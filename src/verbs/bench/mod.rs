@@ -10,7 +10,7 @@ use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
 use qrnet::{Canvas, CompiledQuery, Grounder};
 
 use crate::cli::BenchArgs;
-use crate::config::load_model;
+use crate::config::{chosen, load_model};
 use crate::error::{Error, Result};
 pub use peer::{Inputs, Peer};
 
@@ -117,7 +117,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             }
         }
     }
-    let name = args.model.as_ref().map_or_else(|| "the built-in model".into(), |model| model.display().to_string());
+    let name =
+        chosen(args.model.as_deref()).map_or_else(|| "the built-in model".into(), |model| model.display().to_string());
     let precision = format!("{:?}", args.precision).to_lowercase();
     let threads = match args.device.as_str() {
         "cpu" => format!(", threads {}", rayon::current_num_threads()),

@@ -13,8 +13,8 @@ use qrnet::plan::CanvasPlan;
 use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{Config, Grounder, ModelDir, QrNet, files, weights};
 use qrnet_train::batch::Collator;
-use qrnet_train::data::Example;
 use qrnet_train::data::clip::Baselines;
+use qrnet_train::data::{Example, Guesses};
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
 use qrnet_train::metrics::{Estimate, Summary};
 use qrnet_train::recipe::{EvalSet, Recipe};
@@ -41,17 +41,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let flags = "--stride, --max-fps, --static-gate, --threshold, --hysteresis, --smooth and --hold";
         return Err(Error::Usage(format!("{flags}: are for --streaming")));
     }
-    let mut recipe = Recipe::from_file(&args.recipe)?;
+    let mut recipe = Recipe::to_measure(&args.recipe)?;
     use_threads(args.threads)?;
-    let names: Vec<String> = recipe.eval.iter().map(|set| set.name.clone()).collect();
-    recipe.eval.retain(|set| args.split.as_ref().is_none_or(|name| set.name == *name));
+    if let Some(name) = &args.split {
+        recipe.eval = vec![set_named(&recipe, name, &args.recipe)?];
+    }
     if recipe.eval.is_empty() {
-        let asked = args.split.as_deref().map_or_else(String::new, |name| format!("--split {name}: "));
-        return Err(Error::Usage(format!(
-            "{asked}{} has no such evaluation set; it has: {}",
-            args.recipe.display(),
-            names.join(", ")
-        )));
+        return Err(Error::Usage(format!("{}: has no evaluation set, expected [[eval]]", args.recipe.display())));
     }
     let base = files::parent(&args.recipe);
     let trained = film::trained_on(&recipe, base);
@@ -71,9 +67,22 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let measured = way.measure(set, base)?;
         let baselines = film::baselines(set, base, &trained)?;
         print(set, &measured, baselines.as_ref(), args)?;
-        all.insert(set.name.clone(), Report { figures: measured.summary, baselines });
+        let Measured { summary: figures, guesses, .. } = measured;
+        all.insert(set.name.clone(), Report { figures, baselines, guesses });
     }
     json.map_or(Ok(()), |json| json.write(&all))
+}
+
+/// The evaluation set that `--split` names; `file` is the recipe's.
+///
+/// # Errors
+/// There is none.
+pub(super) fn set_named(recipe: &Recipe, name: &str, file: &Path) -> Result<EvalSet> {
+    recipe.eval.iter().find(|set| set.name == name).cloned().ok_or_else(|| {
+        let names: Vec<&str> = recipe.eval.iter().map(|set| set.name.as_str()).collect();
+        let file = file.display();
+        Error::Usage(format!("--split {name}: {file} has no such evaluation set; it has: {}", names.join(", ")))
+    })
 }
 
 /// A file that appears when it is whole.
@@ -102,12 +111,15 @@ struct Report {
     figures: Summary,
     #[serde(skip_serializing_if = "Option::is_none")]
     baselines: Option<Baselines>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guesses: Option<Guesses>,
 }
 
 /// A set, measured.
 struct Measured {
     summary: Summary,
     guess: Guess,
+    guesses: Option<Guesses>,
 }
 
 /// How answers come about.
@@ -138,7 +150,7 @@ impl<'a> Way<'a> {
 
     fn measure(&self, set: &EvalSet, base: &Path) -> Result<Measured> {
         let of_records = |records: &Records| -> Result<Measured> {
-            Ok(Measured { summary: records.score(set, base)?.summary(), guess: Guess::default() })
+            Ok(Measured { summary: records.score(set, base)?.summary(), guess: Guess::default(), guesses: None })
         };
         match self {
             Self::Records(records) => of_records(records),
@@ -182,7 +194,9 @@ impl Model {
 
     fn answers(&self) -> Box<dyn Answers + '_> {
         match &self.path {
-            ModelPath::Plain { model, device } => Box::new(Plain { model, plans: &self.plans, device }),
+            ModelPath::Plain { model, device } => {
+                Box::new(Plain { model, config: &self.config, plans: &self.plans, device })
+            }
             ModelPath::Compiled(grounder) => Box::new(Compiled(grounder)),
         }
     }
@@ -205,7 +219,7 @@ fn measure(model: &Model, setup: &Setup, set: &EvalSet, args: &EvalArgs) -> Resu
             tracing::info!("{}", path.display());
         }
     }
-    Ok(Measured { summary: tally.summary(), guess })
+    Ok(Measured { summary: tally.summary(), guess, guesses: data.baselines() })
 }
 
 fn print(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args: &EvalArgs) -> Result<()> {
@@ -234,6 +248,8 @@ fn text(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args:
     }
     let guess = measured.guess.share();
     lines.extend(guess.map(|share| format!("a random object's true box would be right for {share:.4}")));
+    let guesses = measured.guesses.iter().flat_map(Guesses::named);
+    lines.extend(guesses.map(|(name, share)| format!("Acc@0.5 of {name} {share:.4}")));
     if let Some(Baselines { mean_box, random_person, always_absent }) = baselines {
         let boxes = [("its mean box in training", mean_box), ("a random labelled person", random_person)];
         let boxes = boxes.into_iter().filter_map(|(name, share)| Some((name, (*share)?)));

@@ -3,29 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use qrnet::preprocess::{Picture, Rect};
-use qrnet_train::evaluate::{Seen, THRESHOLD};
+use qrnet_train::evaluate::Seen;
 
 use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
 use crate::verbs::preview::{save, scaled};
 
 /// Cells of a sheet, across and down.
-const GRID: (usize, usize) = (6, 4);
+const GRID: (usize, usize) = (10, 5);
 /// Side of a cell in pixels.
-const CELL: usize = 320;
+const CELL: usize = 256;
 /// What is behind them.
 const DARK: u8 = 24;
 
 /// Whether box and presence are right.
 fn right(seen: &Seen) -> bool {
     match seen.overlap {
-        Some(overlap) => says_here(seen) && overlap >= 0.5,
-        None => !says_here(seen),
+        Some(overlap) => seen.here && overlap >= 0.5,
+        None => !seen.here,
     }
-}
-
-fn says_here(seen: &Seen) -> bool {
-    seen.presence.is_none_or(|p| p >= THRESHOLD)
 }
 
 /// Hits and misses of a set, from all over it.
@@ -121,7 +117,7 @@ fn cell(seen: &Seen) -> Result<Picture> {
     let answer = Rect { x0: answer.x0 * scale, y0: answer.y0 * scale, x1: answer.x1 * scale, y1: answer.y1 * scale };
     let annotation = Annotation {
         carried: false,
-        rect: says_here(seen).then(|| answer.clipped(picture.width as f64, picture.height as f64)),
+        rect: seen.here.then(|| answer.clipped(picture.width as f64, picture.height as f64)),
         query: seen.example.phrase.clone(),
         presence: seen.presence,
         trained: true,

@@ -199,6 +199,7 @@ impl Augment {
         let mut drawn = |share: f64| share > 0.0 && rng.random_bool(share);
         if !coloured && drawn(self.grey) {
             saturation(Arc::make_mut(&mut sample.picture), 0.0);
+            sample.forget_colours();
         }
         let (softer, noisy, kept) = (drawn(self.soften), drawn(self.noise), drawn(self.jpeg));
         if softer {

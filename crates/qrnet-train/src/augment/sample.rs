@@ -82,6 +82,13 @@ impl Sample {
         std::iter::once(self.phrase.as_str()).chain(others)
     }
 
+    /// Its labels no longer say which colours things have.
+    pub(super) fn forget_colours(&mut self) {
+        if let Some(labels) = &mut self.labels {
+            Arc::make_mut(labels).objects.iter_mut().for_each(|object| object.colour = 0);
+        }
+    }
+
     /// Moves the boxes of all questions.
     fn retarget(&mut self, moved: impl Fn(&Rect) -> Rect) {
         let others = self.others.iter_mut().flatten().map(|other| &mut other.target);

@@ -1,6 +1,7 @@
 //! Data sets: one iterator of (picture, phrase, box or absent), whatever it is read from.
 
 pub mod clip;
+mod guesses;
 pub mod index;
 pub mod jsonl;
 pub mod labelled;
@@ -22,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+pub use guesses::Guesses;
 pub use index::Layout;
 pub use listed::{Entry, Listed};
 pub use source::{Origin, Source};
@@ -142,6 +144,16 @@ pub trait DataSet: Send + Sync {
     /// Every phrase that is asked, where the data set knows them beforehand.
     fn phrases(&self) -> Vec<&str> {
         Vec::new()
+    }
+
+    /// The class of the thing that example `index` asks for, where the data set knows.
+    fn thing(&self, _index: usize) -> Option<Arc<str>> {
+        None
+    }
+
+    /// What its questions are worth without a model, where the data set knows the boxes of all that is labelled.
+    fn baselines(&self) -> Option<Guesses> {
+        None
     }
 
     /// Neighbouring examples; faster than one by one where they share a picture.

@@ -96,12 +96,13 @@ pub(crate) fn foreign(set: &LabelledSet, known: &[Known]) -> Weighted<Foreign> {
     all
 }
 
-/// Classes as often as pictures show them, and more often where few lack them.
+/// Classes more often where pictures show them, and where few lack them: by the root of how often. As often as they are
+/// shown, names would tell nothing and rare things would hardly be missed; all alike, a rare name alone would say no.
 pub(crate) fn classes(showing: &[Vec<u32>], known: &[Known]) -> Weighted<u16> {
     let mut all = Weighted::default();
     for (class, pictures) in showing.iter().enumerate().filter(|(_, pictures)| !pictures.is_empty()) {
         let lacks = |known: &Known| known.things.iter().all(|thing| usize::from(thing.class) != class);
-        all.push(class as u16, pictures.len() as f64 * rarity(known, lacks));
+        all.push(class as u16, (pictures.len() as f64).sqrt() * rarity(known, lacks));
     }
     all
 }

@@ -11,14 +11,15 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::absent::{self, Foreign, Missing, Weighted};
+use super::grammar::Thing;
 use super::known::Known;
 use super::present::Sight;
 use super::questions::{self, Question};
 use super::settings::{Ask, Kind};
 use super::vocabulary::Vocabulary;
-use super::{colours, nouns, paint};
+use super::{colours, guesses, nouns, paint};
 use crate::data::labelled::{LabelledPicture, LabelledSet};
-use crate::data::{DataSet, Entry, Example, Labels, Legibility};
+use crate::data::{DataSet, Entry, Example, Guesses, Labels, Legibility};
 use crate::error::{Error, Result};
 use crate::scenes::grammar_words;
 
@@ -138,14 +139,22 @@ impl Asked {
         Ok((picture, boxes, scale))
     }
 
+    /// Measures the colours of things that have one worth a word.
+    fn colour(&self, things: &mut [Thing], picture: &Picture, boxes: &[Rect]) {
+        if !self.set.complete || !colours::shows_colours(picture) {
+            return;
+        }
+        for (index, thing) in things.iter_mut().enumerate() {
+            if self.words.number(thing.class).is_some_and(nouns::has_colour) && !thing.doubtful {
+                thing.colour = colours::measured(picture, boxes, index);
+            }
+        }
+    }
+
     fn draw(&self, known: &Known, picture: &Picture, boxes: &[Rect], rng: &mut ChaCha8Rng) -> Option<Drawn> {
         let mut things = known.things.clone();
-        if self.set.complete && self.ask.attributes > 0.0 && colours::shows_colours(picture) {
-            for (index, thing) in things.iter_mut().enumerate() {
-                if self.words.number(thing.class).is_some_and(nouns::has_colour) && !thing.doubtful {
-                    thing.colour = colours::measured(picture, boxes, index);
-                }
-            }
+        if self.ask.attributes > 0.0 {
+            self.colour(&mut things, picture, boxes);
         }
         let sight = Sight { words: &self.words, things: &things, boxes };
         let absent = rng.random_bool(self.ask.absent);
@@ -208,7 +217,7 @@ impl Asked {
         let (picture, boxes, scale) = self.open(known.picture)?;
         let path = &self.set.pictures[known.picture].path;
         let picture = Arc::new(picture);
-        let labels = self.labels(known.picture, &picture, &boxes);
+        let labels = self.labels(known, &picture, &boxes);
         let ask = |rng: &mut ChaCha8Rng| {
             let drawn = self.draw(known, &picture, &boxes, rng);
             let drawn = drawn.ok_or_else(|| Error::file(path, "leaves nothing to ask, expected things or phrases"))?;
@@ -219,9 +228,13 @@ impl Asked {
     }
 
     /// What every pixel of a picture belongs to, for losses that want it.
-    fn labels(&self, index: usize, picture: &Picture, boxes: &[Rect]) -> Option<Arc<Labels>> {
-        let size = (picture.width, picture.height);
-        self.dense.then(|| Arc::new(paint::labels(&self.set.pictures[index].objects, boxes, &self.words, size)))
+    fn labels(&self, known: &Known, picture: &Picture, boxes: &[Rect]) -> Option<Arc<Labels>> {
+        self.dense.then(|| {
+            let mut things = known.things.clone();
+            self.colour(&mut things, picture, boxes);
+            let objects = &self.set.pictures[known.picture].objects;
+            Arc::new(paint::labels((objects, &things), boxes, &self.words, (picture.width, picture.height)))
+        })
     }
 
     fn beyond(&self, index: usize) -> Error {
@@ -254,7 +267,8 @@ impl Asked {
         let drawn =
             Drawn { phrase: question.phrase.clone(), kind: Arc::clone(&question.kind), target: question.target };
         let example = self.example_of(question.picture, drawn, Arc::clone(&opened.picture), opened.scale);
-        let labels = self.labels(question.picture, &opened.picture, &opened.boxes);
+        let known = self.known.get(question.picture).ok_or_else(|| self.beyond(index))?;
+        let labels = self.labels(known, &opened.picture, &opened.boxes);
         *last = Some(opened);
         Ok(Example { labels, ..example? })
     }
@@ -308,6 +322,14 @@ impl DataSet for Asked {
             return Ok(vec![example; rngs.len()]);
         }
         self.ask_often(index, rngs)
+    }
+
+    fn thing(&self, index: usize) -> Option<Arc<str>> {
+        self.fixed.as_ref()?.get(index)?.thing.clone()
+    }
+
+    fn baselines(&self) -> Option<Guesses> {
+        self.fixed.as_ref().map(|fixed| guesses::guesses(&self.set, fixed))
     }
 
     fn legibility(&self, tokenizer: &QueryTokenizer) -> Result<Legibility> {

@@ -9,6 +9,7 @@ mod absent;
 mod asked;
 mod colours;
 pub(crate) mod grammar;
+mod guesses;
 mod known;
 pub mod nouns;
 mod paint;

@@ -2,6 +2,7 @@
 
 use qrnet::preprocess::Rect;
 
+use super::grammar::Thing;
 use super::vocabulary::Vocabulary;
 use crate::batch::UNLABELLED;
 use crate::data::labelled::LabelledObject;
@@ -14,7 +15,7 @@ const MOST: usize = u8::MAX as usize;
 /// What covers every pixel of a picture of `width` x `height`, where the objects lie in `boxes`. What is hard to make
 /// out, one box around many, and classes without a number have no class that a loss should count.
 pub(super) fn labels(
-    objects: &[LabelledObject],
+    (objects, things): (&[LabelledObject], &[Thing]),
     boxes: &[Rect],
     words: &Vocabulary,
     (width, height): (usize, usize),
@@ -29,7 +30,7 @@ pub(super) fn labels(
         let unclear = object.difficult || object.crowd;
         let number = words.number(object.class as u16).filter(|_| !unclear);
         let class = number.map_or(UNLABELLED, |number| scenes::CLASSES as u16 + number);
-        labels.objects.push(ObjectLabel { class, colour: 0 });
+        labels.objects.push(ObjectLabel { class, colour: things[i].colour });
         let number = labels.objects.len() as u8;
         let along = |from: f64, to: f64, length: usize| {
             let from = (from.round().max(0.0) as usize).min(length);

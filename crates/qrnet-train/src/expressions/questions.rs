@@ -52,6 +52,8 @@ pub struct Question {
     pub target: Option<Rect>,
     /// `name`, `place`, `absence`, `known` and `synonym`, or what kind of thing a data set says it is.
     pub kind: Arc<str>,
+    /// The class of what is looked for; of people's phrases none is known.
+    pub thing: Option<Arc<str>>,
 }
 
 /// The questions of one kind, by pictures in their order.
@@ -86,7 +88,13 @@ struct Of<'a> {
 
 impl Of<'_> {
     fn question(&self, phrase: String, target: Option<Rect>, kind: &str) -> Question {
-        Question { picture: self.index, phrase, target, kind: kind.into() }
+        Question { picture: self.index, phrase, target, kind: kind.into(), thing: None }
+    }
+
+    /// A question about something of a class.
+    fn about(&self, class: u16, phrase: String, target: Option<Rect>, kind: &str) -> Question {
+        let thing = self.set.classes.get(usize::from(class)).map(|name| name.as_str().into());
+        Question { thing, ..self.question(phrase, target, kind) }
     }
 
     fn large(&self, thing: usize) -> bool {
@@ -102,15 +110,15 @@ impl Of<'_> {
     }
 
     fn names(&self, all: &mut Vec<Question>) {
-        for (_, name) in self.sight.classes() {
+        for (class, name) in self.sight.classes() {
             if let Some(rect) = self.only(name) {
-                all.push(self.question(format!("the {}", self.sight.words.text(name)), Some(rect), "name"));
+                all.push(self.about(class, format!("the {}", self.sight.words.text(name)), Some(rect), "name"));
             }
         }
     }
 
     fn places(&self, all: &mut Vec<Question>) {
-        for (_, name) in self.sight.classes() {
+        for (class, name) in self.sight.classes() {
             let noun = Noun::Class(name);
             let things = self.sight.things.iter().enumerate();
             let same: Vec<usize> = things.filter(|(_, t)| noun.matches(t, self.sight.words)).map(|(i, _)| i).collect();
@@ -120,7 +128,7 @@ impl Of<'_> {
             for (side, place) in [(Side::Left, "left"), (Side::Right, "right")] {
                 if let Meaning::One(found) = self.sight.resolve(Query::Side(noun, side)) {
                     let phrase = format!("the {} on the {place}", self.sight.words.text(name));
-                    all.push(self.question(phrase, Some(self.sight.boxes[found]), "place"));
+                    all.push(self.about(class, phrase, Some(self.sight.boxes[found]), "place"));
                 }
             }
         }
@@ -140,7 +148,7 @@ impl Of<'_> {
             };
             if !unclear && (target.is_some() || proved()) {
                 let phrase = format!("the {}", self.sight.words.text(name));
-                all.push(self.question(phrase, target, "absence"));
+                all.push(self.about(class, phrase, target, "absence"));
             }
         }
     }

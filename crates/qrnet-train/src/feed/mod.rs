@@ -14,7 +14,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::batch::{Collator, Prepared};
-use crate::data::{DataSet, Example, Legibility, Origin, Source};
+use crate::data::{DataSet, Example, Guesses, Legibility, Origin, Source};
 use crate::error::{Error, Result};
 use crate::recipe::{Phrases, Recipe};
 use crate::scenes::motion::Films;
@@ -61,6 +61,15 @@ impl DataSet for Joined {
             return Err(Error::Unsupported(format!("no example {} past the end", first.max(range.start))));
         }
         Ok(all)
+    }
+
+    fn thing(&self, index: usize) -> Option<Arc<str>> {
+        let (set, index) = self.part(index).ok()?;
+        set.thing(index)
+    }
+
+    fn baselines(&self) -> Option<Guesses> {
+        self.0.iter().filter_map(|set| set.baselines()).reduce(Guesses::and)
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {

@@ -1,5 +1,6 @@
 //! How good answers are: boxes by overlap, presence by ranking and calibration, each with its standard error.
 
+mod calibrate;
 mod figures;
 mod film;
 mod presence;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Moment;
 
+pub use calibrate::{Calibration, balanced_threshold};
 pub use figures::{Accuracy, Estimate, Figures, IOU_THRESHOLDS};
 pub use film::FilmFigures;
 pub use presence::{CALIBRATION_BINS, auroc, calibration_error};
@@ -24,6 +26,8 @@ pub struct Outcome {
     pub source: Arc<str>,
     /// What kind of expression its phrase is.
     pub kind: Arc<str>,
+    /// What class of thing is looked for, where the data set knows.
+    pub thing: Option<Arc<str>>,
     /// Whether the thing looked for is in the picture.
     pub present: bool,
     /// Overlap of the answered box with the true one, 0..1; none where the thing is absent. A thing that is present
@@ -66,6 +70,9 @@ pub struct Summary {
     pub by_source: BTreeMap<String, Figures>,
     /// Examples of one kind of expression.
     pub by_kind: BTreeMap<String, Figures>,
+    /// Examples that ask for one class of things.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_thing: BTreeMap<String, Figures>,
     /// Frames of films, by what was asked.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_phrase: BTreeMap<String, Figures>,
@@ -99,6 +106,7 @@ impl Tally {
             all: Figures::of(&all),
             by_source: self.grouped(|outcome| Some(&outcome.source)),
             by_kind: self.grouped(|outcome| Some(&outcome.kind)),
+            by_thing: self.grouped(|outcome| outcome.thing.as_ref()),
             by_phrase: self.grouped(|outcome| outcome.film.as_ref().map(|film| &film.phrase)),
         }
     }

@@ -8,10 +8,15 @@ use super::{Estimate, Figures, IOU_THRESHOLDS, Summary};
 const NONE: &str = "-";
 
 impl fmt::Display for Summary {
-    /// A table with a line for everything, each source and each kind; shares are 0..1, `±` is one standard error.
+    /// A table with a line for everything, each source, kind and class of thing; shares are 0..1, `±` is one standard error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![header(), row("all", &self.all)];
-        let groups = [("source", &self.by_source), ("kind", &self.by_kind), ("phrase", &self.by_phrase)];
+        let groups = [
+            ("source", &self.by_source),
+            ("kind", &self.by_kind),
+            ("thing", &self.by_thing),
+            ("phrase", &self.by_phrase),
+        ];
         for (title, groups) in groups {
             rows.extend(groups.iter().map(|(name, figures)| row(&format!("{title} {name}"), figures)));
         }

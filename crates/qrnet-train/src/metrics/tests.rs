@@ -6,7 +6,7 @@ use super::*;
 
 fn outcome(source: &str, kind: &str, present: bool, iou: Option<f32>, presence: Option<f32>) -> Outcome {
     let here = Some(presence.is_none_or(|presence| presence >= 0.5));
-    Outcome { source: source.into(), kind: kind.into(), present, iou, presence, here, film: None }
+    Outcome { source: source.into(), kind: kind.into(), thing: None, present, iou, presence, here, film: None }
 }
 
 /// Over all pairs: the area and `DeLong`'s error.

@@ -12,16 +12,18 @@ use crate::error::{Error, Result};
 use crate::objective::Term;
 use crate::scenes::SceneSettings;
 
+fn wrong_in(file: &str, key: &str, value: &dyn std::fmt::Debug, expected: &str) -> Result<()> {
+    Err(Error::Recipe {
+        recipe: file.to_owned(),
+        key: key.to_owned(),
+        value: format!("{value:?}"),
+        expected: expected.to_owned(),
+    })
+}
+
 impl Recipe {
     pub(super) fn check(&self, file: &str) -> Result<()> {
-        let wrong = |key: &str, value: &dyn std::fmt::Debug, expected: &str| {
-            Err(Error::Recipe {
-                recipe: file.to_owned(),
-                key: key.to_owned(),
-                value: format!("{value:?}"),
-                expected: expected.to_owned(),
-            })
-        };
+        let wrong = |key: &str, value: &dyn std::fmt::Debug, expected: &str| wrong_in(file, key, value, expected);
         if self.steps == 0 {
             return wrong("steps", &self.steps, "at least 1");
         }
@@ -71,6 +73,13 @@ impl Recipe {
                 _ => return wrong("phase", &"both or neither", "either `scenes` or `lists`, or both with `shares`"),
             }
         }
+        self.check_sets(file)?;
+        self.check_mixes(&wrong)
+    }
+
+    /// What is measured on.
+    pub(super) fn check_sets(&self, file: &str) -> Result<()> {
+        let wrong = |key: &str, value: &dyn std::fmt::Debug, expected: &str| wrong_in(file, key, value, expected);
         for set in &self.eval {
             match (&set.scenes, set.lists.is_empty()) {
                 (Some(scenes), true) => check_scenes(scenes, "eval", &wrong)?,
@@ -78,7 +87,7 @@ impl Recipe {
                 _ => return wrong("eval", &"both or neither", "either `scenes` or `lists`"),
             }
         }
-        self.check_mixes(&wrong)
+        Ok(())
     }
 
     /// Shares name what a phase draws from, and questions fill batches.

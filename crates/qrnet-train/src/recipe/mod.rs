@@ -2,6 +2,7 @@
 
 mod check;
 mod phrases;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -58,6 +58,7 @@ pub(crate) fn config_at(path: &Path) -> Config {
         pos_canvas: None,
         max_query_len: r.max_query_len,
         presence: false,
+        threshold: None,
         canvases: Vec::new(),
         swin: r.swin,
         mobilenet: r.mobilenet,

@@ -47,6 +47,7 @@ pub fn score(
                 tally.push(Outcome {
                     source: Arc::clone(&source),
                     kind: referent.name.as_str().into(),
+                    thing: None,
                     present: truth.is_some(),
                     iou: truth.map(|truth| claim.map_or(0.0, |claim| truth.overlap(&claim) as f32)),
                     presence: answer.presence,

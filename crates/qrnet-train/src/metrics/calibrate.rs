@@ -1,0 +1,164 @@
+//! Presence that means what it says: a logit becomes `scale * logit + shift` (Platt 1999; Guo et al. 2017 with a bias).
+
+/// Steps of Newton's method; a handful is enough.
+const STEPS: usize = 50;
+/// The loss has its least value where its gradient is shorter than this.
+const DONE: f64 = 1e-10;
+/// Keeps the fit finite where scores part the two sides without an error.
+const RIDGE: f64 = 1e-6;
+
+/// What makes a presence logit calibrated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Calibration {
+    /// Factor of the logit; the inverse of a temperature.
+    pub scale: f64,
+    /// What is added to it; a share of present things other than that of training.
+    pub shift: f64,
+}
+
+impl Calibration {
+    /// The least cross-entropy on `scored`: logits, and whether the thing is there. None unless both sides are among them
+    /// and all logits are finite.
+    pub fn fit(scored: &[(f32, bool)]) -> Option<Self> {
+        let present = scored.iter().filter(|(_, present)| *present).count();
+        if present == 0 || present == scored.len() || scored.iter().any(|(logit, _)| !logit.is_finite()) {
+            return None;
+        }
+        let count = scored.len() as f64;
+        let mut fit = Self { scale: 1.0, shift: 0.0 };
+        let mut loss = fit.loss(scored);
+        for _ in 0..STEPS {
+            // Gradient and second derivatives by scale and shift.
+            let (mut by_scale, mut by_shift) = (RIDGE * (fit.scale - 1.0), RIDGE * fit.shift);
+            let (mut ss, mut sb, mut bb) = (RIDGE, 0.0, RIDGE);
+            for &(logit, present) in scored {
+                let logit = f64::from(logit);
+                let p = sigmoid(fit.scale * logit + fit.shift);
+                let (error, weight) = ((p - f64::from(u8::from(present))) / count, p * (1.0 - p) / count);
+                by_scale += error * logit;
+                by_shift += error;
+                ss += weight * logit * logit;
+                sb += weight * logit;
+                bb += weight;
+            }
+            let determinant = ss * bb - sb * sb;
+            if by_scale.hypot(by_shift) < DONE || determinant <= 0.0 {
+                break;
+            }
+            let (dx, dy) =
+                ((bb * by_scale - sb * by_shift) / determinant, (ss * by_shift - sb * by_scale) / determinant);
+            // A step that goes too far is halved.
+            let mut part = 1.0;
+            let step = loop {
+                let next = Self { scale: fit.scale - part * dx, shift: fit.shift - part * dy };
+                let after = next.loss(scored);
+                if after <= loss || part < 1e-6 {
+                    break (next, after);
+                }
+                part /= 2.0;
+            };
+            (fit, loss) = step;
+        }
+        Some(fit)
+    }
+
+    /// The calibrated logit.
+    pub fn apply(self, logit: f32) -> f32 {
+        (self.scale * f64::from(logit) + self.shift) as f32
+    }
+
+    fn loss(self, scored: &[(f32, bool)]) -> f64 {
+        let one = |&(logit, present): &(f32, bool)| {
+            let logit = self.scale * f64::from(logit) + self.shift;
+            // -ln of the sigmoid, without overflow.
+            let signed = if present { -logit } else { logit };
+            signed.max(0.0) + (-signed.abs()).exp().ln_1p()
+        };
+        let mean = scored.iter().map(one).sum::<f64>() / scored.len() as f64;
+        mean + RIDGE / 2.0 * ((self.scale - 1.0).powi(2) + self.shift.powi(2))
+    }
+}
+
+fn sigmoid(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// The probability from which on to claim presence, so that as large a share of what is there is claimed as of what is not
+/// there is denied: the largest sum of the two (Youden 1950). Half way to the next score below; none unless both sides
+/// are among `scored`.
+pub fn balanced_threshold(scored: &[(f32, bool)]) -> Option<f32> {
+    let present = scored.iter().filter(|(_, present)| *present).count();
+    let absent = scored.len() - present;
+    if present == 0 || absent == 0 {
+        return None;
+    }
+    let mut order = scored.to_vec();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut claimed, mut wrong) = (0usize, 0usize);
+    let mut best = (f64::MIN, order[0].0);
+    for (i, &(score, is_there)) in order.iter().enumerate() {
+        if is_there {
+            claimed += 1;
+        } else {
+            wrong += 1;
+        }
+        let below = order.get(i + 1).map_or(0.0, |(next, _)| *next);
+        if below >= score {
+            continue;
+        }
+        let sum = claimed as f64 / present as f64 - wrong as f64 / absent as f64;
+        if sum > best.0 {
+            best = (sum, f32::midpoint(score, below));
+        }
+    }
+    Some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::calibration_error;
+
+    /// Logits whose true log-odds are `scale * logit + shift`, as shares of a large count.
+    fn drawn(scale: f64, shift: f64) -> Vec<(f32, bool)> {
+        let mut all = Vec::new();
+        for step in -20..=20 {
+            let logit = f64::from(step) / 5.0;
+            let there = (200.0 * sigmoid(scale * logit + shift)).round() as usize;
+            all.extend((0..200).map(|i| (logit as f32, i < there)));
+        }
+        all
+    }
+
+    #[test]
+    fn what_was_bent_is_found_again() {
+        for (scale, shift) in [(1.0, 0.0), (0.4, -3.0), (2.5, 1.0)] {
+            let scored = drawn(scale, shift);
+            let fit = Calibration::fit(&scored).expect("both sides");
+            assert!(
+                (fit.scale - scale).abs() < 0.03 && (fit.shift - shift).abs() < 0.05,
+                "{fit:?} of {scale}, {shift}"
+            );
+            let probabilities: Vec<(f32, bool)> =
+                scored.iter().map(|(logit, there)| (1.0 / (1.0 + (-fit.apply(*logit)).exp()), *there)).collect();
+            assert!(calibration_error(&probabilities).expect("examples") < 0.01);
+        }
+    }
+
+    #[test]
+    fn one_side_alone_and_a_clean_cut() {
+        assert_eq!(Calibration::fit(&[(1.0, true), (2.0, true)]), None);
+        assert_eq!(Calibration::fit(&[(f32::NAN, true), (2.0, false)]), None);
+        let cut = Calibration::fit(&[(-1.0, false), (1.0, true)]).expect("both sides");
+        assert!(cut.scale.is_finite() && cut.scale > 1.0 && cut.shift.abs() < 1e-6, "{cut:?}");
+    }
+
+    #[test]
+    fn thresholds_weigh_both_sides_alike() {
+        let scored = [(0.9, true), (0.6, true), (0.5, false), (0.3, true), (0.2, false), (0.1, false), (0.05, false)];
+        // 2 of 3 claimed, none of 4 denied wrongly: 0.67; with 0.3 all three, one of four wrong: 0.75.
+        assert_eq!(balanced_threshold(&scored), Some(0.25));
+        assert_eq!(balanced_threshold(&[(0.4, true), (0.4, false)]), Some(0.2));
+        assert_eq!(balanced_threshold(&[(0.4, true)]), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! `spotter calibrate` as typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Precision;
+
+/// Make a model's presence mean what it says.
+///
+/// Measures presence on an evaluation set with things that are there and things that are not, fits a factor and a shift
+/// of its logit, and writes the model with both built in, and with the threshold that errs as seldom on either side:
+///   spotter calibrate configs/train/photographs.toml --split absence --model runs/mine/model --out models/mine
+///
+/// The error that is told was measured on one half of the set with what was fitted on the other.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct CalibrateArgs {
+    /// The recipe (TOML), or a file of evaluation sets alone.
+    #[arg(value_name = "RECIPE")]
+    pub recipe: PathBuf,
+    /// The evaluation set.
+    #[arg(long, value_name = "NAME")]
+    pub split: String,
+    /// The model directory.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The model directory to write.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Element type on disk.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Precision,
+    /// Replace what stands at --out.
+    #[arg(long)]
+    pub force: bool,
+    /// Where to compute: cpu, cuda, cuda:N or auto.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+    /// Threads that compute on the CPU; without it, all cores.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
