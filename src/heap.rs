@@ -1,5 +1,5 @@
-//! Settings of the process that are made before there is a second thread: the heap of the C libraries, GStreamer's and its
-//! plugins', and how many threads candle keeps for itself.
+//! The memory of the process, and settings that are made before there is a second thread: the heap of the C libraries,
+//! GStreamer's and its plugins', and how many threads candle keeps for itself.
 //!
 //! glibc keeps a heap for every few threads, eight times as many as there are cores. Threads of cameras come and go, and each
 //! of those heaps keeps what once was needed: a process that runs for weeks grows for hours. One heap does not.
@@ -27,4 +27,33 @@ pub fn share() {
     if !shared {
         tracing::debug!("the C library keeps its heaps");
     }
+}
+
+/// Gives back to the system what loading a model took and needs no longer: half of a model's memory is its text and copies on
+/// the way, of which a run of weeks needs nothing. To be called once a model is ready.
+pub fn settle() {
+    // SAFETY: gives back free pages of the allocator; may be called at any time, from any thread.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+    #[cfg(target_env = "gnu")]
+    // SAFETY: gives back free pages of the C library's heap; may be called at any time, from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Lets go of pages that hold constants of the program: the system has them in the program's file, and reads them from there
+/// if they are wanted again.
+pub(crate) fn release(constants: &'static [u8]) {
+    // SAFETY: only asks for the size of a page.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let range = constants.as_ptr_range();
+    let start = (range.start as usize).next_multiple_of(page);
+    let end = range.end as usize / page * page;
+    if start >= end {
+        return;
+    }
+    let skipped = start - range.start as usize;
+    // SAFETY: whole pages inside of one constant that lives as long as the process. They are mapped from the program's file
+    // and never written, so what is read from them later is what was there before.
+    unsafe { libc::madvise(constants[skipped..].as_ptr().cast_mut().cast(), end - start, libc::MADV_DONTNEED) };
 }

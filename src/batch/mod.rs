@@ -50,6 +50,7 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
     let threshold = threshold(template.threshold, &grounder)?;
     let query = Arc::new(grounder.compile(&args.query)?);
     grounder.drop_text();
+    crate::heap::settle();
     let job = job(args, &template, grounder.digest(), threshold);
     let common = Common {
         template,

@@ -6,6 +6,7 @@ use candle_core::Device;
 use qrnet::{Config, Grounder, MemoryModel, Placement, Precision, QueryCompiler};
 
 use crate::error::{Error, Result};
+use crate::heap;
 
 const VARIANTS: [(&str, &str); 7] = [
     ("camera", include_str!("../../configs/model/camera.toml")),
@@ -123,7 +124,9 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
     let place = Placement { device, precision };
     let Some(path) = &chosen(path) else {
         let load = if frames_only { Grounder::from_memory_for_frames } else { Grounder::from_memory };
-        return Ok(load(built_in()?, place)?);
+        let grounder = load(built_in()?, place)?;
+        heap::release(built_in()?.weights);
+        return Ok(grounder);
     };
     let grounder = if frames_only { Grounder::load_for_frames(path, place)? } else { Grounder::load(path, place)? };
     if !grounder.trained() {
@@ -140,7 +143,11 @@ pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryComp
     let device = device(device_name)?;
     Ok(match chosen(path) {
         Some(path) => QueryCompiler::load(&path, &device)?,
-        None => QueryCompiler::from_memory(built_in()?, &device)?,
+        None => {
+            let compiler = QueryCompiler::from_memory(built_in()?, &device)?;
+            heap::release(built_in()?.weights);
+            compiler
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! Model sizes: everything that `config.json` says, with defaults of the reference's full model.
 //!
-//! Nothing else in this crate knows a width, a depth or a canvas; fixtures and the embedded default differ
+//! Nothing else in this crate knows a width, a depth or a canvas; fixtures and the models that ship differ
 //! from QRNet Swin-S (CVPR 2022) in this structure alone.
 
 mod check;

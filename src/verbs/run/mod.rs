@@ -93,6 +93,7 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     }
     let queries: Vec<_> = settings.streams.iter().filter_map(|stream| compiled.get(&stream.query).cloned()).collect();
     grounder.drop_text();
+    crate::heap::settle();
     let (trained, grounder) = (grounder.trained(), Arc::new(grounder));
     let asking =
         Asking { first: queries.iter().cloned().map(Some).collect(), compile: operate::compiler(settings, &grounder) };

@@ -108,6 +108,9 @@ pub enum Source {
         /// Whether every object of its classes has a box, so that absence can be told.
         #[serde(default)]
         complete: bool,
+        /// Only pictures under these licences, as the data set spells them; all, if none is named.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        licences: Vec<String>,
         /// What is asked of its pictures.
         #[serde(default)]
         ask: Ask,
@@ -127,6 +130,9 @@ pub enum Source {
         /// As in [`Source::Boxes`].
         #[serde(default = "yes")]
         complete: bool,
+        /// As in [`Source::Boxes`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        licences: Vec<String>,
         /// As in [`Source::Boxes`].
         #[serde(default)]
         ask: Ask,
@@ -223,13 +229,20 @@ impl Source {
                 fill: 0,
                 recast: 0.0,
             },
-            Self::Boxes { name: name(), file: path(), complete: true, ask: Ask::example() },
+            Self::Boxes {
+                name: name(),
+                file: path(),
+                complete: true,
+                licences: vec!["licence".into()],
+                ask: Ask::example(),
+            },
             Self::Coco {
                 name: name(),
                 annotations: path(),
                 pictures: path(),
                 captions: Some(path()),
                 complete: true,
+                licences: vec!["licence".into()],
                 ask: Ask::example(),
             },
             Self::Voc { name: name(), folder: path(), split: "train".into(), complete: true, ask: Ask::example() },
@@ -348,11 +361,13 @@ impl Source {
         let name = self.name();
         let at = |key, path: &PathBuf| self.place(base, key, path);
         let set = match self {
-            Self::Boxes { file, complete, .. } => pack::read(&name, &at("file", file)?, *complete)?,
-            Self::Coco { annotations, pictures, captions, complete, .. } => {
+            Self::Boxes { file, complete, licences, .. } => {
+                pack::read(&name, &at("file", file)?, *complete)?.licensed(licences)?
+            }
+            Self::Coco { annotations, pictures, captions, complete, licences, .. } => {
                 let captions = captions.as_ref().map(|file| at("captions", file)).transpose()?;
                 let (annotations, pictures) = (at("annotations", annotations)?, at("pictures", pictures)?);
-                coco::read(&name, &annotations, &pictures, captions.as_deref(), *complete)?
+                coco::read(&name, &annotations, &pictures, captions.as_deref(), *complete)?.licensed(licences)?
             }
             Self::Voc { folder, split, complete, .. } => voc::read(&name, &at("folder", folder)?, split, *complete)?,
             Self::Yolo { folder, split, names, complete, .. } => {

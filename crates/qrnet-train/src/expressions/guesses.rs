@@ -88,8 +88,7 @@ mod tests {
             width: 100.0,
             height: 50.0,
             objects: objects.iter().map(object).collect(),
-            referents: Vec::new(),
-            captions: Vec::new(),
+            ..LabelledPicture::default()
         }
     }
 

@@ -149,6 +149,7 @@ fn people_set() -> (tempfile::TempDir, LabelledSet) {
             objects: Vec::new(),
             referents,
             captions,
+            licence: None,
         });
     }
     (folder, set)
@@ -282,6 +283,7 @@ fn a_van_is_no_proof_that_there_is_no_car() {
         height: 100.0,
         objects: vec![object(1, 10.0), object(3, 100.0)],
         captions: vec!["A man on a scaffold .".into()],
+        licence: None,
         ..LabelledPicture::default()
     };
     let set = LabelledSet { name: "street".into(), classes, complete: true, pictures: vec![picture] };

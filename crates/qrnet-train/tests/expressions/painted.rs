@@ -107,6 +107,7 @@ pub(crate) fn painted(count: usize, seed: u64) -> Painted {
             objects,
             referents: Vec::new(),
             captions,
+            licence: None,
         });
         colours.push(own);
     }

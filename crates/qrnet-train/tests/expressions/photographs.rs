@@ -28,6 +28,7 @@ fn pack(folder: &Path, name: &str) -> LabelledSet {
             width,
             height,
             captions: strings(&value["captions"]),
+            licence: None,
             ..LabelledPicture::default()
         };
         let mut referents: BTreeMap<String, Referent> = BTreeMap::new();

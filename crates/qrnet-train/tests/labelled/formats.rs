@@ -177,3 +177,17 @@ fn flickr30k_entities() {
     assert_eq!(picture.referents, [steps, child]);
     assert!(picture.objects.is_empty());
 }
+
+#[test]
+fn pictures_of_some_licences_alone() {
+    let trees = Trees::new();
+    let named = |licence: &str| vec![licence.to_owned()];
+    let coco = trees.coco().expect("read").licensed(&named("Attribution License")).expect("one is left");
+    assert_eq!(coco.pictures.len(), 1);
+    assert!(coco.pictures[0].path.ends_with("000000397133.jpg"));
+    let pack = trees.pack().expect("read").licensed(&named("CC BY 4.0")).expect("one is left");
+    assert_eq!((pack.pictures.len(), pack.pictures[0].objects.len()), (1, 2));
+    assert_eq!(trees.pack().expect("read").licensed(&[]).expect("whole").pictures.len(), 2);
+    let message = trees.pack().expect("read").licensed(&named("CC0")).expect_err("none is left").to_string();
+    assert_eq!(message, r#"own: `licences` are ["CC0"], which none of its 2 pictures has; there are {"CC BY 4.0"}"#);
+}

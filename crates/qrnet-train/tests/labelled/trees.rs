@@ -10,7 +10,7 @@ pub(crate) const PACK: &str = r#"{"image": "00/00000.jpg", "width": 192, "height
 {"image": "00/00001.jpg", "width": 100, "height": 50, "boxes": [{"label": "cat", "difficult": 1, "x": 1, "y": 2, "w": 3, "h": 4}, {"label": "dog", "x": 5, "y": 6, "w": 7, "h": 8, "difficult": false}, {"phrase": "a hat", "x": 0, "y": 0, "w": 2, "h": 2}, {"phrase": "another hat", "x": 2, "y": 0, "w": 2, "h": 2}], "licence": "CC BY 4.0"}
 "#;
 
-pub(crate) const COCO: &str = r#"{"info": {"year": 2017}, "licenses": [],
+pub(crate) const COCO: &str = r#"{"info": {"year": 2017}, "licenses": [{"url": "http://x/by-nc-sa", "id": 1, "name": "Attribution-NonCommercial-ShareAlike License"}, {"url": "http://x/by", "id": 4, "name": "Attribution License"}],
 "images": [{"id": 397133, "file_name": "000000397133.jpg", "height": 427, "width": 640, "license": 4},
  {"id": 37777, "file_name": "000000037777.jpg", "height": 230, "width": 352, "license": 1}],
 "annotations": [{"segmentation": [[1, 2, 3, 4, 5, 6]], "area": 120.5, "iscrowd": 0, "image_id": 397133, "bbox": [217.62, 240.54, 38.99, 57.75], "category_id": 44, "id": 82445},

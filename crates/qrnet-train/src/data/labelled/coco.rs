@@ -20,6 +20,14 @@ struct File {
     images: Option<Vec<Image>>,
     annotations: Option<Vec<Annotation>>,
     categories: Option<Vec<Category>>,
+    #[serde(default)]
+    licenses: Vec<Licence>,
+}
+
+#[derive(Deserialize)]
+struct Licence {
+    id: i64,
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +36,7 @@ struct Image {
     file_name: String,
     width: f64,
     height: f64,
+    license: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +81,7 @@ pub fn read(
 ) -> Result<LabelledSet> {
     let file = annotations;
     folder(pictures, "COCO's pictures")?;
-    let File { images, annotations, categories } = parse_json(file, &read_bytes(file)?)?;
+    let File { images, annotations, categories, licenses: licences } = parse_json(file, &read_bytes(file)?)?;
     let lacking = |key: &str| {
         let expected = "expected COCO's instances: `images`, `annotations` and `categories`";
         Error::file(file, format_args!("lacks the key `{key}`, {expected}"))
@@ -95,7 +104,9 @@ pub fn read(
         let (width, height) = size(image.width, image.height)
             .map_err(|reason| Error::entry(file, format_args!("image {}", image.id), reason))?;
         let path = pictures.join(&image.file_name);
-        set.pictures.push(LabelledPicture { path, width, height, ..Default::default() });
+        let licence = image.license.and_then(|id| licences.iter().find(|licence| licence.id == id));
+        let licence = licence.map(|licence| licence.name.clone());
+        set.pictures.push(LabelledPicture { path, width, height, licence, ..Default::default() });
     }
     let mut boxes = Boxes::of(name);
     for (position, annotation) in annotations.iter().enumerate() {

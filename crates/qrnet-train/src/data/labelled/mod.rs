@@ -12,9 +12,12 @@ mod text;
 pub mod voc;
 pub mod yolo;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use qrnet::preprocess::Rect;
+
+use crate::error::{Error, Result};
 
 /// The smallest box around both.
 pub(crate) fn around(one: &Rect, other: &Rect) -> Rect {
@@ -34,6 +37,29 @@ pub struct LabelledSet {
     pub pictures: Vec<LabelledPicture>,
 }
 
+impl LabelledSet {
+    /// The set without pictures of other licences than `licences`, as the data set spells them; whole if none is named.
+    ///
+    /// # Errors
+    /// No picture is left; the licences that there are are named.
+    pub fn licensed(mut self, licences: &[String]) -> Result<Self> {
+        if licences.is_empty() {
+            return Ok(self);
+        }
+        let named = |picture: &LabelledPicture| picture.licence.as_ref().is_some_and(|own| licences.contains(own));
+        if !self.pictures.iter().any(named) {
+            let there: BTreeSet<&str> = self.pictures.iter().filter_map(|p| p.licence.as_deref()).collect();
+            return Err(Error::Unsupported(format!(
+                "{}: `licences` are {licences:?}, which none of its {} pictures has; there are {there:?}",
+                self.name,
+                self.pictures.len()
+            )));
+        }
+        self.pictures.retain(named);
+        Ok(self)
+    }
+}
+
 /// One picture and what is known of it.
 #[derive(Debug, Clone, Default)]
 pub struct LabelledPicture {
@@ -49,6 +75,8 @@ pub struct LabelledPicture {
     pub referents: Vec<Referent>,
     /// Whole sentences about the picture.
     pub captions: Vec<String>,
+    /// Under which licence its owner shows it, where the data set says so.
+    pub licence: Option<String>,
 }
 
 /// An object with a class.

@@ -8,8 +8,8 @@
 //!
 //! `image` is relative to the file's folder; boxes are in pixels. A box with `phrases` (or one `phrase`) belongs to what
 //! these describe: boxes of one `entity` are one thing, and its `label` is a guess that is not read. A box without
-//! phrases is an object of the class `label`. `captions`, `difficult`, `entity` and `type` may be left out, and
-//! other keys are not looked at (`origin`, `licence`, `group`, `scene_phrases`: a scene has no box).
+//! phrases is an object of the class `label`. `captions`, `licence`, `difficult`, `entity` and `type` may be
+//! left out, and other keys are not looked at (`origin`, `group`, `scene_phrases`: a scene has no box).
 
 use std::path::Path;
 
@@ -33,6 +33,8 @@ struct Line {
     boxes: Vec<BoxOf>,
     #[serde(default)]
     captions: Vec<String>,
+    #[serde(default)]
+    licence: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +69,8 @@ pub fn read(name: &str, file: &Path, complete: bool) -> Result<LabelledSet> {
         let line = parse(line).map_err(fail)?;
         let path = folder.join(&line.image);
         let (width, height) = size(line.width, line.height).map_err(fail)?;
-        let mut picture = LabelledPicture { path, width, height, captions: line.captions, ..Default::default() };
+        let (captions, licence) = (line.captions, line.licence);
+        let mut picture = LabelledPicture { path, width, height, captions, licence, ..Default::default() };
         let mut things = Things::default();
         for (position, one) in line.boxes.iter().enumerate() {
             add(one, &mut picture, &mut things, &mut boxes, &mut classes)
