@@ -39,11 +39,13 @@ test: lint media peers
 
 # The full-size model's compiled path against its plain one, a hundred times as many random cases, half an hour of four
 # cameras that come and go, and six hours of film that nobody watches, at ten times its pace (out/soak/ holds tables and a
-# plot). A sentence encoder is tried as the text tower where
-# QRNET_TEXT_ENCODER names its folder.
+# plot). A sentence encoder is tried as the text tower where QRNET_TEXT_ENCODER names its folder. The published backbone is
+# held to its own graph; questions about photographs are resolved where SPOTTER_DATA names them.
 test-slow: media peers
+	@bash scripts/fetch-photograph-weights.sh
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess
 	$(CARGO) test --release --locked -p qrnet --test slow
+	$(CARGO) test --release --locked -p qrnet-train --test expressions photographs -- --nocapture
 	$(CARGO) build --release --locked --examples
 	$(CARGO) test --release --locked --test it -- --ignored soak
 

@@ -1,6 +1,6 @@
 //! Boxes where frames go: a pad probe downstream reads the metadata of every buffer, as any GStreamer program could.
 //!
-//! `cargo run --release --example boxes_downstream -- clip.mp4 "the red circle"`
+//! `cargo run --release --example boxes_downstream -- clip.mp4 "a person"`
 
 use std::io::Write;
 

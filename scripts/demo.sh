@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 spotter=${CARGO_TARGET_DIR:-target}/release/spotter
 clip=media/bikes.mp4
+unset SPOTTER_MODEL
 rm -rf out/demo-*
 mkdir -p out
 

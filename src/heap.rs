@@ -53,7 +53,8 @@ pub(crate) fn release(constants: &'static [u8]) {
         return;
     }
     let skipped = start - range.start as usize;
-    // SAFETY: whole pages inside of one constant that lives as long as the process. They are mapped from the program's file
-    // and never written, so what is read from them later is what was there before.
-    unsafe { libc::madvise(constants[skipped..].as_ptr().cast_mut().cast(), end - start, libc::MADV_DONTNEED) };
+    // SAFETY: whole pages inside of one constant that lives as long as the process. The advice moves them out of memory and
+    // changes no byte of them: what is not in the program's file goes where the system swaps to, or stays. A system that
+    // does not know it refuses.
+    unsafe { libc::madvise(constants[skipped..].as_ptr().cast_mut().cast(), end - start, libc::MADV_PAGEOUT) };
 }

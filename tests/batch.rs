@@ -393,7 +393,10 @@ fn a_terminal_shows_how_far_it_is() {
     let scratch = Scratch::new();
     let film = clip(&scratch, "film.mp4", "320x240", 400, &X264);
     let program = env!("CARGO_BIN_EXE_spotter");
-    let line = format!("{program} batch {film} --query '{QUERY}' --out {}", scratch.file("out"));
+    let line = format!(
+        "SPOTTER_MODEL=models/spotter-tiny {program} batch {film} --query '{QUERY}' --out {}",
+        scratch.file("out")
+    );
     tool("script", &["-qec", &line, &scratch.file("tty.log")]);
     let shown = scratch.read("tty.log");
     for part in ["0/1 files", "frames/s", "s left", "film.mp4  ", "1 done"] {

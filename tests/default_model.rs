@@ -60,6 +60,7 @@ fn follows_a_shape_in_motion() {
 fn is_what_its_folder_holds() {
     let dir = ModelDir::open(Path::new("models/spotter-base")).expect("its folder");
     let digest = dir.verify_digest().expect("unchanged");
+    assert!(std::env::var_os("SPOTTER_MODEL").is_none(), "SPOTTER_MODEL names another model");
     assert_eq!(load_model(None, "cpu", qrnet::Precision::F32, false).expect("the built-in model").digest(), digest);
     let bytes: u64 = std::fs::read_dir(dir.path())
         .expect("a folder")

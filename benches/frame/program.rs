@@ -38,7 +38,7 @@ impl Clip {
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spotter"));
-    command.args(["-q", "run", "--source"]);
+    command.env_remove("SPOTTER_MODEL").args(["-q", "run", "--source"]);
     command
 }
 

@@ -186,7 +186,7 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         "max_fps": template.sampling.max_fps,
         "static_gate": template.gate,
         "threshold": threshold,
-        "hysteresis": decimal(template.streams[0].hysteresis),
+        "hysteresis": decimal(template.streams[0].hysteresis(threshold)),
         "smooth": template.smoothing,
         "hold_ms": template.hold.as_millis() as u64,
         "results": RESULTS,

@@ -9,7 +9,8 @@ use super::Precision;
 /// Make a model's presence mean what it says.
 ///
 /// Measures presence on an evaluation set with things that are there and things that are not, fits a factor and a shift
-/// of its logit, and writes the model with both built in, and with the threshold that errs as seldom on either side:
+/// of its logit, and writes the model with both built in, and with the threshold at which the share of what is there that is
+/// claimed and the share of what is not there that is denied have the largest sum:
 ///   spotter calibrate configs/train/photographs.toml --split absence --model runs/mine/model --out models/mine
 ///
 /// The error that is told was measured on one half of the set with what was fitted on the other.
@@ -28,9 +29,9 @@ pub struct CalibrateArgs {
     /// The model directory to write.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Element type on disk.
-    #[arg(long, value_enum, default_value = "f32")]
-    pub dtype: Precision,
+    /// Element type on disk; the model's own if not given.
+    #[arg(long, value_enum)]
+    pub dtype: Option<Precision>,
     /// Replace what stands at --out.
     #[arg(long)]
     pub force: bool,

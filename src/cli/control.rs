@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// The answer, a JSON object, goes to standard output.
 ///
 /// Examples:
-///   spotter control unix:/tmp/spotter set-query "the white square"
+///   spotter control unix:/tmp/spotter set-query "the man in the suit"
 ///   spotter control unix:/tmp/spotter set-query "a dog" --stream gate
 ///   spotter control unix:/tmp/spotter status
 ///   spotter control unix:/tmp/spotter stop

@@ -31,7 +31,8 @@ pub struct GroundArgs {
     /// Draw the box: a PNG file for one picture, a folder for several; it is made where its parent exists.
     #[arg(long, value_name = "FILE.png")]
     pub out: Option<PathBuf>,
-    /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.
+    /// Presence below this (0..1) means "not here". Needs a model with a presence head. The model's own
+    /// if not given, or 0.5.
     #[arg(long, value_name = "P")]
     pub threshold: Option<f32>,
     /// Element type that pictures are computed in: half of f32's bytes are faster on GPUs, and move boxes a little.

@@ -20,11 +20,12 @@ pub struct Measuring {
     /// With --static-gate: measure at least every Nth frame all the same; 25 if not given.
     #[arg(long, value_name = "N", help_heading = "Which frames")]
     pub static_recheck: Option<u64>,
-    /// Presence below this (0..1) means "not here". Needs a model with a presence head; 0.5 if not given.
+    /// Presence below this (0..1) means "not here". Needs a model with a presence head. The model's own
+    /// if not given, or 0.5.
     #[arg(long, value_name = "P", help_heading = "Over time")]
     pub threshold: Option<f32>,
-    /// How far presence may fall below the threshold before an object that was there counts as gone. 0.1 if not
-    /// given, 0 for pictures.
+    /// How far presence may fall below the threshold before an object that was there counts as gone. A fifth
+    /// of the threshold if not given, 0 for pictures.
     #[arg(long, value_name = "P", help_heading = "Over time")]
     pub hysteresis: Option<f32>,
     /// Smooth the box over time; the measured one stays in the records as `box_raw`. Off if not given.

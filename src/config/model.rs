@@ -94,8 +94,11 @@ const BUILT_IN: Option<MemoryModel> = Some(MemoryModel {
 const BUILT_IN: Option<MemoryModel> = None;
 
 fn built_in() -> Result<&'static MemoryModel> {
-    let lacking =
-        || Error::Usage("--model DIR: is needed: this build has no model in it (feature built-in-model)".into());
+    let lacking = || {
+        Error::Usage(
+            "--model DIR: is needed, or SPOTTER_MODEL: this build has no model in it (feature built-in-model)".into(),
+        )
+    };
     const { &BUILT_IN }.as_ref().ok_or_else(lacking)
 }
 
@@ -141,14 +144,12 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
 /// As [`load_model`].
 pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryCompiler> {
     let device = device(device_name)?;
-    Ok(match chosen(path) {
-        Some(path) => QueryCompiler::load(&path, &device)?,
-        None => {
-            let compiler = QueryCompiler::from_memory(built_in()?, &device)?;
-            heap::release(built_in()?.weights);
-            compiler
-        }
-    })
+    if let Some(path) = chosen(path) {
+        return Ok(QueryCompiler::load(&path, &device)?);
+    }
+    let compiler = QueryCompiler::from_memory(built_in()?, &device)?;
+    heap::release(built_in()?.weights);
+    Ok(compiler)
 }
 
 /// The threshold for a model, its own where none is typed: none without a presence head.

@@ -78,14 +78,22 @@ pub struct StreamSettings {
     pub rtsp: Vec<RtspOut>,
     /// What happens to frames that come too fast.
     pub mode: Mode,
-    /// How far presence may fall below the threshold.
-    pub hysteresis: f32,
+    /// How far presence may fall below the threshold; none for what suits it, see [`StreamSettings::hysteresis`].
+    pub hysteresis: Option<f32>,
+}
+
+impl StreamSettings {
+    /// How far presence may fall below `threshold` before what was there is gone: what was asked for, or a fifth of the
+    /// threshold.
+    pub fn hysteresis(&self, threshold: Option<f32>) -> f32 {
+        self.hysteresis.unwrap_or_else(|| threshold.map_or(0.0, |threshold| HYSTERESIS * threshold))
+    }
 }
 
 /// Frames a second that mean anything.
 const RATES: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
-/// Hysteresis of streams.
-const HYSTERESIS: f32 = 0.1;
+/// Hysteresis of streams, as a share of the threshold.
+const HYSTERESIS: f32 = 0.2;
 /// Of a still scene, every such frame is measured all the same.
 const STATIC_RECHECK: u64 = 25;
 /// Pictures that go through the model at once, where several streams have one waiting.
@@ -275,8 +283,8 @@ impl Common {
             ));
         }
         let pictures = matches!(address.kind, Kind::Pictures(_));
-        let hysteresis = args.measuring.hysteresis.unwrap_or(if pictures { 0.0 } else { HYSTERESIS });
-        if !(0.0..=1.0).contains(&hysteresis) {
+        let hysteresis = args.measuring.hysteresis.or(pictures.then_some(0.0));
+        if let Some(hysteresis) = hysteresis.filter(|hysteresis| !(0.0..=1.0).contains(hysteresis)) {
             return Err(Error::Usage(format!("--hysteresis {hysteresis}: expected a probability from 0 to 1")));
         }
         Ok(StreamSettings {

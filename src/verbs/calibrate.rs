@@ -1,7 +1,10 @@
 //! `spotter calibrate`: presence that means what it says.
 
-use candle_core::Device;
-use qrnet::{Config, ModelDir, NewModel, files, weights};
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use qrnet::weights::{self, TensorFile};
+use qrnet::{Config, ModelDir, NewModel, files};
 use qrnet_train::batch::Collator;
 use qrnet_train::evaluate::{Compiled, evaluate};
 use qrnet_train::metrics::{Calibration, auroc, balanced_threshold, calibration_error};
@@ -9,81 +12,52 @@ use qrnet_train::recipe::Recipe;
 use qrnet_train::trainer::Setup;
 
 use super::convert::dtype;
-use super::eval::set_named;
+use super::eval::to_measure;
 use super::use_threads;
 use crate::cli::CalibrateArgs;
 use crate::config::load_model;
 use crate::error::{Error, Result};
+use crate::source::Films;
 
 /// Weight and bias of the presence logit.
 const HEAD: [&str; 2] = ["presence_embed.weight", "presence_embed.bias"];
 
+/// What the card says of it, in front of the report.
+const IN_CARD: &str = "Presence was calibrated on ";
+
 /// # Errors
-/// The set or the model is unusable, has no presence to calibrate, or the new model cannot be written.
+/// The set or the model is unusable, has no presence to calibrate, ranks it the wrong way around, or the new model cannot be
+/// written.
 pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
-    let recipe = Recipe::to_measure(&args.recipe)?;
+    let mut recipe = to_measure(&args.recipe, Some(&args.split))?;
+    recipe.phase.clear();
     use_threads(args.threads)?;
-    let set = set_named(&recipe, &args.split, &args.recipe)?;
     let dir = ModelDir::open(&args.model)?;
     if !dir.config().presence {
         let model = args.model.display();
         return Err(Error::Usage(format!("--model {model}: has no presence head, so there is nothing to calibrate")));
     }
-    if args.out.exists() && !args.force {
-        let out = args.out.display();
-        return Err(Error::Usage(format!("--out {out}: exists already; name another folder or use --force")));
-    }
-    let grounder = load_model(Some(&args.model), &args.device, qrnet::Precision::F32, false)?;
-    let setup =
-        Setup::with_tokenizer(recipe, dir.config().clone(), dir.load_tokenizer()?, files::parent(&args.recipe))?;
-    let data = setup.eval_set(&set)?;
-    let mut collator = Collator::with_plans(grounder.plans(), &setup.tokenizer)?;
-    let mut scored: Vec<(f32, bool)> = Vec::with_capacity(data.len());
-    evaluate(&Compiled(&grounder), data.as_ref(), &mut collator, usize::MAX, |seen| {
-        scored.extend(seen.presence.map(|presence| (logit(presence), seen.overlap.is_some())));
-    })?;
-    let one_sided = || {
-        let there = scored.iter().filter(|(_, there)| *there).count();
-        let found = format!("{there} of {} questions ask for what is there", scored.len());
-        Error::Usage(format!("--split {}: {found}, expected some of both", args.split))
-    };
-    let found = Calibration::fit(&scored).ok_or_else(one_sided)?;
-    let calibrated = |by: Calibration, scored: &[(f32, bool)]| -> Vec<(f32, bool)> {
-        scored.iter().map(|(logit, there)| (sigmoid(by.apply(*logit)), *there)).collect()
-    };
-    let threshold = balanced_threshold(&calibrated(found, &scored)).ok_or_else(one_sided)?;
-    let (first, second) = scored.split_at(scored.len() / 2);
-    let crossed: Option<Vec<(f32, bool)>> = Calibration::fit(first)
-        .zip(Calibration::fit(second))
-        .map(|(of_first, of_second)| [calibrated(of_second, first), calibrated(of_first, second)].concat());
-    let before: Vec<(f32, bool)> = scored.iter().map(|(logit, there)| (sigmoid(*logit), *there)).collect();
-    let shown = |error: Option<f64>| error.map_or("unknown".to_owned(), |error| format!("{error:.4}"));
-    let report = format!(
-        "{} questions, AUROC {}; calibration error {} before, {} after (each half by what the other one tells); logit times \
-         {:.4} and {:+.4}, threshold {threshold:.4}",
-        scored.len(),
-        shown(auroc(&scored).map(|estimate| estimate.value)),
-        shown(calibration_error(&before)),
-        shown(crossed.as_deref().and_then(calibration_error)),
-        found.scale,
-        found.shift,
-    );
-    tracing::info!("{}: {report}", set.name);
+    // What cannot be written is said before anything is measured.
+    ModelDir::check_free(&args.out, args.force)?;
+    let card = std::fs::read_to_string(args.model.join("README.md")).unwrap_or_default();
+    let scored = scored(args, recipe, &dir)?;
+    let (found, threshold, report) = calibrated(args, &scored)?;
+    tracing::info!("{}: {report}", args.split);
+    let file = TensorFile::open(&dir.weights())?;
+    let own = file.dtype(HEAD[0]).filter(|own| *own == DType::F16).unwrap_or(DType::F32);
     let (mut tensors, _) = weights::load(&dir.weights(), dir.config(), &Device::Cpu)?;
     for (name, shift) in HEAD.into_iter().zip([0.0, found.shift]) {
         let tensor = tensors.get_mut(name).ok_or_else(|| Error::Usage(format!("the model has no tensor {name}")))?;
         *tensor = tensor.affine(found.scale, shift).map_err(qrnet::Error::from)?;
     }
-    let config = Config { threshold: Some(threshold), ..dir.config().clone() };
-    let path = args.model.join("README.md");
-    let card = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    let card = format!("{}\n\nPresence was calibrated on `{}`: {report}.\n", card.trim_end(), set.name);
-    let dtype = dtype(args.dtype);
+    let earlier = |line: &&str| !line.starts_with(IN_CARD);
+    let card: Vec<&str> = card.lines().filter(earlier).collect();
+    let card = format!("{}\n\n{IN_CARD}`{}`: {report}.\n", card.join("\n").trim_end(), args.split);
     let new = NewModel {
-        config: &config,
+        config: &Config { threshold: Some(threshold), ..dir.config().clone() },
         tensors: &tensors,
-        dtype,
-        tokenizer: &setup.tokenizer,
+        dtype: args.dtype.map_or(own, dtype),
+        tokenizer: &dir.load_tokenizer()?,
         card: &card,
         trained: dir.trained(),
     };
@@ -92,8 +66,79 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
     Ok(())
 }
 
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
+/// A logit of presence, whether the thing is there, and which half of the set it belongs to: every other picture is of the
+/// second.
+struct Scored {
+    logit: f32,
+    there: bool,
+    second: bool,
+}
+
+fn scored(args: &CalibrateArgs, recipe: Recipe, dir: &ModelDir) -> Result<Vec<Scored>> {
+    let grounder = load_model(Some(dir.path()), &args.device, qrnet::Precision::F32, false)?;
+    let set = recipe.eval[0].clone();
+    let setup =
+        Setup::with_tokenizer(recipe, dir.config().clone(), dir.load_tokenizer()?, files::parent(&args.recipe))?;
+    let setup = setup.with_video(Arc::new(Films));
+    let data = setup.eval_set(&set)?;
+    let mut collator = Collator::with_plans(grounder.plans(), &setup.tokenizer)?;
+    let mut scored: Vec<Scored> = Vec::with_capacity(data.len());
+    let (mut second, mut last) = (true, None);
+    evaluate(&Compiled(&grounder), data.as_ref(), &mut collator, usize::MAX, |seen| {
+        let picture = &seen.example.picture;
+        if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, picture)) {
+            (second, last) = (!second, Some(Arc::clone(picture)));
+        }
+        let there = seen.overlap.is_some();
+        scored.extend(seen.presence.map(|presence| Scored { logit: logit(presence), there, second }));
+    })?;
+    Ok(scored)
+}
+
+/// What was found, the threshold that suits it, and both in words.
+fn calibrated(args: &CalibrateArgs, scored: &[Scored]) -> Result<(Calibration, f32, String)> {
+    let split = &args.split;
+    let pairs = |of: &dyn Fn(&Scored) -> bool| -> Vec<(f32, bool)> {
+        scored.iter().filter(|one| of(one)).map(|one| (one.logit, one.there)).collect()
+    };
+    let by = |by: Calibration, scored: &[(f32, bool)]| -> Vec<(f32, bool)> {
+        scored.iter().map(|(logit, there)| (by.probability(*logit), *there)).collect()
+    };
+    let all = pairs(&|_| true);
+    let one_sided = || {
+        let there = all.iter().filter(|(_, there)| *there).count();
+        let found = format!("{there} of {} questions ask for what is there", all.len());
+        Error::Usage(format!("--split {split}: {found}, expected some of both"))
+    };
+    let found = Calibration::fit(&all).ok_or_else(one_sided)?;
+    let ranked = auroc(&all).ok_or_else(one_sided)?.value;
+    if found.scale <= 0.0 {
+        return Err(Error::Usage(format!(
+            "--split {split}: presence is the lower where things are there (AUROC {ranked:.4}), expected a set and a model that agree"
+        )));
+    }
+    let threshold = balanced_threshold(&by(found, &all)).ok_or_else(one_sided)?;
+    let halves = [pairs(&|one| !one.second), pairs(&|one| one.second)];
+    let fits = [Calibration::fit(&halves[0]), Calibration::fit(&halves[1])];
+    let crossed = match fits {
+        [Some(first), Some(second)] => calibration_error(&[by(second, &halves[0]), by(first, &halves[1])].concat()),
+        _ => None,
+    };
+    let before = calibration_error(&by(Calibration::NONE, &all));
+    if crossed.zip(before).is_none_or(|(after, before)| after >= before) {
+        tracing::warn!("{split}: {} questions are too few to make presence better than it is", all.len());
+    }
+    let shown = |error: Option<f64>| error.map_or("unknown".to_owned(), |error| format!("{error:.4}"));
+    let report = format!(
+        "{} questions, AUROC {ranked:.4}; calibration error {} before, {} after (every other picture by what the rest tells); logit \
+         times {:.4} and {:+.4}, threshold {threshold:.4}",
+        all.len(),
+        shown(before),
+        shown(crossed),
+        found.scale,
+        found.shift,
+    );
+    Ok((found, threshold, report))
 }
 
 /// Of a probability as f32 has it: neither 0 nor 1 is beyond all bounds.

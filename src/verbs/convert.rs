@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// Header key of an exported checkpoint: whether its weights are more than drawn from a seed.
 const TRAINED: &str = "spotter.trained";
+/// And from which presence on a thing is there, where the model says so.
+const THRESHOLD: &str = "spotter.threshold";
 
 /// # Errors
 /// The input is unusable, or the output cannot be written.
@@ -53,7 +55,10 @@ fn import(input: &Path, args: &ConvertArgs) -> Result<()> {
     let origin =
         format!("Converted from the checkpoint `{}`.", input.file_name().unwrap_or_default().to_string_lossy());
     // Only we write this key; a checkpoint without it was trained by somebody.
-    let trained = TensorFile::open(input)?.metadata()?.get(TRAINED).is_none_or(|value| value != "false");
+    let metadata = TensorFile::open(input)?.metadata()?;
+    let trained = metadata.get(TRAINED).is_none_or(|value| value != "false");
+    let threshold = metadata.get(THRESHOLD).and_then(|value| value.parse().ok()).filter(|_| config.presence);
+    let config = Config { threshold: threshold.or(config.threshold), ..config };
     write(args, &config, &tensors, &tokenizer, &origin, trained)
 }
 
@@ -184,8 +189,9 @@ fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
         *tensor = tensor.to_dtype(dtype).map_err(qrnet::Error::from)?;
     }
     let state = weights::state_dict(dir.config(), &tensors)?;
-    let trained = std::collections::HashMap::from([(TRAINED.to_owned(), dir.trained().to_string())]);
-    weights::save(&state, Some(trained), out)?;
+    let mut metadata = std::collections::HashMap::from([(TRAINED.to_owned(), dir.trained().to_string())]);
+    metadata.extend(dir.config().threshold.map(|threshold| (THRESHOLD.to_owned(), threshold.to_string())));
+    weights::save(&state, Some(metadata), out)?;
     tracing::info!("{}: {} tensors with the reference's names", out.display(), state.len());
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! One training step (forward, backward, `AdamW`) of the two models that are trained on a CPU: by part, and per question.
 //!
-//! `RAYON_NUM_THREADS=1 cargo bench -p qrnet-train` for one thread. The baseline is PyTorch on the same sizes
-//! (`benches/peer/step_torch.py`), measured beside it; see the model cards.
+//! `RAYON_NUM_THREADS=1 cargo bench -p qrnet-train` for one thread. `benches/peer.rs` measures the whole step in turns with
+//! PyTorch's.
 
 use candle_core::{DType, Device, Tensor};
 use qrnet::pass::Pass;

@@ -148,6 +148,22 @@ impl ModelDir {
         QueryTokenizer::from_file(&self.tokenizer(), self.config.max_query_len, self.config.bert.vocab_size)
     }
 
+    /// Whether [`ModelDir::write`] would write there.
+    ///
+    /// # Errors
+    /// `path` exists and may not be replaced.
+    pub fn check_free(path: &Path, replace: bool) -> Result<()> {
+        if !path.exists() || (replace && is_ours(path)) {
+            return Ok(());
+        }
+        let reason = if replace {
+            "exists and is no model directory that was written here; name a new folder or remove it"
+        } else {
+            "exists already; name a new folder, or replace it with --force"
+        };
+        Err(Error::Unsupported(format!("{}: {reason}", path.display())))
+    }
+
     /// Writes a new model directory, in full or not at all. With `replace`, an existing model gives way once the new
     /// one is whole.
     ///
@@ -155,14 +171,7 @@ impl ModelDir {
     /// `path` exists and may not be replaced, or cannot be written.
     pub fn write(path: &Path, model: &NewModel, replace: bool) -> Result<Self> {
         let exists = path.exists();
-        if exists && !(replace && is_ours(path)) {
-            let reason = if replace {
-                "exists and is no model directory that was written here; name a new folder or remove it"
-            } else {
-                "exists already; name a new folder, or replace it with --force"
-            };
-            return Err(Error::Unsupported(format!("{}: {reason}", path.display())));
-        }
+        Self::check_free(path, replace)?;
         let parent = files::parent(path);
         std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         // One name per target: what a killed run left is swept by the next.

@@ -1,15 +1,16 @@
 //! What takes long, run by `make test-slow`: the full-size model, its compiled path against the plain forward for three
-//! queries; a pretrained sentence encoder as the text tower.
+//! queries; a pretrained sentence encoder as the text tower; a published backbone against its own graph.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
 use qrnet::text::pretrained;
 use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::weights::Sources;
-use qrnet::{Config, Grounder, QrNet, QueryModel, init, weights};
+use qrnet::{Canvas, Config, Grounder, QrNet, QueryModel, init, weights};
 use std::io::Write;
+use std::path::Path;
 
 #[test]
 fn full_size_compiled_equals_plain() {
@@ -100,4 +101,64 @@ fn a_pretrained_sentence_encoder_is_a_frozen_tower() {
     let (alike, other) = (cosine(&means[0], &means[1]), cosine(&means[0], &means[2]));
     println!("alike {alike}, other {other}");
     assert!(alike > 0.5 && other < 0.3, "alike {alike}, other {other}");
+}
+
+/// The backbone as `scripts/convert-backbone.py` writes it, against the detector's own graph in another engine
+/// (`benches/peer/backbone_openvino.py`): every stage, inside of what the borders reach.
+#[test]
+fn the_published_backbone_is_what_its_graph_computes() {
+    const SIDE: usize = 512;
+    const INSIDE: usize = 192;
+    const RELATIVE_LIMIT: f64 = 1e-5;
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let weights = root.join("media/photographs/backbone.safetensors");
+    assert!(weights.exists(), "{} is needed: scripts/fetch-photograph-weights.sh brings it", weights.display());
+    let device = Device::Cpu;
+    let text = include_str!("../../../configs/model/photographs.toml");
+    let canvas = Canvas { width: SIDE, height: SIDE };
+    let sizes = Config::from_toml(text, "photographs").expect("valid");
+    let config = Config { canvas, canvases: Vec::new(), ..sizes };
+    let sources = Sources { detector: Some(&weights), ..Sources::default() };
+    let (tensors, _) = weights::initialise(&config, 1, sources, &device).expect("the backbone is whole");
+    let model = QrNet::new(&config, &weights::builder(&tensors, &device)).expect("builds");
+    let plan = CanvasPlan::new(&config, canvas, &device).expect("a plan");
+    let pixel = |x: usize, y: usize, c: usize| {
+        ((x * (c + 2) + y * (5 - c)) / 3 + 60 * ((x / 16 + y / (12 + c)) % 3) + x * y / 97) % 256
+    };
+    let normal = |value: usize, c: usize| {
+        let (mean, std) = ([0.485, 0.456, 0.406][c], [0.229, 0.224, 0.225][c]);
+        ((value as f64 / 255.0 - mean) / std) as f32
+    };
+    let image: Vec<f32> = (0..3 * SIDE * SIDE)
+        .map(|i| (i % SIDE, i / SIDE % SIDE, i / SIDE / SIDE))
+        .map(|(x, y, c)| normal(pixel(x, y, c), c))
+        .collect();
+    let image = Tensor::from_vec(image, (1, 3, SIDE, SIDE), &device).expect("a picture");
+    let mask = Tensor::zeros((1, SIDE, SIDE), DType::U8, &device).expect("a mask");
+    let ids = Tensor::zeros((1, config.max_query_len), DType::U32, &device).expect("pieces");
+    let ignore = Tensor::zeros((1, config.max_query_len), DType::U8, &device).expect("flags");
+    // Gates that have learnt nothing halve what they gate twice, which the block behind them makes up for.
+    let mut pass = Pass::eval().with_taps();
+    model.forward(&image, &mask, &ids, &ignore, &plan, &mut pass).expect("runs");
+    let taps = pass.into_taps();
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("fixtures/mobilenet/published.json")).expect("JSON");
+    for (stage, (block, stride)) in [(2, 4), (5, 8), (12, 16), (16, 32)].into_iter().enumerate() {
+        let map = &taps[&format!("block{block}")];
+        let (_, channels, height, width) = map.dims4().expect("a map");
+        assert_eq!((height, width), (SIDE / stride, SIDE / stride));
+        let values: Vec<f32> = map.flatten_all().and_then(|map| map.to_vec1()).expect("values");
+        let golden = &golden["stages"][stage];
+        let largest = golden["largest"].as_f64().expect("a number");
+        let (samples, cells) = (golden["samples"].as_array().expect("samples"), INSIDE / stride);
+        assert_eq!(samples.len(), 160);
+        let mut worst = 0.0f64;
+        for (i, sample) in samples.iter().enumerate() {
+            let (row, column, channel) = (i * 5 % cells, i * 7 / 3 % cells, i * 37 % channels);
+            let ours = f64::from(values[(channel * height + row) * width + column]);
+            worst = worst.max((ours - sample.as_f64().expect("a number")).abs() / largest);
+        }
+        assert!(worst <= RELATIVE_LIMIT, "stage {stage}: {worst:e} of the largest value");
+        writeln!(std::io::stderr(), "stage {stage}: {worst:.1e} of the largest value").expect("written");
+    }
 }

@@ -7,7 +7,7 @@ use qrnet::Config;
 use qrnet_train::recipe::Recipe;
 
 use crate::cli::RunArgs;
-use crate::config::{RunFile, RunSettings, is_streams_file, model_variant};
+use crate::config::{RunFile, RunSettings, chosen, is_streams_file, model_variant};
 use crate::error::{Error, Result};
 use crate::pipeline::{Hole, PipelineFile, build};
 use crate::stage::Mode;
@@ -16,6 +16,7 @@ use crate::stage::Mode;
 enum Kind {
     Pipeline,
     Recipe,
+    Sets,
     Sizes,
     Run,
 }
@@ -31,6 +32,8 @@ impl Kind {
             Self::Sizes
         } else if has(&["steps", "optimiser", "phase"]) {
             Self::Recipe
+        } else if has(&["eval"]) {
+            Self::Sets
         } else {
             Self::Run
         })
@@ -50,6 +53,12 @@ pub(super) fn check(path: &Path) -> Result<Vec<String>> {
     match Kind::of(&text, &name)? {
         Kind::Pipeline => pipeline(&text, &name),
         Kind::Recipe => recipe(&text, path, &name),
+        Kind::Sets => {
+            let sets = Recipe::to_measure(path)?;
+            let mut lines = vec![format!("sets        {}", sets.name)];
+            lines.extend(data(&sets, path)?);
+            Ok(lines)
+        }
         Kind::Sizes => Ok(vec![format!("model       {}", describe(&Config::from_toml(&text, &name)?))]),
         Kind::Run => run(RunFile::read(path)?.under(RunArgs::default(), &name)?, &name),
     }
@@ -103,12 +112,19 @@ fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
 fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
     let recipe = Recipe::from_toml(text, name)?;
     let config = model_variant(&format!("{name}: `model`"), &recipe.model, qrnet::files::parent(path))?;
-    let base = qrnet::files::parent(path);
     let mut lines = vec![
         format!("recipe      {}", recipe.name),
         format!("model       {}", describe(&config)),
         format!("training    {} steps of {} examples", recipe.steps, recipe.batch),
     ];
+    lines.extend(data(&recipe, path)?);
+    Ok(lines)
+}
+
+/// What is there of the data that the recipe in `path` names.
+fn data(recipe: &Recipe, path: &Path) -> Result<Vec<String>> {
+    let base = qrnet::files::parent(path);
+    let mut lines = Vec::new();
     let trained = recipe.phase.iter().flat_map(|phase| &phase.lists);
     for list in trained.chain(recipe.eval.iter().flat_map(|set| &set.lists)) {
         // Data that is not here may be where the recipe will be used.
@@ -139,7 +155,8 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         Error::Usage(reason) => Error::Usage(format!("{name}: {reason}")),
         other => other,
     })?;
-    if let Some(model) = &settings.model {
+    let model = chosen(settings.model.as_deref());
+    if let Some(model) = &model {
         qrnet::ModelDir::open(model)?;
     }
     crate::pipeline::init()?;
@@ -169,7 +186,7 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
     if settings.check_outputs().is_err() {
         lines.push(format!("out         {OPEN}"));
     }
-    let model = settings.model.as_ref().map_or("built in".into(), |dir| dir.display().to_string());
+    let model = model.as_ref().map_or("built in".into(), |dir| dir.display().to_string());
     lines.push(format!("model       {model}"));
     Ok(lines)
 }

@@ -29,7 +29,10 @@ pub(super) fn check(path: &Path, deep: bool) -> Result<Vec<String>> {
         format!("parameters  {} ({} of them at frame time)", count(&|_| true), count(&|part| part == Part::Frame)),
         format!("canvas      {}", config.canvas),
         format!("query       up to {} pieces", config.max_query_len - 2),
-        format!("presence    {}", if config.presence { "yes" } else { "no head" }),
+        match config.claims_from() {
+            Some(threshold) => format!("presence    yes, there from {threshold}"),
+            None => "presence    no head".to_owned(),
+        },
         format!("weights     {}", if dir.trained() { "trained" } else { "untrained" }),
         format!("digest      {digest}{}", if deep { ", verified" } else { "" }),
     ];

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use super::use_threads;
 use crate::cli::{ComputeArg, EvalArgs, Measuring};
-use crate::config::{device, load_model};
+use crate::config::{chosen, device, load_model};
 use crate::error::{Error, Result};
 use crate::source::Films;
 use film::{Records, Streaming};
@@ -41,14 +41,8 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         let flags = "--stride, --max-fps, --static-gate, --threshold, --hysteresis, --smooth and --hold";
         return Err(Error::Usage(format!("{flags}: are for --streaming")));
     }
-    let mut recipe = Recipe::to_measure(&args.recipe)?;
+    let mut recipe = to_measure(&args.recipe, args.split.as_deref())?;
     use_threads(args.threads)?;
-    if let Some(name) = &args.split {
-        recipe.eval = vec![set_named(&recipe, name, &args.recipe)?];
-    }
-    if recipe.eval.is_empty() {
-        return Err(Error::Usage(format!("{}: has no evaluation set, expected [[eval]]", args.recipe.display())));
-    }
     let base = files::parent(&args.recipe);
     let trained = film::trained_on(&recipe, base);
     // What is trained on need not be there.
@@ -73,16 +67,20 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     json.map_or(Ok(()), |json| json.write(&all))
 }
 
-/// The evaluation set that `--split` names; `file` is the recipe's.
+/// The recipe in `file`, of its evaluation sets that which `split` names, or all.
 ///
 /// # Errors
-/// There is none.
-pub(super) fn set_named(recipe: &Recipe, name: &str, file: &Path) -> Result<EvalSet> {
-    recipe.eval.iter().find(|set| set.name == name).cloned().ok_or_else(|| {
-        let names: Vec<&str> = recipe.eval.iter().map(|set| set.name.as_str()).collect();
+/// It cannot be read, or has no such set.
+pub(super) fn to_measure(file: &Path, split: Option<&str>) -> Result<Recipe> {
+    let mut recipe = Recipe::to_measure(file)?;
+    let names: Vec<String> = recipe.eval.iter().map(|set| set.name.clone()).collect();
+    recipe.eval.retain(|set| split.is_none_or(|name| set.name == name));
+    if recipe.eval.is_empty() {
+        let asked = split.map_or_else(String::new, |name| format!("--split {name}: "));
         let file = file.display();
-        Error::Usage(format!("--split {name}: {file} has no such evaluation set; it has: {}", names.join(", ")))
-    })
+        return Err(Error::Usage(format!("{asked}{file} has no such evaluation set; it has: {}", names.join(", "))));
+    }
+    Ok(recipe)
 }
 
 /// A file that appears when it is whole.
@@ -176,9 +174,9 @@ enum ModelPath {
 impl Model {
     fn load(args: &EvalArgs) -> Result<Self> {
         let device = device(&args.device)?;
-        let dir =
-            args.model.as_deref().ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model".into()))?;
-        let dir = ModelDir::open(dir)?;
+        let dir = chosen(args.model.as_deref())
+            .ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model, or SPOTTER_MODEL".into()))?;
+        let dir = ModelDir::open(&dir)?;
         let config = dir.config();
         let plan = |canvas| CanvasPlan::new(config, canvas, &device).map_err(qrnet::Error::from);
         let plans = config.all_canvases().into_iter().map(plan).collect::<qrnet::Result<_>>()?;
@@ -219,7 +217,10 @@ fn measure(model: &Model, setup: &Setup, set: &EvalSet, args: &EvalArgs) -> Resu
             tracing::info!("{}", path.display());
         }
     }
-    Ok(Measured { summary: tally.summary(), guess, guesses: data.baselines() })
+    let summary = tally.summary();
+    // Nothing is told that was not asked the same questions.
+    let guesses = data.guesses().filter(|guesses| guesses.present == summary.all.present);
+    Ok(Measured { summary, guess, guesses })
 }
 
 fn print(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args: &EvalArgs) -> Result<()> {

@@ -364,7 +364,7 @@ fn shown_at_once(input: Intake, mounts: &[Mount], messages: &Sender<Message>) ->
 
 fn tracking(settings: &RunSettings, stream: &StreamSettings, threshold: Option<f32>) -> Tracking {
     let RunSettings { smoothing, hold, .. } = *settings;
-    Tracking { threshold, hysteresis: stream.hysteresis, smoothing, hold }
+    Tracking { threshold, hysteresis: stream.hysteresis(threshold), smoothing, hold }
 }
 
 /// Every record file once, whichever streams write to it. Lines of live sources are wanted as they come.

@@ -7,7 +7,7 @@ use qrnet::Grounder;
 use serde_json::{Value, json};
 
 use super::Message;
-use crate::config::{Anew, Origin, RunSettings, load_compiler};
+use crate::config::{Anew, Origin, RunSettings, chosen, load_compiler};
 use crate::error::{Error, Result};
 use crate::service::{Changed, Command, Compile, Control, How, Queries, Service, Wish};
 
@@ -18,7 +18,8 @@ pub(super) fn compiler(settings: &RunSettings, running: &Grounder) -> Compile {
     Box::new(move |text| {
         let compiler = load_compiler(model.as_deref(), &device)?;
         if compiler.digest() != digest {
-            let name = model.as_ref().map_or_else(String::new, |path| path.display().to_string());
+            let name =
+                chosen(model.as_deref()).map_or_else(|| "the built-in model".into(), |path| path.display().to_string());
             return Err(Error::Usage(format!("{name}: is not the model that runs; it was replaced meanwhile")));
         }
         Ok(Some(Arc::new(compiler.compile(text)?)))

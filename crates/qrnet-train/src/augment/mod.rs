@@ -32,6 +32,8 @@ const SOFT: std::ops::Range<f32> = 0.3..1.2;
 const NOISE: std::ops::Range<f32> = 2.0..12.0;
 /// Qualities of a JPEG.
 const QUALITIES: std::ops::RangeInclusive<u8> = 25..=80;
+/// Colours that are turned by more than so many degrees may be others.
+const FAITHFUL: f32 = 5.0;
 
 /// Which changes are made. The default is the reference's shipped scripts with their faults mended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -190,7 +192,12 @@ impl Augment {
             blur(Arc::make_mut(&mut sample.picture), unit as f32 * rng.random_range(0.1..2.0));
         }
         if self.hue > 0.0 && !coloured {
-            hue(Arc::make_mut(&mut sample.picture), self.hue * rng.random_range(-1.0..1.0));
+            let degrees = self.hue * rng.random_range(-1.0..1.0);
+            hue(Arc::make_mut(&mut sample.picture), degrees);
+            // Of the colours that are told, the nearest lie some ten degrees apart.
+            if f32::abs(degrees) > FAITHFUL {
+                sample.forget_colours();
+            }
         }
         if self.gamma > 0.0 {
             let by = (1.0 + self.gamma).powf(rng.random_range(-1.0..1.0));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Guesses {
     /// Questions about things that are there.
     pub present: usize,
-    /// Of the mean box of all that is asked for, as shares of the picture.
+    /// Of the mean box of what each list asks for, as shares of the picture.
     pub mean_box: f64,
     /// Of the whole picture.
     pub whole_picture: f64,

@@ -152,7 +152,7 @@ pub trait DataSet: Send + Sync {
     }
 
     /// What its questions are worth without a model, where the data set knows the boxes of all that is labelled.
-    fn baselines(&self) -> Option<Guesses> {
+    fn guesses(&self) -> Option<Guesses> {
         None
     }
 

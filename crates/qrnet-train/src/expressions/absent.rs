@@ -78,8 +78,9 @@ pub(crate) fn foreign(set: &LabelledSet, known: &[Known]) -> Weighted<Foreign> {
     let mut rarities: HashMap<String, f64> = HashMap::new();
     for own in known {
         let mut phrases: HashMap<usize, usize> = HashMap::new();
-        own.said.iter().for_each(|said| *phrases.entry(said.referent).or_default() += 1);
-        for said in &own.said {
+        let clear = || own.said.iter().filter(|said| said.clear);
+        clear().for_each(|said| *phrases.entry(said.referent).or_default() += 1);
+        for said in clear() {
             let text = &set.pictures[own.picture].referents[said.referent].phrases[said.phrase];
             let words = nouns::lemmas(text);
             // Two things at once, or somebody's: half of it may be there.

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::absent::{self, Foreign, Missing, Weighted};
 use super::grammar::Thing;
-use super::known::Known;
+use super::known::{Known, Said};
 use super::present::Sight;
 use super::questions::{self, Question};
 use super::settings::{Ask, Kind};
@@ -124,7 +124,7 @@ impl Asked {
         let weighed = self.ask.weights();
         let colours_alone = weighed.iter().all(|(kind, weight)| *weight <= 0.0 || *kind == Kind::Attribute);
         weighed.into_iter().any(|(kind, weight)| match kind {
-            Kind::Phrase => weight > 0.0 && !known.said.is_empty(),
+            Kind::Phrase => weight > 0.0 && known.said.iter().any(|said| said.clear || self.ask.unclear > 0.0),
             Kind::Attribute => false,
             _ => (weight > 0.0 || colours_alone) && self.set.complete && !sight.queries(kind).is_empty(),
         })
@@ -139,24 +139,22 @@ impl Asked {
         Ok((picture, boxes, scale))
     }
 
-    /// Measures the colours of things that have one worth a word.
-    fn colour(&self, things: &mut [Thing], picture: &Picture, boxes: &[Rect]) {
-        if !self.set.complete || !colours::shows_colours(picture) {
-            return;
-        }
-        for (index, thing) in things.iter_mut().enumerate() {
-            if self.words.number(thing.class).is_some_and(nouns::has_colour) && !thing.doubtful {
-                thing.colour = colours::measured(picture, boxes, index);
+    /// The things of a picture, with the colours of those that have one worth a word.
+    fn coloured(&self, known: &Known, picture: &Picture, boxes: &[Rect]) -> Vec<Thing> {
+        let mut things = known.things.clone();
+        let wanted = self.ask.attributes > 0.0 || self.dense;
+        if wanted && self.set.complete && colours::shows_colours(picture) {
+            for (index, thing) in things.iter_mut().enumerate() {
+                if self.words.number(thing.class).is_some_and(nouns::has_colour) && !thing.doubtful {
+                    thing.colour = colours::measured(picture, boxes, index);
+                }
             }
         }
+        things
     }
 
-    fn draw(&self, known: &Known, picture: &Picture, boxes: &[Rect], rng: &mut ChaCha8Rng) -> Option<Drawn> {
-        let mut things = known.things.clone();
-        if self.ask.attributes > 0.0 {
-            self.colour(&mut things, picture, boxes);
-        }
-        let sight = Sight { words: &self.words, things: &things, boxes };
+    fn draw(&self, known: &Known, things: &[Thing], boxes: &[Rect], rng: &mut ChaCha8Rng) -> Option<Drawn> {
+        let sight = Sight { words: &self.words, things, boxes };
         let absent = rng.random_bool(self.ask.absent);
         let mut kinds: Vec<(Kind, f64)> = self.ask.weights().into_iter().filter(|(_, weight)| *weight > 0.0).collect();
         while let Ok(&(kind, _)) = kinds.choose_weighted(rng, |(_, weight)| *weight) {
@@ -186,11 +184,16 @@ impl Asked {
 
     /// People's own words.
     fn phrase(&self, absent: bool, known: &Known, rng: &mut ChaCha8Rng) -> Option<Drawn> {
+        let unclear = self.ask.unclear > 0.0 && rng.random_bool(self.ask.unclear);
+        let mut said: Vec<&Said> = known.said.iter().filter(|said| unclear || said.clear).collect();
+        if said.is_empty() && self.ask.unclear > 0.0 {
+            said = known.said.iter().collect();
+        }
         // A referent first: one that was described often is asked for no more often.
-        let mut referents: Vec<usize> = known.said.iter().map(|said| said.referent).collect();
+        let mut referents: Vec<usize> = said.iter().map(|said| said.referent).collect();
         referents.dedup();
         let referent = *referents.choose(rng)?;
-        let said: Vec<usize> = known.said.iter().filter(|s| s.referent == referent).map(|s| s.phrase).collect();
+        let said: Vec<usize> = said.iter().filter(|s| s.referent == referent).map(|s| s.phrase).collect();
         let missing = self.missing();
         if absent && let Some((phrase, kind)) = missing.phrase(known, rng) {
             return Some(Drawn { phrase: phrase.to_owned(), kind: kind.into(), target: None });
@@ -217,9 +220,10 @@ impl Asked {
         let (picture, boxes, scale) = self.open(known.picture)?;
         let path = &self.set.pictures[known.picture].path;
         let picture = Arc::new(picture);
-        let labels = self.labels(known, &picture, &boxes);
+        let things = self.coloured(known, &picture, &boxes);
+        let labels = self.labels(known, &things, &picture, &boxes);
         let ask = |rng: &mut ChaCha8Rng| {
-            let drawn = self.draw(known, &picture, &boxes, rng);
+            let drawn = self.draw(known, &things, &boxes, rng);
             let drawn = drawn.ok_or_else(|| Error::file(path, "leaves nothing to ask, expected things or phrases"))?;
             let example = self.example_of(known.picture, drawn, Arc::clone(&picture), scale)?;
             Ok(Example { labels: labels.clone(), ..example })
@@ -228,13 +232,10 @@ impl Asked {
     }
 
     /// What every pixel of a picture belongs to, for losses that want it.
-    fn labels(&self, known: &Known, picture: &Picture, boxes: &[Rect]) -> Option<Arc<Labels>> {
-        self.dense.then(|| {
-            let mut things = known.things.clone();
-            self.colour(&mut things, picture, boxes);
-            let objects = &self.set.pictures[known.picture].objects;
-            Arc::new(paint::labels((objects, &things), boxes, &self.words, (picture.width, picture.height)))
-        })
+    fn labels(&self, known: &Known, things: &[Thing], picture: &Picture, boxes: &[Rect]) -> Option<Arc<Labels>> {
+        let objects = &self.set.pictures[known.picture].objects;
+        let size = (picture.width, picture.height);
+        self.dense.then(|| Arc::new(paint::labels((objects, things), boxes, &self.words, size)))
     }
 
     fn beyond(&self, index: usize) -> Error {
@@ -268,7 +269,8 @@ impl Asked {
             Drawn { phrase: question.phrase.clone(), kind: Arc::clone(&question.kind), target: question.target };
         let example = self.example_of(question.picture, drawn, Arc::clone(&opened.picture), opened.scale);
         let known = self.known.get(question.picture).ok_or_else(|| self.beyond(index))?;
-        let labels = self.labels(known, &opened.picture, &opened.boxes);
+        let things = self.coloured(known, &opened.picture, &opened.boxes);
+        let labels = self.labels(known, &things, &opened.picture, &opened.boxes);
         *last = Some(opened);
         Ok(Example { labels, ..example? })
     }
@@ -328,7 +330,7 @@ impl DataSet for Asked {
         self.fixed.as_ref()?.get(index)?.thing.clone()
     }
 
-    fn baselines(&self) -> Option<Guesses> {
+    fn guesses(&self) -> Option<Guesses> {
         self.fixed.as_ref().map(|fixed| guesses::guesses(&self.set, fixed))
     }
 

@@ -5,9 +5,10 @@ use qrnet::preprocess::Rect;
 use super::questions::Question;
 use crate::data::Guesses;
 use crate::data::labelled::{LabelledPicture, LabelledSet};
+use crate::metrics::IOU_THRESHOLDS;
 
 /// From this overlap on a box is right.
-const RIGHT: f64 = 0.5;
+const RIGHT: f64 = IOU_THRESHOLDS[0] as f64;
 /// The class of people in COCO and PASCAL VOC, and their kind among people's phrases.
 const PERSON: &str = "person";
 const PEOPLE: &str = "people";

@@ -49,6 +49,8 @@ pub(crate) struct Said {
     pub(crate) phrase: usize,
     /// What its head may mean.
     pub(crate) head: Meanings,
+    /// Whether it means one thing of the picture.
+    pub(crate) clear: bool,
 }
 
 /// A picture as far as its labels tell.
@@ -58,7 +60,7 @@ pub(crate) struct Known {
     pub(crate) picture: usize,
     /// Its objects, in their order; classes are those of the set, colours are not known yet.
     pub(crate) things: Vec<Thing>,
-    /// Phrases that mean one thing.
+    /// Phrases that may be asked.
     pub(crate) said: Vec<Said>,
     /// All that labels, phrases and captions mention.
     pub(crate) told: Meanings,
@@ -124,18 +126,25 @@ impl Phrase {
     }
 }
 
-/// Phrases that mean one thing of the picture: not "another man", nor "a man" beside "a man in red".
-fn fair(picture: &LabelledPicture, all: &[Phrase], least_area: f64) -> Vec<Said> {
-    let clear = |phrase: &&Phrase| {
+/// Phrases of what is large enough; clear are those that mean one thing of the picture: not "another man", nor "a man"
+/// beside "a man in red".
+fn said(picture: &LabelledPicture, all: &[Phrase], least_area: f64) -> Vec<Said> {
+    let large = |phrase: &&Phrase| share(picture, &picture.referents[phrase.referent].rect) >= least_area;
+    let clear = |phrase: &Phrase| {
         let rect = picture.referents[phrase.referent].rect;
         let points = POINTING.iter().any(|word| phrase.head == *word || phrase.more.iter().any(|more| more == word));
         let elsewhere = |other: &Phrase| picture.referents[other.referent].rect.overlap(&rect) < SAME;
         let suits = |other: &Phrase| other.referent != phrase.referent && elsewhere(other) && phrase.suits(other);
         let noun = !phrase.head.is_empty() && !nouns::is_no_noun(&phrase.head);
-        noun && !points && share(picture, &rect) >= least_area && !all.iter().any(suits)
+        noun && !points && !all.iter().any(suits)
     };
-    let said = |phrase: &Phrase| Said { referent: phrase.referent, phrase: phrase.number, head: phrase.means };
-    all.iter().filter(clear).map(said).collect()
+    let said = |phrase: &Phrase| Said {
+        referent: phrase.referent,
+        phrase: phrase.number,
+        head: phrase.means,
+        clear: clear(phrase),
+    };
+    all.iter().filter(large).map(said).collect()
 }
 
 /// What a kind of referent may mean where its words are not in the table.
@@ -157,8 +166,8 @@ impl Known {
         let mut words = Vec::new();
         let mut told = Meanings::default();
         let labels = picture.objects.iter().map(|object| set.classes[object.class].as_str());
-        let said = picture.referents.iter().flat_map(|referent| referent.phrases.iter().map(String::as_str));
-        for text in labels.chain(said).chain(picture.captions.iter().map(String::as_str)) {
+        let phrases = picture.referents.iter().flat_map(|referent| referent.phrases.iter().map(String::as_str));
+        for text in labels.chain(phrases).chain(picture.captions.iter().map(String::as_str)) {
             let text = nouns::lemmas(text);
             told = told.with(nouns::mentioned(&text));
             words.extend(text);
@@ -172,7 +181,7 @@ impl Known {
         }
         words.sort_unstable();
         words.dedup();
-        let said = fair(picture, &all, least_area);
+        let said = said(picture, &all, least_area);
         Self { picture: index, things: things(picture, least_area), said, told, words }
     }
 

@@ -167,7 +167,7 @@ impl Of<'_> {
             }
             // One phrase of a referent is enough.
             let mut asked = HashSet::new();
-            for said in &self.known.said {
+            for said in self.known.said.iter().filter(|said| said.clear) {
                 let referent = &self.picture.referents[said.referent];
                 let text = &referent.phrases[said.phrase];
                 let head = nouns::head_noun(text).filter(|head| head.eq_ignore_ascii_case(known));

@@ -24,6 +24,9 @@ pub struct Ask {
     pub sizes: f64,
     /// "the dog left of the bench".
     pub relations: f64,
+    /// Share of people's phrases, 0..1, that are drawn from all that they said, also of what may mean something else in the
+    /// picture as well ("another man"). Who said it meant one thing, and data sets measure all of it.
+    pub unclear: f64,
     /// Share of questions about what is not there, 0..1.
     pub absent: f64,
     /// Share of those, 0..1, that ask for something much like what is there.
@@ -50,6 +53,7 @@ impl Default for Ask {
             ordinals: 0.1,
             sizes: 0.1,
             relations: 0.18,
+            unclear: 0.0,
             absent: 0.2,
             near: 0.5,
             hold_out: false,
@@ -102,7 +106,8 @@ impl Ask {
         if weights.map(|(_, weight)| weight).sum::<f64>() <= 0.0 && self.questions.is_none() {
             return Err(Error::Unsupported("all weights are 0, expected one kind of question that is asked".into()));
         }
-        let shares = [("absent", self.absent), ("near", self.near), ("least_area", self.least_area)];
+        let shares =
+            [("unclear", self.unclear), ("absent", self.absent), ("near", self.near), ("least_area", self.least_area)];
         match shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
             Some((key, share)) => Err(Error::Unsupported(format!("`{key}` is {share}, expected a share from 0 to 1"))),
             None => Ok(()),

@@ -68,8 +68,8 @@ impl DataSet for Joined {
         set.thing(index)
     }
 
-    fn baselines(&self) -> Option<Guesses> {
-        self.0.iter().filter_map(|set| set.baselines()).reduce(Guesses::and)
+    fn guesses(&self) -> Option<Guesses> {
+        self.0.iter().filter_map(|set| set.guesses()).reduce(Guesses::and)
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {

@@ -25,7 +25,7 @@ impl Calibration {
             return None;
         }
         let count = scored.len() as f64;
-        let mut fit = Self { scale: 1.0, shift: 0.0 };
+        let mut fit = Self::NONE;
         let mut loss = fit.loss(scored);
         for _ in 0..STEPS {
             // Gradient and second derivatives by scale and shift.
@@ -62,9 +62,12 @@ impl Calibration {
         Some(fit)
     }
 
-    /// The calibrated logit.
-    pub fn apply(self, logit: f32) -> f32 {
-        (self.scale * f64::from(logit) + self.shift) as f32
+    /// Nothing is changed.
+    pub const NONE: Self = Self { scale: 1.0, shift: 0.0 };
+
+    /// The calibrated probability of a logit.
+    pub fn probability(self, logit: f32) -> f32 {
+        sigmoid(self.scale * f64::from(logit) + self.shift) as f32
     }
 
     fn loss(self, scored: &[(f32, bool)]) -> f64 {
@@ -83,8 +86,8 @@ fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The probability from which on to claim presence, so that as large a share of what is there is claimed as of what is not
-/// there is denied: the largest sum of the two (Youden 1950). Half way to the next score below; none unless both sides
+/// The probability from which on to claim presence: where the share of what is there that is claimed, and the share of what
+/// is not there that is denied, have the largest sum (Youden 1950), whatever the shares of both in `scored`. Half way to the next score below; none unless both sides
 /// are among `scored`.
 pub fn balanced_threshold(scored: &[(f32, bool)]) -> Option<f32> {
     let present = scored.iter().filter(|(_, present)| *present).count();
@@ -124,8 +127,8 @@ mod tests {
         let mut all = Vec::new();
         for step in -20..=20 {
             let logit = f64::from(step) / 5.0;
-            let there = (200.0 * sigmoid(scale * logit + shift)).round() as usize;
-            all.extend((0..200).map(|i| (logit as f32, i < there)));
+            let there = (2000.0 * sigmoid(scale * logit + shift)).round() as usize;
+            all.extend((0..2000).map(|i| (logit as f32, i < there)));
         }
         all
     }
@@ -140,7 +143,7 @@ mod tests {
                 "{fit:?} of {scale}, {shift}"
             );
             let probabilities: Vec<(f32, bool)> =
-                scored.iter().map(|(logit, there)| (1.0 / (1.0 + (-fit.apply(*logit)).exp()), *there)).collect();
+                scored.iter().map(|(logit, there)| (fit.probability(*logit), *there)).collect();
             assert!(calibration_error(&probabilities).expect("examples") < 0.01);
         }
     }

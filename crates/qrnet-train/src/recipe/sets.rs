@@ -23,20 +23,27 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Sets {
     name: String,
+    /// Drawn scenes follow from it.
+    #[serde(default = "one")]
+    seed: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     art: Option<PathBuf>,
     eval: Vec<EvalSet>,
 }
 
+fn one() -> u64 {
+    1
+}
+
 impl Strict for Sets {
     fn example() -> Self {
-        let Recipe { name, art, eval, .. } = Recipe::example();
-        Self { name, art, eval }
+        let Recipe { name, seed, art, eval, .. } = Recipe::example();
+        Self { name, seed, art, eval }
     }
 }
 
 impl Recipe {
-    /// Reads a recipe, or a file that holds evaluation sets alone, `name` and, where scenes are drawn with it, `art`. Of
+    /// Reads a recipe, or a file that holds evaluation sets alone, `name` and, where scenes are drawn, `seed` and `art`. Of
     /// such a file everything else has no meaning.
     ///
     /// # Errors
@@ -52,8 +59,8 @@ impl Recipe {
         if is_recipe {
             return Self::from_toml(&text, &file);
         }
-        let Sets { name, art, eval } = strict::toml(&text, &file)?;
-        let recipe = Self { name, art, eval, phase: Vec::new(), ..Self::example() };
+        let Sets { name, seed, art, eval } = strict::toml(&text, &file)?;
+        let recipe = Self { name, seed, art, eval, phase: Vec::new(), ..Self::example() };
         recipe.check_sets(&file)?;
         Ok(recipe)
     }

@@ -122,7 +122,7 @@ pub(crate) fn shown(painted: &Painted, index: usize, least: f64) -> Vec<Shown> {
         .map(|(object, colour)| {
             let area = object.rect.width() * object.rect.height() / (picture.width * picture.height);
             Shown {
-                class: CLASSES[object.class],
+                class: CLASSES[object.class].to_owned(),
                 colour,
                 x: object.rect.centre().0 / picture.width,
                 y: object.rect.centre().1 / picture.height,

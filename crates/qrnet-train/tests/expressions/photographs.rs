@@ -1,14 +1,16 @@
 //! What is asked of real photographs, where they are at hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use qrnet::preprocess::Rect;
+use qrnet::preprocess::{Picture, Rect};
 use qrnet_train::data::DataSet;
 use qrnet_train::data::labelled::{LabelledObject, LabelledPicture, LabelledSet, Referent};
 use qrnet_train::expressions::{Ask, Asked, Questions, questions};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+
+use crate::resolver::{self, Answer, Name, Shown};
 
 /// A set of the pack, read for this test alone.
 fn pack(folder: &Path, name: &str) -> LabelledSet {
@@ -61,10 +63,29 @@ fn pack(folder: &Path, name: &str) -> LabelledSet {
     set
 }
 
+/// What a picture shows; colours are not told.
+fn shown(set: &LabelledSet, index: usize, least: f64) -> Vec<Shown> {
+    let picture = &set.pictures[index];
+    let thing = |object: &LabelledObject| {
+        let area = object.rect.width() * object.rect.height() / (picture.width * picture.height);
+        Shown {
+            class: set.classes[object.class].clone(),
+            colour: "",
+            x: object.rect.centre().0 / picture.width,
+            y: object.rect.centre().1 / picture.height,
+            area,
+            doubtful: object.difficult || object.crowd || area < least,
+            rect: object.rect,
+        }
+    };
+    picture.objects.iter().map(thing).collect()
+}
+
+/// Every question in which all things are called by their class's own name means the box that it was made of, or nothing.
 #[test]
 fn photographs() {
     let Some(folder) = std::env::var_os("SPOTTER_DATA").map(PathBuf::from) else {
-        eprintln!("skipped: SPOTTER_DATA does not name a folder of labelled photographs");
+        eprintln!("SKIPPED: SPOTTER_DATA does not name a folder of labelled photographs");
         return;
     };
     for name in ["coco-val", "voc-val", "flickr-val"] {
@@ -74,16 +95,31 @@ fn photographs() {
             let present = all.iter().filter(|question| question.target.is_some()).count();
             eprintln!("{name}, {which:?}: {} questions, {present} present", all.len());
         }
-        let asked = Asked::new(set.clone(), Ask::default(), true).expect("questions");
+        let pixels = |picture: &LabelledPicture| Picture::open(&picture.path).expect("a picture").rgb;
+        let places: HashMap<Vec<u8>, usize> = set.pictures.iter().map(pixels).zip(0..).collect();
+        let ask = Ask::default();
+        let names: Vec<Name> = set.classes.iter().map(|class| (class.as_str(), class.as_str(), "")).collect();
+        let asked = Asked::new(set.clone(), ask.clone(), false).expect("questions");
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut kinds: BTreeMap<(String, bool), usize> = BTreeMap::new();
-        for draw in 0..4 * asked.len() {
+        let (mut kinds, mut read): (BTreeMap<(String, bool), usize>, usize) = (BTreeMap::new(), 0);
+        for draw in 0..8 * asked.len() {
             let example = asked.varied(draw % asked.len(), &mut rng).expect("an example");
             *kinds.entry((example.kind.to_string(), example.target.is_some())).or_default() += 1;
-            if draw < 20 {
-                eprintln!("{name}: {} ({}, {:?})", example.phrase, example.kind, example.target);
+            if !set.complete || !resolver::is_understood(&example.phrase, &names) {
+                continue;
+            }
+            read += 1;
+            let index = places[&example.picture.rgb];
+            let things = shown(&set, index, ask.least_area);
+            match (example.target, resolver::answer(&example.phrase, &things, &names)) {
+                (Some(target), Answer::One(found)) => {
+                    assert!(target.overlap(&things[found].rect) > 0.99, "{} of picture {index}", example.phrase);
+                }
+                (None, Answer::None) => {}
+                (target, answer) => panic!("{:?} of picture {index}: {target:?}, but {answer:?}", example.phrase),
             }
         }
-        eprintln!("{name}: {} of {} pictures, {kinds:?}", asked.len(), set.pictures.len());
+        eprintln!("{name}: {} of {} pictures, {read} questions resolved, {kinds:?}", asked.len(), set.pictures.len());
+        assert!(!set.complete || read > asked.len(), "{name}: {read} were understood");
     }
 }

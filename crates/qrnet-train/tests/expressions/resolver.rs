@@ -5,7 +5,7 @@ use qrnet::preprocess::Rect;
 /// An object as its labels and pixels tell.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    pub(crate) class: &'static str,
+    pub(crate) class: String,
     /// Empty where none is clear.
     pub(crate) colour: &'static str,
     /// Centre, 0..1 of the picture.
@@ -25,8 +25,11 @@ pub(crate) enum Answer {
     Many,
 }
 
-/// Names of a class, and of one that might be called so.
-const NAMES: [(&str, &str, &str); 24] = [
+/// A name, the class that it is of, and one that might be called so; empty where there is none.
+pub(crate) type Name<'a> = (&'a str, &'a str, &'a str);
+
+/// Names of the classes of painted pictures.
+pub(crate) const NAMES: [Name; 24] = [
     ("person", "person", ""),
     ("human", "person", ""),
     ("dog", "dog", ""),
@@ -146,8 +149,8 @@ pub(crate) fn subject(phrase: &str) -> String {
 }
 
 /// Things that a name is said of; none where it may be said of others, too.
-pub(crate) fn named(name: &str, colour: Option<&str>, things: &[Shown]) -> Option<Vec<usize>> {
-    let (_, class, perhaps) = NAMES.iter().find(|(known, ..)| *known == name).unwrap_or_else(|| panic!("{name:?}"));
+pub(crate) fn named(name: &str, colour: Option<&str>, things: &[Shown], names: &[Name]) -> Option<Vec<usize>> {
+    let (_, class, perhaps) = names.iter().find(|(known, ..)| *known == name).unwrap_or_else(|| panic!("{name:?}"));
     let mut found = Vec::new();
     for (i, thing) in things.iter().enumerate() {
         let may_be = |colour: &str| thing.colour.is_empty() || thing.colour == colour;
@@ -175,12 +178,20 @@ fn along(side: char, thing: &Shown) -> f64 {
     }
 }
 
-/// Which of `things` a phrase means.
-pub(crate) fn answer(phrase: &str, things: &[Shown]) -> Answer {
+/// Whether all nouns of a phrase are among `names`, and it says nothing of colours.
+pub(crate) fn is_understood(phrase: &str, names: &[Name]) -> bool {
     let Parsed { noun, colour, what } = parse(phrase);
-    let Some(mut found) = named(&noun, colour.as_deref(), things) else { return Answer::Many };
+    let known = |noun: &str| names.iter().any(|(name, ..)| *name == noun);
+    let anchor = if let What::Relation(_, anchor) = &what { anchor } else { &noun };
+    colour.is_none() && known(&noun) && known(anchor)
+}
+
+/// Which of `things` a phrase means.
+pub(crate) fn answer(phrase: &str, things: &[Shown], names: &[Name]) -> Answer {
+    let Parsed { noun, colour, what } = parse(phrase);
+    let Some(mut found) = named(&noun, colour.as_deref(), things, names) else { return Answer::Many };
     if let What::Relation(side, anchor) = what {
-        let Some(anchors) = named(&anchor, None, things) else { return Answer::Many };
+        let Some(anchors) = named(&anchor, None, things, names) else { return Answer::Many };
         if found.is_empty() || anchors.is_empty() {
             return Answer::None;
         }

@@ -189,5 +189,5 @@ fn pictures_of_some_licences_alone() {
     assert_eq!((pack.pictures.len(), pack.pictures[0].objects.len()), (1, 2));
     assert_eq!(trees.pack().expect("read").licensed(&[]).expect("whole").pictures.len(), 2);
     let message = trees.pack().expect("read").licensed(&named("CC0")).expect_err("none is left").to_string();
-    assert_eq!(message, r#"own: `licences` are ["CC0"], which none of its 2 pictures has; there are {"CC BY 4.0"}"#);
+    assert_eq!(message, r#"own: `licences` holds "CC0", which none of its 2 pictures has; there are {"CC BY 4.0"}"#);
 }

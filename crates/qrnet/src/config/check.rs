@@ -45,8 +45,9 @@ impl Config {
         if let Some((key, value, most)) = deep.chain(wide).find(|(_, value, most)| value > most) {
             return fail(key, value.to_string(), format!("at most {most}"));
         }
-        if let Some(threshold) = self.threshold.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
-            return fail("threshold", threshold.to_string(), "a probability from 0 to 1".into());
+        if let Some(threshold) = self.threshold.filter(|own| !self.presence || !(0.0..=1.0).contains(own)) {
+            let expected = if self.presence { "a probability from 0 to 1" } else { "none without `presence`" };
+            return fail("threshold", threshold.to_string(), expected.into());
         }
         let eps = self.bert.layer_norm_eps;
         if !(eps > 0.0 && eps <= 1.0) {

@@ -57,7 +57,7 @@ impl Network {
         let Buffers { maps, spare: [x, other], pools, workers, .. } = buffers;
         let own: Vec<usize> = (0..asked.len()).collect();
         let mut grid = Grid { h: grids[0].h * 2, w: grids[0].w * 2 };
-        let mut channels = self.stem.output();
+        let (mut channels, last) = (self.stem.output(), maps.len() - 1);
         trace_span!("stem").in_scope(|| {
             self.stem(pictures, grid, take(x, pictures.len() * grid.len() * channels), workers);
         });
@@ -94,7 +94,9 @@ impl Network {
                     cut.map(move |(first, gated)| (&x[first * channels..][..gated.len()], gate, gated))
                 });
             share(pieces, |(x, gate, gated)| gate_rows(x, gate, 0, gated));
-            x[..gated.len()].copy_from_slice(gated);
+            if stage < last {
+                x[..gated.len()].copy_from_slice(gated);
+            }
         }
         Ok(())
     }

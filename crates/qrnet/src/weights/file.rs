@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::pickle::PthTensors;
 use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::{mapped, rows};
 use crate::error::{Error, Result};
@@ -119,6 +119,17 @@ impl TensorFile {
     /// Shape of a tensor, `None` where the file lacks it.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.shapes.get(name).cloned()
+    }
+
+    /// Element type of a tensor as the file holds it, `None` where the file lacks it or does not tell.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        match &self.content {
+            Content::Safetensors(tensors) => {
+                let view = tensors.get(&format!("{}{name}", self.prefix)).ok()?;
+                DType::try_from(view.dtype()).ok()
+            }
+            Content::Pickle(_) => None,
+        }
     }
 
     /// Reads one tensor in the file's own element type; in f32 where the file holds it in one byte a value.

@@ -4,9 +4,10 @@ use qrnet::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
 use super::ClipLabels;
+use crate::metrics::IOU_THRESHOLDS;
 
 /// From this overlap on a box is right.
-const RIGHT: f64 = 0.5;
+const RIGHT: f64 = IOU_THRESHOLDS[0] as f64;
 
 /// Shares over all phrases and frames, 0..1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -192,7 +192,9 @@ impl ClipLabels {
         let (frames, stretch_of) = frames.collect::<BTreeMap<u64, u32>>().into_iter().unzip();
         let labels = Self { table: table.into(), referents, known, tracks, frames, stretches: stretch_of };
         let seen = |frame: u64| labels.referents.iter().any(|referent| labels.target(referent, frame).is_some());
-        for [a, b] in stretches.iter().filter(|[a, b]| !(*a..=*b).any(seen)) {
+        // Single frames are chosen, and so is what is nowhere.
+        let is_long = |[a, b]: &&[u64; 2]| a < b && labels.referents.iter().any(|r| r.tracks.as_deref() != Some(&[]));
+        for [a, b] in stretches.iter().filter(is_long).filter(|[a, b]| !(*a..=*b).any(seen)) {
             tracing::warn!(
                 "{}: frames {a} to {b} show nothing that is asked for: all of it counts as absent",
                 table.display()

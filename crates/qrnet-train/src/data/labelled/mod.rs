@@ -41,21 +41,20 @@ impl LabelledSet {
     /// The set without pictures of other licences than `licences`, as the data set spells them; whole if none is named.
     ///
     /// # Errors
-    /// No picture is left; the licences that there are are named.
+    /// A licence that no picture has; those that there are are named.
     pub fn licensed(mut self, licences: &[String]) -> Result<Self> {
         if licences.is_empty() {
             return Ok(self);
         }
-        let named = |picture: &LabelledPicture| picture.licence.as_ref().is_some_and(|own| licences.contains(own));
-        if !self.pictures.iter().any(named) {
-            let there: BTreeSet<&str> = self.pictures.iter().filter_map(|p| p.licence.as_deref()).collect();
+        let there: BTreeSet<&str> = self.pictures.iter().filter_map(|p| p.licence.as_deref()).collect();
+        if let Some(licence) = licences.iter().find(|licence| !there.contains(licence.as_str())) {
             return Err(Error::Unsupported(format!(
-                "{}: `licences` are {licences:?}, which none of its {} pictures has; there are {there:?}",
+                "{}: `licences` holds {licence:?}, which none of its {} pictures has; there are {there:?}",
                 self.name,
                 self.pictures.len()
             )));
         }
-        self.pictures.retain(named);
+        self.pictures.retain(|picture| picture.licence.as_ref().is_some_and(|own| licences.contains(own)));
         Ok(self)
     }
 }
