@@ -11,6 +11,8 @@ use crate::verbs::preview::{save, scaled};
 
 /// Cells of a sheet, across and down.
 const GRID: (usize, usize) = (10, 5);
+/// Cells of a sheet.
+const CELLS: usize = GRID.0 * GRID.1;
 /// Side of a cell in pixels.
 const CELL: usize = 256;
 /// What is behind them.
@@ -32,7 +34,7 @@ pub(super) struct Sheets {
     misses: Spread,
 }
 
-/// As many of a row as fit on a sheet, evenly: whenever there are too many, every other one goes.
+/// Enough of a row for a full sheet, evenly: whenever there are twice as many, every other one goes.
 #[derive(Default)]
 struct Spread {
     cells: Vec<Picture>,
@@ -48,7 +50,7 @@ impl Spread {
         if !number.is_multiple_of(1 << self.doublings) {
             return;
         }
-        if self.cells.len() == GRID.0 * GRID.1 {
+        if self.cells.len() == 2 * CELLS {
             self.doublings += 1;
             let mut place = 0;
             self.cells.retain(|_| {
@@ -91,7 +93,9 @@ impl Sheets {
 
 /// Cells in rows as high as their highest.
 fn sheet(cells: &[Picture]) -> Picture {
-    let rows: Vec<&[Picture]> = cells.chunks(GRID.0).collect();
+    let count = cells.len().min(CELLS);
+    let cells: Vec<&Picture> = (0..count).map(|i| &cells[i * cells.len() / count]).collect();
+    let rows: Vec<&[&Picture]> = cells.chunks(GRID.0).collect();
     let heights: Vec<usize> = rows.iter().map(|row| row.iter().map(|cell| cell.height).max().unwrap_or(0)).collect();
     // A set without misses has a sheet too, of one dark row.
     let (width, height) = (GRID.0 * CELL, heights.iter().sum::<usize>().max(1));
@@ -153,9 +157,9 @@ mod tests {
     #[test]
     fn rows_are_as_high_as_their_cells() {
         let cell = |height: usize| Picture { width: 4, height, rgb: vec![200; 12 * height] };
-        let cells: Vec<Picture> = [2, 5, 3, 1, 1, 1, 7].into_iter().map(cell).collect();
+        let cells: Vec<Picture> = [2, 5, 3, 1, 1, 1, 1, 1, 1, 1, 7].into_iter().map(cell).collect();
         let sheet = sheet(&cells);
-        assert_eq!((sheet.width, sheet.height, sheet.rgb.len()), (6 * CELL, 12, 3 * 6 * CELL * 12));
+        assert_eq!((sheet.width, sheet.height, sheet.rgb.len()), (10 * CELL, 12, 3 * 10 * CELL * 12));
         let bright = |x: usize, y: usize| sheet.rgb[3 * (y * sheet.width + x)] == 200;
         assert!(bright(CELL + 3, 4) && !bright(3, 4) && bright(3, 5) && bright(3, 11) && !bright(CELL, 5));
         assert_eq!(super::sheet(&[]).height, 1);
@@ -168,6 +172,15 @@ mod tests {
             spread.add(|| Ok(Picture { width: number, height: 0, rgb: Vec::new() }));
         }
         let kept: Vec<usize> = spread.cells.iter().map(|cell| cell.width).collect();
-        assert_eq!(kept, (0..16).map(|i| 64 * i).collect::<Vec<_>>());
+        assert_eq!(kept, (0..63).map(|i| 16 * i).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_sheet_holds_fifty_of_more() {
+        let cell = |shade: u8| Picture { width: 1, height: 1, rgb: vec![shade; 3] };
+        let cells: Vec<Picture> = (0..100).map(|i| cell(100 + i)).collect();
+        let sheet = sheet(&cells);
+        let shade = |i: usize| sheet.rgb[3 * (i / 10 * sheet.width + i % 10 * CELL)];
+        assert_eq!((sheet.height, shade(0), shade(1), shade(49)), (5, 100, 102, 198));
     }
 }

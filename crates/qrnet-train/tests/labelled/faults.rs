@@ -86,7 +86,7 @@ fn coco_instances() {
     broken.holds("", "ROOT/coco/annotations/instances_val2017.json: is empty (0 bytes), expected entries");
     broken.holds(
         &COCO[..500],
-        "ROOT/coco/annotations/instances_val2017.json: EOF while parsing a string at line 5 column 86 (cut short?)",
+        "ROOT/coco/annotations/instances_val2017.json: EOF while parsing a string at line 4 column 106 (cut short?)",
     );
     broken.holds(
         CAPTIONS,
