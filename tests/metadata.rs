@@ -142,3 +142,17 @@ fn the_example_prints_a_line_a_frame() {
     assert_eq!(printed.lines().count(), 10, "{printed}");
     assert!(printed.lines().all(|line| line.contains("not here") || line.contains("presence 0.")), "{printed}");
 }
+
+/// A threshold may be small where things are seldom there; what was seen once must still be gone some day.
+#[test]
+fn hysteresis_follows_the_threshold() {
+    let of = |more: &[&str], threshold: f32| {
+        let settings = run_settings(&[&["--query", "a wanderer"], more].concat());
+        settings.streams[0].hysteresis(Some(threshold))
+    };
+    let film = ["--source", "test:ball"];
+    for threshold in [0.5, 0.05, 0.0] {
+        assert!((of(&film, threshold) - 0.2 * threshold).abs() < 1e-7, "{threshold}");
+    }
+    assert!((of(&["--source", "test:ball", "--hysteresis", "0.03"], 0.05) - 0.03).abs() < 1e-7);
+}
