@@ -296,7 +296,7 @@ fn calibrated_presence_means_what_it_says() {
     assert_eq!(record["status"] == "box", presence >= threshold, "{record} with threshold {threshold}");
 
     let again = spotter(&args);
-    assert!(again.code == Some(1) && again.stderr.contains("exists already"), "{}", again.stderr);
+    assert!(again.code == Some(2) && again.stderr.contains("exists already"), "{}", again.stderr);
     // The weights keep their two bytes a value.
     let bytes = |folder: &str| std::fs::metadata(format!("{folder}/model.safetensors")).expect("weights").len();
     assert_eq!(bytes(&model), bytes(&out));
