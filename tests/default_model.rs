@@ -78,7 +78,7 @@ fn the_built_in_model_finds_things_in_a_real_clip() {
     for (i, query) in ["the man in the suit", "a bicycle", "a dog"].into_iter().enumerate() {
         let records = scratch.file(&format!("{i}.jsonl"));
         let out = format!("jsonl:{records}");
-        let mut run = command(&["run", "--source", &bikes(), "--query", query, "--out", &out]);
+        let mut run = command(&["-q", "run", "--source", &bikes(), "--query", query, "--out", &out]);
         assert!(run.env_remove("SPOTTER_MODEL").status().expect("the program starts").success());
         measure.extend(["--records".into(), records]);
     }
