@@ -102,6 +102,9 @@ impl Asked {
                 known.said.retain(|said| !nouns::says_held_out(&referents[said.referent].phrases[said.phrase]));
             }
         }
+        if self.ask.unclear <= 0.0 {
+            self.known.iter_mut().for_each(|known| known.said.retain(|said| said.clear));
+        }
         let mut known = std::mem::take(&mut self.known);
         known.retain(|known| self.can_ask(known));
         self.known = known;
@@ -124,7 +127,7 @@ impl Asked {
         let weighed = self.ask.weights();
         let colours_alone = weighed.iter().all(|(kind, weight)| *weight <= 0.0 || *kind == Kind::Attribute);
         weighed.into_iter().any(|(kind, weight)| match kind {
-            Kind::Phrase => weight > 0.0 && known.said.iter().any(|said| said.clear || self.ask.unclear > 0.0),
+            Kind::Phrase => weight > 0.0 && !known.said.is_empty(),
             Kind::Attribute => false,
             _ => (weight > 0.0 || colours_alone) && self.set.complete && !sight.queries(kind).is_empty(),
         })
@@ -186,7 +189,7 @@ impl Asked {
     fn phrase(&self, absent: bool, known: &Known, rng: &mut ChaCha8Rng) -> Option<Drawn> {
         let unclear = self.ask.unclear > 0.0 && rng.random_bool(self.ask.unclear);
         let mut said: Vec<&Said> = known.said.iter().filter(|said| unclear || said.clear).collect();
-        if said.is_empty() && self.ask.unclear > 0.0 {
+        if said.is_empty() {
             said = known.said.iter().collect();
         }
         // A referent first: one that was described often is asked for no more often.

@@ -125,6 +125,9 @@ mod tests {
         assert!((found.largest_person - 1.0 / 3.0).abs() < 1e-12, "{found:?}");
         // A third, a third, and the only one.
         assert!((found.random_thing - (1.0 / 3.0 + 1.0 / 3.0 + 1.0) / 3.0).abs() < 1e-12, "{found:?}");
+        // Of one question alone, the mean is its own box.
+        let one = guesses(&set, &asked[..1]);
+        assert!((one.mean_box - 1.0).abs() < 1e-12 && (one.random_thing - 1.0 / 3.0).abs() < 1e-12, "{one:?}");
         let nothing = guesses(&set, &asked[3..]);
         assert_eq!((nothing.present, nothing.random_thing), (0, 0.0));
         assert_eq!(found.and(nothing), found);

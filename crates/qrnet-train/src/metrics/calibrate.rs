@@ -52,10 +52,13 @@ impl Calibration {
             let step = loop {
                 let next = Self { scale: fit.scale - part * dx, shift: fit.shift - part * dy };
                 let after = next.loss(scored);
-                if after <= loss || part < 1e-6 {
+                if after <= loss {
                     break (next, after);
                 }
                 part /= 2.0;
+                if part < 1e-6 {
+                    return Some(fit);
+                }
             };
             (fit, loss) = step;
         }
@@ -87,8 +90,8 @@ fn sigmoid(logit: f64) -> f64 {
 }
 
 /// The probability from which on to claim presence: where the share of what is there that is claimed, and the share of what
-/// is not there that is denied, have the largest sum (Youden 1950), whatever the shares of both in `scored`. Half way to the next score below; none unless both sides
-/// are among `scored`.
+/// is not there that is denied, have the largest sum (Youden 1950), whatever the shares of both in `scored`. Half way to
+/// the next score below; none unless both sides are among `scored`.
 pub fn balanced_threshold(scored: &[(f32, bool)]) -> Option<f32> {
     let present = scored.iter().filter(|(_, present)| *present).count();
     let absent = scored.len() - present;
