@@ -105,6 +105,11 @@ pub struct RunArgs {
     /// Give a camera up after so many failed attempts to reconnect in a row. Never if not given.
     #[arg(long, value_name = "N", help_heading = "Cameras")]
     pub reconnect_attempts: Option<u64>,
+    /// How long to wait where time alone mends nothing: after a refused login, or where the camera has no such stream or none
+    /// that can be decoded. Doubles up to thirty times as long; a login that changes in its file is tried at once. 30s if
+    /// not given.
+    #[arg(long, value_name = "TIME", help_heading = "Cameras")]
+    pub refused_interval: Option<String>,
     /// Frames of several streams that go through the model at once, at most, where they wait at the same moment and look
     /// for the same. 4 if not given.
     #[arg(long, value_name = "N", help_heading = "Cameras")]

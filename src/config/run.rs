@@ -214,6 +214,12 @@ impl Common {
                 waits(),
             )?,
             attempts: args.reconnect_attempts,
+            refused_interval: duration(
+                "refused-interval",
+                args.refused_interval.as_deref(),
+                usual.refused_interval,
+                waits(),
+            )?,
             stall_timeout: duration(
                 "stall-timeout",
                 args.stall_timeout.as_deref(),
@@ -232,6 +238,7 @@ impl Common {
             timeout: reconnect.stall_timeout,
             login: None,
             trusted: args.tls_ca.as_deref().map(trusted).transpose()?,
+            ..RtspSettings::default()
         };
         Ok(Self { pipeline: args.pipeline.as_deref().map(read_pipeline).transpose()?, picture_rate, rtsp, reconnect })
     }

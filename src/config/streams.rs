@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::missing;
 use crate::error::{Error, Result};
 use crate::secrets::Login;
-use crate::source::{Address, Kind};
+use crate::source::{Address, Credentials, Kind};
 
 /// One stream of a `.streams` file or of a run's settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +89,18 @@ fn read(path: &Path, name: &str) -> Result<Vec<StreamEntry>> {
 pub(super) struct Resolved {
     pub(super) address: Address,
     pub(super) query: String,
-    pub(super) login: Option<Login>,
+    pub(super) login: Option<Credentials>,
 }
 
 /// Resolves all of them. `query` and `login` are for those that have none of their own.
 ///
 /// # Errors
 /// There is none, one is unusable, has no query, or two have one name.
-pub(super) fn resolve(entries: Vec<StreamEntry>, query: Option<&str>, login: Option<&Login>) -> Result<Vec<Resolved>> {
+pub(super) fn resolve(
+    entries: Vec<StreamEntry>,
+    query: Option<&str>,
+    login: Option<&Credentials>,
+) -> Result<Vec<Resolved>> {
     if entries.is_empty() {
         return Err(missing("source", "clip.mp4"));
     }
@@ -109,7 +113,7 @@ pub(super) fn resolve(entries: Vec<StreamEntry>, query: Option<&str>, login: Opt
             }
             address.name = id;
         }
-        let own = entry.credentials.as_deref().map(Login::read).transpose();
+        let own = entry.credentials.as_deref().map(Credentials::read).transpose();
         let own = own.map_err(|error| Error::Usage(format!("credentials of {}: {error}", address.name)))?;
         let query = entry.query.as_deref().or(query).ok_or_else(|| missing("query", "\"the red square\""))?;
         if query.trim().is_empty() {
@@ -132,8 +136,11 @@ pub(super) fn resolve(entries: Vec<StreamEntry>, query: Option<&str>, login: Opt
 ///
 /// # Errors
 /// The file cannot be read or holds none.
-pub(super) fn common_login(file: Option<&Path>) -> Result<Option<Login>> {
-    file.map_or_else(|| environment_login("SPOTTER_RTSP"), |file| Login::read(file).map(Some))
+pub(super) fn common_login(file: Option<&Path>) -> Result<Option<Credentials>> {
+    match file {
+        Some(file) => Credentials::read(file).map(Some),
+        None => Ok(environment_login("SPOTTER_RTSP")?.map(Credentials::from)),
+    }
 }
 
 /// What `NAME_USER` and `NAME_PASSWORD` say.

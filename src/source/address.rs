@@ -170,7 +170,7 @@ impl Address {
 }
 
 /// The host and the port of an address without credentials; no port where it names none.
-fn server(address: &str) -> Option<(&str, Option<&str>)> {
+pub(super) fn server(address: &str) -> Option<(&str, Option<&str>)> {
     let (_, rest) = address.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     if let Some(bracketed) = authority.strip_prefix('[') {

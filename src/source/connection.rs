@@ -12,7 +12,8 @@ use gstreamer_app as gst_app;
 use super::address::{Address, Kind};
 use super::bus::{self, Report};
 use super::handover::{Counters, Handover, Telling, appsink};
-use super::rtsp::Learned;
+use super::joining::Joining;
+use super::rtsp::{Learned, Proxy};
 use super::{Keeper, SourceSettings, complaints, pictures, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
@@ -26,6 +27,8 @@ pub(super) struct Connection {
     door: Door,
     feeder: Option<std::thread::JoinHandle<()>>,
     on_a_server: bool,
+    /// Goes after the pipeline.
+    _proxy: Option<Proxy>,
     pub(super) learned: Learned,
     /// How a drawing of it is called.
     drawing: String,
@@ -34,12 +37,12 @@ pub(super) struct Connection {
     stopped: bool,
 }
 
-/// Builds the source part of the pipeline.
+/// Builds the source part of the pipeline; an RTSP server is reached by its `proxy`, where there is one.
 ///
 /// # Errors
 /// The description is wrong or an element is missing.
-pub(crate) fn build(address: &Address, settings: &SourceSettings) -> Result<gst::Bin> {
-    let (name, holes) = address.pipeline(settings)?;
+pub(crate) fn build(address: &Address, settings: &SourceSettings, proxy: Option<&str>) -> Result<gst::Bin> {
+    let (name, holes) = address.pipeline(settings, proxy)?;
     match &settings.pipeline {
         Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes),
         _ => PipelineFile::built_in(name)?.build_source(name, &holes),
@@ -60,11 +63,13 @@ impl Connection {
     ) -> Result<Self> {
         let Keeper { address, frames, timing, counters, .. } = source;
         pipeline::init()?;
-        let bin = build(address, settings)?;
-        let learned = match &address.kind {
-            Kind::Rtsp { login, .. } => Learned::of(&bin, &settings.rtsp, login.as_ref()),
-            _ => Learned::default(),
+        let learned = Learned::default();
+        let proxy = match &address.kind {
+            Kind::Rtsp { uri, login } => Some(learned.proxy(uri, &settings.rtsp, login.as_ref())?),
+            _ => None,
         };
+        let bin = build(address, settings, proxy.as_ref().map(Proxy::address))?;
+        learned.listen(&bin);
         complaints::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
@@ -74,7 +79,10 @@ impl Connection {
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back() };
         let door = Door::to(frames.clone());
-        let handover = Handover::new(door.clone(), stopped, Arc::clone(counters), rotation, learned.clone(), telling);
+        let (joining, alive) = (Joining::default(), Arc::clone(counters));
+        joining.watch(&bin, move || _ = alive.alive.fetch_add(1, Ordering::AcqRel));
+        let handover =
+            Handover::new(door.clone(), stopped, Arc::clone(counters), rotation, learned.clone(), joining, telling);
         let sink = appsink(settings.realtime, handover);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
@@ -106,6 +114,7 @@ impl Connection {
             door,
             feeder,
             on_a_server,
+            _proxy: proxy,
             learned,
             drawing,
             may_hang: matches!(address.kind, Kind::Rtsp { .. }),
@@ -212,7 +221,7 @@ impl Drop for Connection {
 
 impl Address {
     /// The built-in description, and the values of its holes.
-    fn pipeline(&self, settings: &SourceSettings) -> Result<(&'static str, Vec<Hole>)> {
+    fn pipeline(&self, settings: &SourceSettings, proxy: Option<&str>) -> Result<(&'static str, Vec<Hole>)> {
         Ok(match &self.kind {
             Kind::File(path) => {
                 let uri = gst::glib::filename_to_uri(path, None);
@@ -222,7 +231,7 @@ impl Address {
                 ("file", vec![Hole::new("uri", uri)])
             }
             Kind::Http(uri) => ("http", vec![Hole::new("uri", uri)]),
-            Kind::Rtsp { uri, .. } => ("rtsp-in", settings.rtsp.holes(uri)),
+            Kind::Rtsp { uri, .. } => ("rtsp-in", settings.rtsp.holes(proxy.unwrap_or(uri))),
             Kind::Pictures(_) => ("pictures", Vec::new()),
             Kind::Test(test) => {
                 let frames = test.frames.map_or("-1".to_owned(), |frames| frames.to_string());

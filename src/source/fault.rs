@@ -33,6 +33,11 @@ impl Fault {
     pub fn new(code: &'static str, reason: &str) -> Self {
         Self { code, reason: secrets::hidden(reason) }
     }
+
+    /// Whether it will most likely be the same in a second: somebody has to change something first.
+    pub(super) fn lasts(&self) -> bool {
+        [AUTH_FAILED, NOT_FOUND, CODEC_UNSUPPORTED, TLS_CERTIFICATE].contains(&self.code)
+    }
 }
 
 impl std::fmt::Display for Fault {
@@ -69,11 +74,6 @@ pub(super) fn code(error: &gst::message::Error) -> &'static str {
 /// server refuses the transport (461) and where it has no stream that is wanted.
 pub(super) fn is_no_stream(fault: &Fault) -> bool {
     fault.reason.contains("No supported stream was found")
-}
-
-/// True where `rtspsrc` does not say why it could not connect: the server refuses, it has no such name, or TLS failed.
-pub(super) fn is_unexplained(fault: &Fault) -> bool {
-    fault.reason.contains("Failed to connect. (Generic error)")
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use super::complaints;
-use super::rtsp::Learned;
+use super::joining::Joining;
+use super::rtsp::{self, Learned};
 use crate::record::Clock;
 use crate::stage::{Closed, Door, Frame};
 
@@ -97,13 +98,8 @@ pub(super) struct Handover {
     ahead: Option<u64>,
     /// Frames of this connection.
     count: u64,
-    /// Pictures before the first whole one.
-    broken: u64,
+    joining: Joining,
 }
-
-/// Who joins a stream between two key frames gets pictures made of nothing until the next one comes. Streams that never
-/// send one are taken as they are after so many.
-const MOST_BROKEN: u64 = 500;
 
 impl Handover {
     pub(super) fn new(
@@ -112,6 +108,7 @@ impl Handover {
         counters: Arc<Counters>,
         rotation: Arc<AtomicU32>,
         learned: Learned,
+        joining: Joining,
         telling: Telling,
     ) -> Self {
         let complaints = complaints::count() + learned.lost();
@@ -126,7 +123,7 @@ impl Handover {
             info: None,
             ahead: None,
             count: 0,
-            broken: 0,
+            joining,
         }
     }
 
@@ -143,12 +140,15 @@ impl Handover {
         let info = Arc::clone(info);
         self.counters.alive.fetch_add(1, Ordering::AcqRel);
         let corrupt = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
-        if corrupt && self.telling.reconnects && self.count == 0 && self.broken < MOST_BROKEN {
-            self.broken += 1;
+        if corrupt && self.telling.reconnects && self.count == 0 && self.joining.leave_out() {
             return Ok(gst::FlowSuccess::Ok);
         }
-        if self.count == 0 && self.broken > 0 {
-            tracing::info!("joined between two key frames: {} pictures were not whole and are left out", self.broken);
+        if self.count == 0 {
+            self.learned.joined();
+            let left_out = self.joining.left_out();
+            if left_out > 0 {
+                tracing::info!("begins between two key frames: {left_out} pictures were not whole and are left out");
+            }
         }
         let segment = sample.segment().and_then(|s| s.downcast_ref::<gst::ClockTime>());
         let at = |convert: fn(&gst::FormattedSegment<gst::ClockTime>, gst::ClockTime) -> Option<gst::ClockTime>| {
@@ -158,7 +158,7 @@ impl Handover {
         let complained = std::mem::replace(&mut self.complaints, complaints) < complaints;
         // A demuxer that lost its way goes on where it finds it again.
         let skipped_data = buffer.flags().contains(gst::BufferFlags::DISCONT);
-        let running_time = at(gst::FormattedSegment::to_running_time);
+        let running_time = rtsp::shown(&buffer).or_else(|| at(gst::FormattedSegment::to_running_time));
         let (captured, clock) = self.captured(&buffer, running_time);
         let running_time =
             if self.telling.reconnects { running_time.map(|time| self.rising(time)) } else { running_time };

@@ -11,7 +11,7 @@ use super::bus::Report;
 use super::connection::Connection;
 use super::fault::{self, Fault};
 pub use super::handover::Counters;
-use super::rtsp::{Learned, Transport};
+use super::rtsp::{Credentials, Learned, Transport};
 use super::{SourceSettings, Timing};
 use crate::error::{Error, Result};
 use crate::stage::{Intake, Note};
@@ -25,6 +25,9 @@ pub struct Reconnect {
     pub max_interval: Duration,
     /// After how many failed attempts in a row to give up; none for never.
     pub attempts: Option<u64>,
+    /// The same where time alone mends nothing: the server refuses the login, has no such stream, or none that can be decoded.
+    /// Doubles up to thirty times as long. Cameras lock accounts after a few wrong logins.
+    pub refused_interval: Duration,
     /// How long a live source may give no frame.
     pub stall_timeout: Duration,
 }
@@ -35,12 +38,18 @@ impl Default for Reconnect {
             interval: Duration::from_secs(1),
             max_interval: Duration::from_secs(30),
             attempts: None,
+            refused_interval: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(10),
         }
     }
 }
 
 impl Reconnect {
+    /// What holds after a failure that time alone does not mend.
+    fn refused(&self) -> Self {
+        Self { interval: self.refused_interval, max_interval: self.refused_interval * LONGEST_REFUSED, ..*self }
+    }
+
     /// The wait before an attempt, counted from 1, without its jitter.
     fn wait(&self, attempt: u64) -> Duration {
         let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(31);
@@ -86,6 +95,10 @@ pub struct Keeper {
     pub counters: Arc<Counters>,
 }
 
+/// The longest wait of [`Reconnect::refused`], as a multiple of the first.
+const LONGEST_REFUSED: u32 = 30;
+/// How often a file with a login is looked at while its camera is not tried.
+const LOOK: Duration = Duration::from_secs(1);
 /// Reports that may wait; later ones say nothing new.
 const REPORTS: usize = 16;
 /// How often stalls are looked for.
@@ -219,11 +232,13 @@ struct Reconnecting<'a> {
     settings: SourceSettings,
     /// Failed attempts in a row; none while frames come.
     failed: u64,
+    /// Of them, the last ones that failed for one reason that time alone does not mend, and which.
+    refused: (u64, &'static str),
 }
 
 impl<'a> Reconnecting<'a> {
     fn new(keeper: &'a Keeper) -> Self {
-        Self { keeper, settings: keeper.settings.clone(), failed: 0 }
+        Self { keeper, settings: keeper.settings.clone(), failed: 0, refused: (0, "") }
     }
 
     fn run(mut self, stop: &Receiver<()>) -> Result<()> {
@@ -235,6 +250,9 @@ impl<'a> Reconnecting<'a> {
             // Its frames are in the stage before anything is said of its end.
             connection.stop();
             let decoded = connection.decoded();
+            if let Some(keep_alive) = connection.learned.keep_alive() {
+                self.settings.rtsp.keep_alive = keep_alive;
+            }
             let fault = match over {
                 Over::Stopped => return Ok(()),
                 Over::Failed(fault) if self.other_transport(&connection.learned, &fault) => continue,
@@ -281,8 +299,27 @@ impl<'a> Reconnecting<'a> {
             };
             return Err(Error::Source { code: fault.code, name: name.clone(), reason });
         }
-        let wait = reconnect.jittered(self.failed + 1);
-        tracing::warn!("{fault}; next attempt in {:.1} s", wait.as_secs_f64());
+        // A path that there was may be there again soon.
+        let lasts = fault.lasts() && (fault.code != fault::NOT_FOUND || decoded == 0);
+        let wait = if lasts {
+            let said = self.refused.1 == fault.code;
+            self.refused = (if said { self.refused.0 + 1 } else { 1 }, fault.code);
+            let wait = reconnect.refused().wait(self.refused.0);
+            let seconds = wait.as_secs_f64();
+            if said {
+                tracing::debug!("{fault}; next attempt in {seconds:.1} s");
+            } else {
+                let longest = reconnect.refused_interval.saturating_mul(LONGEST_REFUSED);
+                let longest = humantime::format_duration(longest);
+                tracing::warn!("{fault}; next attempt in {seconds:.1} s, then rarer, up to {longest} apart");
+            }
+            wait
+        } else {
+            self.refused = (0, "");
+            let wait = reconnect.jittered(self.failed + 1);
+            tracing::warn!("{fault}; next attempt in {:.1} s", wait.as_secs_f64());
+            wait
+        };
         let note = match self.failed {
             0 => Note::GapStart { fault, decoded, since },
             attempt => Note::GapRetry { attempt, fault },
@@ -291,7 +328,26 @@ impl<'a> Reconnecting<'a> {
         if self.keeper.frames.note(note, stop).is_err() {
             return Ok(false);
         }
-        Ok(stop.recv_timeout(wait) == Err(RecvTimeoutError::Timeout))
+        Ok(self.pause(wait, stop))
+    }
+
+    /// Waits, or until another login stands in the file; false where the stream is not wanted any more.
+    fn pause(&self, wait: Duration, stop: &Receiver<()>) -> bool {
+        let version = || self.settings.rtsp.login.as_ref().and_then(Credentials::version);
+        let (began, before) = (Instant::now(), version());
+        loop {
+            let left = wait.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            if stop.recv_timeout(left.min(LOOK)) != Err(RecvTimeoutError::Timeout) {
+                return false;
+            }
+            if version() != before {
+                tracing::info!("another login is given: trying it");
+                return true;
+            }
+        }
     }
 }
 
@@ -304,6 +360,8 @@ mod tests {
         let reconnect = Reconnect { max_interval: Duration::from_secs(10), ..Reconnect::default() };
         let waits: Vec<u64> = [1, 2, 3, 4, 5, 100, u64::MAX].map(|n| reconnect.wait(n).as_secs()).to_vec();
         assert_eq!(waits, [1, 2, 4, 8, 10, 10, 10]);
+        let refused: Vec<u64> = [1, 2, 5, 6, 7].map(|n| reconnect.refused().wait(n).as_secs()).to_vec();
+        assert_eq!(refused, [30, 60, 480, 900, 900]);
         for attempt in 1..200 {
             let (wait, most) = (reconnect.jittered(attempt), reconnect.wait(attempt));
             assert!(wait <= most && wait >= most.mul_f64(0.75), "{wait:?} of {most:?}");

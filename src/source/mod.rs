@@ -10,6 +10,7 @@ mod connection;
 mod container;
 mod fault;
 mod handover;
+mod joining;
 mod keeper;
 mod pictures;
 mod rgb_frames;
@@ -31,7 +32,7 @@ pub use keeper::{Counters, Ended, Keeper, Reconnect};
 pub(crate) use pictures::rgb_frame;
 pub(crate) use rgb_frames::{Films, RgbFrames};
 pub(crate) use rtsp::trust;
-pub use rtsp::{RtspSettings, Transport};
+pub use rtsp::{Credentials, KeepAlive, RtspSettings, Transport};
 pub use test_pattern::TestPattern;
 pub use timing::Timing;
 

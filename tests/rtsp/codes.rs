@@ -19,7 +19,8 @@ fn attempts(source: &str, flags: &[&str]) -> Ran {
 fn try_twice(source: &str, flags: &[&str]) -> Command {
     let model = model();
     let mut command = command(&["run", "--source", source, "--query", "a", "--model", &model, "--out", "jsonl:-"]);
-    command.args(["--reconnect-attempts", "1", "--reconnect-interval", "50ms", "--stall-timeout", "2s"]).args(flags);
+    command.args(["--reconnect-attempts", "1", "--reconnect-interval", "50ms", "--refused-interval", "50ms"]);
+    command.args(["--stall-timeout", "2s"]).args(flags);
     command
 }
 

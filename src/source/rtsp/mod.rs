@@ -1,5 +1,12 @@
 //! How RTSP sources are reached.
 
+mod addresses;
+mod login;
+mod messages;
+mod proxy;
+mod session;
+mod times;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +20,10 @@ use super::fault::{self, Fault};
 use crate::error::{Error, Result};
 use crate::pipeline::Hole;
 use crate::secrets::Login;
+pub use login::Credentials;
+pub(super) use proxy::Proxy;
+pub use session::KeepAlive;
+pub(super) use times::shown;
 
 /// `--rtsp-transport`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -37,9 +48,11 @@ pub struct RtspSettings {
     /// How long the server may take to answer.
     pub timeout: Duration,
     /// For servers that ask, where the address holds none.
-    pub login: Option<Login>,
+    pub login: Option<Credentials>,
     /// Certificates to trust beside those that the system does, as a PEM file: a camera's own, or that of who vouches for it.
     pub trusted: Option<PathBuf>,
+    /// How its server is told that somebody still watches.
+    pub keep_alive: KeepAlive,
 }
 
 impl Default for RtspSettings {
@@ -50,11 +63,18 @@ impl Default for RtspSettings {
             timeout: Duration::from_secs(10),
             login: None,
             trusted: None,
+            keep_alive: KeepAlive::default(),
         }
     }
 }
 
 impl RtspSettings {
+    /// The login for a server: the one in its address, or that of the settings where the address holds no password.
+    fn login(&self, in_address: Option<&Login>) -> Option<Login> {
+        let whole = in_address.filter(|login| !login.password.is_empty()).cloned();
+        whole.or_else(|| self.login.as_ref().map(Credentials::now)).or_else(|| in_address.cloned())
+    }
+
     /// Values for the holes of `pipelines/rtsp-in.toml`.
     pub(super) fn holes(&self, uri: &str) -> Vec<Hole> {
         let protocols = if self.transport == Transport::Udp { "udp" } else { "tcp" };
@@ -84,48 +104,58 @@ pub(super) struct Learned(Arc<Facts>);
 struct Facts {
     /// The server has a video stream.
     offers_video: AtomicBool,
-    /// Packets that did not come in time.
-    lost: AtomicU64,
+    /// Packets that are missing, whatever the reason.
+    lost: Arc<AtomicU64>,
+    /// What may drop packets that are too many, once frames come.
+    jitter_buffers: Mutex<Vec<gst::glib::WeakRef<gst::Element>>>,
     /// What is wrong with its certificate.
     certificate: Mutex<Option<String>>,
+    /// What is not known of the kind of login that it wants.
+    unknown_login: Mutex<Option<String>>,
+    /// There was no connection to it.
+    unreached: AtomicBool,
+    /// It ended the connection when it was asked for a parameter.
+    refuses_get_parameter: AtomicBool,
 }
 
 impl Learned {
-    /// Sets up every `rtspsrc` of `bin`, also those that a decoder bin of a user's own description makes: video alone, with
-    /// the credentials that stood in the address, or those of the settings where it held no password.
-    pub(super) fn of(bin: &gst::Bin, settings: &RtspSettings, in_address: Option<&Login>) -> Self {
-        let learned = Self::default();
-        let whole = in_address.filter(|login| !login.password.is_empty());
-        let login = whole.or(settings.login.as_ref()).or(in_address).cloned();
-        let trusted = settings.trusted.clone();
+    /// Begins to listen to every `rtspsrc` of `bin`, also to those that a decoder bin of a user's own description makes: video
+    /// alone.
+    pub(super) fn listen(&self, bin: &gst::Bin) {
         for element in bin.iterate_recurse().into_iter().flatten() {
-            learned.set_up(&element, login.as_ref(), trusted.as_deref());
+            self.set_up(&element);
         }
-        let later = learned.clone();
-        bin.connect_deep_element_added(move |_, _, element| later.set_up(element, login.as_ref(), trusted.as_deref()));
-        learned
+        let later = self.clone();
+        bin.connect_deep_element_added(move |_, _, element| later.set_up(element));
     }
 
-    fn set_up(&self, element: &gst::Element, login: Option<&Login>, trusted: Option<&Path>) {
+    /// A way to the server at `uri`, on which it is logged in to.
+    ///
+    /// # Errors
+    /// This machine has no port or no thread left.
+    pub(super) fn proxy(&self, uri: &str, settings: &RtspSettings, in_address: Option<&Login>) -> Result<Proxy> {
+        let way = proxy::Way {
+            uri: uri.to_owned(),
+            login: settings.login(in_address),
+            trusted: settings.trusted.clone(),
+            patience: settings.timeout,
+            keep_alive: settings.keep_alive,
+            learned: self.clone(),
+        };
+        Proxy::start(way).map_err(|error| Error::Worker(format!("no way to an RTSP server: {error}")))
+    }
+
+    fn set_up(&self, element: &gst::Element) {
         match element.factory().map(|factory| factory.name()).as_deref() {
-            Some("rtspsrc") => self.set_up_source(element, login, trusted),
-            Some("rtpjitterbuffer") => self.count_lost(element),
+            Some("rtspsrc") => self.set_up_source(element),
+            Some("rtpjitterbuffer") => self.set_up_jitter_buffer(element),
             _ => {}
         }
     }
 
-    fn set_up_source(&self, source: &gst::Element, login: Option<&Login>, trusted: Option<&Path>) {
+    fn set_up_source(&self, source: &gst::Element) {
         // Capture times, also where a description of a user's own does not ask for them.
         source.set_property("add-reference-timestamp-meta", true);
-        // Not by way of a launch line, which GStreamer logs.
-        if let Some(login) = login {
-            source.set_property("user-id", &login.user);
-            source.set_property("user-pw", &login.password);
-        }
-        // It was looked at when the run began; if it cannot be read now, the certificate is refused, and tried again.
-        if let Some(database) = trusted.and_then(|path| trust(path).inspect_err(|e| tracing::warn!("{e}")).ok()) {
-            source.set_property("tls-database", &database);
-        }
         let facts = Arc::clone(&self.0);
         source.connect("select-stream", false, move |arguments| {
             let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
@@ -134,37 +164,50 @@ impl Learned {
             facts.offers_video.fetch_or(video, Ordering::AcqRel);
             Some(video.to_value())
         });
-        let facts = Arc::clone(&self.0);
-        source.connect("accept-certificate", false, move |arguments| {
-            let flags = arguments.get(3).and_then(gst::glib::FlagsValue::from_value);
-            // `validate-all` only says that everything was looked at.
-            let names = |values: &[&gst::glib::FlagsValue]| {
-                values
-                    .iter()
-                    .map(|value| value.nick())
-                    .filter(|name| *name != "validate-all")
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            let wrong = flags.map(|(_, values)| names(&values));
-            *facts.certificate.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
-            Some(false.to_value())
-        });
     }
 
-    /// Counts what a jitter buffer waits for in vain. Decoders may guess the rest without a word.
-    fn count_lost(&self, buffer: &gst::Element) {
-        const LOST: &str = "GstRTPPacketLost";
-        let Some(pad) = buffer.static_pad("src") else { return };
-        let facts = Arc::clone(&self.0);
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            let lost = info.event().and_then(|event| event.structure()).is_some_and(|event| event.name() == LOST);
-            facts.lost.fetch_add(u64::from(lost), Ordering::AcqRel);
-            gst::PadProbeReturn::Ok
-        });
+    /// There was no connection to the server.
+    fn unreached(&self) {
+        self.0.unreached.store(true, Ordering::Release);
     }
 
-    /// Packets that did not come in time, so far.
+    fn unknown_login(&self, reason: String) {
+        *self.0.unknown_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+
+    fn refuses_get_parameter(&self) {
+        self.0.refuses_get_parameter.store(true, Ordering::Release);
+    }
+
+    /// How the server of the next connection is told that somebody still watches.
+    pub(super) fn keep_alive(&self) -> Option<KeepAlive> {
+        self.0.refuses_get_parameter.load(Ordering::Acquire).then_some(KeepAlive::Options)
+    }
+
+    fn certificate_is(&self, wrong: gio::TlsCertificateFlags) {
+        // `validate-all` only says that everything was looked at.
+        let names = wrong.iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-"));
+        let names: Vec<String> = names.filter(|name| name != "validate-all").collect();
+        *self.0.certificate.lock().unwrap_or_else(PoisonError::into_inner) = Some(names.join(", "));
+    }
+
+    /// While the decoder is being built nobody takes packets, and none of them, the first key frame's, may get lost for it.
+    fn set_up_jitter_buffer(&self, buffer: &gst::Element) {
+        buffer.set_property("drop-on-latency", false);
+        let mut buffers = self.0.jitter_buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.push(buffer.downgrade());
+        times::mark(buffer, Arc::clone(&self.0.lost));
+    }
+
+    /// Frames come: from now on what is too late is dropped, and counted, so that delay does not grow.
+    pub(super) fn joined(&self) {
+        let mut buffers = self.0.jitter_buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        for buffer in buffers.drain(..).filter_map(|buffer| buffer.upgrade()) {
+            buffer.set_property("drop-on-latency", true);
+        }
+    }
+
+    /// Packets that are missing so far.
     pub(super) fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Acquire)
     }
@@ -186,9 +229,16 @@ impl Learned {
             return Fault::new(fault::CODEC_UNSUPPORTED, "the server offers no video");
         }
         if fault.code == fault::AUTH_FAILED {
-            return Fault { reason: format!("{}; see --credentials", fault.reason), ..fault };
+            let unknown = self.0.unknown_login.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let reason = match unknown {
+                Some(unknown) => {
+                    format!("the server asks for a login of a kind that is not supported: {unknown} ({})", fault.reason)
+                }
+                None => format!("{}; see --credentials", fault.reason),
+            };
+            return Fault::new(fault.code, &reason);
         }
-        if !fault::is_unexplained(&fault) {
+        if !self.0.unreached.load(Ordering::Acquire) {
             return fault;
         }
         if let Some(wrong) = &*self.0.certificate.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -1,0 +1,329 @@
+//! A proxy on this machine between `rtspsrc` and a camera. It does what `rtspsrc` of GStreamer 1.22 does not: it logs in
+//! once an attempt, by every digest that RFC 7616 knows, and keeps sessions alive while frames come. Its port is open to this
+//! machine alone, and takes those alone who know a random word.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use gio::prelude::*;
+use gstreamer::glib;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::Learned;
+use super::addresses::Addresses;
+use super::login::Signing;
+use super::messages::{self, Piece};
+use super::session::{KeepAlive, Session, Then};
+use crate::secrets::{self, Login};
+use crate::source::address::server;
+
+/// What a proxy leads to.
+pub(super) struct Way {
+    /// The camera's address, without credentials.
+    pub(super) uri: String,
+    pub(super) login: Option<Login>,
+    /// Certificates to trust beside the system's.
+    pub(super) trusted: Option<PathBuf>,
+    /// How long the camera may take to answer.
+    pub(super) patience: Duration,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) learned: Learned,
+}
+
+/// A proxy that runs until it is dropped.
+pub(in crate::source) struct Proxy {
+    address: String,
+    main: glib::MainLoop,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
+/// How often it is looked whether a session wants to be kept alive.
+const TICK: Duration = Duration::from_millis(250);
+/// Redirections that are followed.
+const MOST_HOPS: usize = 5;
+
+type Outcome<T = ()> = Result<T, glib::Error>;
+
+impl Proxy {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// There is no port or no thread to be had.
+    pub(super) fn start(way: Way) -> std::io::Result<Self> {
+        let secret: String = (0..4).map(|_| format!("{:08x}", rand::random::<u32>())).collect();
+        secrets::hide(&secret);
+        let context = glib::MainContext::new();
+        let main = glib::MainLoop::new(Some(&context), false);
+        let (told, hear) = std::sync::mpsc::channel();
+        let (runs, uri) = (main.clone(), way.uri.clone());
+        let serve = move || {
+            let served = context.with_thread_default(|| {
+                let listener = gio::SocketListener::new();
+                let local = gio::InetAddress::new_loopback(gio::SocketFamily::Ipv4);
+                let address = gio::InetSocketAddress::new(&local, 0);
+                let bound = listener.add_address(
+                    &address,
+                    gio::SocketType::Stream,
+                    gio::SocketProtocol::Tcp,
+                    None::<&glib::Object>,
+                );
+                let port = bound.ok().and_then(|bound| bound.downcast::<gio::InetSocketAddress>().ok());
+                let Some(port) = port.map(|bound| bound.port()) else { return };
+                let addresses = Addresses::of(port, &secret);
+                if told.send(addresses.inward(&way.uri)).is_err() {
+                    return;
+                }
+                context.spawn_local(accept(listener, Rc::new(way), addresses));
+                runs.run();
+            });
+            if served.is_err() {
+                tracing::debug!("the RTSP proxy has no main context");
+            }
+        };
+        let thread = std::thread::Builder::new().name("rtsp-proxy".into()).spawn(serve)?;
+        let address = hear.recv().map_err(|_| std::io::Error::other("no port on 127.0.0.1"))?;
+        tracing::debug!("{uri} is reached by {}", secrets::hidden(&address));
+        Ok(Self { address, main, thread: Some(thread) })
+    }
+
+    /// Where `rtspsrc` finds the camera.
+    pub(in crate::source) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.main.quit();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+async fn accept(listener: gio::SocketListener, way: Rc<Way>, addresses: Addresses) {
+    while let Ok((client, _)) = listener.accept_future().await {
+        glib::MainContext::ref_thread_default().spawn_local(serve(client, Rc::clone(&way), addresses.clone()));
+    }
+}
+
+/// One client: as long as both it and the camera are there.
+async fn serve(client: gio::SocketConnection, way: Rc<Way>, addresses: Addresses) {
+    let signing = Signing::new(way.login.clone());
+    let session = Rc::new(RefCell::new(Session::new(addresses.clone(), signing, way.keep_alive)));
+    let (ask, asked) = unbounded_channel();
+    let gone = tokio::sync::Notify::new();
+    let upward = async {
+        if let Err(error) = read_client(&client, &session, &addresses, &ask).await {
+            tracing::debug!("RTSP client: {error}");
+        }
+        gone.notify_one();
+    };
+    let downward = async {
+        tokio::select! {
+            served = read_server(&client, &session, &way, &ask, asked) => {
+                if let Err(error) = served {
+                    tracing::debug!("RTSP server: {error}");
+                }
+            }
+            () = gone.notified() => {}
+        }
+        // Whoever is still there learns that the other one is gone.
+        drop(client.socket().shutdown(true, true));
+    };
+    let keeping = async {
+        loop {
+            glib::timeout_future(TICK).await;
+            let keep = session.borrow_mut().keep();
+            if let Some(request) = keep
+                && ask.send(request.bytes()).is_err()
+            {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = async { tokio::join!(upward, downward); } => {}
+        () = keeping => {}
+    }
+    if session.borrow().just_kept() {
+        way.learned.refuses_get_parameter();
+    }
+    if let Some(reason) = session.borrow_mut().unknown_login.take() {
+        way.learned.unknown_login(reason);
+    }
+}
+
+async fn read(stream: &gio::InputStream, into: &mut Vec<u8>) -> Outcome<bool> {
+    let bytes = stream.read_bytes_future(CHUNK, glib::Priority::DEFAULT).await?;
+    into.extend_from_slice(&bytes);
+    Ok(!bytes.is_empty())
+}
+
+async fn write(stream: &gio::OutputStream, bytes: Vec<u8>) -> Outcome {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let (_, _, failed) = stream.write_all_future(bytes, glib::Priority::DEFAULT).await.map_err(|(_, error)| error)?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// What the client says, to the server.
+async fn read_client(
+    client: &gio::SocketConnection,
+    session: &RefCell<Session>,
+    addresses: &Addresses,
+    ask: &UnboundedSender<Vec<u8>>,
+) -> Outcome {
+    let input = client.input_stream();
+    let (mut bytes, mut known) = (Vec::new(), false);
+    while read(&input, &mut bytes).await? {
+        let mut at = 0;
+        loop {
+            let length = match messages::next(&bytes[at..]) {
+                Piece::Incomplete => break,
+                Piece::Message(message, length) => {
+                    known |= addresses.is_ours(&message.start);
+                    if !known {
+                        tracing::warn!("somebody on this machine tried the port of an RTSP proxy");
+                        return Ok(());
+                    }
+                    // Who waits for it learns from the server's side that it is gone.
+                    let _ = ask.send(session.borrow_mut().to_server(message).bytes());
+                    length
+                }
+                Piece::Data(length) | Piece::Stray(length) => {
+                    if known {
+                        let _ = ask.send(bytes[at..at + length].to_vec());
+                    }
+                    length
+                }
+            };
+            at += length;
+        }
+        bytes.drain(..at);
+    }
+    Ok(())
+}
+
+/// What the server says, to the client; and what is asked, to the server.
+async fn read_server(
+    client: &gio::SocketConnection,
+    session: &RefCell<Session>,
+    way: &Way,
+    ask: &UnboundedSender<Vec<u8>>,
+    mut asked: UnboundedReceiver<Vec<u8>>,
+) -> Outcome {
+    let Some(first) = asked.recv().await else { return Ok(()) };
+    let mut next = Some((way.uri.clone(), first));
+    for _ in 0..MOST_HOPS {
+        let Some((uri, request)) = next.take() else { break };
+        let server = connect(&uri, way).await.inspect_err(|_| way.learned.unreached())?;
+        session.borrow_mut().host = host(&server);
+        let (input, output) = (server.input_stream(), server.output_stream());
+        write(&output, request).await?;
+        let writing = async {
+            while let Some(bytes) = asked.recv().await {
+                write(&output, bytes).await?;
+            }
+            Outcome::Ok(())
+        };
+        next = tokio::select! {
+            moved = forward(&input, client, session, ask) => moved?,
+            written = writing => { written?; None }
+        };
+    }
+    Ok(())
+}
+
+/// Until the server ends the connection, or names another address where its answer is.
+async fn forward(
+    input: &gio::InputStream,
+    client: &gio::SocketConnection,
+    session: &RefCell<Session>,
+    ask: &UnboundedSender<Vec<u8>>,
+) -> Outcome<Option<(String, Vec<u8>)>> {
+    let output = client.output_stream();
+    let mut bytes = Vec::new();
+    while read(input, &mut bytes).await? {
+        let (mut at, mut out) = (0, Vec::new());
+        loop {
+            match messages::next(&bytes[at..]) {
+                Piece::Incomplete => break,
+                Piece::Data(length) => {
+                    out.extend_from_slice(&bytes[at..at + length]);
+                    at += length;
+                }
+                Piece::Stray(length) => {
+                    // Who does not speak RTSP at all is for the client to name.
+                    if session.borrow().answers == 0 {
+                        out.extend_from_slice(&bytes[at..at + length]);
+                    }
+                    at += length;
+                }
+                Piece::Message(message, length) => {
+                    at += length;
+                    let then = session.borrow_mut().from_server(message);
+                    match then {
+                        Then::Forward(message) => out.extend(message.bytes()),
+                        // It is taken as long as the server is there.
+                        Then::Ask(request) => drop(ask.send(request.bytes())),
+                        Then::Elsewhere(address, request) => {
+                            write(&output, out).await?;
+                            return Ok(Some((address, request.bytes())));
+                        }
+                        Then::Nothing => {}
+                    }
+                }
+            }
+        }
+        bytes.drain(..at);
+        write(&output, out).await?;
+    }
+    Ok(None)
+}
+
+async fn connect(uri: &str, way: &Way) -> Outcome<gio::SocketConnection> {
+    let bare = secrets::split_login(uri).map_or_else(|| uri.to_owned(), |(_, bare)| bare);
+    let tls = bare.starts_with("rtsps:");
+    let Some((name, port)) = server(&bare) else {
+        return Err(glib::Error::new(gio::IOErrorEnum::InvalidArgument, "an address without a server"));
+    };
+    let usual = if tls { 322 } else { 554 };
+    let port = port.and_then(|port| port.parse().ok()).unwrap_or(usual);
+    let client = gio::SocketClient::new();
+    client.set_enable_proxy(false);
+    client.set_timeout(way.patience.as_secs_f64().ceil() as u32);
+    client.set_tls(tls);
+    // It was looked at when the run began; if it cannot be read now, the certificate is refused, and tried again.
+    let trusted =
+        way.trusted.as_deref().and_then(|path| super::trust(path).inspect_err(|e| tracing::warn!("{e}")).ok());
+    let learned = way.learned.clone();
+    client.connect_event(move |_, event, _, stream| {
+        let tls = stream.and_then(|stream| stream.downcast_ref::<gio::TlsConnection>());
+        let (gio::SocketClientEvent::TlsHandshaking, Some(tls)) = (event, tls) else { return };
+        if let Some(trusted) = &trusted {
+            tls.set_database(Some(trusted));
+        }
+        let learned = learned.clone();
+        tls.connect_accept_certificate(move |_, _, wrong| {
+            learned.certificate_is(wrong);
+            false
+        });
+    });
+    let address = gio::NetworkAddress::new(name, port);
+    let connection = client.connect_future(&address).await?;
+    // Cameras may be silent; who waits for frames watches that.
+    connection.socket().set_timeout(0);
+    Ok(connection)
+}
+
+/// The address of the machine at the other end.
+fn host(connection: &gio::SocketConnection) -> Option<String> {
+    let address = connection.remote_address().ok()?.downcast::<gio::InetSocketAddress>().ok()?;
+    Some(address.address().to_str().to_string())
+}

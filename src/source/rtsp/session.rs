@@ -1,0 +1,330 @@
+//! What a client and a server of RTSP say to each other, with what the proxy between them adds: logins, and requests that
+//! keep a session alive. No sockets here.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::addresses::Addresses;
+use super::login::{Challenged, Signing};
+use super::messages::Message;
+use crate::source::address::server;
+
+/// What is to be done with an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// To the client.
+    Forward(Message),
+    /// To the server, signed.
+    Ask(Message),
+    /// To the server at another address (RFC 2326, section 3.3): the same request.
+    Elsewhere(String, Message),
+    /// It was for the proxy.
+    Nothing,
+}
+
+/// A request that was not answered yet.
+struct Asked {
+    /// Its number on the way to the server.
+    number: u64,
+    /// The client's number for it; none where the proxy itself asks.
+    client: Option<Option<u64>>,
+    /// As the client sent it, to the server's address.
+    request: Message,
+}
+
+/// How a session is kept alive: what the server does not take is not sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepAlive {
+    /// As ffmpeg and `OpenCV` do.
+    #[default]
+    GetParameter,
+    /// Every server takes it.
+    Options,
+}
+
+/// The session of a client with a server.
+pub(super) struct Session {
+    addresses: Addresses,
+    signing: Signing,
+    /// Of the request that was sent last.
+    number: u64,
+    asked: VecDeque<Asked>,
+    /// Its name, its address and how long it lives without a request.
+    alive: Option<(String, String, Duration)>,
+    playing: bool,
+    last: Instant,
+    pub(super) keep_alive: KeepAlive,
+    /// The server knows `GET_PARAMETER`.
+    knows: bool,
+    /// The address of the server's machine, for frames that come beside the connection.
+    pub(super) host: Option<String>,
+    /// What is wrong with the login that the server wants.
+    pub(super) unknown_login: Option<String>,
+    /// Answers that came.
+    pub(super) answers: usize,
+    /// Where the server sent us.
+    moved: Option<String>,
+}
+
+/// How long a session lives where the server does not say (RFC 2326, section 12.37).
+const USUAL_LIFE: Duration = Duration::from_mins(1);
+/// Nobody is asked more often.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+/// Requests of ours that may be without an answer: a server that does not know them may be silent.
+const MOST_ASKED: usize = 64;
+
+impl Session {
+    pub(super) fn new(addresses: Addresses, signing: Signing, keep_alive: KeepAlive) -> Self {
+        Self {
+            addresses,
+            signing,
+            number: 0,
+            asked: VecDeque::new(),
+            alive: None,
+            playing: false,
+            last: Instant::now(),
+            keep_alive,
+            knows: true,
+            host: None,
+            unknown_login: None,
+            answers: 0,
+            moved: None,
+        }
+    }
+
+    /// A message of the client's as it goes to the server.
+    pub(super) fn to_server(&mut self, mut message: Message) -> Message {
+        let addresses = self.addresses.clone();
+        message.map(|text| addresses.outward(text));
+        if message.asks().is_none() {
+            // It answers the server.
+            return message;
+        }
+        let client = Some(message.number());
+        self.ask(message, client)
+    }
+
+    /// Numbers, signs and remembers a request.
+    fn ask(&mut self, request: Message, client: Option<Option<u64>>) -> Message {
+        self.number += 1;
+        self.last = Instant::now();
+        let mut signed = request.clone();
+        signed.set("CSeq", self.number.to_string());
+        self.signing.sign(&mut signed);
+        if self.asked.len() >= MOST_ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(Asked { number: self.number, client, request });
+        signed
+    }
+
+    /// What keeps the session alive, when it is time for it: at half of its life.
+    pub(super) fn keep(&mut self) -> Option<Message> {
+        let (name, address, life) = self.alive.clone().filter(|_| self.playing)?;
+        if self.last.elapsed() < (life / 2).max(LEAST_PAUSE) {
+            return None;
+        }
+        if self.asked.iter().any(|asked| asked.client.is_none()) {
+            // The one before was not answered.
+            self.knows = false;
+        }
+        let method = if self.knows && self.keep_alive == KeepAlive::GetParameter { "GET_PARAMETER" } else { "OPTIONS" };
+        let mut request = Message::request(method, &address);
+        request.set("Session", name);
+        Some(self.ask(request, None))
+    }
+
+    /// True where the last thing that was said is that the session shall live on.
+    pub(super) fn just_kept(&self) -> bool {
+        let last = self.asked.back().filter(|asked| asked.client.is_none());
+        last.is_some_and(|asked| asked.request.start.starts_with("GET_PARAMETER"))
+    }
+
+    /// What a message of the server's leads to.
+    pub(super) fn from_server(&mut self, mut message: Message) -> Then {
+        let Some(status) = message.status() else { return Then::Forward(self.inward(message)) };
+        self.answers += 1;
+        let number = message.number();
+        let at = match number.and_then(|number| self.asked.iter().position(|asked| asked.number == number)) {
+            Some(at) => at,
+            // Not every server says which request it answers.
+            None if number.is_none() && !self.asked.is_empty() => 0,
+            None => return Then::Forward(self.inward(message)),
+        };
+        let Some(Asked { client, request, .. }) = self.asked.remove(at) else { return Then::Nothing };
+        if status == 401 {
+            match self.signing.challenged(&message) {
+                Challenged::Again => return Then::Ask(self.ask(request, client)),
+                Challenged::Refused => {}
+                Challenged::Unknown(reason) => self.unknown_login = Some(reason),
+            }
+        } else if status < 400 {
+            self.signing.agreed();
+        }
+        let Some(client) = client else {
+            // 451, 501 and whatever else: it is asked another way.
+            self.knows &= status < 400;
+            return Then::Nothing;
+        };
+        let method = request.asks().map(|(method, _)| method.to_owned()).unwrap_or_default();
+        if (300..400).contains(&status)
+            && method == "DESCRIBE"
+            && let Some(location) = message.header("Location").map(str::to_owned)
+        {
+            let of = |address: &str| server(address).map(|(host, _)| host.to_owned());
+            if request.asks().and_then(|(_, address)| of(address)) != of(&location) {
+                // What one server may know is not for another.
+                self.signing = Signing::new(None);
+            }
+            let mut request = request;
+            request.start = format!("{method} {location} RTSP/1.0");
+            self.moved = Some(location.clone());
+            let request = self.ask(request, Some(client));
+            return Then::Elsewhere(location, request);
+        }
+        if status < 300 {
+            self.learn(&method, &request, &mut message);
+        }
+        if let Some(number) = client {
+            message.set("CSeq", number.to_string());
+        }
+        Then::Forward(self.inward(message))
+    }
+
+    fn learn(&mut self, method: &str, request: &Message, answer: &mut Message) {
+        let address = || request.asks().map(|(_, address)| address.to_owned()).unwrap_or_default();
+        match method {
+            "OPTIONS" => {
+                let public: Vec<&str> = answer.all("Public").flat_map(|methods| methods.split(',')).collect();
+                self.knows &= public.is_empty() || public.iter().any(|known| known.trim() == "GET_PARAMETER");
+            }
+            "DESCRIBE" => {
+                // Else further requests would be for the address that led here.
+                if let Some(moved) = self.moved.take().filter(|_| answer.header("Content-Base").is_none()) {
+                    answer.set("Content-Base", format!("{}/", moved.trim_end_matches('/')));
+                }
+            }
+            "SETUP" => {
+                if let Some((name, life)) = answer.header("Session").map(session) {
+                    self.alive = Some((name, address(), life.unwrap_or(USUAL_LIFE)));
+                }
+                // Else frames would be expected from where the answer came from, which is here.
+                let transport = answer.header("Transport").map(str::to_owned).unwrap_or_default();
+                let beside = !transport.contains("interleaved") && !transport.contains("multicast");
+                if let Some(host) = self.host.clone().filter(|_| beside && !transport.contains("source=")) {
+                    answer.set("Transport", format!("{transport};source={host}"));
+                }
+            }
+            "PLAY" => {
+                self.playing = true;
+                if let Some((_, known, _)) = &mut self.alive {
+                    *known = address();
+                }
+            }
+            "PAUSE" | "TEARDOWN" => self.playing = false,
+            _ => {}
+        }
+    }
+
+    fn inward(&self, mut message: Message) -> Message {
+        message.map(|text| self.addresses.inward(text));
+        message
+    }
+}
+
+/// The name of a session, and how long it lives without a request.
+fn session(header: &str) -> (String, Option<Duration>) {
+    let mut parts = header.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_owned();
+    let seconds = parts.find_map(|part| part.strip_prefix("timeout=")?.trim().parse().ok());
+    (name, seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secrets::Login;
+
+    const BASE: &str = "rtsp://127.0.0.1:7/s/rtsp/";
+
+    fn with(login: Option<Login>) -> Session {
+        Session::new(Addresses::of(7, "s"), Signing::new(login), KeepAlive::default())
+    }
+
+    fn asks(session: &mut Session, method: &str, number: u64) -> Message {
+        let mut request = Message::request(method, &format!("{BASE}cam/live"));
+        request.set("CSeq", number.to_string());
+        session.to_server(request)
+    }
+
+    fn answer(start: &str, headers: &[(&str, &str)]) -> Message {
+        let mut answer = Message::request("", "");
+        answer.start = format!("RTSP/1.0 {start}");
+        headers.iter().for_each(|(name, value)| answer.set(name, *value));
+        answer
+    }
+
+    #[test]
+    fn a_wrong_password_is_sent_once_and_a_right_one_goes_on() {
+        let mut session = with(Some(Login::new("me", "right word")));
+        let asked = asks(&mut session, "DESCRIBE", 5);
+        assert_eq!(asked.asks(), Some(("DESCRIBE", "rtsp://cam/live")));
+        assert_eq!((asked.header("Authorization"), asked.number()), (None, Some(1)));
+        let refusal =
+            |number: &str| answer("401 Unauthorized", &[("CSeq", number), ("WWW-Authenticate", "Basic realm=\"x\"")]);
+        let Then::Ask(signed) = session.from_server(refusal("1")) else { panic!("not asked again") };
+        assert_eq!((signed.number(), signed.header("Authorization").is_some()), (Some(2), true));
+        let Then::Forward(refused) = session.from_server(refusal("2")) else { panic!("asked once more") };
+        assert_eq!((refused.status(), refused.number()), (Some(401), Some(5)));
+        // The next attempt is another connection; within one, what was agreed to once is signed from the start.
+        let mut session = with(Some(Login::new("me", "right word")));
+        asks(&mut session, "DESCRIBE", 1);
+        session.from_server(refusal("1"));
+        session.from_server(answer("200 OK", &[("CSeq", "2")]));
+        assert!(asks(&mut session, "SETUP", 2).header("Authorization").is_some());
+    }
+
+    #[test]
+    fn sessions_are_kept_alive_in_a_way_that_the_server_takes() {
+        let mut session = with(None);
+        asks(&mut session, "SETUP", 1);
+        session.from_server(answer("200 OK", &[("CSeq", "1"), ("Session", "ab;timeout=2")]));
+        assert_eq!(session.keep(), None, "nothing plays");
+        asks(&mut session, "PLAY", 2);
+        session.from_server(answer("200 OK", &[("CSeq", "2"), ("Session", "ab")]));
+        assert_eq!(session.keep(), None, "too early");
+        let later = |session: &mut Session| session.last -= Duration::from_millis(1100);
+        later(&mut session);
+        let kept = session.keep().expect("time for it");
+        assert_eq!(kept.asks(), Some(("GET_PARAMETER", "rtsp://cam/live")));
+        assert_eq!(kept.header("Session"), Some("ab"));
+        assert!(session.just_kept());
+        assert_eq!(session.from_server(answer("451 Not Understood", &[("CSeq", "3")])), Then::Nothing);
+        later(&mut session);
+        assert_eq!(session.keep().expect("again").asks(), Some(("OPTIONS", "rtsp://cam/live")));
+        // Silence is an answer, too: no request of the client's gets lost in it.
+        asks(&mut session, "PAUSE", 9);
+        let Then::Forward(paused) = session.from_server(answer("200 OK", &[("CSeq", "5")])) else { panic!("lost") };
+        assert_eq!(paused.number(), Some(9));
+    }
+
+    #[test]
+    fn answers_lead_back_to_the_proxy_and_redirections_are_followed() {
+        let mut session = with(None);
+        session.host = Some("10.0.0.7".into());
+        asks(&mut session, "DESCRIBE", 1);
+        let moved = answer("302 Moved", &[("CSeq", "1"), ("Location", "rtsp://other/live")]);
+        let Then::Elsewhere(there, request) = session.from_server(moved) else { panic!("not followed") };
+        assert_eq!((there.as_str(), request.asks()), ("rtsp://other/live", Some(("DESCRIBE", "rtsp://other/live"))));
+        let mut described = answer("200 OK", &[("CSeq", "2"), ("Content-Base", "rtsp://other/live/")]);
+        described.body = b"a=control:rtsp://other/live/track\r\n".to_vec();
+        let Then::Forward(described) = session.from_server(described) else { panic!("kept") };
+        assert_eq!(described.header("Content-Base"), Some(format!("{BASE}other/live/").as_str()));
+        assert_eq!(described.body, format!("a=control:{BASE}other/live/track\r\n").into_bytes());
+        asks(&mut session, "SETUP", 2);
+        let transport = "RTP/AVP;unicast;client_port=1-2;server_port=3-4";
+        let set_up = answer("200 OK", &[("CSeq", "3"), ("Transport", transport), ("Session", "x")]);
+        let Then::Forward(set_up) = session.from_server(set_up) else { panic!("kept") };
+        assert_eq!(set_up.header("Transport"), Some(format!("{transport};source=10.0.0.7").as_str()));
+    }
+}

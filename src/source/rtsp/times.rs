@@ -1,0 +1,209 @@
+//! When pictures of an RTSP stream are to be shown, by the RTP times of their packets.
+//!
+//! `rtpjitterbuffer` makes times that rise from packet to packet. Where pictures are sent in another order than they are
+//! shown (B-frames), RTP times do not rise (RFC 6184, section 5.1), and what it makes of them is uneven. So every packet is marked here
+//! with the time that its RTP time stands for, and the mark stays with its picture through depayloader and decoder.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// How marks are called.
+const MARK: &str = "timestamp/x-spotter-shown";
+const SECOND: i64 = 1_000_000_000;
+/// How long is looked for the packet that came soonest.
+const WINDOW: i64 = 2 * SECOND;
+/// A camera whose time is this far from where it was has a new one.
+const JUMP: i64 = SECOND;
+/// How fast the camera's clock may be corrected, per second: what no picture's time shows.
+const GENTLE: f64 = 0.002;
+/// The share that is corrected in a second where it is more than [`MUCH`]: that is no order of pictures and no chance.
+const SHARE: f64 = 0.125;
+/// Pictures are sent this much sooner than others of their stream, for their order alone.
+const MUCH: i64 = SECOND / 2;
+
+/// Where RTP time lies in running time. Packets come late by chance and never too soon, so the one that came soonest says it;
+/// clocks of cameras run a little fast or slow, so it is looked for again and again.
+#[derive(Debug, Default)]
+struct Line {
+    /// Running time where RTP time is 0, nanoseconds.
+    offset: Option<i64>,
+    /// What it should be, by the last window.
+    wanted: i64,
+    /// Since when this window is open, and the least of what packets in it say.
+    window: Option<(i64, i64)>,
+    /// RTP time of the newest picture.
+    newest: i64,
+}
+
+impl Line {
+    /// The running time of `rtp`, of a packet that came at `arrival`; nanoseconds all of them.
+    fn shown(&mut self, rtp: i64, arrival: i64) -> i64 {
+        let says = arrival - rtp;
+        let offset = match self.offset {
+            Some(offset) if says > offset - JUMP => offset,
+            // The first one; or it came before it could.
+            _ => {
+                (self.wanted, self.window, self.newest) = (says, None, rtp);
+                says
+            }
+        };
+        let (since, least) = self.window.map_or((arrival, says), |(since, least)| (since, least.min(says)));
+        self.window = Some((since, least));
+        let mut offset = offset;
+        if arrival - since >= WINDOW {
+            self.wanted = least;
+            self.window = None;
+            if (least - offset).abs() > JUMP {
+                offset = least;
+            }
+        }
+        let passed = (rtp - self.newest).clamp(0, SECOND);
+        self.newest = self.newest.max(rtp);
+        let left = self.wanted - offset;
+        let pace = if left.abs() < MUCH { GENTLE } else { SHARE * left.abs() as f64 / SECOND as f64 };
+        let most = (passed as f64 * pace) as i64;
+        offset += left.clamp(-most, most);
+        self.offset = Some(offset);
+        rtp + offset
+    }
+}
+
+/// The packets of one stream.
+#[derive(Debug, Default)]
+struct Packets {
+    clock_rate: i64,
+    /// RTP time of the last one, as it is and with its overflows.
+    time: Option<(u32, i64)>,
+    /// The time that was made of it.
+    shown: i64,
+    /// Its number.
+    number: Option<u16>,
+    line: Line,
+}
+
+impl Packets {
+    /// The time that a packet stands for, and how many are missing before it.
+    fn next(&mut self, header: [u8; 8], arrival: i64) -> (i64, u64) {
+        let [_, _, high, low, time @ ..] = header;
+        let (number, time) = (u16::from_be_bytes([high, low]), u32::from_be_bytes(time));
+        let step = self.number.map_or(1, |last| number.wrapping_sub(last));
+        self.number = Some(number);
+        // A number that went back began anew.
+        let missing = if (2..u16::MAX / 2).contains(&step) { u64::from(step) - 1 } else { 0 };
+        let whole = match self.time {
+            Some((last, _)) if last == time => return (self.shown, missing),
+            Some((last, whole)) => whole + i64::from(time.wrapping_sub(last).cast_signed()),
+            None => i64::from(time),
+        };
+        self.time = Some((time, whole));
+        let rtp = (i128::from(whole) * i128::from(SECOND) / i128::from(self.clock_rate)) as i64;
+        self.shown = self.line.shown(rtp, arrival).max(0);
+        (self.shown, missing)
+    }
+}
+
+/// Marks what leaves a jitter buffer, and counts into `lost` what did not come through it, whatever the reason.
+pub(super) fn mark(buffer: &gst::Element, lost: Arc<AtomicU64>) {
+    let Some(pad) = buffer.static_pad("src") else { return };
+    let (packets, mark) = (Mutex::new(Packets::default()), gst::Caps::new_empty_simple(MARK));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let Some(gst::PadProbeData::Buffer(packet)) = &mut info.data else { return gst::PadProbeReturn::Ok };
+        let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
+        if packets.clock_rate == 0 {
+            let caps = pad.current_caps();
+            let rate = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<i32>("clock-rate").ok());
+            packets.clock_rate = i64::from(rate.unwrap_or_default().max(0));
+        }
+        let arrival = pad.parent_element().and_then(|element| element.current_running_time());
+        let mut header = [0; 8];
+        if packets.clock_rate > 0 && packet.copy_to_slice(0, &mut header).is_ok() {
+            let arrival = arrival.map_or(0, |time| time.nseconds() as i64);
+            let (shown, missing) = packets.next(header, arrival);
+            lost.fetch_add(missing, Ordering::AcqRel);
+            let shown = gst::ClockTime::from_nseconds(shown as u64);
+            gst::ReferenceTimestampMeta::add(packet.make_mut(), &mark, shown, gst::ClockTime::NONE);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// The running time at which a picture is to be shown, by the mark of its packets.
+pub(in crate::source) fn shown(buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+    let mut metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
+    let meta = metas.find(|meta| meta.reference().structure(0).is_some_and(|reference| reference.name() == MARK))?;
+    Some(meta.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = SECOND / 1000;
+
+    /// Pictures at ten a second in the order I P B B P B B, sent when the one before them in that order is through, with a clock
+    /// that is `fast` and chance delays. Returns how far every time is from even ones.
+    fn unevenness(fast: f64, tremble: i64, seconds: i64) -> Vec<i64> {
+        let mut line = Line::default();
+        let mut shown = Vec::new();
+        for sent in 0..seconds * 10 {
+            let place = match sent {
+                0 => 0,
+                sent if sent % 3 == 1 => sent + 2,
+                sent => sent - 1,
+            };
+            let rtp = (place as f64 * 100.0 * MS as f64 * fast) as i64;
+            let late = (sent * 7919) % 31 * tremble / 31;
+            shown.push((place, line.shown(rtp, sent * 100 * MS + 500 * MS + late)));
+        }
+        shown.sort_unstable();
+        let follow = |pair: &&[(i64, i64)]| pair[0].0 + 1 == pair[1].0;
+        shown.windows(2).filter(follow).map(|pair| pair[1].1 - pair[0].1 - 100 * MS).collect()
+    }
+
+    #[test]
+    fn times_are_even_whatever_the_order_and_the_network() {
+        for (fast, tremble) in [(1.0, 0), (1.0, 30 * MS), (1.0001, 30 * MS), (0.9999, 0)] {
+            let off = unevenness(fast, tremble, 60);
+            let most = off.iter().map(|off| off.abs()).max().unwrap_or_default();
+            assert!(most < MS / 2, "{fast}, {tremble}: off by {most} ns");
+        }
+    }
+
+    /// Also one whose rate is a lie stays with the time of its frames' arrival.
+    #[test]
+    fn a_clock_that_runs_away_is_held() {
+        for fast in [1.1, 0.9] {
+            let mut line = Line::default();
+            for sent in 0..5000 {
+                let (rtp, arrival) = ((sent as f64 * 40.0 * MS as f64 * fast) as i64, sent * 40 * MS);
+                let off = line.shown(rtp, arrival) - arrival;
+                assert!(off.abs() < 3 * SECOND / 2, "{fast}: {sent} is off by {off}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_and_times_overflow_and_gaps_are_counted() {
+        let mut packets = Packets { clock_rate: 90_000, ..Packets::default() };
+        let header = |number: u16, time: u32| {
+            let mut header = [0x80, 96, 0, 0, 0, 0, 0, 0];
+            header[2..4].copy_from_slice(&number.to_be_bytes());
+            header[4..].copy_from_slice(&time.to_be_bytes());
+            header
+        };
+        assert_eq!(packets.next(header(65_534, u32::MAX - 3599), 100 * MS), (100 * MS, 0));
+        assert_eq!(packets.next(header(65_535, u32::MAX - 3599), 101 * MS), (100 * MS, 0), "the same picture");
+        let (shown, missing) = packets.next(header(2, 0), 140 * MS);
+        assert_eq!(missing, 2);
+        assert!((shown - 140 * MS).abs() < MS, "{shown}");
+        let (shown, missing) = packets.next(header(1, u32::MAX - 1799), 150 * MS);
+        assert_eq!(missing, 0);
+        assert!((shown - 120 * MS).abs() < MS, "an earlier picture: {shown}");
+        // The camera's clock was set.
+        let (shown, _) = packets.next(header(2, 10_000_000), 180 * MS);
+        assert_eq!(shown, 180 * MS);
+    }
+}
