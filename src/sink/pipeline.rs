@@ -60,6 +60,9 @@ pub struct Output {
     ended: Receiver<std::result::Result<(), String>>,
     live: Option<Live>,
     reproducible: bool,
+    /// Its first frame is shown from zero on, whenever it comes: muxers begin with it, and what is counted by the source's
+    /// times would be off by as much.
+    from_zero: bool,
     /// Held while the branches that still work end after another one failed.
     saving: Arc<Mutex<()>>,
 }
@@ -135,6 +138,7 @@ impl Output {
             ended,
             live: upstream.map(|upstream| Live { upstream, budget: STAGE_BUDGET }),
             reproducible: settings.reproducible,
+            from_zero: part == 1 && upstream.is_none(),
             saving: Arc::default(),
         };
         output.promise_latency();
@@ -174,6 +178,7 @@ impl Output {
         let writable = buffer.make_mut();
         // A muxer wants rising times on all frames; one that has none, or one in the past, follows the frame before it.
         let (last, next) = self.times;
+        let running_time = if self.from_zero && last.is_none() { Some(gst::ClockTime::ZERO) } else { running_time };
         let time = running_time.filter(|time| last.is_none_or(|last| *time > last)).unwrap_or(next);
         let duration = writable.duration().or_else(|| self.frame_time()).unwrap_or(FRAME_TIME);
         self.times = (Some(time), time + duration);

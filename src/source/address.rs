@@ -89,6 +89,9 @@ impl Address {
                 return Err(usage(format!("the scheme {scheme}:// is not supported, {EXPECTED}")));
             }
             _ if source.starts_with("/dev/video") => camera(Path::new(source))?,
+            _ if numbered(source).is_some() && !Path::new(source).exists() => {
+                pictures(numbered(source).into_iter().flatten(), source)?
+            }
             _ if source.contains(['*', '?', '[']) && !Path::new(source).exists() => {
                 let found = glob::glob(source).map_err(|e| usage(format!("is no valid pattern: {e}")))?;
                 pictures(found.filter_map(std::result::Result::ok).filter(|path| path.is_file()), source)?
@@ -252,9 +255,33 @@ fn pictures(paths: impl Iterator<Item = PathBuf>, name: &str) -> Result<Kind> {
         let reason = format!("holds no pictures, expected files ending in {endings}");
         return Err(Error::Source { code: "SOURCE_EMPTY", name: without_login(name), reason });
     }
-    paths.sort();
+    // As people count: frame2 comes before frame10.
+    paths.sort_by(|a, b| natord::compare(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
     let absolute = paths.iter().map(|path| std::path::absolute(path).map_err(Error::io("read", path)));
     Ok(Kind::Pictures(absolute.collect::<Result<Vec<_>>>()?.into()))
+}
+
+/// The files of a pattern with a number in it, as ffmpeg and GStreamer write it: `frame%04d.png` is `frame0001.png` and so on.
+/// None where it is no such pattern.
+fn numbered(pattern: &str) -> Option<Vec<PathBuf>> {
+    let (front, rest) = pattern.split_once('%')?;
+    let (width, back) = rest.split_once('d')?;
+    let padded = width.starts_with('0') && width.len() > 1;
+    let width: usize = if width.is_empty() { 0 } else { width.parse().ok()? };
+    if front.contains('/') && back.contains('/') || back.contains('%') {
+        return None;
+    }
+    let (folder, front) = front.rsplit_once('/').map_or((".", front), |(folder, front)| (folder, front));
+    let folder = if folder.is_empty() { "/" } else { folder };
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix(front).and_then(|name| name.strip_suffix(back)).unwrap_or_default();
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let padding = if padded { number.len() >= width } else { !number.starts_with('0') || number == "0" };
+        digits && padding
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    Some(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_one).collect())
 }
 
 fn is_picture(path: &Path) -> bool {
@@ -279,7 +306,7 @@ mod tests {
     #[test]
     fn folders_and_patterns_of_pictures_are_sorted() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["b.PNG", "a.jpg", "c.txt"] {
+        for name in ["b10.PNG", "b9.png", "a.jpg", "c.txt"] {
             std::fs::write(folder.path().join(name), b"x").expect("written");
         }
         let text = folder.path().to_str().expect("UTF-8").to_owned();
@@ -287,7 +314,8 @@ mod tests {
             let files = Address::resolve(source).expect("resolves").files().to_vec();
             files.iter().map(|f| f.file_name().expect("a name").to_string_lossy().into_owned()).collect()
         };
-        assert_eq!(names(&text), ["a.jpg", "b.PNG"]);
+        assert_eq!(names(&text), ["a.jpg", "b9.png", "b10.PNG"]);
+        assert_eq!(names(&format!("{text}/b%d.png")), ["b9.png"]);
         assert_eq!(names(&format!("{text}/*.jpg")), ["a.jpg"]);
         let error = Address::resolve(&format!("{text}/*.txt")).expect_err("no pictures").to_string();
         assert!(error.ends_with("holds no pictures, expected files ending in png, jpg, jpeg, bmp, webp"), "{error}");

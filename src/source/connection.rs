@@ -14,7 +14,7 @@ use super::bus::{self, Report};
 use super::handover::{Counters, Handover, Telling, appsink};
 use super::joining::Joining;
 use super::rtsp::{Learned, Proxy};
-use super::{Keeper, SourceSettings, complaints, pictures, tune};
+use super::{Keeper, SourceSettings, complaints, edits, pictures, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::Door;
@@ -27,6 +27,9 @@ pub(super) struct Connection {
     door: Door,
     feeder: Option<std::thread::JoinHandle<()>>,
     on_a_server: bool,
+    /// Frames that the file's index says are to be shown.
+    indexed: Option<u64>,
+    joining: Joining,
     /// Goes after the pipeline.
     _proxy: Option<Proxy>,
     pub(super) learned: Learned,
@@ -79,10 +82,33 @@ impl Connection {
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back() };
         let door = Door::to(frames.clone());
+        if address.is_live() {
+            counters.zero.of_live();
+        }
+        let zero = Arc::clone(counters);
+        bin.connect_deep_element_added(move |_, _, element| zero.zero.note(element));
+        let index = match &address.kind {
+            Kind::File(path) => edits::index(path),
+            _ => None,
+        };
+        if let Some(track) = &index {
+            let counters = Arc::clone(counters);
+            if track.is_cut() {
+                counters.duration.store(track.length(), Ordering::Release);
+            }
+            edits::apply(track, &bin, move || _ = counters.alive.fetch_add(1, Ordering::AcqRel));
+        }
         let (joining, alive) = (Joining::default(), Arc::clone(counters));
         joining.watch(&bin, move || _ = alive.alive.fetch_add(1, Ordering::AcqRel));
-        let handover =
-            Handover::new(door.clone(), stopped, Arc::clone(counters), rotation, learned.clone(), joining, telling);
+        let handover = Handover::new(
+            door.clone(),
+            stopped,
+            Arc::clone(counters),
+            rotation,
+            learned.clone(),
+            joining.clone(),
+            telling,
+        );
         let sink = appsink(settings.realtime, handover);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
@@ -114,6 +140,8 @@ impl Connection {
             door,
             feeder,
             on_a_server,
+            indexed: index.filter(|_| number == 1).map(|track| track.shown),
+            joining,
             _proxy: proxy,
             learned,
             drawing,
@@ -141,20 +169,38 @@ impl Connection {
         }
     }
 
-    /// Of a file on a server, whose container cannot be looked at before: what is missing at its end, by the length that
-    /// it claims to have.
-    pub(super) fn ended_early(&self) -> Option<String> {
+    /// What is missing of a file that ended, by what it says of itself: frames, by the index of an MP4; or time at its end, by
+    /// the length that it claims to have, where that can be no other track's.
+    pub(super) fn ended_early(&self) -> Option<(&'static str, String)> {
+        // Decoders may leave out one that is damaged, and the last ones may want what does not come.
+        const FEW: u64 = 2;
+        const FEW_OF: u64 = 100;
         // Sound may go on a little longer than the picture.
         const SLACK: gst::ClockTime = gst::ClockTime::from_seconds(1);
         const SHARE: u64 = 10;
-        if !self.on_a_server {
+        let given = self.decoded() + self.joining.left_out();
+        if let Some(indexed) = self.indexed {
+            let missing = indexed.saturating_sub(given);
+            let reason = || format!("gave {given} frames, and its index holds {indexed}");
+            return (missing > FEW && missing > indexed / FEW_OF).then(|| ("SOURCE_INCOMPLETE", reason()));
+        }
+        if !self.on_a_server && !self.has_one_stream() {
             return None;
         }
         let whole = self.pipeline.query_duration::<gst::ClockTime>()?;
         let last = gst::ClockTime::from_nseconds(self.counters.last_time.load(Ordering::Acquire));
         let missing = whole.saturating_sub(last);
-        (missing > SLACK && missing > whole / SHARE)
-            .then(|| format!("is cut short: it lasts {whole:.1}, its frames end at {last:.1}"))
+        let reason = || format!("is cut short: it lasts {whole:.1}, its frames end at {last:.1}");
+        (missing > SLACK && missing > whole / SHARE).then(|| ("SOURCE_TRUNCATED", reason()))
+    }
+
+    /// Whether its container holds nothing beside the video.
+    fn has_one_stream(&self) -> bool {
+        let elements = self.pipeline.iterate_recurse().into_iter().flatten();
+        let mut demuxers = elements.filter(|element| {
+            element.factory().is_some_and(|factory| factory.has_type(gst::ElementFactoryType::DEMUXER))
+        });
+        demuxers.next().is_some_and(|demuxer| demuxer.num_src_pads() == 1) && demuxers.next().is_none()
     }
 
     /// True while the decoder has a frame that nobody takes yet: it waits for us, not we for it.

@@ -13,6 +13,7 @@ use gstreamer_video as gst_video;
 use super::complaints;
 use super::joining::Joining;
 use super::rtsp::{self, Learned};
+use super::zero::Zero;
 use crate::record::Clock;
 use crate::stage::{Closed, Door, Frame};
 
@@ -31,6 +32,8 @@ pub struct Counters {
     pub(super) duration: AtomicU64,
     /// Running time of the newest frame of a source that comes back, nanoseconds.
     running: AtomicU64,
+    /// What its times count from.
+    pub(super) zero: Zero,
 }
 
 impl Counters {
@@ -162,10 +165,13 @@ impl Handover {
         let (captured, clock) = self.captured(&buffer, running_time);
         let running_time =
             if self.telling.reconnects { running_time.map(|time| self.rising(time)) } else { running_time };
+        let played = if self.telling.reconnects { running_time } else { at(gst::FormattedSegment::to_stream_time) };
+        let stream_time = self.counters.zero.time(buffer.pts(), played);
         let frame = Frame {
             seq: self.counters.decoded.load(Ordering::Acquire),
-            stream_time: if self.telling.reconnects { running_time } else { at(gst::FormattedSegment::to_stream_time) },
-            running_time,
+            stream_time,
+            // Files have no clock: their outputs count as their records do.
+            running_time: if self.telling.live { running_time } else { stream_time },
             info,
             rotation: self.rotation.load(Ordering::Acquire),
             captured,

@@ -176,7 +176,7 @@ impl Keeper {
             Over::End if connection.decoded() == 0 || missing.is_some() => {
                 failed("SOURCE_NO_VIDEO", "ended without a video frame".into())
             }
-            Over::End => connection.ended_early().map_or(Ok(()), |reason| failed("SOURCE_TRUNCATED", reason)),
+            Over::End => connection.ended_early().map_or(Ok(()), |(code, reason)| failed(code, reason)),
             Over::Failed(fault) => {
                 tracing::debug!("source: {}", fault.reason);
                 failed("SOURCE_FAILED", self.address.explain(fault.reason))

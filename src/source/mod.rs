@@ -8,16 +8,19 @@ mod bus;
 mod complaints;
 mod connection;
 mod container;
+mod edits;
 mod fault;
 mod handover;
 mod joining;
 mod keeper;
+mod mp4;
 mod pictures;
 mod rgb_frames;
 mod rtsp;
 mod test_pattern;
 mod timing;
 mod tune;
+mod zero;
 
 use gstreamer as gst;
 

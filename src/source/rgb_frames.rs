@@ -9,6 +9,7 @@ use gstreamer_video as gst_video;
 use qrnet::preprocess::Picture;
 use qrnet_train::data::video::{FrameIterator, FrameSource};
 
+use super::edits;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole};
 use crate::stage::view;
@@ -31,7 +32,7 @@ impl RgbFrames {
         let name = path.display().to_string();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: name.clone(), reason };
         let path = std::fs::canonicalize(path).map_err(Error::io("read", path))?;
-        let uri = gst::glib::filename_to_uri(path, None).map_err(|e| fail(e.to_string()))?;
+        let uri = gst::glib::filename_to_uri(&path, None).map_err(|e| fail(e.to_string()))?;
         let mut launch =
             "uridecodebin uri={uri} expose-all-streams=false caps=video/x-raw(ANY) ! videoconvert ! videoflip video-direction=auto".to_owned();
         let mut caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb);
@@ -41,6 +42,9 @@ impl RgbFrames {
             caps = caps.width(width as i32).height(height as i32).pixel_aspect_ratio(gst::Fraction::new(1, 1));
         }
         let bin = pipeline::build("clip", &launch, &[Hole::new("uri", uri)], gst::PadDirection::Src)?;
+        if let Some(track) = edits::index(&path) {
+            edits::apply(&track, &bin, || {});
+        }
         let caps = caps.build();
         let sink = gst_app::AppSink::builder().caps(&caps).sync(false).max_buffers(2).build();
         let convert = gst::ElementFactory::make("videoconvert").build();

@@ -21,9 +21,9 @@ pub struct Frame {
     pub info: Arc<gst_video::VideoInfo>,
     /// Degrees clockwise that were applied after decoding.
     pub rotation: u32,
-    /// `segment.to_stream_time(pts)`.
+    /// Time since the zero that its records and videos have in common.
     pub stream_time: Option<gst::ClockTime>,
-    /// `segment.to_running_time(pts)`: what the output pipeline's clock counts.
+    /// What the output pipeline counts: of live sources running time, of others `stream_time`.
     pub running_time: Option<gst::ClockTime>,
     /// Wall-clock time of capture, nanoseconds since 1970; the source's where it says, else that of arrival.
     pub captured: Option<u64>,

@@ -1,0 +1,95 @@
+//! What the times of a source count from: one zero for its records and for the videos that are made of it.
+//!
+//! A file's times are those that its container gives, as ffprobe and players tell them. Where a container has no zero of its own
+//! (MPEG-TS and MPEG program streams, which go on from what was broadcast), and for what is live, the first frame is at zero.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// Which of a buffer's times is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Stream time.
+    Container,
+    /// The time on the buffer: what Matroska's demuxer makes of it begins with the first frame.
+    Buffer,
+    /// Whatever it is, the first one is zero.
+    First,
+}
+
+/// The zero of one source, over all its connections.
+#[derive(Debug)]
+pub(super) struct Zero {
+    kind: AtomicU8,
+    /// Time of the first frame, nanoseconds, and one more; 0 until there is one.
+    first: AtomicU64,
+}
+
+impl Default for Zero {
+    fn default() -> Self {
+        Self { kind: AtomicU8::new(Kind::Container as u8), first: AtomicU64::new(0) }
+    }
+}
+
+impl Zero {
+    /// Of a source that is live.
+    pub(super) fn of_live(&self) {
+        self.kind.store(Kind::First as u8, Ordering::Release);
+    }
+
+    /// Takes note of a demuxer of a source's.
+    pub(super) fn note(&self, element: &gst::Element) {
+        let kind = match element.factory().map(|factory| factory.name()).as_deref() {
+            Some("tsdemux" | "mpegpsdemux") => Kind::First,
+            Some("matroskademux") => Kind::Buffer,
+            _ => return,
+        };
+        // What is live stays that.
+        let container = Kind::Container as u8;
+        let _ = self.kind.compare_exchange(container, kind as u8, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The time of a frame by its buffer's and its stream time.
+    pub(super) fn time(
+        &self,
+        buffer: Option<gst::ClockTime>,
+        stream: Option<gst::ClockTime>,
+    ) -> Option<gst::ClockTime> {
+        let kind = self.kind.load(Ordering::Acquire);
+        if kind == Kind::Container as u8 {
+            return stream;
+        }
+        if kind == Kind::Buffer as u8 {
+            return buffer;
+        }
+        let time = stream?;
+        let fresh = time.nseconds().saturating_add(1);
+        let first = self.first.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire).err().unwrap_or(fresh);
+        Some(gst::ClockTime::from_nseconds(fresh.saturating_sub(first)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_container_has_its_own() {
+        gst::init().expect("GStreamer starts");
+        let ms = |ms: u64| Some(gst::ClockTime::from_mseconds(ms));
+        let of = |demuxer: &str| {
+            let zero = Zero::default();
+            zero.note(&gst::ElementFactory::make(demuxer).build().expect("is installed"));
+            [zero.time(ms(1480), ms(780)), zero.time(ms(1520), ms(820))]
+        };
+        assert_eq!(of("qtdemux"), [ms(780), ms(820)]);
+        assert_eq!(of("matroskademux"), [ms(1480), ms(1520)]);
+        assert_eq!(of("tsdemux"), [ms(0), ms(40)]);
+        let live = Zero::default();
+        live.of_live();
+        live.note(&gst::ElementFactory::make("matroskademux").build().expect("is installed"));
+        assert_eq!([live.time(ms(0), ms(0)), live.time(ms(9), ms(40)), live.time(None, None)], [ms(0), ms(40), None]);
+    }
+}
