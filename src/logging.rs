@@ -110,3 +110,12 @@ impl Write for Messages {
         std::io::stderr().flush()
     }
 }
+
+/// A file that grows beyond what `ulimit -f` allows ends the process without a word, unless its signal is taken: then
+/// writing fails, which is told like a disk that is full.
+pub fn survive_full_files() {
+    let taken = std::sync::Arc::default();
+    if let Err(error) = signal_hook::flag::register(libc::SIGXFSZ, taken) {
+        tracing::debug!("SIGXFSZ is not taken: {error}");
+    }
+}

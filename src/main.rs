@@ -12,6 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     spotter::heap::share();
     spotter::heap::leave_candle_one_thread();
+    spotter::logging::survive_full_files();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(spotter::logging::complain(&error)),

@@ -1,8 +1,10 @@
 //! `spotter run` as typed.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +13,7 @@ use crate::config::StreamEntry;
 use crate::record::Format;
 use crate::secrets;
 use crate::sink::RtspOut;
+use crate::sink::holes::{self, Began};
 use crate::source::Transport;
 
 /// Ground every frame of a video, a camera, an RTSP stream or a row of pictures.
@@ -31,7 +34,7 @@ pub struct RunArgs {
     /// A video file, a file://, http://, https://, rtsp:// or rtsps:// address, a folder or pattern of pictures,
     /// /dev/videoN, or test: (as in `test:ball?frames=100&size=640x360&fps=25&live=true`). May be given several times:
     /// one model serves all. A file that ends in .streams names several, each with an id and a query of its own.
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_parser = OsStringValueParser::new().map(written))]
     pub source: Vec<String>,
     /// Streams of a settings file.
     #[arg(skip)]
@@ -53,7 +56,8 @@ pub struct RunArgs {
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
     /// it, `rtsp://HOST:PORT/NAME` serves it to any player (rtsps:// with TLS). `mot:FILE`, `coco:FILE`, `vtt:FILE`,
     /// `dls:FILE` and `csv:FILE` write records for other tools. Files that are there are replaced;
-    /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began.
+    /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began, `{time:local}` for the
+    /// same by this machine's clock.
     #[arg(long, value_name = "KIND:PATH")]
     pub out: Vec<OutArg>,
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there). cpu if not given.
@@ -145,6 +149,15 @@ pub struct RunArgs {
     /// Equal input gives equal records, byte for byte: one decoder thread, no times, no run id.
     #[arg(long)]
     pub reproducible: bool,
+}
+
+/// A source as text. The name of a file may be none: such a one is written as an address.
+fn written(source: OsString) -> String {
+    source.into_string().unwrap_or_else(|path| {
+        let absolute = std::path::absolute(&path).unwrap_or_else(|_| PathBuf::from(&path));
+        let address = gstreamer::glib::filename_to_uri(absolute, None);
+        address.map_or_else(|_| path.to_string_lossy().into_owned(), |address| address.to_string())
+    })
 }
 
 /// `--precision`.
@@ -276,11 +289,12 @@ impl FromStr for OutArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls: or csv:FILE";
         let (kind, path) = text.split_once(':').ok_or_else(|| format!("has no kind, {expected}"))?;
+        holes::check(path)?;
         match (kind, path) {
             ("display", "") => Ok(Self::Display),
             ("display", _) => Err(format!("display: takes no path, {expected}")),
             (scheme, _) if ["rtsp", "rtsps"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
-                text.parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned()))
+                holes::fill(text, "stream", &Began::now()).parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned()))
             }
             ("mp4" | "mkv" | "frames", "") => Err(format!("has no path, {expected}")),
             ("mp4" | "mkv", "-") => Err(format!("video needs a file, {expected}")),

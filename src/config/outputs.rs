@@ -6,12 +6,8 @@ use crate::cli::OutArg;
 use crate::error::{Error, Result};
 use crate::record::RecordPlace;
 use crate::secrets::without_login;
-use crate::sink::{Access, RtspOut, Target, file_name, place, same_file};
-
-/// What stands in a path for the name of its stream.
-const HOLE: &str = "{source}";
-/// What stands in a path for the time when the run began.
-const TIME: &str = "{time}";
+use crate::sink::holes::{self, Began};
+use crate::sink::{Access, RtspOut, Target, place, same_file};
 
 /// The outputs of one stream.
 pub(super) struct Outputs {
@@ -37,22 +33,21 @@ impl Outputs {
 /// A place cannot be written or is taken, several streams would write one video, or `access` forbids that one is served.
 pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access: &Access) -> Result<Vec<Outputs>> {
     let (mut places, mut served) = (Vec::new(), Vec::<RtspOut>::new());
-    // As in 20261125T184300Z.
-    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string().replace(['-', ':'], "");
+    let began = Began::now();
     let mut all = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let mut outputs = Outputs { records: Vec::new(), targets: Vec::new(), rtsp: Vec::new() };
         for out in outs {
-            let of_each = out.place().contains(HOLE);
+            let of_each = holes::of_each(out.place());
             // What a file may be called, an address may not.
             let ascii = matches!(out, OutArg::Rtsp(_)).then(|| name.replace(|c: char| !c.is_ascii(), "_"));
-            let out = out.clone().map_place(|place| of_stream(place, ascii.as_deref().unwrap_or(name), &now));
+            let out = out.clone().map_place(|place| holes::fill(place, ascii.as_deref().unwrap_or(name), &began));
             let shared = match &out {
                 OutArg::Records(format, _) => format.is_shareable(),
                 other => *other == OutArg::Display,
             };
             if names.len() > 1 && !of_each && !shared {
-                let reason = format!("several streams cannot share it; put {HOLE} into the path for the stream's name");
+                let reason = "several streams cannot share it; put {source} into the path for the stream's name";
                 return Err(Error::Usage(format!("--out {out}: {reason}")));
             }
             check(&out, files)?;
@@ -84,11 +79,6 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
         all.push(outputs);
     }
     Ok(all)
-}
-
-/// `place` with the name of its stream in it, as far as a file can be called so, and the time.
-fn of_stream(place: &str, name: &str, now: &str) -> String {
-    place.replace(HOLE, file_name(name).trim_start_matches('.')).replace(TIME, now)
 }
 
 /// Refuses an address that is taken, or must not be there.

@@ -116,10 +116,18 @@ impl RunSettings {
         }
         let mut entries = std::mem::take(&mut args.stream);
         entries.extend(streams::entries(std::mem::take(&mut args.source))?);
+        let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
         let login = streams::common_login(args.credentials.as_deref())?;
         let compiled_query = compiled_query(&args)?;
         let query = args.query.as_deref().or(compiled_query.as_ref().map(|(_, text)| text.as_str()));
-        let resolved = streams::resolve(entries, query, login.as_ref())?;
+        let whole = pipeline.as_ref().and_then(|file| file.source.as_ref()).filter(|part| part.is_whole());
+        let resolved = match (whole, args.pipeline.as_deref()) {
+            (Some(part), Some(path)) if entries.is_empty() => {
+                let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+                vec![streams::of_pipeline(name, part.live, query)?]
+            }
+            _ => streams::resolve(entries, query, login.as_ref())?,
+        };
         let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
         let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
         let access = access(&args)?;
@@ -128,7 +136,7 @@ impl RunSettings {
         if args.out_tls.is_some() && !outputs.iter().flat_map(|outputs| &outputs.rtsp).any(|out| out.tls) {
             return Err(Error::Usage("--out-tls: is for rtsps://, and no --out rtsps:// is given".into()));
         }
-        let common = Common::of(&args)?;
+        let common = Common::of(&args, pipeline)?;
         let streams = resolved.into_iter().zip(outputs);
         let streams =
             streams.map(|(stream, outputs)| common.stream(&args, stream, outputs, &in_use)).collect::<Result<_>>()?;
@@ -197,7 +205,7 @@ struct Common {
 }
 
 impl Common {
-    fn of(args: &RunArgs) -> Result<Self> {
+    fn of(args: &RunArgs, pipeline: Option<PipelineFile>) -> Result<Self> {
         let rate = args.picture_rate.unwrap_or(1.0);
         let picture_rate =
             gst::Fraction::approximate_f64(rate).filter(|fraction| RATES.contains(&rate) && fraction.numer() > 0);
@@ -240,7 +248,7 @@ impl Common {
             trusted: args.tls_ca.as_deref().map(trusted).transpose()?,
             ..RtspSettings::default()
         };
-        Ok(Self { pipeline: args.pipeline.as_deref().map(read_pipeline).transpose()?, picture_rate, rtsp, reconnect })
+        Ok(Self { pipeline, picture_rate, rtsp, reconnect })
     }
 
     fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs, in_use: &[PathBuf]) -> Result<StreamSettings> {

@@ -115,10 +115,7 @@ pub(super) fn resolve(
         }
         let own = entry.credentials.as_deref().map(Credentials::read).transpose();
         let own = own.map_err(|error| Error::Usage(format!("credentials of {}: {error}", address.name)))?;
-        let query = entry.query.as_deref().or(query).ok_or_else(|| missing("query", "\"the red square\""))?;
-        if query.trim().is_empty() {
-            return Err(Error::Usage(format!("--query {query:?}: says nothing, expected words")));
-        }
+        let query = sentence(entry.query.as_deref().or(query))?;
         if let Some(other) = streams.iter().find(|other| other.address.name == address.name) {
             let reason = "is named twice; give each its own id in a .streams file";
             return Err(Error::Usage(format!("--source {}: {reason}", other.address.name)));
@@ -130,6 +127,23 @@ pub(super) fn resolve(
         streams.push(Resolved { address, query: query.to_owned(), login });
     }
     Ok(streams)
+}
+
+/// The one stream of a pipeline that names its source itself.
+///
+/// # Errors
+/// There is nothing to look for.
+pub(super) fn of_pipeline(name: String, live: bool, query: Option<&str>) -> Result<Resolved> {
+    let query = sentence(query)?.to_owned();
+    Ok(Resolved { address: Address { name, kind: Kind::Pipeline { live } }, query, login: None })
+}
+
+fn sentence(query: Option<&str>) -> Result<&str> {
+    let query = query.ok_or_else(|| missing("query", "\"the red square\""))?;
+    if query.trim().is_empty() {
+        return Err(Error::Usage(format!("--query {query:?}: says nothing, expected words")));
+    }
+    Ok(query)
 }
 
 /// The login that is meant for all streams: of the file that a flag names, else of the environment.

@@ -143,6 +143,11 @@ fn extract(launch: &str, holes: &[Hole]) -> std::result::Result<(String, Vec<Ass
     Ok((tokens.join(" "), assignments))
 }
 
+/// The names of all holes.
+pub(super) fn holes(launch: &str) -> impl Iterator<Item = String> {
+    tokenize(launch).into_iter().filter_map(|token| Some(hole_in(&token).ok()??.1))
+}
+
 /// `property={hole}` as its two names.
 fn hole_in(token: &str) -> std::result::Result<Option<(String, String)>, String> {
     let name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');

@@ -33,6 +33,17 @@ pub fn init() -> Result<()> {
 pub struct SourcePart {
     /// gst-launch syntax with holes.
     pub launch: String,
+    /// Whether frames come when they come and nobody waits for us; such a source is opened again when it is lost. For
+    /// descriptions that name their source themselves, without a hole for the address.
+    #[serde(default)]
+    pub live: bool,
+}
+
+impl SourcePart {
+    /// Whether it needs no `--source`: it has no holes.
+    pub(crate) fn is_whole(&self) -> bool {
+        launch::holes(&self.launch).next().is_none()
+    }
 }
 
 /// One place where frames go.
@@ -68,7 +79,7 @@ impl qrnet::strict::Strict for PipelineFile {
     fn example() -> Self {
         let launch = String::new();
         Self {
-            source: Some(SourcePart { launch: launch.clone() }),
+            source: Some(SourcePart { launch: launch.clone(), live: false }),
             sink: vec![SinkPart { launch, draw: true, target: Some(String::new()) }],
         }
     }

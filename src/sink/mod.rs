@@ -2,6 +2,7 @@
 
 mod branches;
 mod frames;
+pub(crate) mod holes;
 mod meta;
 mod numbered;
 mod pipeline;

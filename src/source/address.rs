@@ -39,12 +39,18 @@ pub enum Kind {
     Test(TestPattern),
     /// A `Video4Linux2` device.
     Camera(PathBuf),
+    /// What `--pipeline` names itself.
+    Pipeline {
+        /// Whether it is live, and opened again when it is lost.
+        live: bool,
+    },
 }
 
 /// Picture files that a folder is searched for.
 const PICTURE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
-const EXPECTED: &str = "expected a video file, file://, http://, https://, rtsp:// or rtsps:// address, a folder or \
-                        pattern of pictures, /dev/videoN or test:";
+const EXPECTED: &str = "expected a video file, - for standard input, a file://, http://, https://, rtsp://, rtsps://, \
+                        udp://, srt:// or rtmp:// address, a folder or pattern of pictures, a camera's number, \
+                        /dev/videoN or test:";
 
 impl Address {
     /// Resolves what was typed.
@@ -88,6 +94,13 @@ impl Address {
             Some((scheme, rest)) if rest.starts_with("//") => {
                 return Err(usage(format!("the scheme {scheme}:// is not supported, {EXPECTED}")));
             }
+            // As OpenCV and others count cameras.
+            None if source.bytes().all(|byte| byte.is_ascii_digit())
+                && !source.is_empty()
+                && !Path::new(source).exists() =>
+            {
+                camera(Path::new(&format!("/dev/video{source}")))?
+            }
             _ if source.starts_with("/dev/video") => camera(Path::new(source))?,
             _ if numbered(source).is_some() && !Path::new(source).exists() => {
                 pictures(numbered(source).into_iter().flatten(), source)?
@@ -120,13 +133,14 @@ impl Address {
         match &self.kind {
             Kind::Camera(_) | Kind::Rtsp { .. } => true,
             Kind::Test(pattern) => pattern.live,
+            Kind::Pipeline { live } => *live,
             Kind::File(_) | Kind::Http(_) | Kind::Pictures(_) => false,
         }
     }
 
     /// True where a source that is lost may be there again later.
     pub fn comes_back(&self) -> bool {
-        matches!(self.kind, Kind::Rtsp { .. } | Kind::Camera(_))
+        matches!(self.kind, Kind::Rtsp { .. } | Kind::Camera(_) | Kind::Pipeline { live: true })
     }
 
     /// What GStreamer says of a failure, with what it leaves out.

@@ -279,6 +279,8 @@ impl Address {
             Kind::Http(uri) => ("http", vec![Hole::new("uri", uri)]),
             Kind::Rtsp { uri, .. } => ("rtsp-in", settings.rtsp.holes(proxy.unwrap_or(uri))),
             Kind::Pictures(_) => ("pictures", Vec::new()),
+            // Its own description takes the place of this one.
+            Kind::Pipeline { .. } => ("test", Vec::new()),
             Kind::Test(test) => {
                 let frames = test.frames.map_or("-1".to_owned(), |frames| frames.to_string());
                 let holes = vec![
