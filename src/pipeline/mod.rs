@@ -86,19 +86,25 @@ impl qrnet::strict::Strict for PipelineFile {
 }
 
 /// The pipelines that ship with the program, by name.
-pub const BUILT_IN: [(&str, &str); 12] = [
+pub const BUILT_IN: [(&str, &str); 18] = [
     ("camera", include_str!("../../pipelines/camera.toml")),
     ("display", include_str!("../../pipelines/display.toml")),
     ("file", include_str!("../../pipelines/file.toml")),
     ("frames", include_str!("../../pipelines/frames.toml")),
+    ("hls", include_str!("../../pipelines/hls.toml")),
     ("http", include_str!("../../pipelines/http.toml")),
+    ("mjpeg", include_str!("../../pipelines/mjpeg.toml")),
     ("mkv", include_str!("../../pipelines/mkv.toml")),
     ("mp4", include_str!("../../pipelines/mp4.toml")),
     ("pictures", include_str!("../../pipelines/pictures.toml")),
+    ("pipe", include_str!("../../pipelines/pipe.toml")),
+    ("rtmp", include_str!("../../pipelines/rtmp.toml")),
     ("rtsp-in", include_str!("../../pipelines/rtsp-in.toml")),
     ("rtsp-out", include_str!("../../pipelines/rtsp-out.toml")),
     ("rtsp-out-openh264", include_str!("../../pipelines/rtsp-out-openh264.toml")),
+    ("srt", include_str!("../../pipelines/srt.toml")),
     ("test", include_str!("../../pipelines/test.toml")),
+    ("udp", include_str!("../../pipelines/udp.toml")),
 ];
 
 /// Kinds of `--out` that have a description.
@@ -187,6 +193,7 @@ mod tests {
             Hole::new("protocols", "tcp"),
             Hole::new("latency_ms", "200"),
             Hole::new("timeout_us", "10000000"),
+            Hole::new("fd", "0"),
         ];
         let built_in = BUILT_IN.map(|(name, _)| (name.to_owned(), PipelineFile::built_in(name).expect("parses")));
         let whole = whole.into_iter().map(|name| {

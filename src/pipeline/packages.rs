@@ -27,7 +27,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Elements that built-in pipelines use, and decoders that files usually need.
-pub const NEEDS: [Need; 33] = [
+pub const NEEDS: [Need; 39] = [
     need("appsrc", "frames into a pipeline", BASE),
     need("appsink", "frames out of a pipeline", BASE),
     need("uridecodebin", "any source by its address", BASE),
@@ -46,6 +46,12 @@ pub const NEEDS: [Need; 33] = [
     may("rtpjitterbuffer", "RTSP cameras", GOOD),
     may("rtph264depay", "H.264 from RTSP cameras", GOOD),
     may("rtph265depay", "H.265 from RTSP cameras", GOOD),
+    may("hlsdemux", "HLS playlists", BAD),
+    may("udpsrc", "MPEG-TS over UDP", GOOD),
+    may("srtsrc", "SRT streams", BAD),
+    may("rtmp2src", "RTMP streams", BAD),
+    may("flvdemux", "RTMP streams and FLV in", GOOD),
+    may("fdsrc", "standard input", "libgstreamer1.0-0"),
     may("x264enc", "H.264 out", UGLY),
     may("openh264enc", "H.264 out over RTSP, where x264enc is not there", BAD),
     may("rtph264pay", "H.264 out over RTSP", GOOD),

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use gstreamer as gst;
 
 use super::container;
+use super::pipe;
+use super::playlist;
 use super::test_pattern::TestPattern;
+use super::web::{Answer, Opened};
 use crate::error::{Error, Result};
 use crate::secrets::{self, Login, secret_values, split_login, without_login};
 
@@ -39,6 +42,29 @@ pub enum Kind {
     Test(TestPattern),
     /// A `Video4Linux2` device.
     Camera(PathBuf),
+    /// MPEG-TS over UDP, an SRT or an RTMP stream.
+    Stream {
+        /// Its address.
+        uri: String,
+        /// The name of what plays it.
+        protocol: &'static str,
+    },
+    /// An HLS playlist.
+    Hls {
+        /// Its address.
+        uri: String,
+        /// Whether it goes on while it is played.
+        live: bool,
+    },
+    /// A camera that sends JPEG pictures over HTTP without end.
+    Mjpeg {
+        /// Its address.
+        uri: String,
+        /// Its answer to the first request.
+        opened: Opened,
+    },
+    /// A named pipe, or `-` for standard input.
+    Pipe(PathBuf),
     /// What `--pipeline` names itself.
     Pipeline {
         /// Whether it is live, and opened again when it is lost.
@@ -48,6 +74,8 @@ pub enum Kind {
 
 /// Picture files that a folder is searched for.
 const PICTURE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+/// Protocols of streams that a pipeline of that name plays.
+const STREAMS: [&str; 3] = ["udp", "srt", "rtmp"];
 const EXPECTED: &str = "expected a video file, - for standard input, a file://, http://, https://, rtsp://, rtsps://, \
                         udp://, srt:// or rtmp:// address, a folder or pattern of pictures, a camera's number, \
                         /dev/videoN or test:";
@@ -70,10 +98,29 @@ impl Address {
         let source = lower.as_deref().unwrap_or(source);
         let kind = match source.split_once(':') {
             Some(("test", rest)) if !rest.starts_with("//") => Kind::Test(rest.parse().map_err(usage)?),
+            None if source == pipe::STDIN => Kind::Pipe(PathBuf::from(source)),
             Some(("v4l2", device)) => camera(Path::new(device.trim_start_matches("//")))?,
             Some(("http" | "https", rest)) if rest.starts_with("//") => {
                 split_login(source).map(|(login, _)| Login::of_address(login));
-                Kind::Http(source.to_owned())
+                if playlist::is_playlist(source) {
+                    Kind::Hls { live: playlist::is_live(source).map_err(usage)?, uri: source.to_owned() }
+                } else {
+                    // What cannot be had now is a file, and its failure is told when it is played.
+                    let answer = Answer::of(source).ok().filter(Answer::is_multipart);
+                    let mjpeg = answer.map(|answer| Kind::Mjpeg { uri: source.to_owned(), opened: Opened::of(answer) });
+                    mjpeg.unwrap_or_else(|| Kind::Http(source.to_owned()))
+                }
+            }
+            Some((scheme @ ("udp" | "srt" | "rtmp" | "rtmps"), rest)) if rest.starts_with("//") => {
+                split_login(source).map(|(login, _)| Login::of_address(login));
+                let protocol = STREAMS.into_iter().find(|protocol| scheme.starts_with(protocol)).unwrap_or("udp");
+                let port = rest.trim_start_matches('/').split(['/', '?']).next().unwrap_or_default();
+                let wants_port =
+                    protocol != "rtmp" && port.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err());
+                if wants_port {
+                    return Err(usage(format!("names no port, expected {scheme}://HOST:PORT")));
+                }
+                Kind::Stream { uri: source.to_owned(), protocol }
             }
             Some(("rtsp" | "rtsps", rest)) if rest.starts_with("//") => {
                 if source.contains(char::is_whitespace) {
@@ -131,16 +178,17 @@ impl Address {
     /// True where frames come when they come and nobody waits for us.
     pub fn is_live(&self) -> bool {
         match &self.kind {
-            Kind::Camera(_) | Kind::Rtsp { .. } => true,
+            Kind::Camera(_) | Kind::Rtsp { .. } | Kind::Stream { .. } | Kind::Mjpeg { .. } => true,
+            Kind::Hls { live, .. } => *live,
             Kind::Test(pattern) => pattern.live,
             Kind::Pipeline { live } => *live,
-            Kind::File(_) | Kind::Http(_) | Kind::Pictures(_) => false,
+            Kind::File(_) | Kind::Http(_) | Kind::Pictures(_) | Kind::Pipe(_) => false,
         }
     }
 
     /// True where a source that is lost may be there again later.
     pub fn comes_back(&self) -> bool {
-        matches!(self.kind, Kind::Rtsp { .. } | Kind::Camera(_) | Kind::Pipeline { live: true })
+        self.is_live() && !matches!(self.kind, Kind::Test(_))
     }
 
     /// What GStreamer says of a failure, with what it leaves out.
@@ -246,6 +294,9 @@ fn local(path: &Path) -> Result<Kind> {
     if metadata.is_dir() {
         let entries = std::fs::read_dir(path).map_err(Error::io("read", path))?;
         return pictures(entries.filter_map(|entry| Some(entry.ok()?.path())), &path.display().to_string());
+    }
+    if std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()) {
+        return Ok(Kind::Pipe(path.to_owned()));
     }
     if !metadata.is_file() {
         return Err(Error::Usage(format!("--source {}: is no file, {EXPECTED}", path.display())));

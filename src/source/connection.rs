@@ -1,20 +1,21 @@
 //! One source pipeline, from the address to the stage: for a file its whole life, for a camera one connection.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::address::{Address, Kind};
 use super::bus::{self, Report};
-use super::handover::{Counters, Handover, Telling, appsink};
+use super::handover::{Counters, Handover, Pace, Telling, appsink};
 use super::joining::Joining;
 use super::rtsp::{Learned, Proxy};
-use super::{Keeper, SourceSettings, complaints, edits, pictures, tune};
+use super::{Keeper, SourceSettings, complaints, edits, mjpeg, pictures, pipe, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::Door;
@@ -26,12 +27,14 @@ pub(super) struct Connection {
     stop: Option<Sender<()>>,
     door: Door,
     feeder: Option<std::thread::JoinHandle<()>>,
+    /// Tells the feeder to end.
+    let_go: Arc<AtomicBool>,
     on_a_server: bool,
     /// Frames that the file's index says are to be shown.
     indexed: Option<u64>,
     joining: Joining,
     /// Goes after the pipeline.
-    _proxy: Option<Proxy>,
+    _way: Way,
     pub(super) learned: Learned,
     /// How a drawing of it is called.
     drawing: String,
@@ -40,12 +43,35 @@ pub(super) struct Connection {
     stopped: bool,
 }
 
-/// Builds the source part of the pipeline; an RTSP server is reached by its `proxy`, where there is one.
+/// What was opened for a source before its pipeline is built.
+#[derive(Default)]
+pub(crate) struct Way {
+    /// To an RTSP server.
+    proxy: Option<Proxy>,
+    /// The end of a pipe.
+    pipe: Option<OwnedFd>,
+}
+
+impl Way {
+    fn to(address: &Address, settings: &SourceSettings, learned: &Learned, stop: &Receiver<()>) -> Result<Self> {
+        Ok(match &address.kind {
+            Kind::Rtsp { uri, login } => {
+                Self { proxy: Some(learned.proxy(uri, &settings.rtsp, login.as_ref())?), pipe: None }
+            }
+            Kind::Pipe(path) => {
+                Self { proxy: None, pipe: Some(pipe::open(path, stop).map_err(Error::io("read", path))?) }
+            }
+            _ => Self::default(),
+        })
+    }
+}
+
+/// Builds the source part of the pipeline, by the `way` to it.
 ///
 /// # Errors
 /// The description is wrong or an element is missing.
-pub(crate) fn build(address: &Address, settings: &SourceSettings, proxy: Option<&str>) -> Result<gst::Bin> {
-    let (name, holes) = address.pipeline(settings, proxy)?;
+pub(crate) fn build(address: &Address, settings: &SourceSettings, way: &Way) -> Result<gst::Bin> {
+    let (name, holes) = address.pipeline(settings, way)?;
     match &settings.pipeline {
         Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes),
         _ => PipelineFile::built_in(name)?.build_source(name, &holes),
@@ -62,25 +88,31 @@ impl Connection {
         source: &Keeper,
         settings: &SourceSettings,
         number: u64,
+        stop: &Receiver<()>,
         reports: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Self> {
         let Keeper { address, frames, timing, counters, .. } = source;
         pipeline::init()?;
         let learned = Learned::default();
-        let proxy = match &address.kind {
-            Kind::Rtsp { uri, login } => Some(learned.proxy(uri, &settings.rtsp, login.as_ref())?),
-            _ => None,
-        };
-        let bin = build(address, settings, proxy.as_ref().map(Proxy::address))?;
+        let way = Way::to(address, settings, &learned, stop)?;
+        let bin = build(address, settings, &way)?;
         learned.listen(&bin);
         complaints::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
         watch_rotation(&bin, &rotation);
         tune::decoders(&bin, settings.reproducible);
-        tune::refuse_playlists(&bin);
+        if !matches!(address.kind, Kind::Hls { .. }) {
+            tune::refuse_playlists(&bin);
+        }
+        tune::stay_on_the_web(&bin, &address.kind);
         let (stop, stopped) = crossbeam_channel::bounded(1);
-        let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back() };
+        let clock = match &address.kind {
+            Kind::Hls { live: true, .. } => Pace::Bursts,
+            Kind::Stream { .. } => Pace::Sender,
+            _ => Pace::Own,
+        };
+        let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back(), clock };
         let door = Door::to(frames.clone());
         if address.is_live() {
             counters.zero.of_live();
@@ -116,6 +148,7 @@ impl Connection {
         timing.keep(&pipeline);
         timing.watch(&pipeline);
         bus::forward(&pipeline, reports);
+        let let_go = Arc::new(AtomicBool::new(false));
         let feeder = match (&address.kind, bin.by_name(pictures::APPSRC)) {
             (Kind::Pictures(paths), Some(appsrc)) => {
                 let appsrc = appsrc.downcast::<gst_app::AppSrc>();
@@ -124,7 +157,17 @@ impl Connection {
                 let thread = std::thread::Builder::new().name("pictures".into());
                 Some(thread.spawn(move || pictures::feed(&appsrc, &paths, rate)).map_err(|e| fail(e.to_string()))?)
             }
-            (Kind::Pictures(_), None) => return Err(fail("the pipeline has no appsrc named `pictures`".into())),
+            (Kind::Mjpeg { uri, opened }, Some(appsrc)) => {
+                let appsrc = appsrc.downcast::<gst_app::AppSrc>();
+                let appsrc = appsrc.map_err(|_| fail("the element `pictures` is no appsrc".into()))?;
+                let (uri, opened, stopped) = (uri.clone(), opened.clone(), Arc::clone(&let_go));
+                let thread = std::thread::Builder::new().name("mjpeg".into());
+                let feed = move || mjpeg::feed(&appsrc, &uri, &opened, &stopped);
+                Some(thread.spawn(feed).map_err(|e| fail(e.to_string()))?)
+            }
+            (Kind::Pictures(_) | Kind::Mjpeg { .. }, None) => {
+                return Err(fail("the pipeline has no appsrc named `pictures`".into()));
+            }
             _ => None,
         };
         if pipeline.set_state(gst::State::Playing).is_err() {
@@ -139,10 +182,11 @@ impl Connection {
             stop: Some(stop),
             door,
             feeder,
+            let_go,
             on_a_server,
             indexed: index.filter(|_| number == 1).map(|track| track.shown),
             joining,
-            _proxy: proxy,
+            _way: way,
             learned,
             drawing,
             may_hang: matches!(address.kind, Kind::Rtsp { .. }),
@@ -215,6 +259,7 @@ impl Connection {
         }
         // A decoder blocked on a full queue is let go first: it would block the state change.
         self.stop = None;
+        self.let_go.store(true, Ordering::Release);
         let (pipeline, drawing) = (self.pipeline.clone(), std::mem::take(&mut self.drawing));
         let to_null = move || {
             pipeline::draw(&pipeline, &drawing);
@@ -267,7 +312,9 @@ impl Drop for Connection {
 
 impl Address {
     /// The built-in description, and the values of its holes.
-    fn pipeline(&self, settings: &SourceSettings, proxy: Option<&str>) -> Result<(&'static str, Vec<Hole>)> {
+    fn pipeline(&self, settings: &SourceSettings, way: &Way) -> Result<(&'static str, Vec<Hole>)> {
+        let proxy = way.proxy.as_ref().map(Proxy::address);
+        let fd = way.pipe.as_ref().map_or(0, AsRawFd::as_raw_fd);
         Ok(match &self.kind {
             Kind::File(path) => {
                 let uri = gst::glib::filename_to_uri(path, None);
@@ -279,6 +326,10 @@ impl Address {
             Kind::Http(uri) => ("http", vec![Hole::new("uri", uri)]),
             Kind::Rtsp { uri, .. } => ("rtsp-in", settings.rtsp.holes(proxy.unwrap_or(uri))),
             Kind::Pictures(_) => ("pictures", Vec::new()),
+            Kind::Stream { uri, protocol } => (protocol, vec![Hole::new("uri", uri)]),
+            Kind::Hls { uri, .. } => ("hls", vec![Hole::new("uri", uri)]),
+            Kind::Mjpeg { .. } => ("mjpeg", Vec::new()),
+            Kind::Pipe(_) => ("pipe", vec![Hole::new("fd", fd.to_string())]),
             // Its own description takes the place of this one.
             Kind::Pipeline { .. } => ("test", Vec::new()),
             Kind::Test(test) => {

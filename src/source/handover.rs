@@ -12,6 +12,7 @@ use gstreamer_video as gst_video;
 
 use super::complaints;
 use super::joining::Joining;
+use super::line::{Line, SECOND};
 use super::rtsp::{self, Learned};
 use super::zero::Zero;
 use crate::record::Clock;
@@ -84,6 +85,19 @@ pub(super) struct Telling {
     pub(super) live: bool,
     /// Whether stream time begins anew with every connection, so that running time has to stand in.
     pub(super) reconnects: bool,
+    /// What running time is made of.
+    pub(super) clock: Pace,
+}
+
+/// How times of a live source become running time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// They are.
+    Own,
+    /// They are a sender's, whose frames come as they are made.
+    Sender,
+    /// They are a sender's, whose frames come in bursts, and have to wait for their time here.
+    Bursts,
 }
 
 /// What the appsink's thread needs to hand a frame over.
@@ -102,6 +116,9 @@ pub(super) struct Handover {
     /// Frames of this connection.
     count: u64,
     joining: Joining,
+    line: Line,
+    /// How far running time is ahead of frames that come in bursts.
+    begun: Option<i64>,
 }
 
 impl Handover {
@@ -127,10 +144,35 @@ impl Handover {
             ahead: None,
             count: 0,
             joining,
+            line: Line::default(),
+            begun: None,
         }
     }
 
-    fn deliver(&mut self, sample: &gst::Sample) -> Result<gst::FlowSuccess, gst::FlowError> {
+    /// The running time of a frame that comes now.
+    fn paced(&mut self, time: gst::ClockTime, now: gst::ClockTime) -> gst::ClockTime {
+        let (time, now) = (time.nseconds() as i64, now.nseconds() as i64);
+        let shown = match self.telling.clock {
+            Pace::Own => time,
+            Pace::Sender => self.line.shown(time, now),
+            Pace::Bursts => {
+                let begun = self.begun.filter(|begun| now - time - begun < SECOND).unwrap_or(now - time);
+                self.begun = Some(begun);
+                if let Ok(early @ 1..) = u64::try_from(time + begun - now) {
+                    // Ends with the wait where the stream does.
+                    let _ = self.stopped.recv_timeout(std::time::Duration::from_nanos(early));
+                }
+                time + begun
+            }
+        };
+        gst::ClockTime::from_nseconds(shown.max(0) as u64)
+    }
+
+    fn deliver(
+        &mut self,
+        sample: &gst::Sample,
+        now: Option<gst::ClockTime>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let (buffer, caps) = (
             sample.buffer_owned().ok_or(gst::FlowError::Error)?,
             sample.caps_owned().ok_or(gst::FlowError::NotNegotiated)?,
@@ -162,6 +204,7 @@ impl Handover {
         // A demuxer that lost its way goes on where it finds it again.
         let skipped_data = buffer.flags().contains(gst::BufferFlags::DISCONT);
         let running_time = rtsp::shown(&buffer).or_else(|| at(gst::FormattedSegment::to_running_time));
+        let running_time = running_time.map(|time| self.paced(time, now.unwrap_or(time)));
         let (captured, clock) = self.captured(&buffer, running_time);
         let running_time =
             if self.telling.reconnects { running_time.map(|time| self.rising(time)) } else { running_time };
@@ -242,7 +285,7 @@ pub(super) fn appsink(realtime: bool, mut handover: Handover) -> gst_app::AppSin
     let pictures = handover.frames.open().map_or(0, |intake| intake.pictures());
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
-        handover.deliver(&sample)
+        handover.deliver(&sample, sink.current_running_time())
     };
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build();
     let sink = gst_app::AppSink::builder().caps(&caps).sync(realtime).enable_last_sample(false).max_buffers(1).build();

@@ -125,10 +125,15 @@ impl Keeper {
         self.counters.decoded()
     }
 
-    fn connect(&self, settings: &SourceSettings, number: u64) -> Result<(Connection, Receiver<Report>)> {
+    fn connect(
+        &self,
+        settings: &SourceSettings,
+        number: u64,
+        stop: &Receiver<()>,
+    ) -> Result<(Connection, Receiver<Report>)> {
         let (post, reports) = bounded(REPORTS);
         // A pipeline must not wait for us: we may be waiting for it to stop.
-        let connection = Connection::open(self, settings, number, move |report| drop(post.try_send(report)))?;
+        let connection = Connection::open(self, settings, number, stop, move |report| drop(post.try_send(report)))?;
         Ok((connection, reports))
     }
 
@@ -154,7 +159,7 @@ impl Keeper {
 
     /// A file, or another source that does not come back.
     fn once(&self, stop: &Receiver<()>) -> Result<()> {
-        let (mut connection, reports) = self.connect(&self.settings, 1)?;
+        let (mut connection, reports) = self.connect(&self.settings, 1, stop)?;
         // A file that is cut short is that first of all, however its demuxer takes it.
         let missing = self.address.truncation();
         let limit = match (missing.is_some(), self.settings.realtime) {
@@ -245,7 +250,7 @@ impl<'a> Reconnecting<'a> {
         let reconnect = self.keeper.settings.reconnect;
         for number in 1.. {
             let before = self.keeper.decoded();
-            let (mut connection, reports) = self.keeper.connect(&self.settings, number)?;
+            let (mut connection, reports) = self.keeper.connect(&self.settings, number, stop)?;
             let (over, since) = until_over(&connection, &reports, stop, (reconnect.stall_timeout, false));
             // Its frames are in the stage before anything is said of its end.
             connection.stop();

@@ -3,6 +3,8 @@
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::Kind;
+
 /// Lets decoders hand out damaged pictures, marked as such, instead of leaving them out without a word; with
 /// `one_thread`, limits them to one thread.
 pub(super) fn decoders(bin: &gst::Bin, one_thread: bool) {
@@ -54,6 +56,22 @@ pub(super) fn refuse_playlists(bin: &gst::Bin) {
             Some((!playlist).to_value())
         });
     }
+}
+
+/// A playlist may change while it is played: what it names then must be on the web as well.
+pub(super) fn stay_on_the_web(bin: &gst::Bin, kind: &Kind) {
+    if !matches!(kind, Kind::Hls { .. }) {
+        return;
+    }
+    bin.connect_deep_element_added(|_, _, element| {
+        let factory = element.factory().filter(|factory| factory.has_type(gst::ElementFactoryType::SRC));
+        let Some(name) = factory.map(|factory| factory.name()).filter(|name| name != "souphttpsrc") else { return };
+        // It is set up already, and has not been started yet.
+        if element.has_property_with_type("location", String::static_type()) {
+            element.set_property("location", None::<String>);
+        }
+        gst::element_error!(element, gst::StreamError::WrongType, ("a playlist names what is not on the web ({name})"));
+    });
 }
 
 #[cfg(test)]
