@@ -42,7 +42,7 @@ fn sources() {
     };
     insta::assert_snapshot!("source_missing", run(&scratch.file("nothing.mp4")));
     insta::assert_snapshot!("source_folder", run(scratch.path().to_str().expect("UTF-8")));
-    insta::assert_snapshot!("source_scheme", run("rtmp://camera/1"));
+    insta::assert_snapshot!("source_scheme", run("ftp://camera/1"));
     let empty = scratch.write("empty.mp4", b"");
     insta::assert_snapshot!("source_empty", run(&empty));
     let noise = scratch.write("noise.mp4", &[0x5a; 5000]);

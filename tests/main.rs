@@ -19,6 +19,7 @@ mod profile;
 mod rtsp;
 mod run;
 mod served;
+mod sources;
 mod support;
 mod train;
 mod web;

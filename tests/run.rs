@@ -357,7 +357,7 @@ fn names_of_files_are_only_names() {
     let scratch = Scratch::new();
     let name = "a \" ! fakesink name=x' {uri} %20 ü.mkv";
     let source = clip(&scratch, name, "160x120", 3, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]);
-    let mp4 = scratch.file("out \" ! {location}.mp4");
+    let mp4 = scratch.file("out \" ! { location }.mp4");
     let ran = run(&source, &["jsonl:-", &format!("mp4:{mp4}")]).expect_success();
     assert_eq!(of_schema(&ran.lines(), FRAME).len(), 3);
     assert_eq!(probe(&mp4).2, 3);

@@ -78,7 +78,7 @@ mod tests {
         let began = Began { utc: "20261125T184300Z".into(), local: "20261125T194300".into() };
         assert_eq!(
             fill("{time}-{source}/{time:local}.mp4", "rtsp://cam/a", &began),
-            "20261125T184300Z-rtsp_cam_a/20261125T194300.mp4"
+            "20261125T184300Z-rtsp___cam_a/20261125T194300.mp4"
         );
         assert!(of_each("x/{source}.mp4") && !of_each("x/{time}{1}.mp4"));
         for fine in ["a.mp4", "{source}", "{time:local}", "a{b", "{}", "{1..2}", "a}b"] {

@@ -103,7 +103,9 @@ impl Address {
             Some(("http" | "https", rest)) if rest.starts_with("//") => {
                 split_login(source).map(|(login, _)| Login::of_address(login));
                 if playlist::is_playlist(source) {
-                    Kind::Hls { live: playlist::is_live(source).map_err(usage)?, uri: source.to_owned() }
+                    let name = without_login(source);
+                    let refused = |reason| Error::Source { code: "SOURCE_FAILED", name, reason };
+                    Kind::Hls { live: playlist::is_live(source).map_err(refused)?, uri: source.to_owned() }
                 } else {
                     // What cannot be had now is a file, and its failure is told when it is played.
                     let answer = Answer::of(source).ok().filter(Answer::is_multipart);
@@ -179,9 +181,8 @@ impl Address {
     pub fn is_live(&self) -> bool {
         match &self.kind {
             Kind::Camera(_) | Kind::Rtsp { .. } | Kind::Stream { .. } | Kind::Mjpeg { .. } => true,
-            Kind::Hls { live, .. } => *live,
             Kind::Test(pattern) => pattern.live,
-            Kind::Pipeline { live } => *live,
+            Kind::Hls { live, .. } | Kind::Pipeline { live } => *live,
             Kind::File(_) | Kind::Http(_) | Kind::Pictures(_) | Kind::Pipe(_) => false,
         }
     }

@@ -91,7 +91,7 @@ mod tests {
         for (fast, tremble) in [(1.0, 0), (1.0, 30 * MS), (1.0001, 30 * MS), (0.9999, 0)] {
             let off = unevenness(fast, tremble, 60);
             let most = off.iter().map(|off| off.abs()).max().unwrap_or_default();
-            assert!(most < MS / 2, "{fast}, {tremble}: off by {most} ns");
+            assert!(most < MS, "{fast}, {tremble}: off by {most} ns");
         }
     }
 

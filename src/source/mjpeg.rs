@@ -17,7 +17,7 @@ const LARGEST: usize = 64 << 20;
 pub(super) fn feed(pictures: &gst_app::AppSrc, uri: &str, opened: &Opened, stopped: &Arc<AtomicBool>) {
     let answer = match opened.take().map_or_else(|| Answer::of(uri), Ok) {
         Ok(answer) => answer,
-        Err(message) => return fail(pictures, message),
+        Err(message) => return fail(pictures, message.as_ref()),
     };
     if !answer.is_multipart() {
         let kind = if answer.kind.is_empty() { "something without a type" } else { &answer.kind };
@@ -33,7 +33,7 @@ pub(super) fn feed(pictures: &gst_app::AppSrc, uri: &str, opened: &Opened, stopp
         match answer.read() {
             Ok(Some(buffer)) => bytes.extend(buffer.map_readable().map(|map| map.to_vec()).unwrap_or_default()),
             Ok(None) => continue,
-            Err(Some(message)) => return fail(pictures, Some(message)),
+            Err(Some(message)) => return fail(pictures, Some(&message)),
             Err(None) => break,
         }
         while let Some(picture) = take(&mut bytes) {
@@ -48,8 +48,8 @@ pub(super) fn feed(pictures: &gst_app::AppSrc, uri: &str, opened: &Opened, stopp
 }
 
 /// Says in the pictures' pipeline what went wrong in the one that reads them.
-fn fail(pictures: &gst_app::AppSrc, message: Option<gst::Message>) {
-    let Some(gst::MessageView::Error(error)) = message.as_ref().map(|message| message.view()) else {
+fn fail(pictures: &gst_app::AppSrc, message: Option<&gst::Message>) {
+    let Some(gst::MessageView::Error(error)) = message.map(|message| message.view()) else {
         gst::element_error!(pictures, gst::ResourceError::Read, ["Timeout while waiting for the camera's answer"]);
         return;
     };

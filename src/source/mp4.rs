@@ -79,28 +79,28 @@ impl VideoTrack {
     /// Of an index that stands at byte `offset` of its file.
     fn of(index: &[u8], offset: u64) -> Option<Self> {
         let movie = Atoms::inside(index, 8..index.len());
-        let tracks: Vec<Range<usize>> = movie.all(b"trak").collect();
-        let edit_lists = tracks.iter().flat_map(|track| Atoms::inside(index, track.clone()).all(b"edts"));
+        let tracks: Vec<Range<usize>> = movie.all(*b"trak").collect();
+        let edit_lists = tracks.iter().flat_map(|track| Atoms::inside(index, track.clone()).all(*b"edts"));
         let mut changes: Vec<_> = edit_lists.map(|list| (offset + list.start as u64 - 4, b"free".to_vec())).collect();
-        let header = movie.all(b"mvhd").next()?;
+        let header = movie.all(*b"mvhd").next()?;
         let movie_scale = timescale(&index[header.clone()])?;
         let is_video = |track: &&Range<usize>| {
-            let handler = Atoms::inside(index, (*track).clone()).path(&[b"mdia", b"hdlr"]);
+            let handler = Atoms::inside(index, (*track).clone()).path(&[*b"mdia", *b"hdlr"]);
             handler.is_some_and(|handler| index[handler].get(8..12) == Some(b"vide"))
         };
         let track = Atoms::inside(index, tracks.iter().find(is_video)?.clone());
-        let media = track.path(&[b"mdia", b"mdhd"])?;
+        let media = track.path(&[*b"mdia", *b"mdhd"])?;
         let timescale = timescale(&index[media.clone()])?;
-        let table = |name| track.path(&[b"mdia", b"minf", b"stbl", name]).map(|range| &index[range]);
-        let times = times(table(b"stts")?, table(b"ctts"));
+        let table = |name: [u8; 4]| track.path(&[*b"mdia", *b"minf", *b"stbl", name]).map(|range| &index[range]);
+        let times = times(table(*b"stts")?, table(*b"ctts"));
         let (first, end): (i64, i64) = (*times.iter().min()?, times.iter().max()? + 1);
-        let edits = track.path(&[b"edts", b"elst"]).map(|list| edits(&index[list]));
+        let edits = track.path(&[*b"edts", *b"elst"]).map(|list| edits(&index[list]));
         let parts =
             parts(edits.as_deref().unwrap_or_default(), first.min(0)..end, i128::from(timescale), movie_scale.into());
         let parts = from_first_frame(parts, &times);
         let is_shown = |time: &&i64| parts.iter().any(|part: &Part| part.media.contains(*time));
         let shown = times.iter().filter(is_shown).count() as u64;
-        let lowest = table(b"ctts").map_or(0, lowest_offset);
+        let lowest = table(*b"ctts").map_or(0, lowest_offset);
         let hidden = times.len() as u64 - shown;
         let shift = (-lowest).max(0);
         // A little longer than the last frame, which has a length.
@@ -146,7 +146,7 @@ impl<'a> Atoms<'a> {
     }
 
     /// What the boxes of one kind hold.
-    fn all(&self, kind: &'static [u8; 4]) -> impl Iterator<Item = Range<usize>> + use<'a> {
+    fn all(&self, kind: [u8; 4]) -> impl Iterator<Item = Range<usize>> + use<'a> {
         let (bytes, mut at, end) = (self.bytes, self.range.start, self.range.end);
         std::iter::from_fn(move || {
             while at + 8 <= end {
@@ -156,7 +156,7 @@ impl<'a> Atoms<'a> {
                     return None;
                 }
                 let inner = at + 8..at + size;
-                let found = &bytes[at + 4..at + 8] == kind;
+                let found = bytes[at + 4..at + 8] == kind;
                 at += size;
                 if found {
                     return Some(inner);
@@ -167,9 +167,9 @@ impl<'a> Atoms<'a> {
     }
 
     /// What the first box of each kind, within the one before, holds.
-    fn path(&self, kinds: &[&'static [u8; 4]]) -> Option<Range<usize>> {
+    fn path(&self, kinds: &[[u8; 4]]) -> Option<Range<usize>> {
         let range =
-            kinds.iter().try_fold(self.range.clone(), |range, kind| Atoms::inside(self.bytes, range).all(kind).next());
+            kinds.iter().try_fold(self.range.clone(), |range, kind| Atoms::inside(self.bytes, range).all(*kind).next());
         range.filter(|_| !kinds.is_empty())
     }
 }
@@ -278,8 +278,8 @@ fn from_first_frame(mut parts: Vec<Part>, times: &[i64]) -> Vec<Part> {
 mod tests {
     use super::*;
 
-    fn atom(kind: &[u8; 4], inner: &[u8]) -> Vec<u8> {
-        [&(inner.len() as u32 + 8).to_be_bytes()[..], kind, inner].concat()
+    fn atom(kind: [u8; 4], inner: &[u8]) -> Vec<u8> {
+        [&(inner.len() as u32 + 8).to_be_bytes()[..], &kind, inner].concat()
     }
 
     fn words(words: &[i32]) -> Vec<u8> {
@@ -289,21 +289,21 @@ mod tests {
     /// Ten frames, 100 units each of 1000 a second, in the order I P B B P B B …, with these edits.
     fn movie(edits: &[[i32; 2]]) -> VideoTrack {
         let list: Vec<i32> = edits.iter().flat_map(|[length, media]| [*length, *media, 0x10000]).collect();
-        let edts = atom(b"edts", &atom(b"elst", &words(&[&[0, edits.len() as i32][..], &list].concat())));
+        let edts = atom(*b"edts", &atom(*b"elst", &words(&[&[0, edits.len() as i32][..], &list].concat())));
         let offsets = [[1, 100], [1, 300], [2, 0], [1, 300], [2, 0], [1, 300], [2, 0]];
         let table = [
-            atom(b"stts", &words(&[0, 1, 10, 100])),
-            atom(b"ctts", &words(&[&[0, 7][..], &offsets.concat()].concat())),
+            atom(*b"stts", &words(&[0, 1, 10, 100])),
+            atom(*b"ctts", &words(&[&[0, 7][..], &offsets.concat()].concat())),
         ];
-        let minf = atom(b"minf", &atom(b"stbl", &table.concat()));
-        let head = atom(b"mdhd", &words(&[0, 0, 0, 1000, 1000]));
-        let handler = |kind: &[u8; 4]| atom(b"hdlr", &[&[0; 8][..], kind].concat());
-        let sound = atom(b"trak", &[edts.clone(), atom(b"mdia", &handler(b"soun"))].concat());
-        let video = atom(b"trak", &[edts, atom(b"mdia", &[head, handler(b"vide"), minf].concat())].concat());
-        let moov = atom(b"moov", &[atom(b"mvhd", &words(&[0, 0, 0, 500, 500])), sound, video].concat());
+        let minf = atom(*b"minf", &atom(*b"stbl", &table.concat()));
+        let head = atom(*b"mdhd", &words(&[0, 0, 0, 1000, 1000]));
+        let handler = |kind: &[u8; 4]| atom(*b"hdlr", &[&[0; 8][..], kind].concat());
+        let sound = atom(*b"trak", &[edts.clone(), atom(*b"mdia", &handler(b"soun"))].concat());
+        let video = atom(*b"trak", &[edts, atom(*b"mdia", &[head, handler(b"vide"), minf].concat())].concat());
+        let moov = atom(*b"moov", &[atom(*b"mvhd", &words(&[0, 0, 0, 500, 500])), sound, video].concat());
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.mp4");
-        let bytes = [atom(b"ftyp", b"isom"), atom(b"mdat", &[7; 99]), moov].concat();
+        let bytes = [atom(*b"ftyp", b"isom"), atom(*b"mdat", &[7; 99]), moov].concat();
         std::fs::write(&path, &bytes).expect("written");
         let track = VideoTrack::read(&path).expect("read").expect("has video");
         let before = |(at, to): &(u64, Vec<u8>)| (bytes[*at as usize..][..to.len()].to_vec(), to.clone());

@@ -42,3 +42,23 @@ fn a_slow_way_does_not_make_frames_younger() {
     assert_eq!((&change["from"], &change["to"]), (&"arrival".into(), &"rtcp".into()));
     assert_eq!(events(&lines, "clock").len(), 1, "the clock changes once");
 }
+
+/// Times of frames that are sent in another order than they are shown come from the camera, to the millisecond.
+#[test]
+fn frames_that_come_out_of_order_are_evenly_spaced() {
+    const MS: f64 = 1e6;
+    let scratch = Scratch::new();
+    let clip = counter_clip(&scratch, RATE, 20 * RATE as usize, &["-bf", "3", "-g", "25"]);
+    let camera = Server::camera(&clip, &[]);
+    let mut live = Live::start(&["--source", &camera.address, "--query", "a"], Counter { takes: Duration::ZERO });
+    live.wait_for_frames(4 * RATE as usize);
+    let (outcome, lines) = live.end();
+    assert!(outcome.expect("no failure").closed());
+    let measured: Vec<_> = frames(&lines).into_iter().filter(|frame| frame["measured"] == true).collect();
+    assert!(measured.len() > 2 * RATE as usize, "{} frames", measured.len());
+    for pair in measured.windows(2) {
+        let counted = (counter_of(pair[1]) as f64 - counter_of(pair[0]) as f64) * FRAME_NS;
+        let passed = number(pair[1], "pts_ns") - number(pair[0], "pts_ns");
+        assert!(counted > 0.0 && (passed - counted).abs() < MS, "{} ms in place of {}", passed / MS, counted / MS);
+    }
+}

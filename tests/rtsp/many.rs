@@ -172,7 +172,7 @@ fn wrong_files_of_streams_say_what_is_wrong() {
     insta::assert_snapshot!("streams_key", run("[[stream]]\nurl = \"rtsp://one/a\"\n", &asked));
     insta::assert_snapshot!("streams_twice", run(twice, &asked));
     insta::assert_snapshot!("streams_query", run("[[stream]]\nsource = \"test:\"\n", &jsonl));
-    insta::assert_snapshot!("streams_scheme", run("[[stream]]\nsource = \"rtmp://one/a\"\n", &asked));
+    insta::assert_snapshot!("streams_scheme", run("[[stream]]\nsource = \"ftp://one/a\"\n", &asked));
     let two = "[[stream]]\nsource = \"test:\"\n[[stream]]\nsource = \"test:ball\"\n";
     let shared = format!("mp4:{}", scratch.file("out.mp4"));
     insta::assert_snapshot!("streams_one_video", run(two, &["--query", "a", "--out", &shared]));

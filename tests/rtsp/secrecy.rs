@@ -106,7 +106,7 @@ fn no_complaint_repeats_a_password() {
     run(&["run", "--source", "test:", "--query", "a", "--out", &format!("rtsp://me:{WORD}@203.0.113.9:1/x")]);
     run(&["run", "--source", "test:", "--query", "a", "--out", &format!("rtsp://me:{WORD}@127.0.0.1/")]);
     run(&[&["run", "--source", "rtsp://127.0.0.1:1/x", "--credentials", &format!("me:{WORD}")], &asked[..]].concat());
-    let file = scratch.write("run.toml", format!("source = \"rtmp://me:{WORD}@127.0.0.1/x\"\n").as_bytes());
+    let file = scratch.write("run.toml", format!("source = \"ftp://me:{WORD}@127.0.0.1/x\"\n").as_bytes());
     run(&["check", &file]);
     let file = scratch.write("one.streams", format!("[[stream]]\nsource = \"rtsp://me:{WORD}/@a\"\n").as_bytes());
     run(&["check", &file]);

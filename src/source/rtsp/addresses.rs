@@ -29,7 +29,7 @@ impl Addresses {
             let before = &rest[..at - scheme.map_or(0, str::len)];
             out.push_str(before);
             match scheme {
-                Some(scheme) => out.push_str(&format!("{}{scheme}/", self.base)),
+                Some(scheme) => out.extend([&self.base, scheme, "/"]),
                 None => out.push_str("://"),
             }
             rest = &rest[at + "://".len()..];

@@ -84,7 +84,7 @@ impl Signing {
                     && digest.algorithm() != Algorithm::Md5
                 {
                     let algorithm = if digest.algorithm() == Algorithm::Sha256 { "SHA-256" } else { "SHA-512-256" };
-                    answer.push_str(&format!(", algorithm={algorithm}"));
+                    answer.extend([", algorithm=", algorithm]);
                 }
                 request.set("Authorization", answer);
             }

@@ -124,10 +124,10 @@ impl Message {
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{}\r\n", self.start);
         for (name, value) in self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("Content-Length")) {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.extend([name.as_str(), ": ", value, "\r\n"]);
         }
         if !self.body.is_empty() || self.header("Content-Length").is_some() {
-            text.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
+            text.extend(["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
         }
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();
@@ -148,14 +148,14 @@ mod tests {
         assert_eq!(next(b"\r\n$\x00\x00\x00"), Piece::Stray(2));
         assert_eq!(next(b"HTTP/1.1 200 OK\r\n\r\nhi"), Piece::Stray(19));
         assert_eq!(next(b"RTSP/1.0 200 OK\r\nCSeq: 3\r\ncontent-length: 2\r\n\r\nh"), Piece::Incomplete);
-        let Piece::Message(message, 50) = next(b"RTSP/1.0 200 OK\r\ncseq: 3\r\ncontent-length: 2\r\n\r\nhi$$") else {
+        let Piece::Message(message, 49) = next(b"RTSP/1.0 200 OK\r\ncseq: 3\r\ncontent-length: 2\r\n\r\nhi$$") else {
             panic!("{:?}", next(b"RTSP/1.0 200 OK\r\ncseq: 3\r\ncontent-length: 2\r\n\r\nhi$$"))
         };
         assert_eq!((message.status(), message.number(), message.asks()), (Some(200), Some(3), None));
         assert_eq!(message.body, b"hi");
         assert_eq!(message.bytes(), b"RTSP/1.0 200 OK\r\ncseq: 3\r\nContent-Length: 2\r\n\r\nhi");
         let line_feeds = b"RTSP/1.0 461 Unsupported Transport\nCSeq: 4\n\nRTSP";
-        assert!(matches!(next(line_feeds), Piece::Message(message, 45) if message.status() == Some(461)));
+        assert!(matches!(next(line_feeds), Piece::Message(message, 44) if message.status() == Some(461)));
     }
 
     #[test]

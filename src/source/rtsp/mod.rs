@@ -112,6 +112,10 @@ struct Facts {
     certificate: Mutex<Option<String>>,
     /// What is not known of the kind of login that it wants.
     unknown_login: Mutex<Option<String>>,
+    /// Where it is reached.
+    proxy: Mutex<String>,
+    /// The login that a description of a user's own holds.
+    login: Mutex<Option<Login>>,
     /// There was no connection to it.
     unreached: AtomicBool,
     /// It ended the connection when it was asked for a parameter.
@@ -142,7 +146,9 @@ impl Learned {
             keep_alive: settings.keep_alive,
             learned: self.clone(),
         };
-        Proxy::start(way).map_err(|error| Error::Worker(format!("no way to an RTSP server: {error}")))
+        let proxy = Proxy::start(way).map_err(|error| Error::Worker(format!("no way to an RTSP server: {error}")))?;
+        proxy.address().clone_into(&mut self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(proxy)
     }
 
     fn set_up(&self, element: &gst::Element) {
@@ -156,6 +162,7 @@ impl Learned {
     fn set_up_source(&self, source: &gst::Element) {
         // Capture times, also where a description of a user's own does not ask for them.
         source.set_property("add-reference-timestamp-meta", true);
+        self.take_login(source);
         let facts = Arc::clone(&self.0);
         source.connect("select-stream", false, move |arguments| {
             let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
@@ -164,6 +171,24 @@ impl Learned {
             facts.offers_video.fetch_or(video, Ordering::AcqRel);
             Some(video.to_value())
         });
+    }
+
+    /// The proxy logs in, also with what stands in a description of a user's own.
+    fn take_login(&self, source: &gst::Element) {
+        let text = |name: &str| source.property::<Option<String>>(name).unwrap_or_default();
+        let (user, place) = (text("user-id"), text("location"));
+        if user.is_empty() || place != *self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner) {
+            return;
+        }
+        let login = Login::new(&user, &text("user-pw"));
+        *self.0.login.lock().unwrap_or_else(PoisonError::into_inner) = Some(login);
+        source.set_property("user-id", None::<String>);
+        source.set_property("user-pw", None::<String>);
+    }
+
+    /// The login that a description of a user's own holds.
+    fn login(&self) -> Option<Login> {
+        self.0.login.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// There was no connection to the server.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use gio::prelude::*;
 use gstreamer::glib;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use super::Learned;
 use super::addresses::Addresses;
@@ -35,7 +36,8 @@ pub(super) struct Way {
 /// A proxy that runs until it is dropped.
 pub(in crate::source) struct Proxy {
     address: String,
-    main: glib::MainLoop,
+    /// Dropped, it ends.
+    over: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -54,13 +56,13 @@ impl Proxy {
     /// # Errors
     /// There is no port or no thread to be had.
     pub(super) fn start(way: Way) -> std::io::Result<Self> {
-        let secret: String = (0..4).map(|_| format!("{:08x}", rand::random::<u32>())).collect();
+        let secret = format!("{:032x}", rand::random::<u128>());
         secrets::hide(&secret);
-        let context = glib::MainContext::new();
-        let main = glib::MainLoop::new(Some(&context), false);
-        let (told, hear) = std::sync::mpsc::channel();
-        let (runs, uri) = (main.clone(), way.uri.clone());
+        let (over, ended) = oneshot::channel::<()>();
+        let (told, hear) = crossbeam_channel::bounded(1);
+        let uri = way.uri.clone();
         let serve = move || {
+            let context = glib::MainContext::new();
             let served = context.with_thread_default(|| {
                 let listener = gio::SocketListener::new();
                 let local = gio::InetAddress::new_loopback(gio::SocketFamily::Ipv4);
@@ -77,8 +79,17 @@ impl Proxy {
                 if told.send(addresses.inward(&way.uri)).is_err() {
                     return;
                 }
-                context.spawn_local(accept(listener, Rc::new(way), addresses));
-                runs.run();
+                let clients = RefCell::default();
+                context.block_on(async {
+                    tokio::select! {
+                        () = accept(&listener, Rc::new(way), addresses, &clients) => {}
+                        _ = ended => {}
+                    }
+                });
+                listener.close();
+                clients.take().iter().for_each(glib::JoinHandle::abort);
+                // What was under way is told that it is cancelled, and lets go of its sockets.
+                while context.iteration(false) {}
             });
             if served.is_err() {
                 tracing::debug!("the RTSP proxy has no main context");
@@ -87,7 +98,7 @@ impl Proxy {
         let thread = std::thread::Builder::new().name("rtsp-proxy".into()).spawn(serve)?;
         let address = hear.recv().map_err(|_| std::io::Error::other("no port on 127.0.0.1"))?;
         tracing::debug!("{uri} is reached by {}", secrets::hidden(&address));
-        Ok(Self { address, main, thread: Some(thread) })
+        Ok(Self { address, over: Some(over), thread: Some(thread) })
     }
 
     /// Where `rtspsrc` finds the camera.
@@ -98,22 +109,28 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.main.quit();
+        self.over = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
     }
 }
 
-async fn accept(listener: gio::SocketListener, way: Rc<Way>, addresses: Addresses) {
+async fn accept(
+    listener: &gio::SocketListener,
+    way: Rc<Way>,
+    addresses: Addresses,
+    clients: &RefCell<Vec<glib::JoinHandle<()>>>,
+) {
     while let Ok((client, _)) = listener.accept_future().await {
-        glib::MainContext::ref_thread_default().spawn_local(serve(client, Rc::clone(&way), addresses.clone()));
+        let served = serve(client, Rc::clone(&way), addresses.clone());
+        clients.borrow_mut().push(glib::MainContext::ref_thread_default().spawn_local(served));
     }
 }
 
 /// One client: as long as both it and the camera are there.
 async fn serve(client: gio::SocketConnection, way: Rc<Way>, addresses: Addresses) {
-    let signing = Signing::new(way.login.clone());
+    let signing = Signing::new(way.login.clone().or_else(|| way.learned.login()));
     let session = Rc::new(RefCell::new(Session::new(addresses.clone(), signing, way.keep_alive)));
     let (ask, asked) = unbounded_channel();
     let gone = tokio::sync::Notify::new();
@@ -193,7 +210,7 @@ async fn read_client(
                         return Ok(());
                     }
                     // Who waits for it learns from the server's side that it is gone.
-                    let _ = ask.send(session.borrow_mut().to_server(message).bytes());
+                    let _ = ask.send(session.borrow_mut().outgoing(message).bytes());
                     length
                 }
                 Piece::Data(length) | Piece::Stray(length) => {
@@ -267,7 +284,7 @@ async fn forward(
                 }
                 Piece::Message(message, length) => {
                     at += length;
-                    let then = session.borrow_mut().from_server(message);
+                    let then = session.borrow_mut().incoming(message);
                     match then {
                         Then::Forward(message) => out.extend(message.bytes()),
                         // It is taken as long as the server is there.

@@ -22,12 +22,19 @@ pub(super) enum Then {
     Nothing,
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// The client, by this number of its own.
+    Client(Option<u64>),
+    Proxy,
+}
+
 /// A request that was not answered yet.
 struct Asked {
     /// Its number on the way to the server.
     number: u64,
-    /// The client's number for it; none where the proxy itself asks.
-    client: Option<Option<u64>>,
+    asker: Asker,
     /// As the client sent it, to the server's address.
     request: Message,
 }
@@ -93,19 +100,19 @@ impl Session {
     }
 
     /// A message of the client's as it goes to the server.
-    pub(super) fn to_server(&mut self, mut message: Message) -> Message {
+    pub(super) fn outgoing(&mut self, mut message: Message) -> Message {
         let addresses = self.addresses.clone();
         message.map(|text| addresses.outward(text));
         if message.asks().is_none() {
             // It answers the server.
             return message;
         }
-        let client = Some(message.number());
-        self.ask(message, client)
+        let asker = Asker::Client(message.number());
+        self.ask(message, asker)
     }
 
     /// Numbers, signs and remembers a request.
-    fn ask(&mut self, request: Message, client: Option<Option<u64>>) -> Message {
+    fn ask(&mut self, request: Message, asker: Asker) -> Message {
         self.number += 1;
         self.last = Instant::now();
         let mut signed = request.clone();
@@ -114,7 +121,7 @@ impl Session {
         if self.asked.len() >= MOST_ASKED {
             self.asked.pop_front();
         }
-        self.asked.push_back(Asked { number: self.number, client, request });
+        self.asked.push_back(Asked { number: self.number, asker, request });
         signed
     }
 
@@ -124,24 +131,24 @@ impl Session {
         if self.last.elapsed() < (life / 2).max(LEAST_PAUSE) {
             return None;
         }
-        if self.asked.iter().any(|asked| asked.client.is_none()) {
+        if self.asked.iter().any(|asked| asked.asker == Asker::Proxy) {
             // The one before was not answered.
             self.knows = false;
         }
         let method = if self.knows && self.keep_alive == KeepAlive::GetParameter { "GET_PARAMETER" } else { "OPTIONS" };
         let mut request = Message::request(method, &address);
         request.set("Session", name);
-        Some(self.ask(request, None))
+        Some(self.ask(request, Asker::Proxy))
     }
 
     /// True where the last thing that was said is that the session shall live on.
     pub(super) fn just_kept(&self) -> bool {
-        let last = self.asked.back().filter(|asked| asked.client.is_none());
+        let last = self.asked.back().filter(|asked| asked.asker == Asker::Proxy);
         last.is_some_and(|asked| asked.request.start.starts_with("GET_PARAMETER"))
     }
 
     /// What a message of the server's leads to.
-    pub(super) fn from_server(&mut self, mut message: Message) -> Then {
+    pub(super) fn incoming(&mut self, mut message: Message) -> Then {
         let Some(status) = message.status() else { return Then::Forward(self.inward(message)) };
         self.answers += 1;
         let number = message.number();
@@ -151,17 +158,17 @@ impl Session {
             None if number.is_none() && !self.asked.is_empty() => 0,
             None => return Then::Forward(self.inward(message)),
         };
-        let Some(Asked { client, request, .. }) = self.asked.remove(at) else { return Then::Nothing };
+        let Some(Asked { asker, request, .. }) = self.asked.remove(at) else { return Then::Nothing };
         if status == 401 {
             match self.signing.challenged(&message) {
-                Challenged::Again => return Then::Ask(self.ask(request, client)),
+                Challenged::Again => return Then::Ask(self.ask(request, asker)),
                 Challenged::Refused => {}
                 Challenged::Unknown(reason) => self.unknown_login = Some(reason),
             }
         } else if status < 400 {
             self.signing.agreed();
         }
-        let Some(client) = client else {
+        let Asker::Client(client) = asker else {
             // 451, 501 and whatever else: it is asked another way.
             self.knows &= status < 400;
             return Then::Nothing;
@@ -179,7 +186,7 @@ impl Session {
             let mut request = request;
             request.start = format!("{method} {location} RTSP/1.0");
             self.moved = Some(location.clone());
-            let request = self.ask(request, Some(client));
+            let request = self.ask(request, asker);
             return Then::Elsewhere(location, request);
         }
         if status < 300 {
@@ -254,13 +261,15 @@ mod tests {
     fn asks(session: &mut Session, method: &str, number: u64) -> Message {
         let mut request = Message::request(method, &format!("{BASE}cam/live"));
         request.set("CSeq", number.to_string());
-        session.to_server(request)
+        session.outgoing(request)
     }
 
     fn answer(start: &str, headers: &[(&str, &str)]) -> Message {
         let mut answer = Message::request("", "");
         answer.start = format!("RTSP/1.0 {start}");
-        headers.iter().for_each(|(name, value)| answer.set(name, *value));
+        for (name, value) in headers {
+            answer.set(name, *value);
+        }
         answer
     }
 
@@ -272,15 +281,15 @@ mod tests {
         assert_eq!((asked.header("Authorization"), asked.number()), (None, Some(1)));
         let refusal =
             |number: &str| answer("401 Unauthorized", &[("CSeq", number), ("WWW-Authenticate", "Basic realm=\"x\"")]);
-        let Then::Ask(signed) = session.from_server(refusal("1")) else { panic!("not asked again") };
+        let Then::Ask(signed) = session.incoming(refusal("1")) else { panic!("not asked again") };
         assert_eq!((signed.number(), signed.header("Authorization").is_some()), (Some(2), true));
-        let Then::Forward(refused) = session.from_server(refusal("2")) else { panic!("asked once more") };
+        let Then::Forward(refused) = session.incoming(refusal("2")) else { panic!("asked once more") };
         assert_eq!((refused.status(), refused.number()), (Some(401), Some(5)));
         // The next attempt is another connection; within one, what was agreed to once is signed from the start.
         let mut session = with(Some(Login::new("me", "right word")));
         asks(&mut session, "DESCRIBE", 1);
-        session.from_server(refusal("1"));
-        session.from_server(answer("200 OK", &[("CSeq", "2")]));
+        session.incoming(refusal("1"));
+        session.incoming(answer("200 OK", &[("CSeq", "2")]));
         assert!(asks(&mut session, "SETUP", 2).header("Authorization").is_some());
     }
 
@@ -288,10 +297,10 @@ mod tests {
     fn sessions_are_kept_alive_in_a_way_that_the_server_takes() {
         let mut session = with(None);
         asks(&mut session, "SETUP", 1);
-        session.from_server(answer("200 OK", &[("CSeq", "1"), ("Session", "ab;timeout=2")]));
+        session.incoming(answer("200 OK", &[("CSeq", "1"), ("Session", "ab;timeout=2")]));
         assert_eq!(session.keep(), None, "nothing plays");
         asks(&mut session, "PLAY", 2);
-        session.from_server(answer("200 OK", &[("CSeq", "2"), ("Session", "ab")]));
+        session.incoming(answer("200 OK", &[("CSeq", "2"), ("Session", "ab")]));
         assert_eq!(session.keep(), None, "too early");
         let later = |session: &mut Session| session.last -= Duration::from_millis(1100);
         later(&mut session);
@@ -299,12 +308,12 @@ mod tests {
         assert_eq!(kept.asks(), Some(("GET_PARAMETER", "rtsp://cam/live")));
         assert_eq!(kept.header("Session"), Some("ab"));
         assert!(session.just_kept());
-        assert_eq!(session.from_server(answer("451 Not Understood", &[("CSeq", "3")])), Then::Nothing);
+        assert_eq!(session.incoming(answer("451 Not Understood", &[("CSeq", "3")])), Then::Nothing);
         later(&mut session);
         assert_eq!(session.keep().expect("again").asks(), Some(("OPTIONS", "rtsp://cam/live")));
         // Silence is an answer, too: no request of the client's gets lost in it.
         asks(&mut session, "PAUSE", 9);
-        let Then::Forward(paused) = session.from_server(answer("200 OK", &[("CSeq", "5")])) else { panic!("lost") };
+        let Then::Forward(paused) = session.incoming(answer("200 OK", &[("CSeq", "5")])) else { panic!("lost") };
         assert_eq!(paused.number(), Some(9));
     }
 
@@ -314,17 +323,17 @@ mod tests {
         session.host = Some("10.0.0.7".into());
         asks(&mut session, "DESCRIBE", 1);
         let moved = answer("302 Moved", &[("CSeq", "1"), ("Location", "rtsp://other/live")]);
-        let Then::Elsewhere(there, request) = session.from_server(moved) else { panic!("not followed") };
+        let Then::Elsewhere(there, request) = session.incoming(moved) else { panic!("not followed") };
         assert_eq!((there.as_str(), request.asks()), ("rtsp://other/live", Some(("DESCRIBE", "rtsp://other/live"))));
         let mut described = answer("200 OK", &[("CSeq", "2"), ("Content-Base", "rtsp://other/live/")]);
         described.body = b"a=control:rtsp://other/live/track\r\n".to_vec();
-        let Then::Forward(described) = session.from_server(described) else { panic!("kept") };
+        let Then::Forward(described) = session.incoming(described) else { panic!("kept") };
         assert_eq!(described.header("Content-Base"), Some(format!("{BASE}other/live/").as_str()));
         assert_eq!(described.body, format!("a=control:{BASE}other/live/track\r\n").into_bytes());
         asks(&mut session, "SETUP", 2);
         let transport = "RTP/AVP;unicast;client_port=1-2;server_port=3-4";
         let set_up = answer("200 OK", &[("CSeq", "3"), ("Transport", transport), ("Session", "x")]);
-        let Then::Forward(set_up) = session.from_server(set_up) else { panic!("kept") };
+        let Then::Forward(set_up) = session.incoming(set_up) else { panic!("kept") };
         assert_eq!(set_up.header("Transport"), Some(format!("{transport};source=10.0.0.7").as_str()));
     }
 }

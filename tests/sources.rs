@@ -1,0 +1,258 @@
+//! Sources as people have them: trimmed and late files, pipes, cameras that send pictures over HTTP, streams of others.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::servers::free_port;
+use crate::support::{Ran, Scratch, clip, command, model, of_schema, repository, spotter, tool};
+
+const FRAME: &str = "spotter.frame/1";
+/// A key frame every four seconds, and B-frames: what a trimmed file hides depends on frames before its beginning.
+const FILM: [&str; 6] = ["-c:v", "libx264", "-g", "100", "-sc_threshold", "0"];
+/// What ffprobe and we may differ by: it writes microseconds.
+const ROUNDING: f64 = 1e-6;
+
+fn run(source: &str, flags: &[&str]) -> Ran {
+    let model = model();
+    let fixed = ["run", "--source", source, "--query", "a", "--model", &model, "--stride", "25", "--out", "jsonl:-"];
+    spotter(&[&fixed[..], flags].concat())
+}
+
+/// Times of all frames, seconds.
+fn times(lines: &[Value]) -> Vec<f64> {
+    let seconds = |frame: &&Value| frame["pts_ns"].as_f64().expect("a time") / 1e9;
+    of_schema(lines, FRAME).iter().map(seconds).collect()
+}
+
+/// The same by ffprobe.
+fn probed(file: &str) -> Vec<f64> {
+    let entries = ["-show_entries", "frame=pts_time", "-of", "csv=p=0"];
+    let text = tool("ffprobe", &[&["-v", "error", "-select_streams", "v:0"], &entries[..], &[file]].concat());
+    let times = text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok());
+    times.collect()
+}
+
+fn assert_equal(ours: &[f64], theirs: &[f64], what: &str) {
+    assert_eq!(ours.len(), theirs.len(), "{what}: frames");
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        assert!((ours - theirs).abs() <= ROUNDING, "{what}: {ours} and {theirs}");
+    }
+}
+
+/// Cut without encoding anew, as video editors and archives do it: an edit list hides what stands before.
+#[test]
+fn trimmed_files_give_the_frames_and_times_of_ffprobe() {
+    let scratch = Scratch::new();
+    let whole = clip(&scratch, "whole.mp4", "160x120", 300, &FILM);
+    let in_order = clip(&scratch, "in-order.mp4", "160x120", 300, &[&FILM[..], &["-bf", "0"]].concat());
+    let hevc = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=100"];
+    let hevc = clip(&scratch, "hevc.mp4", "160x120", 300, &hevc);
+    let trimmed = |name: &str, of: &str, from: &str, length: &str| {
+        let file = scratch.file(name);
+        tool("ffmpeg", &["-v", "error", "-ss", from, "-i", of, "-t", length, "-c", "copy", &file]);
+        file
+    };
+    let files = [
+        trimmed("a.mp4", &whole, "1.5", "2"),
+        trimmed("b.mp4", &whole, "3", "2"),
+        trimmed("c.mp4", &whole, "5.3", "5"),
+        trimmed("d.mov", &whole, "5.3", "4"),
+        trimmed("e.mkv", &whole, "5.3", "4"),
+        trimmed("f.mp4", &in_order, "5.3", "4"),
+        trimmed("g.mp4", &hevc, "5.3", "4"),
+        whole,
+    ];
+    for file in files {
+        let ran = run(&file, &[]).expect_success();
+        assert_equal(&times(&ran.lines()), &probed(&file), &file);
+    }
+}
+
+/// Frames may be missing from a file whose sizes are right: its index tells.
+#[test]
+fn a_file_that_gives_less_than_its_index_holds_says_so() {
+    let scratch = Scratch::new();
+    let whole = clip(&scratch, "whole.mp4", "160x120", 200, &[&FILM[..], &["-bf", "0", "-g", "200"]].concat());
+    let mut bytes = std::fs::read(&whole).expect("read");
+    let data = bytes.windows(4).position(|name| name == b"mdat").expect("has data") + 4;
+    let end = bytes.windows(4).position(|name| name == b"moov").expect("has an index") - 4;
+    // The key frame at the beginning stays.
+    bytes[(data + end) / 2..end].fill(0);
+    let ran = run(&scratch.write("hollow.mp4", &bytes), &[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("SOURCE_INCOMPLETE"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("its index holds 200"), "{}", ran.stderr);
+}
+
+/// MPEG-TS goes on from what was broadcast, and a film may begin late: either way cues fit the video that is made.
+#[test]
+fn records_and_videos_of_a_run_have_one_zero() {
+    let scratch = Scratch::new();
+    let stream = clip(&scratch, "stream.ts", "160x120", 50, &FILM);
+    let late = scratch.file("late.mp4");
+    let film = clip(&scratch, "film.mp4", "160x120", 50, &FILM);
+    tool("ffmpeg", &["-v", "error", "-itsoffset", "1.5", "-i", &film, "-c", "copy", &late]);
+    for (source, begins) in [(stream, 0.0), (late, 1.5)] {
+        let (mp4, mkv) = (scratch.file("out.mp4"), scratch.file("out.mkv"));
+        let out = [format!("mp4:{mp4}"), format!("mkv:{mkv}")];
+        let ran = run(&source, &["--out", &out[0], "--out", &out[1]]).expect_success();
+        let records = times(&ran.lines());
+        assert!((records[0] - begins).abs() <= ROUNDING, "{source} begins at {}", records[0]);
+        for video in [mp4, mkv] {
+            let shown = probed(&video);
+            assert!(shown[0].abs() <= ROUNDING, "{video}: its first frame is there from the beginning");
+            let close = |(record, shown): (&f64, &f64)| (record - shown).abs() < 1e-3;
+            assert_eq!(shown.len(), records.len(), "{video}");
+            assert!(records.iter().zip(&shown).skip(1).all(close), "{video}: {records:?} and {shown:?}");
+        }
+    }
+}
+
+#[test]
+fn standard_input_and_named_pipes_are_read_to_their_end() {
+    let scratch = Scratch::new();
+    let film = std::fs::read(clip(&scratch, "film.ts", "160x120", 50, &FILM)).expect("read");
+    let pipe = scratch.file("pipe");
+    tool("mkfifo", &[&pipe]);
+    for source in ["-", pipe.as_str()] {
+        let model = model();
+        let mut run = command(&["run", "--source", source, "--query", "a", "--model", &model, "--out", "jsonl:-"]);
+        let mut child =
+            run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        if source == "-" {
+            stdin.write_all(&film).expect("taken");
+        } else {
+            std::fs::write(&pipe, &film).expect("taken");
+        }
+        drop(stdin);
+        let ran = Ran::from(child.wait_with_output().expect("ends")).expect_success();
+        assert_eq!(times(&ran.lines()).len(), 50, "{source}");
+    }
+    let empty = spotter(&["run", "--source", "-", "--query", "a", "--out", "jsonl:-"]);
+    assert_eq!((empty.code, empty.stdout.as_str()), (Some(1), ""), "{}", empty.stderr);
+    assert!(empty.stderr.contains("source -"), "{}", empty.stderr);
+}
+
+/// A camera that serves one client, once: whoever asks what it is must play the answer. It says of it what ffmpeg says.
+#[test]
+fn pictures_over_http_are_a_camera_whatever_their_boundaries() {
+    let scratch = Scratch::new();
+    let frames = scratch.file("%03d.jpg");
+    tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120", "-frames:v", "20", &frames]);
+    let picture = |number: usize| std::fs::read(scratch.file(&format!("{number:03}.jpg"))).expect("read");
+    for (kind, lengths) in [
+        ("multipart/x-mixed-replace; boundary=x", true),
+        ("multipart/x-mixed-replace", false),
+        ("application/octet-stream", true),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("http://{}/video", listener.local_addr().expect("an address"));
+        let pictures: Vec<Vec<u8>> = (1..=20).map(picture).collect();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            // What is not read makes the end of a connection a fault.
+            assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n").expect("written");
+            for picture in &pictures {
+                let length = if lengths { format!("Content-Length: {}\r\n", picture.len()) } else { String::new() };
+                write!(stream, "--x\r\nContent-Type: image/jpeg\r\n{length}\r\n").expect("written");
+                stream.write_all(picture).and_then(|()| stream.write_all(b"\r\n")).expect("written");
+            }
+        });
+        let ran = run(&address, &["--mode", "every-frame", "--reconnect-attempts", "0"]);
+        served.join().expect("no panic");
+        assert_eq!(ran.code, Some(1), "it is lost in the end: {}", ran.stderr);
+        let lines = ran.lines();
+        let times = times(&lines);
+        assert_eq!(times.len(), 20, "{kind}: {}", ran.stderr);
+        assert!(times[0] == 0.0 && times.is_sorted(), "{times:?}");
+        assert!(of_schema(&lines, FRAME).iter().all(|frame| frame["clock"] == "arrival"), "{kind}");
+    }
+}
+
+/// What ffmpeg sends by UDP: begun at any moment, it is whole from the first key frame on.
+#[test]
+fn mpeg_ts_over_udp_is_a_live_source() {
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mp4", "160x120", 100, &["-c:v", "libx264", "-g", "25", "-bf", "0"]);
+    let address = format!("udp://127.0.0.1:{}", free_port());
+    let send = ["-v", "error", "-re", "-stream_loop", "-1", "-i", &film, "-c", "copy", "-f", "mpegts", &address];
+    let mut sender = std::process::Command::new("ffmpeg").args(send).stdin(Stdio::null()).spawn().expect("ffmpeg");
+    let model = model();
+    let mut run = command(&["run", "--source", &address, "--query", "a", "--model", &model, "--out", "jsonl:-"]);
+    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut frames = Vec::new();
+    while frames.len() < 30 {
+        let line: Value = serde_json::from_str(&lines.next().expect("more").expect("text")).expect("JSON");
+        if line["schema"] == FRAME {
+            frames.push(line);
+        }
+    }
+    tool("kill", &["-TERM", &child.id().to_string()]);
+    drop(lines);
+    sender.kill().and_then(|()| sender.wait()).expect("gone");
+    child.wait().expect("ends");
+    assert!(frames.iter().all(|frame| frame["status"] != "error"), "{frames:?}");
+    assert!(times(&frames).is_sorted_by(|a, b| a < b));
+}
+
+/// A pipeline of one's own needs no address, and may be one that comes back.
+#[test]
+fn a_pipeline_that_names_its_source_needs_no_other() {
+    let scratch = Scratch::new();
+    let launch = "videotestsrc num-buffers=5 ! capsfilter caps=video/x-raw,width=160,height=120,framerate=25/1";
+    let model = model();
+    let start = |live: &str| {
+        let file = scratch.write("door.toml", format!("[source]\nlaunch = \"{launch}\"\n{live}").as_bytes());
+        let fixed = ["run", "--pipeline", &file, "--query", "a", "--model", &model, "--out", "jsonl:-"];
+        let mut run = command(&[&fixed[..], &["--reconnect-interval", "50ms"]].concat());
+        run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    };
+    let once = Ran::from(start("").wait_with_output().expect("ends")).expect_success();
+    assert_eq!(times(&once.lines()).len(), 5);
+    assert!(of_schema(&once.lines(), FRAME).iter().all(|frame| frame["source"] == "door"));
+    let mut again = start("live = true\n");
+    let lines = BufReader::new(again.stdout.take().expect("piped")).lines();
+    let opened = lines.map_while(Result::ok).any(|line| line.contains("\"gap_end\""));
+    assert!(opened, "it is opened again");
+    tool("kill", &["-TERM", &again.id().to_string()]);
+    again.wait().expect("ends");
+}
+
+/// Every place that an address is put into is looked at, before anything is written.
+#[test]
+fn holes_in_outputs_are_filled_or_named() {
+    let scratch = Scratch::new();
+    let place = scratch.file("{source}-{date}.mp4");
+    let unknown = run("test:?frames=2", &["--out", &format!("mp4:{place}")]);
+    assert_eq!(unknown.code, Some(2), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("{date} is not known; did you mean {time}?"), "{}", unknown.stderr);
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+    let sources = ["--source", "test:smpte?frames=5", "--out", "rtsp://127.0.0.1:0/{source}"];
+    let served = run("test:ball?frames=5", &sources).expect_success();
+    for name in ["test_ball_frames_5", "test_smpte_frames_5"] {
+        assert!(served.stderr.contains(&format!("/{name}")), "{}", served.stderr);
+    }
+    let local = scratch.file("{time:local}.mp4");
+    run("test:?frames=2", &["--out", &format!("mp4:{local}")]).expect_success();
+    assert_eq!(scratch.names().first().map(String::len), Some("20261125T194300.mp4".len()));
+}
+
+/// Also a name that is no text in any language.
+#[test]
+fn a_source_may_be_called_anything() {
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mkv", "160x120", 3, &FILM);
+    let odd = scratch.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe.mkv"));
+    std::fs::rename(film, &odd).expect("renamed");
+    let mut run = command(&["run", "--query", "a", "--out", "jsonl:-", "--model"]);
+    run.arg(model()).arg("--source").arg(&odd).current_dir(repository());
+    let ran = Ran::from(run.output().expect("starts")).expect_success();
+    assert_eq!(times(&ran.lines()).len(), 3);
+}
