@@ -118,6 +118,8 @@ struct Facts {
     login: Mutex<Option<Login>>,
     /// There was no connection to it.
     unreached: AtomicBool,
+    /// It has no such way for frames to travel.
+    refuses_transport: AtomicBool,
     /// It ended the connection when it was asked for a parameter.
     refuses_get_parameter: AtomicBool,
 }
@@ -200,6 +202,10 @@ impl Learned {
         *self.0.unknown_login.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
+    fn refuses_transport(&self) {
+        self.0.refuses_transport.store(true, Ordering::Release);
+    }
+
     fn refuses_get_parameter(&self) {
         self.0.refuses_get_parameter.store(true, Ordering::Release);
     }
@@ -239,7 +245,11 @@ impl Learned {
 
     /// True where the server has a video stream, but not by the transport that it was asked for.
     pub(super) fn transport_refused(&self, fault: &Fault) -> bool {
-        fault::is_no_stream(fault) && self.0.offers_video.load(Ordering::Acquire)
+        // Who goes another way than the proxy's is not heard.
+        let heard = !self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        fault::is_no_stream(fault)
+            && self.0.offers_video.load(Ordering::Acquire)
+            && (!heard || self.0.refuses_transport.load(Ordering::Acquire))
     }
 
     /// A failure with what is known of it beyond the element's own words.

@@ -149,6 +149,9 @@ async fn serve(client: gio::SocketConnection, way: Rc<Way>, addresses: Addresses
             }
             () = gone.notified() => {}
         }
+        if session.borrow().just_kept() {
+            way.learned.refuses_get_parameter();
+        }
         // Whoever is still there learns that the other one is gone.
         drop(client.socket().shutdown(true, true));
     };
@@ -166,12 +169,6 @@ async fn serve(client: gio::SocketConnection, way: Rc<Way>, addresses: Addresses
     tokio::select! {
         () = async { tokio::join!(upward, downward); } => {}
         () = keeping => {}
-    }
-    if session.borrow().just_kept() {
-        way.learned.refuses_get_parameter();
-    }
-    if let Some(reason) = session.borrow_mut().unknown_login.take() {
-        way.learned.unknown_login(reason);
     }
 }
 
@@ -250,7 +247,7 @@ async fn read_server(
             Outcome::Ok(())
         };
         next = tokio::select! {
-            moved = forward(&input, client, session, ask) => moved?,
+            moved = forward(&input, client, session, (way, ask)) => moved?,
             written = writing => { written?; None }
         };
     }
@@ -262,7 +259,7 @@ async fn forward(
     input: &gio::InputStream,
     client: &gio::SocketConnection,
     session: &RefCell<Session>,
-    ask: &UnboundedSender<Vec<u8>>,
+    (way, ask): (&Way, &UnboundedSender<Vec<u8>>),
 ) -> Outcome<Option<(String, Vec<u8>)>> {
     let output = client.output_stream();
     let mut bytes = Vec::new();
@@ -285,6 +282,13 @@ async fn forward(
                 Piece::Message(message, length) => {
                     at += length;
                     let then = session.borrow_mut().incoming(message);
+                    // Before the client hears of it, and somebody asks why.
+                    if let Some(reason) = session.borrow_mut().unknown_login.take() {
+                        way.learned.unknown_login(reason);
+                    }
+                    if session.borrow().transport_refused {
+                        way.learned.refuses_transport();
+                    }
                     match then {
                         Then::Forward(message) => out.extend(message.bytes()),
                         // It is taken as long as the server is there.

@@ -67,6 +67,8 @@ pub(super) struct Session {
     pub(super) host: Option<String>,
     /// What is wrong with the login that the server wants.
     pub(super) unknown_login: Option<String>,
+    /// It has no such way for frames to travel (461).
+    pub(super) transport_refused: bool,
     /// Answers that came.
     pub(super) answers: usize,
     /// Where the server sent us.
@@ -94,6 +96,7 @@ impl Session {
             knows: true,
             host: None,
             unknown_login: None,
+            transport_refused: false,
             answers: 0,
             moved: None,
         }
@@ -168,6 +171,7 @@ impl Session {
         } else if status < 400 {
             self.signing.agreed();
         }
+        self.transport_refused |= status == 461;
         let Asker::Client(client) = asker else {
             // 451, 501 and whatever else: it is asked another way.
             self.knows &= status < 400;
@@ -210,6 +214,9 @@ impl Session {
                 if let Some(moved) = self.moved.take().filter(|_| answer.header("Content-Base").is_none()) {
                     answer.set("Content-Base", format!("{}/", moved.trim_end_matches('/')));
                 }
+                if let Ok(description) = std::str::from_utf8(&answer.body) {
+                    answer.body = with_controls(description, &address()).into_bytes();
+                }
             }
             "SETUP" => {
                 if let Some((name, life)) = answer.header("Session").map(session) {
@@ -237,6 +244,24 @@ impl Session {
         message.map(|text| self.addresses.inward(text));
         message
     }
+}
+
+/// A description in which every medium has an address of its own: one that has none is at that of the whole, and `rtspsrc`
+/// passes over it.
+fn with_controls(description: &str, address: &str) -> String {
+    let media = description.match_indices("m=").map(|(at, _)| at);
+    let mut starts: Vec<usize> = media.filter(|at| *at == 0 || description[..*at].ends_with('\n')).collect();
+    let mut out = description[..starts.first().copied().unwrap_or(description.len())].to_owned();
+    starts.push(description.len());
+    for pair in starts.windows(2) {
+        let medium = &description[pair[0]..pair[1]];
+        out.push_str(medium);
+        if !medium.contains("a=control:") {
+            let end = if medium.ends_with('\n') { "" } else { "\r\n" };
+            out.extend([end, "a=control:", address, "\r\n"]);
+        }
+    }
+    out
 }
 
 /// The name of a session, and how long it lives without a request.
@@ -315,6 +340,20 @@ mod tests {
         asks(&mut session, "PAUSE", 9);
         let Then::Forward(paused) = session.incoming(answer("200 OK", &[("CSeq", "5")])) else { panic!("lost") };
         assert_eq!(paused.number(), Some(9));
+    }
+
+    #[test]
+    fn a_medium_without_an_address_is_at_that_of_the_whole() {
+        let head = "v=0\r\ns=cam\r\n";
+        let bare = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+        let whole = "m=audio 0 RTP/AVP 8\r\na=control:track2\r\n";
+        assert_eq!(
+            with_controls(&[head, bare, whole].concat(), "rtsp://cam/live"),
+            [head, bare, "a=control:rtsp://cam/live\r\n", whole].concat()
+        );
+        for kept in [head, whole, ""] {
+            assert_eq!(with_controls(kept, "rtsp://cam/live"), kept);
+        }
     }
 
     #[test]
