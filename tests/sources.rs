@@ -87,6 +87,19 @@ fn a_file_that_gives_less_than_its_index_holds_says_so() {
     assert!(ran.stderr.contains("its index holds 200"), "{}", ran.stderr);
 }
 
+/// A picture of a slide show, or the only one, may last longer than all that came before.
+#[test]
+fn a_whole_file_whose_last_picture_lasts_is_not_cut_short() {
+    let scratch = Scratch::new();
+    for frames in ["4", "1"] {
+        let show = scratch.file(&format!("show-{frames}.mkv"));
+        let source = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=1/5", "-frames:v", frames];
+        tool("ffmpeg", &[&source[..], &FILM, &[&show]].concat());
+        let ran = run(&show, &[]).expect_success();
+        assert_eq!(times(&ran.lines()).len().to_string(), frames);
+    }
+}
+
 /// MPEG-TS goes on from what was broadcast, and a film may begin late: either way cues fit the video that is made.
 #[test]
 fn records_and_videos_of_a_run_have_one_zero() {

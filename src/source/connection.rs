@@ -233,7 +233,12 @@ impl Connection {
         }
         let whole = self.pipeline.query_duration::<gst::ClockTime>()?;
         let last = gst::ClockTime::from_nseconds(self.counters.last_time.load(Ordering::Acquire));
-        let missing = whole.saturating_sub(last);
+        // The last picture of a slide show lasts as long as others do; of a single one nobody knows.
+        let longest = gst::ClockTime::from_nseconds(self.counters.longest.load(Ordering::Acquire));
+        if given < 2 {
+            return None;
+        }
+        let missing = whole.saturating_sub(last + longest);
         let reason = || format!("is cut short: it lasts {whole:.1}, its frames end at {last:.1}");
         (missing > SLACK && missing > whole / SHARE).then(|| ("SOURCE_TRUNCATED", reason()))
     }

@@ -29,6 +29,8 @@ pub struct Counters {
     pub(super) handing_over: AtomicBool,
     /// Stream time of the newest frame, nanoseconds.
     pub(super) last_time: AtomicU64,
+    /// The longest time from one frame to the next, nanoseconds.
+    pub(super) longest: AtomicU64,
     /// How long the source is, nanoseconds; 0 until it is known.
     pub(super) duration: AtomicU64,
     /// Running time of the newest frame of a source that comes back, nanoseconds.
@@ -226,7 +228,8 @@ impl Handover {
             arrived: Instant::now(),
         };
         if let Some(time) = frame.stream_time {
-            self.counters.last_time.fetch_max(time.nseconds(), Ordering::AcqRel);
+            let last = self.counters.last_time.fetch_max(time.nseconds(), Ordering::AcqRel);
+            self.counters.longest.fetch_max(time.nseconds().saturating_sub(last), Ordering::AcqRel);
         }
         self.counters.handing_over.store(true, Ordering::Release);
         let handed = self.frames.open().ok_or(Closed).and_then(|intake| intake.offer(frame, &self.stopped));

@@ -269,7 +269,7 @@ impl<'a> Reconnecting<'a> {
                 }
             };
             if decoded > before {
-                self.failed = 0;
+                (self.failed, self.refused) = (0, (0, ""));
             } else {
                 // What it was before may be what it is again.
                 self.settings.rtsp.transport = self.keeper.settings.rtsp.transport;

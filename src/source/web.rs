@@ -106,10 +106,8 @@ impl Answer {
         }
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
-        while first.len() < HEAD
-            && began.elapsed() < FIRST
-            && let Some(sample) = self.sink.try_pull_sample(PAUSE)
-        {
+        while first.len() < HEAD && began.elapsed() < FIRST && !self.sink.is_eos() {
+            let Some(sample) = self.sink.try_pull_sample(PAUSE) else { continue };
             let map = sample.buffer().and_then(|buffer| buffer.map_readable().ok());
             first.extend_from_slice(map.as_deref().unwrap_or_default());
         }

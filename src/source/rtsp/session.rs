@@ -60,7 +60,7 @@ pub(super) struct Session {
     alive: Option<(String, String, Duration)>,
     playing: bool,
     last: Instant,
-    pub(super) keep_alive: KeepAlive,
+    keep_alive: KeepAlive,
     /// The server knows `GET_PARAMETER`.
     knows: bool,
     /// The address of the server's machine, for frames that come beside the connection.
