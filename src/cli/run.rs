@@ -1,6 +1,7 @@
 //! `spotter run` as typed.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use crate::record::Format;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, Began};
-use crate::source::Transport;
+use crate::source::{Deinterlace, Transport};
 
 /// Ground every frame of a video, a camera, an RTSP stream or a row of pictures.
 ///
@@ -80,6 +81,13 @@ pub struct RunArgs {
     /// Pictures a second, where the source is pictures. 1 if not given.
     #[arg(long, value_name = "FPS", help_heading = "Which frames")]
     pub picture_rate: Option<f64>,
+    /// Whether frames that are made of two fields (interlaced film and television) become whole ones. Auto: where the stream
+    /// says that they are.
+    #[arg(long, value_enum, help_heading = "Which frames")]
+    pub deinterlace: Option<Deinterlace>,
+    /// Which video track, where a source has several, in the order in which it lists them. 1 if not given.
+    #[arg(long, value_name = "N", help_heading = "Which frames")]
+    pub video_track: Option<NonZeroU32>,
     /// Which frames are measured, and what is claimed over time.
     #[command(flatten)]
     pub measuring: Measuring,

@@ -1,6 +1,7 @@
 //! Settings of `spotter run`.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -307,6 +308,8 @@ impl Common {
                 realtime,
                 reproducible: args.reproducible,
                 picture_rate: self.picture_rate,
+                deinterlace: args.deinterlace.unwrap_or_default(),
+                video_track: args.video_track.unwrap_or(NonZeroU32::MIN),
                 pipeline: self.pipeline.clone(),
                 rtsp: RtspSettings { login, ..self.rtsp.clone() },
                 reconnect: self.reconnect,

@@ -1,5 +1,6 @@
 //! Settings of `spotter run` as a TOML file; names are those of the flags, with `_` for `-`.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::StreamEntry;
 use crate::cli::{ComputeArg, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
-use crate::source::Transport;
+use crate::source::{Deinterlace, Transport};
 use crate::track::Smoothing;
 
 /// The file as written. Paths are relative to the place where the program runs, as those of flags are.
@@ -33,6 +34,10 @@ pub struct RunFile {
     pub static_gate: Option<u8>,
     pub static_recheck: Option<u64>,
     pub picture_rate: Option<f64>,
+    /// `--deinterlace`
+    pub deinterlace: Option<Deinterlace>,
+    /// `--video-track`
+    pub video_track: Option<NonZeroU32>,
     pub threshold: Option<f32>,
     pub hysteresis: Option<f32>,
     pub smooth: Option<Smoothing>,
@@ -102,6 +107,8 @@ impl qrnet::strict::Strict for RunFile {
             static_gate: Some(4),
             static_recheck: Some(25),
             picture_rate: Some(1.0),
+            deinterlace: Some(Deinterlace::Auto),
+            video_track: Some(NonZeroU32::MIN),
             threshold: Some(0.5),
             hysteresis: Some(0.1),
             smooth: Some(Smoothing::Off),
@@ -177,6 +184,8 @@ impl RunFile {
                 hold: typed.measuring.hold.or(self.hold),
             },
             picture_rate: typed.picture_rate.or(self.picture_rate),
+            deinterlace: typed.deinterlace.or(self.deinterlace),
+            video_track: typed.video_track.or(self.video_track),
             pipeline: typed.pipeline.or(self.pipeline),
             reproducible: typed.reproducible || self.reproducible,
             credentials: typed.credentials.or(self.credentials),

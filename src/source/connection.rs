@@ -15,7 +15,8 @@ use super::bus::{self, Report};
 use super::handover::{Counters, Handover, Pace, Telling, appsink};
 use super::joining::Joining;
 use super::rtsp::{Learned, Proxy};
-use super::{Keeper, SourceSettings, complaints, edits, mjpeg, pictures, pipe, tune};
+use super::tracks::Tracks;
+use super::{Keeper, SourceSettings, complaints, deinterlace, edits, mjpeg, pictures, pipe, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::Door;
@@ -33,6 +34,7 @@ pub(super) struct Connection {
     /// Frames that the file's index says are to be shown.
     indexed: Option<u64>,
     joining: Joining,
+    tracks: Tracks,
     /// Goes after the pipeline.
     _way: Way,
     pub(super) learned: Learned,
@@ -96,7 +98,10 @@ impl Connection {
         let learned = Learned::default();
         let way = Way::to(address, settings, &learned, stop)?;
         let bin = build(address, settings, &way)?;
-        learned.listen(&bin);
+        let tracks = Tracks::new(settings.video_track);
+        tracks.choose(&bin);
+        learned.listen(&bin, &tracks);
+        deinterlace::keep_notes(&bin);
         complaints::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
@@ -120,7 +125,7 @@ impl Connection {
         let zero = Arc::clone(counters);
         bin.connect_deep_element_added(move |_, _, element| zero.zero.note(element));
         let index = match &address.kind {
-            Kind::File(path) => edits::index(path),
+            Kind::File(path) => edits::index(path, settings.video_track),
             _ => None,
         };
         if let Some(track) = &index {
@@ -186,6 +191,7 @@ impl Connection {
             on_a_server,
             indexed: index.filter(|_| number == 1).map(|track| track.shown),
             joining,
+            tracks,
             _way: way,
             learned,
             drawing,
@@ -202,6 +208,11 @@ impl Connection {
     /// Pictures that came out of the decoder so far, those included that nobody is shown.
     pub(super) fn alive(&self) -> u64 {
         self.counters.alive.load(Ordering::Acquire)
+    }
+
+    /// In words, that the source has no such video track, where it gave nothing for that.
+    pub(super) fn lacks_track(&self) -> Option<String> {
+        self.tracks.lacks().filter(|_| self.decoded() == 0)
     }
 
     /// Takes note of how long the source is, once it can say.
@@ -320,21 +331,22 @@ impl Address {
     fn pipeline(&self, settings: &SourceSettings, way: &Way) -> Result<(&'static str, Vec<Hole>)> {
         let proxy = way.proxy.as_ref().map(Proxy::address);
         let fd = way.pipe.as_ref().map_or(0, AsRawFd::as_raw_fd);
+        let deinterlace = Hole::new("deinterlace", settings.deinterlace.mode());
         Ok(match &self.kind {
             Kind::File(path) => {
                 let uri = gst::glib::filename_to_uri(path, None);
                 let uri = uri.map_err(|e| {
                     Error::Usage(format!("--source {}: cannot be written as an address: {e}", self.name))
                 })?;
-                ("file", vec![Hole::new("uri", uri)])
+                ("file", vec![Hole::new("uri", uri), deinterlace])
             }
-            Kind::Http(uri) => ("http", vec![Hole::new("uri", uri)]),
-            Kind::Rtsp { uri, .. } => ("rtsp-in", settings.rtsp.holes(proxy.unwrap_or(uri))),
+            Kind::Http(uri) => ("http", vec![Hole::new("uri", uri), deinterlace]),
+            Kind::Rtsp { uri, .. } => ("rtsp-in", [settings.rtsp.holes(proxy.unwrap_or(uri)), vec![deinterlace]].concat()),
             Kind::Pictures(_) => ("pictures", Vec::new()),
-            Kind::Stream { uri, protocol } => (protocol, vec![Hole::new("uri", uri)]),
-            Kind::Hls { uri, .. } => ("hls", vec![Hole::new("uri", uri)]),
+            Kind::Stream { uri, protocol } => (protocol, vec![Hole::new("uri", uri), deinterlace]),
+            Kind::Hls { uri, .. } => ("hls", vec![Hole::new("uri", uri), deinterlace]),
             Kind::Mjpeg { .. } => ("mjpeg", Vec::new()),
-            Kind::Pipe(_) => ("pipe", vec![Hole::new("fd", fd.to_string())]),
+            Kind::Pipe(_) => ("pipe", vec![Hole::new("fd", fd.to_string()), deinterlace]),
             // Its own description takes the place of this one.
             Kind::Pipeline { .. } => ("test", Vec::new()),
             Kind::Test(test) => {
@@ -349,7 +361,7 @@ impl Address {
             }
             Kind::Camera(device) => {
                 let device = device.to_str().ok_or_else(|| Error::Usage(format!("{}: is no UTF-8 path", self.name)))?;
-                ("camera", vec![Hole::new("device", device)])
+                ("camera", vec![Hole::new("device", device), deinterlace])
             }
         })
     }

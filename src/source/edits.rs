@@ -3,6 +3,7 @@
 //! to see such lists (on the way, their boxes are called `free`, and the film is as long as its media), gives every frame, and what
 //! is to be shown, and when, is decided here.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use gstreamer as gst;
 
 use super::mp4::VideoTrack;
 
-/// The index of a file's video, where it has one that can be read.
-pub(super) fn index(path: &Path) -> Option<Arc<VideoTrack>> {
-    let track = VideoTrack::read(path).inspect_err(|error| tracing::debug!("{}: {error}", path.display()));
+/// The index of a file's video track `number`, from 1, where it has one that can be read.
+pub(super) fn index(path: &Path, number: NonZeroU32) -> Option<Arc<VideoTrack>> {
+    let track = VideoTrack::read(path, number).inspect_err(|error| tracing::debug!("{}: {error}", path.display()));
     track.ok().flatten().map(Arc::new)
 }
 

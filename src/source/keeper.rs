@@ -176,17 +176,18 @@ impl Keeper {
             Err(Error::Source { code, name: self.address.name.clone(), reason })
         };
         let (over, _) = until_over(&connection, &reports, stop, (limit, !self.address.is_live()));
-        let outcome = match over {
-            Over::Stopped => Ok(()),
-            Over::End if connection.decoded() == 0 || missing.is_some() => {
+        let outcome = match (over, connection.lacks_track()) {
+            (Over::Stopped, _) => Ok(()),
+            (_, Some(lacks)) => failed("SOURCE_NO_VIDEO", lacks),
+            (Over::End, _) if connection.decoded() == 0 || missing.is_some() => {
                 failed("SOURCE_NO_VIDEO", "ended without a video frame".into())
             }
-            Over::End => connection.ended_early().map_or(Ok(()), |(code, reason)| failed(code, reason)),
-            Over::Failed(fault) => {
+            (Over::End, _) => connection.ended_early().map_or(Ok(()), |(code, reason)| failed(code, reason)),
+            (Over::Failed(fault), _) => {
                 tracing::debug!("source: {}", fault.reason);
                 failed("SOURCE_FAILED", self.address.explain(fault.reason))
             }
-            Over::Stalled(limit) => {
+            (Over::Stalled(limit), _) => {
                 let decoded = connection.decoded();
                 failed("SOURCE_TIMEOUT", format!("no frame for {} s after {decoded} frames", limit.as_secs()))
             }
@@ -260,6 +261,9 @@ impl<'a> Reconnecting<'a> {
             }
             let fault = match over {
                 Over::Stopped => return Ok(()),
+                _ if connection.lacks_track().is_some() => {
+                    Fault::new(fault::CODEC_UNSUPPORTED, &connection.lacks_track().unwrap_or_default())
+                }
                 Over::Failed(fault) if self.other_transport(&connection.learned, &fault) => continue,
                 Over::Failed(fault) => self.keeper.explain(&connection.learned, fault, decoded > before, stop),
                 Over::End => Fault::new(fault::CONNECTION_FAILED, "the server ended the stream"),

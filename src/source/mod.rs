@@ -8,6 +8,7 @@ mod bus;
 mod complaints;
 mod connection;
 mod container;
+mod deinterlace;
 mod edits;
 mod fault;
 mod handover;
@@ -23,9 +24,12 @@ mod rgb_frames;
 mod rtsp;
 mod test_pattern;
 mod timing;
+mod tracks;
 mod tune;
 mod web;
 mod zero;
+
+use std::num::NonZeroU32;
 
 use gstreamer as gst;
 
@@ -35,6 +39,7 @@ pub use address::{Address, Kind};
 pub use bus::Report;
 pub(crate) use bus::forward as forward_bus;
 pub(crate) use connection::{Way, build};
+pub use deinterlace::Deinterlace;
 pub use fault::Fault;
 pub use keeper::{Counters, Ended, Keeper, Reconnect};
 pub(crate) use pictures::rgb_frame;
@@ -53,6 +58,10 @@ pub struct SourceSettings {
     pub reproducible: bool,
     /// Pictures a second, for pictures.
     pub picture_rate: gst::Fraction,
+    /// What happens to interlaced frames.
+    pub deinterlace: Deinterlace,
+    /// Which of several video tracks is played, from 1.
+    pub video_track: NonZeroU32,
     /// Pipeline description in place of the built-in one.
     pub pipeline: Option<PipelineFile>,
     /// For RTSP sources.
@@ -67,6 +76,8 @@ impl Default for SourceSettings {
             realtime: false,
             reproducible: false,
             picture_rate: gst::Fraction::new(1, 1),
+            deinterlace: Deinterlace::Auto,
+            video_track: NonZeroU32::MIN,
             pipeline: None,
             rtsp: RtspSettings::default(),
             reconnect: Reconnect::default(),

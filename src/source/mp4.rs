@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io::{Read, Result, Seek, SeekFrom};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::Path;
 
-/// The first video track of a file.
+/// A video track of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct VideoTrack {
     /// Frames that are to be shown.
@@ -38,11 +39,11 @@ const SECOND: i128 = 1_000_000_000;
 const LONGEST_INDEX: u64 = 1 << 28;
 
 impl VideoTrack {
-    /// Of a file; none where it is no MP4, holds no video, or keeps its index in fragments.
+    /// Number `number` of a file, from 1; none where it is no MP4, holds no such track, or keeps its index in fragments.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>> {
+    pub(super) fn read(path: &Path, number: NonZeroU32) -> Result<Option<Self>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut at = 0;
@@ -66,7 +67,7 @@ impl VideoTrack {
                 let mut index = vec![0; size.min(length - at) as usize];
                 file.seek(SeekFrom::Start(at))?;
                 file.read_exact(&mut index)?;
-                return Ok(Self::of(&index, at));
+                return Ok(Self::of(&index, at, number));
             }
             if size < 8 {
                 break;
@@ -77,7 +78,7 @@ impl VideoTrack {
     }
 
     /// Of an index that stands at byte `offset` of its file.
-    fn of(index: &[u8], offset: u64) -> Option<Self> {
+    fn of(index: &[u8], offset: u64, number: NonZeroU32) -> Option<Self> {
         let movie = Atoms::inside(index, 8..index.len());
         let tracks: Vec<Range<usize>> = movie.all(*b"trak").collect();
         let edit_lists = tracks.iter().flat_map(|track| Atoms::inside(index, track.clone()).all(*b"edts"));
@@ -88,7 +89,7 @@ impl VideoTrack {
             let handler = Atoms::inside(index, (*track).clone()).path(&[*b"mdia", *b"hdlr"]);
             handler.is_some_and(|handler| index[handler].get(8..12) == Some(b"vide"))
         };
-        let track = Atoms::inside(index, tracks.iter().find(is_video)?.clone());
+        let track = Atoms::inside(index, tracks.iter().filter(is_video).nth(number.get() as usize - 1)?.clone());
         let media = track.path(&[*b"mdia", *b"mdhd"])?;
         let timescale = timescale(&index[media.clone()])?;
         let table = |name: [u8; 4]| track.path(&[*b"mdia", *b"minf", *b"stbl", name]).map(|range| &index[range]);
@@ -305,7 +306,7 @@ mod tests {
         let path = folder.path().join("x.mp4");
         let bytes = [atom(*b"ftyp", b"isom"), atom(*b"mdat", &[7; 99]), moov].concat();
         std::fs::write(&path, &bytes).expect("written");
-        let track = VideoTrack::read(&path).expect("read").expect("has video");
+        let track = VideoTrack::read(&path, NonZeroU32::MIN).expect("read").expect("has video");
         let before = |(at, to): &(u64, Vec<u8>)| (bytes[*at as usize..][..to.len()].to_vec(), to.clone());
         let changes: Vec<_> = track.changes.iter().map(before).collect();
         let free = (b"edts".to_vec(), b"free".to_vec());
@@ -346,7 +347,7 @@ mod tests {
             &[0, 0, 0, 1, b'm', b'o', b'o', b'v'],
         ] {
             std::fs::write(&path, bytes).expect("written");
-            assert_eq!(VideoTrack::read(&path).ok().flatten(), None, "{bytes:?}");
+            assert_eq!(VideoTrack::read(&path, NonZeroU32::MIN).ok().flatten(), None, "{bytes:?}");
         }
     }
 }

@@ -17,6 +17,7 @@ use gstreamer as gst;
 
 use super::address::unreachable;
 use super::fault::{self, Fault};
+use super::tracks::Tracks;
 use crate::error::{Error, Result};
 use crate::pipeline::Hole;
 use crate::secrets::Login;
@@ -127,12 +128,12 @@ struct Facts {
 impl Learned {
     /// Begins to listen to every `rtspsrc` of `bin`, also to those that a decoder bin of a user's own description makes: video
     /// alone.
-    pub(super) fn listen(&self, bin: &gst::Bin) {
+    pub(super) fn listen(&self, bin: &gst::Bin, tracks: &Tracks) {
         for element in bin.iterate_recurse().into_iter().flatten() {
-            self.set_up(&element);
+            self.set_up(&element, tracks);
         }
-        let later = self.clone();
-        bin.connect_deep_element_added(move |_, _, element| later.set_up(element));
+        let (later, tracks) = (self.clone(), tracks.clone());
+        bin.connect_deep_element_added(move |_, _, element| later.set_up(element, &tracks));
     }
 
     /// A way to the server at `uri`, on which it is logged in to.
@@ -153,25 +154,32 @@ impl Learned {
         Ok(proxy)
     }
 
-    fn set_up(&self, element: &gst::Element) {
+    fn set_up(&self, element: &gst::Element, tracks: &Tracks) {
         match element.factory().map(|factory| factory.name()).as_deref() {
-            Some("rtspsrc") => self.set_up_source(element),
+            Some("rtspsrc") => self.set_up_source(element, tracks.clone()),
             Some("rtpjitterbuffer") => self.set_up_jitter_buffer(element),
             _ => {}
         }
     }
 
-    fn set_up_source(&self, source: &gst::Element) {
+    fn set_up_source(&self, source: &gst::Element, tracks: Tracks) {
         // Capture times, also where a description of a user's own does not ask for them.
         source.set_property("add-reference-timestamp-meta", true);
         self.take_login(source);
-        let facts = Arc::clone(&self.0);
+        let (facts, videos) = (Arc::clone(&self.0), Mutex::new(Vec::<u32>::new()));
         source.connect("select-stream", false, move |arguments| {
             let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
             let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<String>("media").ok());
             let video = media.is_none_or(|media| media == "video");
             facts.offers_video.fetch_or(video, Ordering::AcqRel);
-            Some(video.to_value())
+            let medium = arguments.get(1).and_then(|value| value.get::<u32>().ok()).unwrap_or_default();
+            let mut videos = videos.lock().unwrap_or_else(PoisonError::into_inner);
+            // Of each medium, in the order in which the server lists them, and perhaps again.
+            if video && !videos.contains(&medium) {
+                videos.push(medium);
+            }
+            let number = videos.iter().position(|video| *video == medium).map(|place| place as u32 + 1);
+            Some(number.is_some_and(|number| tracks.takes_number(number)).to_value())
         });
     }
 
