@@ -4,14 +4,15 @@
 set -euo pipefail
 
 packages=(
-  # build: C compiler for -sys crates, pkg-config, GStreamer with its RTSP server, cairo and pango headers
+  # build: C compiler for -sys crates, pkg-config, GStreamer with its RTSP server, headers of cairo, pango and gdk-pixbuf
   gcc g++ libc6-dev make pkg-config
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev libcairo2-dev libpango1.0-dev
-  # run: demuxers, decoders, x264enc, videobox, overlaycomposition, windows on X11, a font for captions
+  libgdk-pixbuf-2.0-dev
+  # run: demuxers, decoders, x264enc, videobox, overlaycomposition, windows on X11, a font for captions, pictures of phones
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
-  gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core
+  gstreamer1.0-libav gstreamer1.0-x fonts-dejavu-core heif-gdk-pixbuf
   # test and demo: other people's tools to make, to serve and to read videos; pip fetches the demo clip
-  ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux bsdutils
+  ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux bsdutils libheif-examples
 )
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)

@@ -13,7 +13,7 @@ use super::ComputeArg;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct GroundArgs {
-    /// PNG, JPEG, BMP or WebP files.
+    /// PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF files.
     #[arg(value_name = "PICTURE", required = true)]
     pub pictures: Vec<PathBuf>,
     /// What to look for, in words.

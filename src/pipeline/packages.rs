@@ -27,11 +27,12 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Elements that built-in pipelines use, and decoders that files usually need.
-pub const NEEDS: [Need; 39] = [
+pub const NEEDS: [Need; 40] = [
     need("appsrc", "frames into a pipeline", BASE),
     need("appsink", "frames out of a pipeline", BASE),
     need("uridecodebin", "any source by its address", BASE),
     need("videoconvert", "colour formats", BASE),
+    need("deinterlace", "frames made of two fields", GOOD),
     need("videoflip", "rotation that a camera noted", GOOD),
     need("overlaycomposition", "box and caption", BASE),
     may("qtdemux", "MP4 and MOV in", GOOD),

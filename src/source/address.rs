@@ -73,7 +73,8 @@ pub enum Kind {
 }
 
 /// Picture files that a folder is searched for.
-const PICTURE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
+const PICTURE_ENDINGS: [&str; 11] =
+    ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "gif", "heic", "heif", "avif"];
 /// Protocols of streams that a pipeline of that name plays.
 const STREAMS: [&str; 3] = ["udp", "srt", "rtmp"];
 const EXPECTED: &str = "expected a video file, - for standard input, a file://, http://, https://, rtsp://, rtsps://, \
@@ -384,6 +385,6 @@ mod tests {
         assert_eq!(names(&format!("{text}/b%d.png")), ["b9.png"]);
         assert_eq!(names(&format!("{text}/*.jpg")), ["a.jpg"]);
         let error = Address::resolve(&format!("{text}/*.txt")).expect_err("no pictures").to_string();
-        assert!(error.ends_with("holds no pictures, expected files ending in png, jpg, jpeg, bmp, webp"), "{error}");
+        assert!(error.ends_with("holds no pictures, expected files ending in png, jpg, jpeg, bmp, webp, tif, tiff, gif, heic, heif, avif"), "{error}");
     }
 }

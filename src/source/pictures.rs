@@ -1,13 +1,21 @@
-//! Picture files as a stream: read by the model crate's own reader, pushed into the pipeline one after the other.
+//! Picture files as a stream: pushed into the pipeline one after the other. A GIF that moves is a film when it comes alone, and its
+//! first picture among others.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
+use image::AnimationDecoder;
+use image::codecs::gif::GifDecoder;
 use qrnet::preprocess::Picture;
+
+use super::heif::open_picture;
 
 /// The name that the pipeline file gives to its appsrc.
 pub(super) const APPSRC: &str = "pictures";
@@ -46,13 +54,49 @@ pub(crate) fn rgb_frame(picture: Picture, rate: gst::Fraction) -> Result<(gst_vi
     Ok((info, gst::Buffer::from_mut_slice(data)))
 }
 
-/// Pushes all pictures, `rate` a second, then the end. Ends early when the pipeline stops.
+/// A picture, and how long it is shown, if it says.
+type Shown = (Result<Picture, String>, Option<gst::ClockTime>);
+
+/// All pictures, read when they are asked for.
+fn pictures(paths: &[PathBuf]) -> Box<dyn Iterator<Item = Shown> + '_> {
+    if let [path] = paths
+        && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gif"))
+    {
+        return moving(path).unwrap_or_else(|error| Box::new(std::iter::once((Err(error), None))));
+    }
+    Box::new(paths.iter().map(|path| (open_picture(path).map_err(|e| e.to_string()), None)))
+}
+
+/// The pictures of a GIF.
+///
+/// # Errors
+/// In words: it cannot be read.
+fn moving(path: &Path) -> Result<Box<dyn Iterator<Item = Shown>>, String> {
+    // As browsers show those that claim no time at all.
+    const USUAL: Duration = Duration::from_millis(100);
+    let name = path.display().to_string();
+    let fail = move |reason: &dyn std::fmt::Display| format!("picture {name}: cannot be decoded: {reason}");
+    let file = File::open(path).map_err(|e| fail(&e))?;
+    let frames = GifDecoder::new(BufReader::new(file)).map_err(|e| fail(&e))?.into_frames();
+    Ok(Box::new(frames.map(move |frame| {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return (Err(fail(&error)), None),
+        };
+        let delay = Some(Duration::from(frame.delay())).filter(|delay| !delay.is_zero()).unwrap_or(USUAL);
+        let rgb = image::DynamicImage::from(frame.into_buffer()).into_rgb8();
+        let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+        (Ok(Picture { width, height, rgb: rgb.into_raw() }), gst::ClockTime::try_from(delay).ok())
+    })))
+}
+
+/// Pushes all pictures, `rate` a second where they say nothing of it, then the end. Ends early when the pipeline stops.
 pub(super) fn feed(appsrc: &gst_app::AppSrc, paths: &Arc<[PathBuf]>, rate: gst::Fraction) {
-    let frame_time = gst::ClockTime::SECOND.mul_div_floor(rate.denom() as u64, rate.numer() as u64);
+    let at = |number: u64| gst::ClockTime::SECOND.mul_div_floor(number * rate.denom() as u64, rate.numer() as u64);
     let mut last: Option<gst_video::VideoInfo> = None;
-    for (number, path) in (0..).zip(paths.iter()) {
-        let read = Picture::open(path).map_err(|e| e.to_string()).and_then(|picture| rgb_frame(picture, rate));
-        let made = read.map_or_else(
+    let mut told = gst::ClockTime::ZERO;
+    for (number, (picture, delay)) in (0..).zip(pictures(paths)) {
+        let made = picture.and_then(|picture| rgb_frame(picture, rate)).map_or_else(
             |error| {
                 tracing::error!("{error}");
                 broken(last.as_ref())
@@ -61,9 +105,10 @@ pub(super) fn feed(appsrc: &gst_app::AppSrc, paths: &Arc<[PathBuf]>, rate: gst::
         );
         let Some((info, mut buffer)) = made else { continue };
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(frame_time.map(|time| time * number));
-            buffer.set_duration(frame_time);
+            buffer.set_pts(if delay.is_some() { Some(told) } else { at(number) });
+            buffer.set_duration(delay.or(at(1)));
         }
+        told += delay.unwrap_or_default();
         if last.as_ref() != Some(&info) {
             appsrc.set_caps(info.to_caps().ok().as_ref());
             last = Some(info);

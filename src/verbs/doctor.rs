@@ -8,6 +8,7 @@ use gstreamer as gst;
 use crate::config::device;
 use crate::error::{Error, Result};
 use crate::pipeline::NEEDS;
+use crate::source::{HEIF_LOADER, reads_heif};
 
 /// # Errors
 /// GStreamer does not start, or an element that every run needs is missing.
@@ -15,11 +16,13 @@ pub(super) fn run() -> Result<()> {
     crate::pipeline::init()?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cuda = device("cuda").map_or_else(|error| error.to_string(), |_| "there".to_owned());
+    let model = std::env::var("SPOTTER_MODEL").map_or_else(|_| "built in".to_owned(), |path| format!("{path} (SPOTTER_MODEL)"));
     let mut lines = vec![
         format!("spotter    {}", env!("CARGO_PKG_VERSION")),
         format!("GStreamer  {}", gst::version_string()),
         format!("cores      {threads}"),
         format!("CUDA       {cuda}"),
+        format!("model      {model}"),
         String::new(),
     ];
     let mut missing = Vec::new();
@@ -35,6 +38,8 @@ pub(super) fn run() -> Result<()> {
         }
         lines.push(format!("{:<20} {:<32} {state}", need.element, need.purpose));
     }
+    let heif = if reads_heif() { "there".to_owned() } else { format!("missing: apt install {HEIF_LOADER}") };
+    lines.push(format!("{:<20} {:<32} {heif}", "gdk-pixbuf", "HEIC and AVIF pictures in"));
     let text = lines.join("\n") + "\n";
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", Path::new("-")))?;
     if missing.is_empty() {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
 use crate::record::{Asked, FrameRecord, JsonLines, Latency, Resolution, run_id};
 use crate::sink::place;
+use crate::source::open_picture;
 use crate::stage::Outcome;
 use crate::track::{Seen, Track, Tracking};
 
@@ -65,7 +66,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn ground(&self, path: &Path, letterboxer: &mut Letterboxer) -> Result<(Seen, Resolution)> {
-        let mut picture = Picture::open(path)?;
+        let mut picture = open_picture(path)?;
         let letterboxed =
             letterboxer.letterbox(&picture.view()?, self.grounder.canvas_for(picture.width, picture.height))?;
         let answers = self.grounder.ground(&[&letterboxed], self.query)?;

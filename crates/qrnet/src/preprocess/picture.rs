@@ -63,7 +63,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads a PNG, JPEG, BMP or WebP file; the format is told by its content. The orientation that a camera noted
+    /// Reads a PNG, JPEG, BMP, WebP, TIFF or GIF file (of those that move, the first picture); the format is told by its content. The orientation that a camera noted
     /// (EXIF) is applied, transparency is dropped.
     ///
     /// # Errors
@@ -74,10 +74,16 @@ impl Picture {
         if bytes.is_empty() {
             return Err(fail("is empty (0 bytes)".into()));
         }
-        let readable =
-            [image::ImageFormat::Png, image::ImageFormat::Jpeg, image::ImageFormat::Bmp, image::ImageFormat::WebP];
+        let readable = [
+            image::ImageFormat::Png,
+            image::ImageFormat::Jpeg,
+            image::ImageFormat::Bmp,
+            image::ImageFormat::WebP,
+            image::ImageFormat::Tiff,
+            image::ImageFormat::Gif,
+        ];
         let format = image::guess_format(&bytes).ok().filter(|format| readable.contains(format));
-        let format = format.ok_or_else(|| fail("is of no known format, expected PNG, JPEG, BMP or WebP".into()))?;
+        let format = format.ok_or_else(|| fail("is of no known format, expected PNG, JPEG, BMP, WebP, TIFF or GIF".into()))?;
         if format == image::ImageFormat::Jpeg && !jpeg_ends(&bytes) {
             return Err(fail("is truncated: a JPEG without its end".into()));
         }
