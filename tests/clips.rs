@@ -29,43 +29,123 @@ fn probed(source: &str) -> Vec<f64> {
     tool("ffprobe", &args).lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
 }
 
+/// How films are made here: a name, whose ending is the container's, and what ffmpeg is told.
+const MADE: [(&str, &str); 36] = [
+    // Containers and codecs.
+    ("h264.mp4", "-c:v libx264 -bf 3"),
+    ("h264.mov", "-c:v libx264 -bf 3"),
+    ("h264.mkv", "-c:v libx264 -bf 3"),
+    ("h264.ts", "-c:v libx264 -bf 2 -g 10"),
+    ("h264.m2ts", "-c:v libx264 -bf 2 -f mpegts -mpegts_m2ts_mode 1"),
+    ("h264.flv", "-c:v libx264 -bf 2"),
+    ("h264.avi", "-c:v libx264 -bf 0"),
+    ("hevc.mp4", "-c:v libx265 -x265-params log-level=none -tag:v hvc1"),
+    ("hevc.mkv", "-c:v libx265 -x265-params log-level=none"),
+    ("hevc.ts", "-c:v libx265 -x265-params log-level=none"),
+    ("vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8"),
+    ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"),
+    ("av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime"),
+    ("av1.mp4", "-c:v libaom-av1 -cpu-used 8 -usage realtime"),
+    ("mpeg2.mpg", "-c:v mpeg2video -bf 2"),
+    ("mpeg2.ts", "-c:v mpeg2video -bf 2"),
+    ("mpeg4.mp4", "-c:v mpeg4 -bf 2"),
+    ("mpeg4.avi", "-c:v mpeg4"),
+    ("mpeg4.3gp", "-c:v mpeg4"),
+    ("mjpeg.avi", "-c:v mjpeg"),
+    ("mjpeg.mov", "-c:v mjpeg"),
+    ("prores.mov", "-c:v prores"),
+    ("theora.ogv", "-c:v libtheora"),
+    ("wmv2.asf", "-c:v wmv2"),
+    ("ffv1.mkv", "-c:v ffv1 -pix_fmt yuv420p"),
+    // Layouts, odd sizes and depths.
+    ("faststart.mp4", "-c:v libx264 -movflags +faststart"),
+    ("fragments.mp4", "-c:v libx264 -movflags +frag_keyframe+empty_moov -g 10"),
+    ("negative.mp4", "-c:v libx264 -bf 3 -movflags +negative_cts_offsets"),
+    ("odd.mkv", "-c:v ffv1 -vf scale=161:119"),
+    ("ten-bits.mp4", "-c:v libx264 -pix_fmt yuv420p10le"),
+    ("fields.mp4", "-c:v libx264 -vf fps=50,interlace=scan=tff -flags +ildct+ilme"),
+    ("fields.mpg", "-c:v mpeg2video -vf fps=50,interlace=scan=tff -flags +ildct+ilme"),
+    // Gaps and odd starts.
+    ("uneven.mp4", "-c:v libx264 -vf select=not(mod(n\\,3))+not(mod(n\\,7)) -fps_mode vfr"),
+    ("gap.mkv", "-c:v libx264 -vf setpts=PTS+gte(N\\,20)*3/TB -fps_mode vfr"),
+    ("late.mkv", "-c:v libx264 -output_ts_offset 1.5"),
+    ("one.mp4", "-c:v libx264 -frames:v 1"),
+];
+
+/// The same with what is done to one of them, without decoding it.
+const CHANGED: [(&str, &str, &str); 6] = [
+    ("trimmed.mp4", "-ss 0.7", "h264.mp4"),
+    ("trimmed.mov", "-ss 0.7", "h264.mov"),
+    ("trimmed-hevc.mp4", "-ss 0.7", "hevc.mp4"),
+    ("trimmed.mkv", "-ss 0.7", "h264.mkv"),
+    ("trimmed.ts", "-ss 0.7", "h264.ts"),
+    ("late.mp4", "-itsoffset 1.5", "h264.mp4"),
+];
+
+/// Frames and times of records, held against ffprobe's; what is wrong, if anything.
+fn unlike_ffprobe(source: &str) -> Option<String> {
+    let scratch = Scratch::new();
+    let to = format!("jsonl:{}", scratch.file("out.jsonl"));
+    let settings = run_settings(&["--source", source, "--query", "anything", "--out", &to]);
+    let books = match stream(&settings, Box::new(Nothing), Some(0.5), true) {
+        Ok(books) => books,
+        Err(error) => return Some(format!("{source}: {error}")),
+    };
+    let times = probed(source);
+    let lines = json_lines(&scratch.read("out.jsonl"));
+    let records = of_schema(&lines, "spotter.frame/1");
+    if !books.closed() || books.decoded != times.len() as u64 || records.len() != times.len() {
+        return Some(format!("{source}: {books}, {} records, {} frames", records.len(), times.len()));
+    }
+    let seconds = |record: &serde_json::Value| record["pts_ns"].as_f64().expect("a time") / 1e9;
+    // These have no zero of their own: ours is the first frame.
+    let ending = Path::new(source).extension().and_then(|ending| ending.to_str());
+    let shift = if matches!(ending, Some("ts" | "m2ts" | "mpg")) { times[0] - seconds(records[0]) } else { 0.0 };
+    let found: Vec<f64> = records.iter().map(|record| seconds(record) + shift).collect();
+    let apart = found.iter().zip(&times).find(|(found, time)| (*found - *time).abs() > 1e-3);
+    apart.map(|(found, time)| format!("{source}: {found} against {time}"))
+}
+
 #[test]
 fn records_are_ffprobes_frames_and_times() {
     let scratch = Scratch::new();
-    let h264 = |extra: &[&'static str]| [&["-c:v", "libx264", "-pix_fmt", "yuv420p"], extra].concat();
-    let uneven = ["-vf", "select=not(mod(n\\,3))+not(mod(n\\,7))", "-fps_mode", "vfr"];
     let media = |name: &str| repository().join("media").join(name).to_str().expect("UTF-8").to_owned();
-    let sources = [
-        bikes(),
-        media("bigbuckbunny.mp4"),
-        media("carphone_pristine.mp4"),
-        clip(&scratch, "plain.mp4", "160x120", 50, &h264(&["-bf", "3"])),
-        clip(&scratch, "faststart.mp4", "160x120", 50, &h264(&["-movflags", "+faststart"])),
-        clip(&scratch, "fragments.mp4", "160x120", 50, &h264(&["-movflags", "+frag_keyframe+empty_moov", "-g", "10"])),
-        clip(&scratch, "uneven.mp4", "160x120", 30, &h264(&uneven)),
-        clip(&scratch, "plain.mkv", "641x359", 20, &["-c:v", "ffv1", "-pix_fmt", "yuv420p"]),
-        clip(&scratch, "vp9.webm", "160x120", 20, &["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"]),
-        clip(&scratch, "hevc.mp4", "160x120", 20, &["-c:v", "libx265", "-x265-params", "log-level=none"]),
-        clip(&scratch, "stream.ts", "160x120", 20, &h264(&["-bf", "2"])),
-        clip(&scratch, "motion.avi", "160x120", 20, &["-c:v", "mjpeg"]),
-    ];
-    for source in sources {
-        let out = scratch.file("out.jsonl");
-        let to = format!("jsonl:{out}");
-        let settings = run_settings(&["--source", &source, "--query", "anything", "--out", &to]);
-        let books = stream(&settings, Box::new(Nothing), Some(0.5), true).unwrap_or_else(|e| panic!("{source}: {e}"));
-        let times = probed(&source);
-        assert!(books.closed() && books.decoded == times.len() as u64, "{source}: {books}, {} frames", times.len());
-        let lines = json_lines(&scratch.read("out.jsonl"));
-        let records = of_schema(&lines, "spotter.frame/1");
-        assert_eq!(records.len(), times.len(), "{source}");
-        // Times of a transport stream begin anywhere; stream time begins with the stream.
-        let seconds = |record: &serde_json::Value| record["pts_ns"].as_f64().expect("a time") / 1e9;
-        let shift = if source.ends_with("stream.ts") { times[0] - seconds(records[0]) } else { 0.0 };
-        for (record, time) in records.iter().zip(times) {
-            let found = seconds(record) + shift;
-            assert!((found - time).abs() <= 1e-3, "{source}: {found} against {time}");
-        }
+    let mut sources = vec![bikes(), media("bigbuckbunny.mp4"), media("carphone_pristine.mp4")];
+    for (name, options) in MADE {
+        let options: Vec<&str> = options.split(' ').collect();
+        let pixels = if options.contains(&"-pix_fmt") { &[][..] } else { &["-pix_fmt", "yuv420p"] };
+        let pixels = if options.contains(&"prores") || options.contains(&"mjpeg") { &[][..] } else { pixels };
+        sources.push(clip(&scratch, name, "160x120", 40, &[pixels, &options].concat()));
+    }
+    for (name, options, of) in CHANGED {
+        let (file, of) = (scratch.file(name), scratch.file(of));
+        let before: Vec<&str> = options.split(' ').collect();
+        tool("ffmpeg", &[&["-v", "error"], &before[..], &["-i", &of, "-c", "copy", &file]].concat());
+        sources.push(file);
+    }
+    let wrong: Vec<String> = sources.iter().filter_map(|source| unlike_ffprobe(source)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is cut off ends with an event and a failure, and whatever came before it is there.
+#[test]
+fn damaged_films_alone_raise_events() {
+    let scratch = Scratch::new();
+    let made =
+        [("a.mp4", "-movflags +faststart"), ("a.mkv", "-bf 0"), ("a.avi", "-bf 0"), ("a.mov", "-movflags +faststart")];
+    for (name, options) in made {
+        let options: Vec<&str> = ["-c:v", "libx264"].into_iter().chain(options.split(' ')).collect();
+        let whole = clip(&scratch, name, "160x120", 100, &options);
+        assert_eq!(unlike_ffprobe(&whole), None);
+        let bytes = std::fs::read(&whole).expect("read");
+        let cut = scratch.write(&format!("cut-{name}"), &bytes[..bytes.len() * 2 / 3]);
+        let to = format!("jsonl:{}", scratch.file("cut.jsonl"));
+        let settings = run_settings(&["--source", &cut, "--query", "anything", "--out", &to]);
+        let error = stream(&settings, Box::new(Nothing), Some(0.5), true).expect_err("is cut short").to_string();
+        assert!(error.contains("SOURCE_TRUNCATED"), "{name}: {error}");
+        let lines = json_lines(&scratch.read("cut.jsonl"));
+        let frames = of_schema(&lines, "spotter.frame/1").len();
+        assert!((20..100).contains(&frames), "{name}: {frames} frames");
     }
 }
 

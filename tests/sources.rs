@@ -124,6 +124,88 @@ fn records_and_videos_of_a_run_have_one_zero() {
     }
 }
 
+/// As a recorder of several cameras writes it.
+#[test]
+fn any_of_several_video_tracks_is_played() {
+    let scratch = Scratch::new();
+    let inputs = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25:duration=1"];
+    let second = ["-f", "lavfi", "-i", "testsrc=size=96x64:rate=10:duration=1", "-map", "0", "-map", "1"];
+    for ending in ["mkv", "mp4", "ts"] {
+        let file = scratch.file(&format!("two.{ending}"));
+        tool("ffmpeg", &[&inputs[..], &second, &FILM[..2], &[&file]].concat());
+        for (track, frames, width) in [("1", 25, 160), ("2", 10, 96)] {
+            let lines = run(&file, &["--video-track", track]).expect_success().lines();
+            let played = of_schema(&lines, FRAME);
+            assert_eq!((played.len(), &played[0]["resolution"]["width"]), (frames, &width.into()), "{file} {track}");
+        }
+        let none = run(&file, &["--video-track", "3"]);
+        assert_eq!(none.code, Some(1), "{}", none.stderr);
+        assert!(none.stderr.contains("holds 2 video tracks, and number 3 is wanted"), "{}", none.stderr);
+    }
+}
+
+/// A thing that moves sideways is in two places in a frame of two fields: rows that differ from both neighbours.
+#[test]
+fn fields_become_whole_frames() {
+    let scratch = Scratch::new();
+    let film = scratch.file("fields.mkv");
+    let bar = "color=black:size=160x120:rate=50:duration=1,format=yuv420p[a];color=white:size=16x120:rate=50[b];\
+               [a][b]overlay=x=n*2:shortest=1,interlace=scan=tff:lowpass=off";
+    let made = ["-v", "error", "-filter_complex", bar, "-c:v", "libx264", "-qp", "0", "-flags", "+ildct+ilme"];
+    tool("ffmpeg", &[&made[..], &[&film]].concat());
+    let combs = |how: &[&str]| {
+        let folder = scratch.file("drawn");
+        let out = format!("frames:{folder}");
+        let model = repository().join("models/spotter-tiny").to_str().expect("UTF-8").to_owned();
+        let fixed = ["run", "--source", &film, "--query", "a", "--model", &model, "--threshold", "1", "--out", &out];
+        spotter(&[&fixed[..], how].concat()).expect_success();
+        let first = std::fs::read_dir(&folder).expect("drawn").filter_map(|entry| Some(entry.ok()?.path())).max();
+        let picture = image::open(first.expect("a picture")).expect("decodes").to_luma8();
+        std::fs::remove_dir_all(&folder).expect("gone");
+        let at = |x: u32, y: u32| i32::from(picture.get_pixel(x, y).0[0]);
+        let comb = |x: u32, y: u32| (at(x, y) - at(x, y - 1)).min(at(x, y) - at(x, y + 1)) > 100;
+        // Below the caption.
+        (picture.height() / 2..picture.height() - 1).filter(|y| (0..picture.width()).any(|x| comb(x, *y))).count()
+    };
+    let (whole, woven) = (combs(&[]), combs(&["--deinterlace", "off"]));
+    assert!(woven > 20 && whole < 4, "{woven} rows of combs, {whole} where fields are made whole");
+}
+
+/// What phones, scanners and chats make.
+#[test]
+fn pictures_of_every_kind_are_read() {
+    let scratch = Scratch::new();
+    let png = scratch.file("a.png");
+    let bars = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10"];
+    tool("ffmpeg", &[&bars[..], &["-frames:v", "1", &png]].concat());
+    for name in ["b.tiff", "c.gif"] {
+        tool("ffmpeg", &[&bars[..], &["-frames:v", "1", &scratch.file(name)]].concat());
+    }
+    tool("heif-enc", &[&png, "-o", &scratch.file("d.heic")]);
+    tool("heif-enc", &["-A", &png, "-o", &scratch.file("e.avif")]);
+    let folder = scratch.path().to_str().expect("UTF-8");
+    let lines = run(folder, &[]).expect_success().lines();
+    let frames = of_schema(&lines, FRAME);
+    assert_eq!(frames.len(), 5);
+    for frame in frames {
+        assert_eq!(
+            (&frame["resolution"]["width"], &frame["resolution"]["height"]),
+            (&64.into(), &48.into()),
+            "{frame}"
+        );
+        assert_ne!(frame["status"], "error", "{frame}");
+    }
+    // One that moves is a film, at its own times.
+    let moving = scratch.file("moving.gif");
+    tool("ffmpeg", &[&bars[..], &["-frames:v", "8", &moving]].concat());
+    let lines = run(&moving, &[]).expect_success().lines();
+    assert_equal(&times(&lines), &(0..8).map(|n| f64::from(n) / 10.0).collect::<Vec<_>>(), "moving.gif");
+    let broken = scratch.write("broken.heic", &std::fs::read(scratch.file("d.heic")).expect("read")[..300]);
+    let ran = run(&broken, &[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("broken.heic: cannot be decoded"), "{}", ran.stderr);
+}
+
 #[test]
 fn standard_input_and_named_pipes_are_read_to_their_end() {
     let scratch = Scratch::new();

@@ -73,8 +73,7 @@ pub enum Kind {
 }
 
 /// Picture files that a folder is searched for.
-const PICTURE_ENDINGS: [&str; 11] =
-    ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "gif", "heic", "heif", "avif"];
+const PICTURE_ENDINGS: [&str; 11] = ["png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff", "gif", "heic", "heif", "avif"];
 /// Protocols of streams that a pipeline of that name plays.
 const STREAMS: [&str; 3] = ["udp", "srt", "rtmp"];
 const EXPECTED: &str = "expected a video file, - for standard input, a file://, http://, https://, rtsp://, rtsps://, \

@@ -341,7 +341,9 @@ impl Address {
                 ("file", vec![Hole::new("uri", uri), deinterlace])
             }
             Kind::Http(uri) => ("http", vec![Hole::new("uri", uri), deinterlace]),
-            Kind::Rtsp { uri, .. } => ("rtsp-in", [settings.rtsp.holes(proxy.unwrap_or(uri)), vec![deinterlace]].concat()),
+            Kind::Rtsp { uri, .. } => {
+                ("rtsp-in", [settings.rtsp.holes(proxy.unwrap_or(uri)), vec![deinterlace]].concat())
+            }
             Kind::Pictures(_) => ("pictures", Vec::new()),
             Kind::Stream { uri, protocol } => (protocol, vec![Hole::new("uri", uri), deinterlace]),
             Kind::Hls { uri, .. } => ("hls", vec![Hole::new("uri", uri), deinterlace]),

@@ -30,7 +30,8 @@ pub(crate) fn open_picture(path: &Path) -> qrnet::Result<Picture> {
     let (stride, channels) = (side(upright.rowstride()), side(upright.n_channels()));
     let pixels = upright.read_pixel_bytes();
     let rows = pixels.chunks(stride.max(1)).take(height);
-    let rgb: Vec<u8> = rows.flat_map(|row| row.chunks_exact(channels.max(3)).take(width)).flat_map(|p| &p[..3]).copied().collect();
+    let rgb: Vec<u8> =
+        rows.flat_map(|row| row.chunks_exact(channels.max(3)).take(width)).flat_map(|p| &p[..3]).copied().collect();
     if rgb.len() != 3 * width * height {
         return Err(fail(format!("holds {} bytes of pixels, expected {}", rgb.len(), 3 * width * height)));
     }
@@ -39,7 +40,10 @@ pub(crate) fn open_picture(path: &Path) -> qrnet::Result<Picture> {
 
 /// Whether the loader is installed.
 pub(crate) fn can_read() -> bool {
-    Pixbuf::formats().iter().filter_map(gdk_pixbuf::PixbufFormat::name).any(|name| name.contains("hei") || name == "avif")
+    Pixbuf::formats()
+        .iter()
+        .filter_map(gdk_pixbuf::PixbufFormat::name)
+        .any(|name| name.contains("hei") || name == "avif")
 }
 
 /// By the brand at its beginning (ISO/IEC 23008-12, section 10).

@@ -74,5 +74,8 @@ impl Tracks {
 fn is_video(pad: &gst::Pad) -> bool {
     let caps = pad.current_caps().or_else(|| Some(pad.query_caps(None)).filter(|caps| !caps.is_any()));
     let kind = caps.as_ref().and_then(|caps| Some(caps.structure(0)?.name().as_str().to_owned()));
-    kind.map_or_else(|| pad.name().starts_with("video"), |kind| kind.starts_with("video/") || kind.starts_with("image/"))
+    kind.map_or_else(
+        || pad.name().starts_with("video"),
+        |kind| kind.starts_with("video/") || kind.starts_with("image/"),
+    )
 }

@@ -16,7 +16,8 @@ pub(super) fn run() -> Result<()> {
     crate::pipeline::init()?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cuda = device("cuda").map_or_else(|error| error.to_string(), |_| "there".to_owned());
-    let model = std::env::var("SPOTTER_MODEL").map_or_else(|_| "built in".to_owned(), |path| format!("{path} (SPOTTER_MODEL)"));
+    let model =
+        std::env::var("SPOTTER_MODEL").map_or_else(|_| "built in".to_owned(), |path| format!("{path} (SPOTTER_MODEL)"));
     let mut lines = vec![
         format!("spotter    {}", env!("CARGO_PKG_VERSION")),
         format!("GStreamer  {}", gst::version_string()),

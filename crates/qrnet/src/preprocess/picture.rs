@@ -83,7 +83,8 @@ impl Picture {
             image::ImageFormat::Gif,
         ];
         let format = image::guess_format(&bytes).ok().filter(|format| readable.contains(format));
-        let format = format.ok_or_else(|| fail("is of no known format, expected PNG, JPEG, BMP, WebP, TIFF or GIF".into()))?;
+        let format =
+            format.ok_or_else(|| fail("is of no known format, expected PNG, JPEG, BMP, WebP, TIFF or GIF".into()))?;
         if format == image::ImageFormat::Jpeg && !jpeg_ends(&bytes) {
             return Err(fail("is truncated: a JPEG without its end".into()));
         }
