@@ -7,6 +7,7 @@ mod check;
 mod clips;
 mod convert;
 mod default_model;
+mod documented;
 mod eval;
 mod faults;
 mod formats;
