@@ -113,7 +113,9 @@ fn home() -> Scratch {
     let link = |from: &str, to: &str| {
         std::os::unix::fs::symlink(repository().join(from), home.path().join(to)).expect("linked");
     };
-    ["media", "configs", "pipelines", "examples"].into_iter().for_each(|name| link(name, name));
+    for name in ["media", "configs", "pipelines", "examples"] {
+        link(name, name);
+    }
     link("models/spotter-tiny", "models/mine");
     link("models/spotter-tiny", "models/qrnet");
     link("models/spotter-tiny", "models/spotter-tiny");

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -27,7 +28,7 @@ pub(super) struct Connection {
     counters: Arc<Counters>,
     stop: Option<Sender<()>>,
     door: Door,
-    feeder: Option<std::thread::JoinHandle<()>>,
+    feeder: Option<JoinHandle<()>>,
     /// Tells the feeder to end.
     let_go: Arc<AtomicBool>,
     on_a_server: bool,
@@ -78,6 +79,35 @@ pub(crate) fn build(address: &Address, settings: &SourceSettings, way: &Way) -> 
         Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes),
         _ => PipelineFile::built_in(name)?.build_source(name, &holes),
     }
+}
+
+/// Starts the thread that feeds a pipeline which the program reads for; none for the others. It ends when it is `let_go`.
+///
+/// # Errors
+/// In words: the pipeline has no way in, or this machine has no thread left.
+fn feeder(
+    address: &Address,
+    settings: &SourceSettings,
+    bin: &gst::Bin,
+    let_go: &Arc<AtomicBool>,
+) -> std::result::Result<Option<JoinHandle<()>>, String> {
+    let way_in = || {
+        let appsrc = bin.by_name(pictures::APPSRC).ok_or("the pipeline has no appsrc named `pictures`")?;
+        appsrc.downcast::<gst_app::AppSrc>().map_err(|_| "the element `pictures` is no appsrc")
+    };
+    let feed: Box<dyn FnOnce() + Send> = match &address.kind {
+        Kind::Pictures(paths) => {
+            let (appsrc, paths, rate) = (way_in()?, Arc::clone(paths), settings.picture_rate);
+            Box::new(move || pictures::feed(&appsrc, &paths, rate))
+        }
+        Kind::Mjpeg { uri, opened } => {
+            let (appsrc, uri, opened, let_go) = (way_in()?, uri.clone(), opened.clone(), Arc::clone(let_go));
+            Box::new(move || mjpeg::feed(&appsrc, &uri, &opened, &let_go))
+        }
+        _ => return Ok(None),
+    };
+    let thread = std::thread::Builder::new().name("pictures".into()).spawn(feed);
+    thread.map(Some).map_err(|error| error.to_string())
 }
 
 impl Connection {
@@ -154,27 +184,7 @@ impl Connection {
         timing.watch(&pipeline);
         bus::forward(&pipeline, reports);
         let let_go = Arc::new(AtomicBool::new(false));
-        let feeder = match (&address.kind, bin.by_name(pictures::APPSRC)) {
-            (Kind::Pictures(paths), Some(appsrc)) => {
-                let appsrc = appsrc.downcast::<gst_app::AppSrc>();
-                let appsrc = appsrc.map_err(|_| fail("the element `pictures` is no appsrc".into()))?;
-                let (paths, rate) = (Arc::clone(paths), settings.picture_rate);
-                let thread = std::thread::Builder::new().name("pictures".into());
-                Some(thread.spawn(move || pictures::feed(&appsrc, &paths, rate)).map_err(|e| fail(e.to_string()))?)
-            }
-            (Kind::Mjpeg { uri, opened }, Some(appsrc)) => {
-                let appsrc = appsrc.downcast::<gst_app::AppSrc>();
-                let appsrc = appsrc.map_err(|_| fail("the element `pictures` is no appsrc".into()))?;
-                let (uri, opened, stopped) = (uri.clone(), opened.clone(), Arc::clone(&let_go));
-                let thread = std::thread::Builder::new().name("mjpeg".into());
-                let feed = move || mjpeg::feed(&appsrc, &uri, &opened, &stopped);
-                Some(thread.spawn(feed).map_err(|e| fail(e.to_string()))?)
-            }
-            (Kind::Pictures(_) | Kind::Mjpeg { .. }, None) => {
-                return Err(fail("the pipeline has no appsrc named `pictures`".into()));
-            }
-            _ => None,
-        };
+        let feeder = feeder(address, settings, &bin, &let_go).map_err(fail)?;
         if pipeline.set_state(gst::State::Playing).is_err() {
             // The reason stands on the bus and reaches `reports`.
             tracing::debug!("the source pipeline refused to start");

@@ -21,13 +21,16 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// Of `all`, the one on which a picture of `width` x `height` is largest; of several, the one with the fewest pixels.
+    /// Of `all`, the one that a picture of `width` x `height` fills best, for what stays empty costs as much as the picture; of
+    /// several, the one on which it is largest.
     pub fn fitting(all: &[Self], width: usize, height: usize) -> Option<Self> {
-        // Compared as fractions: sides and pictures are far below 2^32.
-        let scale = |canvas: &Self| (canvas.width * height).min(canvas.height * width);
-        let area = |canvas: &Self| std::cmp::Reverse(canvas.width * canvas.height);
-        // The first of equals, as `max_by_key` gives the last.
-        all.iter().rev().copied().max_by_key(|canvas| (scale(canvas), area(canvas)))
+        // How far it is enlarged, and which share it fills, as whole numbers and fractions of them: sides and pictures are far
+        // below 2^32.
+        let scale = |canvas: &Self| (canvas.width * height).min(canvas.height * width) as u128;
+        let area = |canvas: &Self| (canvas.width * canvas.height) as u128;
+        let share = |a: &Self, b: &Self| (scale(a).pow(2) * area(b)).cmp(&(scale(b).pow(2) * area(a)));
+        // The first of equals, as `max_by` gives the last.
+        all.iter().rev().copied().max_by(|a, b| share(a, b).then(scale(a).cmp(&scale(b))))
     }
 
     /// Rows and columns of tokens at `stride` pixels a token.
@@ -535,11 +538,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_takes_the_canvas_on_which_it_is_largest() {
+    fn a_picture_takes_the_canvas_that_it_fills_best() {
         let canvas = |width, height| Canvas { width, height };
-        let all = [canvas(256, 256), canvas(320, 192)];
+        let all = [canvas(256, 256), canvas(320, 192), canvas(384, 256), canvas(256, 384), canvas(512, 512)];
         for (width, height, expected) in
-            [(1280, 720, all[1]), (640, 480, all[1]), (500, 500, all[0]), (480, 640, all[0]), (1500, 1000, all[1])]
+            [(1280, 720, all[1]), (640, 480, all[2]), (500, 500, all[4]), (480, 640, all[3]), (1500, 1000, all[2])]
         {
             assert_eq!(Canvas::fitting(&all, width, height), Some(expected), "{width}x{height}");
         }
