@@ -20,6 +20,7 @@ mod profile;
 mod rtsp;
 mod run;
 mod served;
+mod soak;
 mod sources;
 mod support;
 mod train;

@@ -32,9 +32,10 @@ use crate::source::{Deinterlace, Transport};
 #[derive(Debug, Clone, Default, Args)]
 #[command(verbatim_doc_comment)]
 pub struct RunArgs {
-    /// A video file, a file://, http://, https://, rtsp:// or rtsps:// address, a folder or pattern of pictures,
-    /// /dev/videoN, or test: (as in `test:ball?frames=100&size=640x360&fps=25&live=true`). May be given several times:
-    /// one model serves all. A file that ends in .streams names several, each with an id and a query of its own.
+    /// A video file, - for standard input, a file://, http://, https:// (HLS where it ends in .m3u8), rtsp://, rtsps://,
+    /// udp://, srt:// or rtmp:// address, a folder or pattern of pictures, a camera's number or /dev/videoN, or test: (as in
+    /// `test:ball?frames=100&size=640x360&fps=25&live=true`). May be given several times: one model serves all. A file
+    /// that ends in .streams names several, each with an id and a query of its own.
     #[arg(long, value_name = "SOURCE", value_parser = OsStringValueParser::new().map(written))]
     pub source: Vec<String>,
     /// Streams of a settings file.
