@@ -102,7 +102,7 @@ fn soak_of_streams_that_others_send() {
     let model = repository().join("models/spotter-tiny").to_str().expect("UTF-8").to_owned();
     let fixed = ["run", "--source", &streams, "--query", "a red circle", "--model", &model, "--out", &to];
     let flags = ["--max-fps", "5", "--reconnect-max-interval", "4s", "--stall-timeout", "6s"];
-    let mut run = command(&[&fixed[..], &flags].concat()).stderr(Stdio::piped()).spawn().expect("starts");
+    let run = command(&[&fixed[..], &flags].concat()).stderr(Stdio::piped()).spawn().expect("starts");
     let mut sizes = Vec::new();
     let seconds = minutes * 60;
     for second in 0..seconds {

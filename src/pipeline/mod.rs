@@ -194,6 +194,7 @@ mod tests {
             Hole::new("latency_ms", "200"),
             Hole::new("timeout_us", "10000000"),
             Hole::new("fd", "0"),
+            Hole::new("deinterlace", "auto"),
         ];
         let built_in = BUILT_IN.map(|(name, _)| (name.to_owned(), PipelineFile::built_in(name).expect("parses")));
         let whole = whole.into_iter().map(|name| {

@@ -131,7 +131,7 @@ impl Connection {
         let tracks = Tracks::new(settings.video_track);
         tracks.choose(&bin);
         learned.listen(&bin, &tracks);
-        deinterlace::keep_notes(&bin);
+        deinterlace::one_for_one(&bin);
         complaints::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));

@@ -30,40 +30,48 @@ impl Deinterlace {
     }
 }
 
-/// Frames within the element at once.
+/// Frames within the element at once, at most.
 const WITHIN: usize = 16;
 
-/// The element makes new frames, without what was noted on the old ones (when they were captured and are to be shown): it is
-/// noted on the new ones of the same time.
-pub(super) fn keep_notes(bin: &gst::Bin) {
+/// The element makes a frame of each field, and which field comes first it does not say: the one at the time of the frame that came
+/// is let through. It bears what was noted on that one, when it was captured and is to be shown, which the element drops.
+pub(super) fn one_for_one(bin: &gst::Bin) {
     for element in bin.iterate_all_by_element_factory_name("deinterlace").into_iter().flatten() {
         let (Some(sink), Some(src)) = (element.static_pad("sink"), element.static_pad("src")) else { continue };
-        let kept = Arc::new(Mutex::new(VecDeque::<gst::Buffer>::new()));
-        let keep = Arc::clone(&kept);
+        let within = Arc::new(Mutex::new(VecDeque::<gst::Buffer>::new()));
+        let came = Arc::clone(&within);
         sink.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            let Some(frame) = info.buffer() else { return gst::PadProbeReturn::Ok };
-            if frame.iter_meta::<gst::ReferenceTimestampMeta>().next().is_some() {
-                // Without the picture, which would not go back to its pool.
-                let mut note = gst::Buffer::new();
-                let flags = gst::BufferCopyFlags::META | gst::BufferCopyFlags::TIMESTAMPS;
-                if frame.copy_into(note.make_mut(), flags, ..).is_ok() {
-                    let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
-                    kept.push_back(note);
-                    if kept.len() > WITHIN {
-                        kept.pop_front();
-                    }
+            // Without the picture, which would not go back to its pool.
+            let (mut note, kept) = (gst::Buffer::new(), gst::BufferCopyFlags::META | gst::BufferCopyFlags::TIMESTAMPS);
+            if info.buffer().is_some_and(|frame| frame.copy_into(note.make_mut(), kept, ..).is_ok()) {
+                let mut came = came.lock().unwrap_or_else(PoisonError::into_inner);
+                came.push_back(note);
+                if came.len() > WITHIN {
+                    came.pop_front();
                 }
             }
             gst::PadProbeReturn::Ok
         });
         src.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             let Some(gst::PadProbeData::Buffer(frame)) = &mut info.data else { return gst::PadProbeReturn::Ok };
-            let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut within = within.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(place) = within.iter().position(|note| note.pts() == frame.pts()) else {
+                drop(info.data.take());
+                return gst::PadProbeReturn::Handled;
+            };
+            let note = within.drain(..=place).next_back();
             let noted = frame.iter_meta::<gst::ReferenceTimestampMeta>().next().is_some();
-            let note = kept.iter().find(|note| note.pts() == frame.pts()).filter(|_| !noted);
-            for meta in note.into_iter().flat_map(|note| note.iter_meta::<gst::ReferenceTimestampMeta>()) {
-                let reference = gst::CapsRef::to_owned(meta.reference());
-                gst::ReferenceTimestampMeta::add(frame.make_mut(), &reference, meta.timestamp(), meta.duration());
+            // What went through untouched has all that it had.
+            let differs = |note: &gst::Buffer| {
+                note.duration() != frame.duration() || note.iter_meta::<gst::ReferenceTimestampMeta>().next().is_some()
+            };
+            if let Some(note) = note.filter(|note| !noted && differs(note)) {
+                let frame = frame.make_mut();
+                frame.set_duration(note.duration());
+                for meta in note.iter_meta::<gst::ReferenceTimestampMeta>() {
+                    let reference = gst::CapsRef::to_owned(meta.reference());
+                    gst::ReferenceTimestampMeta::add(frame, &reference, meta.timestamp(), meta.duration());
+                }
             }
             gst::PadProbeReturn::Ok
         });

@@ -10,7 +10,7 @@ use gstreamer_video as gst_video;
 use qrnet::preprocess::Picture;
 use qrnet_train::data::video::{FrameIterator, FrameSource};
 
-use super::edits;
+use super::{deinterlace, edits};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole};
 use crate::stage::view;
@@ -35,7 +35,7 @@ impl RgbFrames {
         let path = std::fs::canonicalize(path).map_err(Error::io("read", path))?;
         let uri = gst::glib::filename_to_uri(&path, None).map_err(|e| fail(e.to_string()))?;
         let mut launch =
-            "uridecodebin uri={uri} expose-all-streams=false caps=video/x-raw(ANY) ! deinterlace mode=auto fields=top method=greedyh ! videoconvert ! videoflip video-direction=auto".to_owned();
+            "uridecodebin uri={uri} expose-all-streams=false caps=video/x-raw(ANY) ! deinterlace mode=auto method=greedyh ! videoconvert ! videoflip video-direction=auto".to_owned();
         let mut caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb);
         if let Some((width, height)) = size {
             let fit = format!(" ! aspectratiocrop aspect-ratio={width}/{height} ! videoscale add-borders=false");
@@ -43,6 +43,7 @@ impl RgbFrames {
             caps = caps.width(width as i32).height(height as i32).pixel_aspect_ratio(gst::Fraction::new(1, 1));
         }
         let bin = pipeline::build("clip", &launch, &[Hole::new("uri", uri)], gst::PadDirection::Src)?;
+        deinterlace::one_for_one(&bin);
         if let Some(track) = edits::index(&path, NonZeroU32::MIN) {
             edits::apply(&track, &bin, || {});
         }

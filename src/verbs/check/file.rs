@@ -84,6 +84,7 @@ fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
         Hole::new("latency_ms", "200"),
         Hole::new("timeout_us", "10000000"),
         Hole::new("fd", "0"),
+        Hole::new("deinterlace", "auto"),
     ];
     let pads = [Hole::new("pad_right", "0"), Hole::new("pad_bottom", "0")];
     let file_holes = [&pads[..], &[Hole::new("location", "/tmp/clip.mp4")]].concat();
