@@ -19,13 +19,14 @@ media: setup
 	@bash scripts/fetch-media.sh
 
 # Other people's readers for the logs of training runs, for metrics and for records, and other people's RTSP server and
-# client.
+# client, and RTMP server.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
 	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
-	@bash scripts/fetch-promtool.sh >/dev/null
+	@bash scripts/fetch-deb.sh promtool prometheus /usr/bin/promtool >/dev/null
+	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null
 
 build: setup
 	$(CARGO) build --release --locked
@@ -42,6 +43,7 @@ test: lint media peers
 # plot). A sentence encoder is tried as the text tower where QRNET_TEXT_ENCODER names its folder. The published backbone is
 # held to its own graph; questions about photographs are resolved where SPOTTER_DATA names them.
 test-slow: media peers
+	@bash scripts/setup.sh slow
 	@bash scripts/fetch-photograph-weights.sh
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess
 	$(CARGO) test --release --locked -p qrnet --test slow

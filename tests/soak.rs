@@ -1,50 +1,42 @@
-//! Streams of others for ten minutes (`SPOTTER_SOAK_MINUTES`), each cut off three times: ffmpeg's UDP, SRT and JPEG pictures over
-//! HTTP, and a live HLS playlist that Python's web server hands out.
+//! Streams of others for ten minutes (`SPOTTER_SOAK_MINUTES`), each cut off three times: UDP and JPEG pictures over HTTP by ffmpeg,
+//! SRT by `srt-live-transmit`, RTMP by nginx, and a live HLS playlist that Python's web server hands out.
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::servers::free_port;
+use crate::support::servers::{Peer, free_port, rtmp_server};
 use crate::support::{Scratch, aloud, clip, command, json_lines, repository, tool};
 
 /// A server that can be cut off and started again.
-struct Peer {
-    program: &'static str,
+struct Mortal {
+    program: String,
     args: Vec<String>,
-    /// ffmpeg serves JPEG pictures to one client, and ends with it.
+    /// ffmpeg serves JPEG pictures to one client, and ends with it; or sends to a server, and ends with that.
     again: bool,
-    child: Option<Child>,
+    running: Option<Peer>,
 }
 
-impl Peer {
+impl Mortal {
     fn start(&mut self) {
-        let mut command = Command::new(self.program);
-        command.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().unwrap_or_else(|e| panic!("{} is needed: {e}", self.program)));
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        self.running = Some(Peer::start(&self.program, &args));
     }
 
     fn cut(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().and_then(|()| child.wait()).expect("gone");
-        }
+        self.running = None;
     }
 
     /// Starts what ended by itself.
     fn mend(&mut self) {
-        let ended = self.child.as_mut().is_some_and(|child| child.try_wait().expect("a state").is_some());
+        let ended = self.running.as_mut().is_some_and(|peer| peer.0.try_wait().expect("a state").is_some());
         if self.again && ended {
             self.start();
         }
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.cut();
     }
 }
 
@@ -52,6 +44,56 @@ fn resident_kb(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// Those who are cut off, those behind them, and what the former serve.
+struct Others {
+    peers: Vec<Mortal>,
+    writers: Vec<Mortal>,
+    sources: [String; 5],
+}
+
+const PLAYLIST: &str = "live.m3u8";
+
+/// Of `film`; `web` is the folder of a web server.
+fn others(scratch: &Scratch, film: &str, web: &str) -> Others {
+    let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
+    let udp = format!("udp://127.0.0.1:{}", ports[0]);
+    let srt = format!("srt://127.0.0.1:{}", ports[1]);
+    let mjpeg = format!("http://127.0.0.1:{}/camera.mjpg", ports[2]);
+    let hls = format!("http://127.0.0.1:{}/{PLAYLIST}", ports[3]);
+    let rtmp = format!("rtmp://127.0.0.1:{}/live/door", ports[4]);
+    let peer = |program: &str, args: &[&str], again| {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Mortal { program: program.into(), args, again, running: None }
+    };
+    let ffmpeg = |to: &[&str], again| {
+        let from = ["-v", "error", "-re", "-stream_loop", "-1", "-i", film];
+        peer("ffmpeg", &[&from[..], to].concat(), again)
+    };
+    let segments =
+        ["-c", "copy", "-f", "hls", "-hls_time", "1", "-hls_list_size", "6", "-hls_flags", "delete_segments"];
+    let playlist = format!("{web}/{PLAYLIST}");
+    let relayed = format!("udp://127.0.0.1:{}", ports[5]);
+    let (nginx, nginx_args) = rtmp_server(scratch, ports[4]);
+    // Those behind the ones that are cut off.
+    let writers = vec![
+        ffmpeg(&[&segments[..], &[&playlist]].concat(), false),
+        ffmpeg(&["-c", "copy", "-f", "mpegts", &format!("{relayed}?pkt_size=1316")], true),
+        ffmpeg(&["-c", "copy", "-f", "flv", &rtmp], true),
+    ];
+    let peers = vec![
+        ffmpeg(&["-c", "copy", "-f", "mpegts", &udp], false),
+        peer("srt-live-transmit", &["-q", &relayed, &format!("{srt}?mode=listener")], true),
+        ffmpeg(&["-vf", "fps=10", "-c:v", "mjpeg", "-f", "mpjpeg", "-listen", "1", &mjpeg], true),
+        peer(
+            "python3",
+            &["-m", "http.server", "--bind", "127.0.0.1", "--directory", web, &ports[3].to_string()],
+            false,
+        ),
+        peer(&nginx, &nginx_args.each_ref().map(String::as_str), false),
+    ];
+    Others { peers, writers, sources: [udp, srt, mjpeg, hls, rtmp] }
 }
 
 #[test]
@@ -63,37 +105,14 @@ fn soak_of_streams_that_others_send() {
     let film = clip(&scratch, "film.mp4", "320x240", 250, &["-c:v", "libx264", "-g", "25", "-bf", "0"]);
     let web = scratch.file("web");
     std::fs::create_dir(&web).expect("made");
-    let ports: Vec<u16> = (0..4).map(|_| free_port()).collect();
-    let udp = format!("udp://127.0.0.1:{}", ports[0]);
-    let srt = format!("srt://127.0.0.1:{}", ports[1]);
-    let mjpeg = format!("http://127.0.0.1:{}/camera.mjpg", ports[2]);
-    let hls = format!("http://127.0.0.1:{}/live.m3u8", ports[3]);
-    let ffmpeg = |to: &[&str], again: bool| {
-        let from = ["-v", "error", "-re", "-stream_loop", "-1", "-i", &film];
-        let args = from.iter().chain(to).map(|arg| (*arg).to_owned()).collect();
-        Peer { program: "ffmpeg", args, again, child: None }
-    };
-    let listener = format!("{srt}?mode=listener");
-    let segments =
-        ["-c", "copy", "-f", "hls", "-hls_time", "1", "-hls_list_size", "6", "-hls_flags", "delete_segments"];
-    let playlist = format!("{web}/live.m3u8");
-    let mut writer = ffmpeg(&[&segments[..], &[&playlist]].concat(), false);
-    let server = ["-m", "http.server", "--bind", "127.0.0.1", "--directory", &web, &ports[3].to_string()];
-    let server = server.iter().map(|arg| (*arg).to_owned()).collect();
-    let mut peers = [
-        ffmpeg(&["-c", "copy", "-f", "mpegts", &udp], false),
-        ffmpeg(&["-c", "copy", "-f", "mpegts", &listener], true),
-        ffmpeg(&["-vf", "fps=10", "-c:v", "mjpeg", "-f", "mpjpeg", "-listen", "1", &mjpeg], true),
-        Peer { program: "python3", args: server, again: false, child: None },
-    ];
-    writer.start();
-    peers.iter_mut().for_each(Peer::start);
-    let ids = ["udp", "srt", "mjpeg", "hls"];
+    let Others { mut peers, mut writers, sources } = others(&scratch, &film, &web);
+    peers.iter_mut().chain(&mut writers).for_each(Mortal::start);
+    let ids = ["udp", "srt", "mjpeg", "hls", "rtmp"];
     let table = |(id, source): (&str, &String)| format!("[[stream]]\nid = \"{id}\"\nsource = \"{source}\"\n");
-    let streams: String = ids.into_iter().zip([&udp, &srt, &mjpeg, &hls]).map(table).collect();
+    let streams: String = ids.into_iter().zip(&sources).map(table).collect();
     let streams = scratch.write("others.streams", streams.as_bytes());
     // A playlist has segments after a while, and what is asked for once must be there.
-    while !std::path::Path::new(&playlist).exists() {
+    while !Path::new(&web).join(PLAYLIST).exists() {
         std::thread::sleep(Duration::from_millis(100));
     }
     std::thread::sleep(Duration::from_secs(2));
@@ -107,12 +126,12 @@ fn soak_of_streams_that_others_send() {
     let seconds = minutes * 60;
     for second in 0..seconds {
         std::thread::sleep(Duration::from_secs(1));
-        peers.iter_mut().for_each(Peer::mend);
-        // One after the other, each for fifteen seconds.
-        let slot = seconds / (CUTS * 4 + 1);
+        peers.iter_mut().chain(&mut writers).for_each(Mortal::mend);
+        // One after the other, each for half of its time.
+        let slot = seconds / (CUTS * 5 + 1);
         let (number, within) = (second / slot, second % slot);
-        if number < CUTS * 4 {
-            let peer = &mut peers[(number % 4) as usize];
+        if number < CUTS * 5 {
+            let peer = &mut peers[(number % 5) as usize];
             match within {
                 2 => peer.cut(),
                 w if w == 2 + slot / 2 => peer.start(),

@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::servers::free_port;
-use crate::support::{Ran, Scratch, clip, command, model, of_schema, repository, spotter, tool};
+use crate::support::servers::{free_port, web_server};
+use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, repository, spotter, tool};
 
 const FRAME: &str = "spotter.frame/1";
 /// A key frame every four seconds, and B-frames: what a trimmed file hides depends on frames before its beginning.
@@ -19,6 +19,21 @@ fn run(source: &str, flags: &[&str]) -> Ran {
     let model = model();
     let fixed = ["run", "--source", source, "--query", "a", "--model", &model, "--stride", "25", "--out", "jsonl:-"];
     spotter(&[&fixed[..], flags].concat())
+}
+
+/// Of a film that comes by standard input or by a named pipe.
+fn piped(film: &[u8], source: &str) -> Ran {
+    let model = model();
+    let mut run = command(&["run", "--source", source, "--query", "a", "--model", &model, "--out", "jsonl:-"]);
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    if source == "-" {
+        stdin.write_all(film).expect("taken");
+    } else {
+        std::fs::write(source, film).expect("taken");
+    }
+    drop(stdin);
+    Ran::from(child.wait_with_output().expect("ends"))
 }
 
 /// Times of all frames, seconds.
@@ -68,6 +83,25 @@ fn trimmed_files_give_the_frames_and_times_of_ffprobe() {
     for file in files {
         let ran = run(&file, &[]).expect_success();
         assert_equal(&times(&ran.lines()), &probed(&file), &file);
+    }
+}
+
+/// The index comes before the pictures, or behind them.
+#[test]
+fn trimmed_files_are_as_whole_from_a_web_server_and_through_a_pipe() {
+    let scratch = Scratch::new();
+    let whole = clip(&scratch, "whole.mp4", "160x120", 300, &FILM);
+    let (_server, address) = web_server(&scratch.file(""));
+    let none: [&str; 0] = [];
+    for (name, flags) in [("behind.mp4", &none[..]), ("before.mp4", &["-movflags", "+faststart"])] {
+        let file = scratch.file(name);
+        let cut = ["-v", "error", "-ss", "5.3", "-i", &whole, "-t", "4", "-c", "copy"];
+        tool("ffmpeg", &[&cut[..], flags, &[&file]].concat());
+        let expected = probed(&file);
+        let ran = run(&format!("{address}/{name}"), &[]).expect_success();
+        assert_equal(&times(&ran.lines()), &expected, "by http");
+        let ran = piped(&std::fs::read(&file).expect("read"), "-").expect_success();
+        assert_equal(&times(&ran.lines()), &expected, "through a pipe");
     }
 }
 
@@ -138,6 +172,12 @@ fn any_of_several_video_tracks_is_played() {
             let played = of_schema(&lines, FRAME);
             assert_eq!((played.len(), &played[0]["resolution"]["width"]), (frames, &width.into()), "{file} {track}");
         }
+        let out = scratch.file(&format!("found-{ending}"));
+        let model = model();
+        let fixed = ["batch", &file, "--query", "a", "--model", &model, "--out", &out, "--video-track", "2"];
+        spotter(&fixed).expect_success();
+        let lines = json_lines(&std::fs::read_to_string(format!("{out}/two.jsonl")).expect("read"));
+        assert_eq!(of_schema(&lines, FRAME).len(), 10, "{file}");
         let none = run(&file, &["--video-track", "3"]);
         assert_eq!(none.code, Some(1), "{}", none.stderr);
         assert!(none.stderr.contains("holds 2 video tracks, and number 3 is wanted"), "{}", none.stderr);
@@ -213,18 +253,7 @@ fn standard_input_and_named_pipes_are_read_to_their_end() {
     let pipe = scratch.file("pipe");
     tool("mkfifo", &[&pipe]);
     for source in ["-", pipe.as_str()] {
-        let model = model();
-        let mut run = command(&["run", "--source", source, "--query", "a", "--model", &model, "--out", "jsonl:-"]);
-        let mut child =
-            run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-        let mut stdin = child.stdin.take().expect("piped");
-        if source == "-" {
-            stdin.write_all(&film).expect("taken");
-        } else {
-            std::fs::write(&pipe, &film).expect("taken");
-        }
-        drop(stdin);
-        let ran = Ran::from(child.wait_with_output().expect("ends")).expect_success();
+        let ran = piped(&film, source).expect_success();
         assert_eq!(times(&ran.lines()).len(), 50, "{source}");
     }
     let empty = spotter(&["run", "--source", "-", "--query", "a", "--out", "jsonl:-"]);

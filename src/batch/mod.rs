@@ -14,6 +14,7 @@ mod worklist;
 
 use std::collections::HashSet;
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,7 @@ use crate::cli::{BatchArgs, ComputeArg, RunArgs};
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
 use crate::record::{Books, Format};
+use crate::source::Deinterlace;
 use board::Board;
 use ledger::{Content, Entry, Finish, Job, Ledger, State};
 
@@ -166,6 +168,7 @@ fn template(args: &BatchArgs) -> Result<RunSettings> {
         device: args.device.clone(),
         precision: args.precision,
         threads: args.threads,
+        decoding: args.decoding.clone(),
         measuring: args.measuring.clone(),
         reproducible: true,
         ..RunArgs::default()
@@ -193,6 +196,13 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
     });
     if let Some(precision) = args.precision.filter(|precision| *precision != ComputeArg::F32) {
         settings["precision"] = json!(precision);
+    }
+    let source = &template.streams[0].source;
+    if source.deinterlace != Deinterlace::Auto {
+        settings["deinterlace"] = json!(source.deinterlace);
+    }
+    if source.video_track != NonZeroU32::MIN {
+        settings["video_track"] = json!(source.video_track);
     }
     let digest = |parts: &[&str]| {
         let mut hash = Sha256::new();

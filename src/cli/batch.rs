@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::{ComputeArg, Measuring};
+use super::{ComputeArg, Decoding, Measuring};
 use crate::record::Format;
 
 /// Ground many video files: nothing is lost, nothing is done twice.
@@ -60,6 +60,9 @@ pub struct BatchArgs {
     /// Threads that compute on the CPU; without it, all cores.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// What becomes of the video before anything is measured.
+    #[command(flatten)]
+    pub decoding: Decoding,
     /// Which frames are measured, and what is claimed over time.
     #[command(flatten)]
     pub measuring: Measuring,

@@ -1,8 +1,23 @@
 //! Which frames are measured, and what is claimed over time: the same wherever streams are grounded.
 
+use std::num::NonZeroU32;
+
 use clap::Args;
 
+use crate::source::Deinterlace;
 use crate::track::Smoothing;
+
+/// Flags that `run` and `batch` have in common: what becomes of a source's video before anything is measured.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct Decoding {
+    /// Whether frames that are made of two fields (interlaced film and television) become whole ones. Auto: where the stream
+    /// says that they are.
+    #[arg(long, value_enum, help_heading = "Which frames")]
+    pub deinterlace: Option<Deinterlace>,
+    /// Which video track, where a source has several, in the order in which it lists them. 1 if not given.
+    #[arg(long, value_name = "N", help_heading = "Which frames")]
+    pub video_track: Option<NonZeroU32>,
+}
 
 /// Flags that `run`, `batch` and `eval --streaming` have in common.
 #[derive(Debug, Clone, Default, PartialEq, Args)]

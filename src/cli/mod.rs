@@ -22,7 +22,7 @@ pub use convert::{ConvertArgs, Precision};
 pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use ground::GroundArgs;
-pub use measuring::Measuring;
+pub use measuring::{Decoding, Measuring};
 pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use train::TrainArgs;
 

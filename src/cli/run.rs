@@ -1,7 +1,6 @@
 //! `spotter run` as typed.
 
 use std::ffi::OsString;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -9,13 +8,13 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::Measuring;
+use super::{Decoding, Measuring};
 use crate::config::StreamEntry;
 use crate::record::Format;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, Began};
-use crate::source::{Deinterlace, Transport};
+use crate::source::Transport;
 
 /// Ground every frame of a video, a camera, an RTSP stream or a row of pictures.
 ///
@@ -82,13 +81,9 @@ pub struct RunArgs {
     /// Pictures a second, where the source is pictures. 1 if not given.
     #[arg(long, value_name = "FPS", help_heading = "Which frames")]
     pub picture_rate: Option<f64>,
-    /// Whether frames that are made of two fields (interlaced film and television) become whole ones. Auto: where the stream
-    /// says that they are.
-    #[arg(long, value_enum, help_heading = "Which frames")]
-    pub deinterlace: Option<Deinterlace>,
-    /// Which video track, where a source has several, in the order in which it lists them. 1 if not given.
-    #[arg(long, value_name = "N", help_heading = "Which frames")]
-    pub video_track: Option<NonZeroU32>,
+    /// What becomes of the video before anything is measured.
+    #[command(flatten)]
+    pub decoding: Decoding,
     /// Which frames are measured, and what is claimed over time.
     #[command(flatten)]
     pub measuring: Measuring,

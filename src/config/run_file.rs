@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StreamEntry;
-use crate::cli::{ComputeArg, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
+use crate::cli::{ComputeArg, Decoding, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::source::{Deinterlace, Transport};
 use crate::track::Smoothing;
@@ -184,8 +184,10 @@ impl RunFile {
                 hold: typed.measuring.hold.or(self.hold),
             },
             picture_rate: typed.picture_rate.or(self.picture_rate),
-            deinterlace: typed.deinterlace.or(self.deinterlace),
-            video_track: typed.video_track.or(self.video_track),
+            decoding: Decoding {
+                deinterlace: typed.decoding.deinterlace.or(self.deinterlace),
+                video_track: typed.decoding.video_track.or(self.video_track),
+            },
             pipeline: typed.pipeline.or(self.pipeline),
             reproducible: typed.reproducible || self.reproducible,
             credentials: typed.credentials.or(self.credentials),

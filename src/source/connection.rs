@@ -13,11 +13,12 @@ use gstreamer_app as gst_app;
 
 use super::address::{Address, Kind};
 use super::bus::{self, Report};
+use super::edits::Edits;
 use super::handover::{Counters, Handover, Pace, Telling, appsink};
 use super::joining::Joining;
 use super::rtsp::{Learned, Proxy};
 use super::tracks::Tracks;
-use super::{Keeper, SourceSettings, complaints, deinterlace, edits, mjpeg, pictures, pipe, tune};
+use super::{Keeper, SourceSettings, complaints, deinterlace, mjpeg, pictures, pipe, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::Door;
@@ -32,8 +33,8 @@ pub(super) struct Connection {
     /// Tells the feeder to end.
     let_go: Arc<AtomicBool>,
     on_a_server: bool,
-    /// Frames that the file's index says are to be shown.
-    indexed: Option<u64>,
+    /// What is to be shown of an MP4.
+    edits: Option<Edits>,
     joining: Joining,
     tracks: Tracks,
     /// Goes after the pipeline.
@@ -154,16 +155,14 @@ impl Connection {
         }
         let zero = Arc::clone(counters);
         bin.connect_deep_element_added(move |_, _, element| zero.zero.note(element));
-        let index = match &address.kind {
-            Kind::File(path) => edits::index(path, settings.video_track),
+        let edits = match &address.kind {
+            Kind::File(path) => Some(Edits::of_file(path, settings.video_track)),
+            Kind::Http(_) | Kind::Pipe(_) => Some(Edits::on_the_way(settings.video_track)),
             _ => None,
         };
-        if let Some(track) = &index {
+        if let Some(edits) = &edits {
             let counters = Arc::clone(counters);
-            if track.is_cut() {
-                counters.duration.store(track.length(), Ordering::Release);
-            }
-            edits::apply(track, &bin, move || _ = counters.alive.fetch_add(1, Ordering::AcqRel));
+            edits.apply(&bin, move || _ = counters.alive.fetch_add(1, Ordering::AcqRel));
         }
         let (joining, alive) = (Joining::default(), Arc::clone(counters));
         joining.watch(&bin, move || _ = alive.alive.fetch_add(1, Ordering::AcqRel));
@@ -199,7 +198,7 @@ impl Connection {
             feeder,
             let_go,
             on_a_server,
-            indexed: index.filter(|_| number == 1).map(|track| track.shown),
+            edits: edits.filter(|_| number == 1),
             joining,
             tracks,
             _way: way,
@@ -229,8 +228,11 @@ impl Connection {
     pub(super) fn note_duration(&self) {
         let known = &self.counters.duration;
         if known.load(Ordering::Acquire) == 0 && self.decoded() > 0 {
-            let whole = self.pipeline.query_duration::<gst::ClockTime>().unwrap_or_default();
-            known.store(whole.nseconds(), Ordering::Release);
+            let whole = match self.edits.as_ref().and_then(Edits::cut) {
+                Some(track) => track.length(),
+                None => self.pipeline.query_duration::<gst::ClockTime>().unwrap_or_default().nseconds(),
+            };
+            known.store(whole, Ordering::Release);
         }
     }
 
@@ -244,7 +246,7 @@ impl Connection {
         const SLACK: gst::ClockTime = gst::ClockTime::from_seconds(1);
         const SHARE: u64 = 10;
         let given = self.decoded() + self.joining.left_out();
-        if let Some(indexed) = self.indexed {
+        if let Some(indexed) = self.edits.as_ref().and_then(|edits| Some(edits.track()?.shown)) {
             let missing = indexed.saturating_sub(given);
             let reason = || format!("gave {given} frames, and its index holds {indexed}");
             return (missing > FEW && missing > indexed / FEW_OF).then(|| ("SOURCE_INCOMPLETE", reason()));

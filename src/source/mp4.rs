@@ -37,6 +37,10 @@ pub(super) struct Part {
 const SECOND: i128 = 1_000_000_000;
 /// No index is longer.
 const LONGEST_INDEX: u64 = 1 << 28;
+/// Of a box: its size, its kind, and its size once more where it is large.
+const LONGEST_HEADER: u64 = 16;
+/// What such a file may begin with.
+const FIRST: [&[u8; 4]; 6] = [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"];
 
 impl VideoTrack {
     /// Number `number` of a file, from 1; none where it is no MP4, holds no such track, or keeps its index in fragments.
@@ -57,10 +61,7 @@ impl VideoTrack {
                 1 => u64::from_be_bytes(header[8..].try_into().unwrap_or_default()),
                 size => u64::from(size),
             };
-            if at == 0
-                && ![*b"ftyp", *b"moov", *b"mdat", *b"wide", *b"free", *b"skip"]
-                    .contains(&[kind[0], kind[1], kind[2], kind[3]])
-            {
+            if at == 0 && !FIRST.iter().any(|first| kind.starts_with(&first[..])) {
                 return Ok(None);
             }
             if &kind[..4] == b"moov" && size <= LONGEST_INDEX {
@@ -132,6 +133,83 @@ impl VideoTrack {
     /// Whether there is more in its edit list than when the first frame is shown.
     pub(super) fn is_cut(&self) -> bool {
         self.hidden > 0 || self.parts.len() > 1
+    }
+}
+
+/// Finds the index among the bytes of a file that come one after the other.
+#[derive(Debug, Default)]
+pub(super) struct IndexScan {
+    /// How much came, counted from the beginning of the file.
+    place: u64,
+    /// Where the next box begins; none where that is not known, or where there is no such file.
+    next: Option<u64>,
+    started: bool,
+    /// A box's header, or the whole index, as far as it came.
+    held: Vec<u8>,
+    /// How long the index is, header included.
+    index: Option<u64>,
+}
+
+impl IndexScan {
+    /// From byte `place` on, where a box begins if there are any.
+    pub(super) fn at(place: u64) -> Self {
+        Self { place, ..Self::default() }
+    }
+
+    /// The byte that comes next.
+    pub(super) const fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// Whether the index, or what may be its header, has begun and not ended.
+    pub(super) fn wants_more(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// What comes next; true where the index is whole with it.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> bool {
+        if !std::mem::replace(&mut self.started, true) {
+            self.next = Some(self.place);
+        }
+        let (begin, end) = (self.place, self.place + bytes.len() as u64);
+        self.place = end;
+        while let Some(next) = self.next.filter(|next| *next < end) {
+            let wanted = self.index.unwrap_or(LONGEST_HEADER);
+            // What is held begins at `next`.
+            let from = (next + self.held.len() as u64).max(begin);
+            let until = (next + wanted).min(end).max(from);
+            self.held.extend_from_slice(&bytes[(from - begin) as usize..(until - begin) as usize]);
+            if let Some(length) = self.index {
+                self.held.truncate(length as usize);
+                return self.held.len() as u64 == length;
+            }
+            let Some((size, kind)) = header(&self.held) else { return false };
+            if &kind == b"moov" && (8..=LONGEST_INDEX).contains(&size) {
+                self.index = Some(size);
+                continue;
+            }
+            self.held.clear();
+            let is_ours = size >= 8 && (next > 0 || FIRST.contains(&&kind));
+            self.next = next.checked_add(size).filter(|_| is_ours);
+        }
+        false
+    }
+
+    /// Track `number` of the index, which is whole.
+    pub(super) fn take(&mut self, number: NonZeroU32) -> Option<VideoTrack> {
+        let (index, start) = (std::mem::take(&mut self.held), self.next.take()?);
+        VideoTrack::of(&index, start, number)
+    }
+}
+
+/// Size and kind of the box that begins so; none where more is needed.
+fn header(bytes: &[u8]) -> Option<(u64, [u8; 4])> {
+    let kind = bytes.get(4..8)?.try_into().ok()?;
+    match number(bytes, 0)? {
+        1 => Some((u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?), kind)),
+        // To the end of the file.
+        0 => Some((u64::MAX, kind)),
+        size => Some((size.into(), kind)),
     }
 }
 
@@ -288,7 +366,7 @@ mod tests {
     }
 
     /// Ten frames, 100 units each of 1000 a second, in the order I P B B P B B …, with these edits.
-    fn movie(edits: &[[i32; 2]]) -> VideoTrack {
+    fn index(edits: &[[i32; 2]]) -> Vec<u8> {
         let list: Vec<i32> = edits.iter().flat_map(|[length, media]| [*length, *media, 0x10000]).collect();
         let edts = atom(*b"edts", &atom(*b"elst", &words(&[&[0, edits.len() as i32][..], &list].concat())));
         let offsets = [[1, 100], [1, 300], [2, 0], [1, 300], [2, 0], [1, 300], [2, 0]];
@@ -301,7 +379,12 @@ mod tests {
         let handler = |kind: &[u8; 4]| atom(*b"hdlr", &[&[0; 8][..], kind].concat());
         let sound = atom(*b"trak", &[edts.clone(), atom(*b"mdia", &handler(b"soun"))].concat());
         let video = atom(*b"trak", &[edts, atom(*b"mdia", &[head, handler(b"vide"), minf].concat())].concat());
-        let moov = atom(*b"moov", &[atom(*b"mvhd", &words(&[0, 0, 0, 500, 500])), sound, video].concat());
+        atom(*b"moov", &[atom(*b"mvhd", &words(&[0, 0, 0, 500, 500])), sound, video].concat())
+    }
+
+    /// That of a file with this index.
+    fn movie(edits: &[[i32; 2]]) -> VideoTrack {
+        let moov = index(edits);
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.mp4");
         let bytes = [atom(*b"ftyp", b"isom"), atom(*b"mdat", &[7; 99]), moov].concat();
@@ -333,6 +416,35 @@ mod tests {
         assert_eq!(parts.shown_at(700_000_001), Some(600_000_000));
         assert_eq!(parts.shown_at(800_000_000), Some(700_000_000));
         assert_eq!((cut.length(), parts.length()), (300_000_000, 800_000_000));
+    }
+
+    #[test]
+    fn an_index_is_found_in_passing_however_it_is_cut_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.mp4");
+        let expected = movie(&[[150, 400]]);
+        let moov = index(&[[150, 400]]);
+        let media = atom(*b"mdat", &[7; 99]);
+        let large = [&[0, 0, 0, 1][..], b"mdat", &43u64.to_be_bytes(), &[9; 27]].concat();
+        for parts in [[&media[..], &moov], [&moov, &media], [&large, &moov]] {
+            let bytes = [&atom(*b"ftyp", b"isom")[..], parts[0], parts[1], &media].concat();
+            std::fs::write(&path, &bytes).expect("written");
+            let whole = VideoTrack::read(&path, NonZeroU32::MIN).expect("read").expect("has video");
+            assert_eq!((whole.shown, &whole.parts), (expected.shown, &expected.parts));
+            for size in [1, 3, 7, 8, 50, 1000] {
+                let mut scan = IndexScan::default();
+                let found = bytes.chunks(size).filter(|chunk| scan.pass(chunk)).count();
+                assert_eq!(found, 1, "{size}");
+                let mut scan = IndexScan::default();
+                assert!(bytes.chunks(size).any(|chunk| scan.pass(chunk)), "{size}");
+                assert_eq!(scan.take(NonZeroU32::MIN).as_ref(), Some(&whole), "{size}");
+            }
+        }
+        let mut scan = IndexScan::default();
+        assert!(![&b"RIFF....AVI LIST"[..], &moov].concat().chunks(5).any(|chunk| scan.pass(chunk)));
+        assert!(!scan.wants_more());
+        let mut scan = IndexScan::at(107);
+        assert!(scan.pass(&moov), "by somebody who went there");
     }
 
     #[test]

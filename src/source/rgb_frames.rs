@@ -10,7 +10,8 @@ use gstreamer_video as gst_video;
 use qrnet::preprocess::Picture;
 use qrnet_train::data::video::{FrameIterator, FrameSource};
 
-use super::{deinterlace, edits};
+use super::deinterlace;
+use super::edits::Edits;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole};
 use crate::stage::view;
@@ -44,9 +45,7 @@ impl RgbFrames {
         }
         let bin = pipeline::build("clip", &launch, &[Hole::new("uri", uri)], gst::PadDirection::Src)?;
         deinterlace::one_for_one(&bin);
-        if let Some(track) = edits::index(&path, NonZeroU32::MIN) {
-            edits::apply(&track, &bin, || {});
-        }
+        Edits::of_file(&path, NonZeroU32::MIN).apply(&bin, || {});
         let caps = caps.build();
         let sink = gst_app::AppSink::builder().caps(&caps).sync(false).max_buffers(2).build();
         let convert = gst::ElementFactory::make("videoconvert").build();

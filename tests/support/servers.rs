@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Scratch, aloud, repository, tool};
+use super::{Scratch, aloud, repository, tool, until};
 
 /// A server that runs.
 pub(crate) struct Server {
@@ -27,6 +27,46 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
+}
+
+/// A process of somebody else's that ends with the test.
+pub(crate) struct Peer(pub(crate) Child);
+
+impl Peer {
+    pub(crate) fn start(program: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.unwrap_or_else(|e| panic!("{program} is needed for this test: {e}")))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).expect("gone");
+    }
+}
+
+/// Python's web server over a folder, and its address.
+pub(crate) fn web_server(folder: &str) -> (Peer, String) {
+    let port = free_port().to_string();
+    let server = Peer::start("python3", &["-m", "http.server", "--bind", "127.0.0.1", "--directory", folder, &port]);
+    until("a web server", PATIENCE, || TcpStream::connect(format!("127.0.0.1:{port}")).ok());
+    (server, format!("http://127.0.0.1:{port}"))
+}
+
+/// What nginx is told to be an RTMP server on a port of this machine: program and arguments. Who sends to
+/// `rtmp://127.0.0.1:PORT/live/NAME` is seen there.
+pub(crate) fn rtmp_server(scratch: &Scratch, port: u16) -> (String, [String; 4]) {
+    let folder = repository().join("target/nginx");
+    let folder = folder.to_str().expect("UTF-8");
+    assert!(Path::new(folder).exists(), "{folder} is not there (make peers)");
+    let settings = format!(
+        "daemon off; pid {}; error_log stderr; load_module {folder}/ngx_rtmp_module.so; events {{}} \
+         rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}",
+        scratch.file("nginx.pid"),
+    );
+    let settings = scratch.write("nginx.conf", settings.as_bytes());
+    (format!("{folder}/nginx"), ["-e".into(), "stderr".into(), "-c".into(), settings])
 }
 
 impl Server {
