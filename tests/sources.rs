@@ -1,13 +1,14 @@
 //! Sources as people have them: trimmed and late files, pipes, cameras that send pictures over HTTP, streams of others.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::servers::{free_port, web_server};
-use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, repository, spotter, tool};
+use crate::support::servers::{Peer, free_port, rtmp_server, web_server};
+use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, repository, spotter, tool, until};
 
 const FRAME: &str = "spotter.frame/1";
 /// A key frame every four seconds, and B-frames: what a trimmed file hides depends on frames before its beginning.
@@ -326,6 +327,41 @@ fn mpeg_ts_over_udp_is_a_live_source() {
 }
 
 /// A pipeline of one's own needs no address, and may be one that comes back.
+/// Nobody waits for sound that may never come.
+#[test]
+fn rtmp_begins_at_once_with_sound_and_without() {
+    let scratch = Scratch::new();
+    let port = free_port();
+    let (nginx, settings) = rtmp_server(&scratch, port);
+    let _server = Peer::start(&nginx, &settings.each_ref().map(String::as_str));
+    until("an RTMP server", Duration::from_secs(20), || TcpStream::connect(("127.0.0.1", port)).ok());
+    let silent = clip(&scratch, "silent.mp4", "160x120", 250, &["-c:v", "libx264", "-g", "25"]);
+    let loud = scratch.file("loud.mp4");
+    let sound = ["-f", "lavfi", "-i", "sine=duration=10", "-c:v", "copy", "-c:a", "aac", &loud];
+    tool("ffmpeg", &[&["-v", "error", "-i", &silent], &sound[..]].concat());
+    for (name, film) in [("silent", &silent), ("loud", &loud)] {
+        let address = format!("rtmp://127.0.0.1:{port}/live/{name}");
+        let send = ["-v", "error", "-re", "-stream_loop", "-1", "-i", film, "-c", "copy", "-f", "flv", &address];
+        let _sender = Peer::start("ffmpeg", &send);
+        let model = model();
+        let fixed = ["run", "--source", &address, "--query", "a", "--model", &model, "--out", "jsonl:-"];
+        // Below what the demuxer would wait for the other kind.
+        let mut run = command(&[&fixed[..], &["--stall-timeout", "5s"]].concat());
+        let mut child = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let mut before: Vec<String> = Vec::new();
+        for line in lines {
+            if line.contains(FRAME) {
+                tool("kill", &["-TERM", &child.id().to_string()]);
+                break;
+            }
+            before.push(line);
+        }
+        child.wait().expect("ends");
+        assert!(!before.iter().any(|line| line.contains("STREAM_TIMEOUT")), "{name}: {before:?}");
+    }
+}
+
 #[test]
 fn a_pipeline_that_names_its_source_needs_no_other() {
     let scratch = Scratch::new();

@@ -20,6 +20,9 @@ pub(super) fn feed(pictures: &gst_app::AppSrc, uri: &str, opened: &Opened, stopp
         Err(message) => return fail(pictures, message.as_ref()),
     };
     if !answer.is_multipart() {
+        if answer.is_empty() {
+            return fail(pictures, None);
+        }
         let kind = if answer.kind.is_empty() { "something without a type" } else { &answer.kind };
         gst::element_error!(
             pictures,

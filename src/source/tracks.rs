@@ -23,6 +23,9 @@ impl Tracks {
 
     /// Lets the decoder bins of `bin` decode the wanted track alone. Where it is the first one they do so by themselves.
     pub(super) fn choose(&self, bin: &gst::Bin) {
+        for demuxer in bin.iterate_all_by_element_factory_name("flvdemux").into_iter().flatten() {
+            Self::swallow_sound(bin, &demuxer);
+        }
         if self.wanted == NonZeroU32::MIN {
             return;
         }
@@ -37,6 +40,22 @@ impl Tracks {
                 Some(pad.is_none_or(|pad| tracks.takes(&pad)).to_value())
             });
         }
+    }
+
+    /// `flvdemux` ends a live stream of which one kind has nowhere to go before the other has come.
+    fn swallow_sound(bin: &gst::Bin, demuxer: &gst::Element) {
+        let bin = bin.downgrade();
+        demuxer.connect_pad_added(move |_, pad| {
+            let Some(bin) = bin.upgrade().filter(|_| !is_video(pad)) else { return };
+            let taken = gst::ElementFactory::make("tee").property("allow-not-linked", true).build().is_ok_and(|tee| {
+                bin.add(&tee).is_ok()
+                    && tee.sync_state_with_parent().is_ok()
+                    && tee.static_pad("sink").is_some_and(|sink| pad.link(&sink).is_ok())
+            });
+            if !taken {
+                tracing::debug!("{}: the sound has nowhere to go", pad.name());
+            }
+        });
     }
 
     /// Whether what comes out of a pad is to be decoded: all but the other tracks of a demuxer.

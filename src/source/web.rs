@@ -48,12 +48,10 @@ impl Opened {
     }
 }
 
-/// How long a server may take to answer.
+/// How long a server may take to answer, and then to its first bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the next bytes may take.
 const PAUSE: gst::ClockTime = gst::ClockTime::from_mseconds(250);
-/// How long the first bytes may take.
-const FIRST: Duration = Duration::from_secs(2);
 /// The first part's head lies within so many bytes.
 const HEAD: usize = 128;
 /// How a kind of answer is called that goes on for ever.
@@ -106,13 +104,18 @@ impl Answer {
         }
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
-        while first.len() < HEAD && began.elapsed() < FIRST && !self.sink.is_eos() {
+        while first.len() < HEAD && began.elapsed() < PATIENCE && !self.sink.is_eos() {
             let Some(sample) = self.sink.try_pull_sample(PAUSE) else { continue };
             let map = sample.buffer().and_then(|buffer| buffer.map_readable().ok());
             first.extend_from_slice(map.as_deref().unwrap_or_default());
         }
         let head = String::from_utf8_lossy(&first[..first.len().min(HEAD)]).to_ascii_lowercase();
         head.trim_start().starts_with("--") && head.contains("content-type: image/jpeg")
+    }
+
+    /// Whether nothing was read of it yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn message(&self, patience: gst::ClockTime) -> Option<gst::Message> {

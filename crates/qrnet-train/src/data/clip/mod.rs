@@ -371,37 +371,83 @@ impl DataSet for Clip {
         let (question, moment) = self.asked(index);
         let target = self.labels.target(&self.labels.referents[self.questions[question].0], moment.frame);
         let labels = self.dense(moment.frame).map(Arc::new);
-        Ok(self.made(moment, self.frames.picture(moment.frame)?, target, labels))
+        Ok(self.made(moment, Arc::new(self.frames.picture(moment.frame)?), target, labels))
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {
-        let Some((cast, _)) = self.cast.as_ref().filter(|(_, share)| rng.random_bool(*share)) else {
-            return self.example(index);
-        };
+        Ok(self.shown(index, rng)?.0)
+    }
+
+    /// Further questions are drawn from all; of a picture with another cast, those about what is in view.
+    fn varied_group(&self, index: usize, rngs: &mut [ChaCha8Rng]) -> Result<Vec<Example>> {
+        let Some((first, others)) = rngs.split_first_mut() else { return Ok(Vec::new()) };
+        let (example, people) = self.shown(index, first)?;
+        let (_, moment) = self.asked(index);
+        let there: Vec<(u64, Rect)> = self.labels.boxes(moment.frame).collect();
+        let mut group = vec![example];
+        for rng in others {
+            let drawn = (0..recast::TRIES).find_map(|_| {
+                let question = rng.random_range(0..self.questions.len());
+                let referent = &self.labels.referents[self.questions[question].0];
+                let mine = |track: &u64| referent.tracks.iter().flatten().any(|own| own == track);
+                let place = people.iter().rposition(|(track, _)| mine(track));
+                let target = match referent.still {
+                    Some(_) => self.labels.target(referent, moment.frame),
+                    None => place.map(|place| people[place].1),
+                };
+                let in_front = &people[place.map_or(0, |place| place + 1)..];
+                let entered = in_front.iter().filter(|person| !there.contains(person));
+                let covers = |rect: &Rect| entered.map(|(_, other)| recast::shared(rect, other)).sum::<f64>();
+                let in_view = target.is_none_or(|rect| covers(&rect) <= recast::COVERED);
+                in_view.then_some((question, target))
+            });
+            let example = &group[0];
+            group.push(match drawn {
+                None => example.clone(),
+                Some((question, target)) => {
+                    let moment = Moment { question: question as u32, ..moment };
+                    self.made(moment, Arc::clone(&example.picture), target, example.labels.clone())
+                }
+            });
+        }
+        Ok(group)
+    }
+}
+
+impl Clip {
+    /// An example, in some pictures with another cast, and everybody in it from back to front.
+    fn shown(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<(Example, Vec<(u64, Rect)>)> {
         let (question, moment) = self.asked(index);
+        let Some((cast, _)) = self.cast.as_ref().filter(|(_, share)| rng.random_bool(*share)) else {
+            return Ok((self.example(index)?, from_back_to_front(self.labels.boxes(moment.frame))));
+        };
         let (frame, referent) = (moment.frame, &self.labels.referents[self.questions[question].0]);
         let wanted = referent.tracks.iter().flatten().copied().collect();
         let target = self.labels.target(referent, frame);
         let scene = cast.recast((&self.labels, &self.frames), frame, &wanted, target, rng)?;
         let labels = self.dense_of(&scene.people).map(Arc::new);
-        Ok(self.made(moment, scene.picture, scene.target, labels))
+        Ok((self.made(moment, Arc::new(scene.picture), scene.target, labels), scene.people))
     }
-}
 
-impl Clip {
     /// Question and frame of an example.
     fn asked(&self, index: usize) -> (usize, Moment) {
         let count = self.labels.frames.len();
         (index / count, self.labels.moment((index / count) as u32, index % count))
     }
 
-    fn made(&self, moment: Moment, picture: Picture, target: Option<Rect>, labels: Option<Arc<Labels>>) -> Example {
+    fn made(
+        &self,
+        moment: Moment,
+        picture: Arc<Picture>,
+        target: Option<Rect>,
+        labels: Option<Arc<Labels>>,
+    ) -> Example {
         let (referent, phrase) = self.questions[moment.question as usize];
         let referent = &self.labels.referents[referent];
         let (width, height) = (picture.width as f64, picture.height as f64);
         Example {
             target: target.map(|rect| rect.clipped(width, height)),
-            picture: Arc::new(picture),
+            picture,
             phrase: referent.phrases[phrase].clone(),
             source: Arc::clone(&self.name),
             kind: referent.name.as_str().into(),

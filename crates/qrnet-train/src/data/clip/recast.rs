@@ -25,11 +25,11 @@ const MOST: usize = 3;
 /// Whoever shares more of a box with somebody else is not cut out: the other would come along.
 const ALONE: f64 = 0.05;
 /// More of what is asked for is never covered.
-const COVERED: f64 = 0.2;
+pub(super) const COVERED: f64 = 0.2;
 /// How often the one that is asked for is put in where it is not, and taken out where it is.
 const EXCHANGED: f64 = 0.4;
 /// Places that are tried for each.
-const TRIES: usize = 12;
+pub(super) const TRIES: usize = 12;
 /// Whom a picture has to have at least, in pixels, to be of use.
 const LEAST_SIDE: f64 = 8.0;
 
@@ -201,7 +201,7 @@ impl Cast {
 }
 
 /// How much of `rect` lies in `other`, 0..1.
-fn shared(rect: &Rect, other: &Rect) -> f64 {
+pub(super) fn shared(rect: &Rect, other: &Rect) -> f64 {
     rect.intersection(other) / (rect.width() * rect.height())
 }
 
