@@ -2,14 +2,14 @@
 //! SRT by `srt-live-transmit`, RTMP by nginx, and a live HLS playlist that Python's web server hands out.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::servers::{Peer, free_port, rtmp_server};
+use crate::support::servers::{Peer, Server, free_port, rtmp_server};
 use crate::support::{Scratch, aloud, clip, command, json_lines, repository, tool};
 
 /// A server that can be cut off and started again.
@@ -163,4 +163,35 @@ fn soak_of_streams_that_others_send() {
     std::io::stderr().flush().expect("flushed");
     let (early, late) = (sizes[sizes.len() / 3], *sizes.last().expect("sizes"));
     assert!(late < early + early / 10, "memory grows: {sizes:?}");
+}
+
+/// A camera whose only key frame is its first picture: who loses that one sees nothing for forty seconds.
+#[test]
+#[ignore = "takes minutes (make test-slow)"]
+fn soak_of_connections_on_a_machine_whose_cores_are_busy() {
+    let connections: u64 =
+        std::env::var("SPOTTER_SOAK_CONNECTIONS").map_or(200, |text| text.parse().expect("a number"));
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mp4", "320x240", 1000, &["-c:v", "libx264", "-g", "1000", "-sc_threshold", "0"]);
+    let camera = Server::camera(&film, &["--private"]);
+    let cores = std::thread::available_parallelism().expect("known").get();
+    let _busy: Vec<Peer> = (0..cores).map(|_| Peer::start("sh", &["-c", "while :; do :; done"])).collect();
+    let model = repository().join("models/spotter-tiny").to_str().expect("UTF-8").to_owned();
+    for number in 1..=connections {
+        let fixed = ["run", "--source", &camera.address, "--query", "a red circle", "--model", &model];
+        let mut run = command(&[&fixed[..], &["--out", "jsonl:-", "--max-fps", "1"]].concat());
+        let mut child = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let mut before: Vec<String> = Vec::new();
+        for line in lines {
+            if line.contains("spotter.frame/1") {
+                tool("kill", &["-KILL", &child.id().to_string()]);
+                break;
+            }
+            before.push(line);
+        }
+        child.wait().expect("ends");
+        assert!(before.iter().all(|line| line.contains("\"source_up\"")), "connection {number}: {before:#?}");
+    }
+    aloud(&format!("{connections} connections, each with its first key frame, {cores} cores busy"));
 }

@@ -159,6 +159,47 @@ fn records_and_videos_of_a_run_have_one_zero() {
     }
 }
 
+/// A recording that begins anywhere: what is shown is whole, from the first picture on.
+#[test]
+fn films_that_begin_between_two_key_frames_are_shown_from_where_they_are_whole() {
+    const FRAMES: usize = 150;
+    let x265 = |more: &str| format!("libx265 -preset ultrafast -x265-params log-level=error:keyint=25:bframes=0{more}");
+    // Where there are no key frames, pictures are refreshed column by column.
+    for (name, codec, least) in [
+        ("h264", "libx264 -g 25 -sc_threshold 0 -bf 2".to_owned(), 75),
+        ("h264-refreshed", "libx264 -g 25 -x264-params intra-refresh=1 -bf 0".to_owned(), 50),
+        ("h265", x265(""), 75),
+        ("h265-refreshed", x265(":intra-refresh=1"), 25),
+        ("mpeg2", "mpeg2video -g 25 -bf 2 -qscale 3".to_owned(), 75),
+    ] {
+        let scratch = Scratch::new();
+        let codec: Vec<&str> = codec.split(' ').collect();
+        let film = clip(&scratch, "whole.ts", "160x120", FRAMES as u32, &[&["-c:v"], &codec[..]].concat());
+        let bytes = std::fs::read(&film).expect("read");
+        let packets = bytes.len() / 188;
+        // The tables, and what stands behind the first third.
+        let late = scratch.write("late.ts", &[&bytes[..3 * 188], &bytes[packets / 3 * 188..]].concat());
+        let pictures = scratch.file("pictures");
+        let model = repository().join("models/spotter-tiny").to_str().expect("UTF-8").to_owned();
+        let fixed = ["run", "--source", &late, "--query", "a", "--model", &model, "--threshold", "1", "--stride", "25"];
+        let to = format!("frames:{pictures}");
+        let ran = spotter(&[&fixed[..], &["--out", "jsonl:-", "--out", &to]].concat()).expect_success();
+        let shown = times(&ran.lines()).len();
+        assert!((least..=FRAMES * 2 / 3).contains(&shown), "{name}: {shown} of {FRAMES}");
+        let first = scratch.file("first.png");
+        let select = format!("select=eq(n\\,{})", FRAMES - shown);
+        tool("ffmpeg", &["-v", "error", "-i", &film, "-vf", &select, "-frames:v", "1", "-update", "1", &first]);
+        let open = |path: &str| image::open(path).expect("decodes").to_luma8();
+        let (ours, theirs) = (open(&format!("{pictures}/00000000.png")), open(&first));
+        // Below the caption.
+        let half = (ours.width() * ours.height() / 2) as usize;
+        let differences = ours.iter().zip(theirs.iter()).skip(half).map(|(a, b)| u64::from(a.abs_diff(*b)));
+        let mean = differences.sum::<u64>() as f64 / half as f64;
+        assert!(mean < 3.0, "{name}: {shown} frames, the first differs by {mean}");
+        assert!(!ran.stdout.contains("could not restore"), "{name}: {}", ran.stdout);
+    }
+}
+
 /// As a recorder of several cameras writes it.
 #[test]
 fn any_of_several_video_tracks_is_played() {

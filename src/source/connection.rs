@@ -258,7 +258,8 @@ impl Connection {
         let last = gst::ClockTime::from_nseconds(self.counters.last_time.load(Ordering::Acquire));
         // The last picture of a slide show lasts as long as others do; of a single one nobody knows.
         let longest = gst::ClockTime::from_nseconds(self.counters.longest.load(Ordering::Acquire));
-        if given < 2 {
+        // What was left out at the beginning is no part of the time that was played, and was told.
+        if given < 2 || self.joining.left_out() > 0 {
             return None;
         }
         let missing = whole.saturating_sub(last + longest);

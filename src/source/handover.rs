@@ -187,13 +187,16 @@ impl Handover {
         let info = Arc::clone(info);
         self.counters.alive.fetch_add(1, Ordering::AcqRel);
         let corrupt = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
-        if corrupt && self.telling.reconnects && self.count == 0 && self.joining.leave_out() {
+        let joins = self.count == 0 && (self.telling.reconnects || self.joining.mends());
+        if corrupt && joins && self.joining.leave_out() {
             return Ok(gst::FlowSuccess::Ok);
         }
         if self.count == 0 {
             self.learned.joined();
             let left_out = self.joining.left_out();
             if left_out > 0 {
+                // What was complained of is not shown.
+                self.complaints = complaints::count() + self.learned.lost();
                 tracing::info!("begins between two key frames: {left_out} pictures were not whole and are left out");
             }
         }

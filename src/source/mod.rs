@@ -21,6 +21,7 @@ mod mp4;
 mod pictures;
 mod pipe;
 mod playlist;
+mod recovery;
 mod rgb_frames;
 mod rtsp;
 mod test_pattern;
