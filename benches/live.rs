@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use blocks::preprocess::Rect;
 use crossbeam_channel::bounded;
 use qrnet::Canvas;
-use qrnet::preprocess::Rect;
 use serde_json::Value;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;

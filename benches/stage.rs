@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use qrnet::Canvas;
-use qrnet::preprocess::Rect;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
 use spotter::pipeline::SinkPart;

@@ -7,9 +7,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
 use clap::Parser;
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{Canvas, Config, Grounder, init};
 use spotter::cli::{Cli, Verb};
 use spotter::config::RunSettings;

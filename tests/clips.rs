@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use blocks::preprocess::{Letterboxed, Letterboxer, MEAN, Picture, Rect, STD};
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Letterboxer, MEAN, Picture, Rect, STD};
 use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;
 

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use qrnet::config::Canvas;
-use qrnet::preprocess::Rect;
+use blocks::canvas::Canvas;
+use blocks::preprocess::Rect;
 use serde_json::Value;
 use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;

@@ -24,6 +24,15 @@ fn tree(package: &str) -> String {
 }
 
 #[test]
+fn blocks_know_no_model() {
+    let blocks = tree("spotter-blocks");
+    assert!(blocks.contains("candle_core"), "the tree is there");
+    for word in ["gstreamer", "qrnet", "spotter"] {
+        assert!(!blocks.contains(word), "blocks depend on {word}");
+    }
+}
+
+#[test]
 fn the_model_knows_neither_gstreamer_nor_training() {
     let model = tree("qrnet");
     assert!(model.contains("candle_core"), "the tree is there");

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use qrnet::Canvas;
-use qrnet::preprocess::Rect;
 use spotter::sink::{Branch, FRAME_META, ROI_TYPE};
 use spotter::stage::{Answer, Ground, Job};
 use spotter::verbs::stream;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use blocks::pass::Pass;
+use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
 use candle_core::{Device, Tensor};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
 use qrnet::{CompiledQuery, Config, Grounder, ModelDir, QrNet};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use spotter::verbs::bench::{Inputs, Peer};

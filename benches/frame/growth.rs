@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
 use candle_core::Device;
 use plotters::prelude::*;
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
 use qrnet::weights::{self, Sources};
 use qrnet::{Canvas, Config, Grounder, ModelDir};
 use serde_json::{Value, json};

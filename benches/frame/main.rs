@@ -16,8 +16,8 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device, Tensor};
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{Canvas, ModelDir, NewModel, init};
 use rand::RngExt;
 
@@ -48,7 +48,7 @@ impl Bench {
             let config = spotter::config::model_variant("--config", name, Path::new("")).expect("sizes");
             let mut tensors = init::parameters(&config, 7, &Device::Cpu).expect("drawn");
             for (name, tensor) in &mut tensors {
-                let mut rng = init::stream(9, name);
+                let mut rng = blocks::seeded::stream(9, name);
                 let range = if name.rsplit('.').next() == Some("V") { 0.1 } else { 0.02 };
                 let noise: Vec<f32> =
                     (0..tensor.elem_count()).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * range).collect();

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use blocks::files::hex;
 use crossbeam_channel::Receiver;
-use qrnet::files::hex;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 

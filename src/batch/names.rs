@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use qrnet::files::hex;
+use blocks::files::hex;
 use sha2::{Digest, Sha256};
 
 use super::worklist::Input;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qrnet::files;
+use blocks::files;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use blocks::files::{digest_into, hex};
 use crossbeam_channel::Receiver;
-use qrnet::files::{digest_into, hex};
 use sha2::{Digest, Sha256};
 
 use super::ledger::{Content, Entry};

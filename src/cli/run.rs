@@ -37,6 +37,9 @@ pub struct RunArgs {
     /// that ends in .streams names several, each with an id and a query of its own.
     #[arg(long, value_name = "SOURCE", value_parser = OsStringValueParser::new().map(written))]
     pub source: Vec<String>,
+    /// The same, without the flag's name.
+    #[arg(value_name = "SOURCE", value_parser = OsStringValueParser::new().map(written))]
+    pub sources: Vec<String>,
     /// Streams of a settings file.
     #[arg(skip)]
     pub stream: Vec<StreamEntry>,
@@ -292,7 +295,15 @@ impl FromStr for OutArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls: or csv:FILE";
-        let (kind, path) = text.split_once(':').ok_or_else(|| format!("has no kind, {expected}"))?;
+        // What a file of this name is, nobody has to say.
+        let ending = Path::new(text).extension().and_then(|ending| ending.to_str());
+        let named = match ending {
+            Some("mp4" | "mkv" | "jsonl" | "csv" | "vtt") => ending,
+            _ if text == "-" => Some("jsonl"),
+            _ => None,
+        };
+        let told = text.split_once(':').or_else(|| Some((named?, text)));
+        let (kind, path) = told.ok_or_else(|| format!("has no kind, {expected}"))?;
         holes::check(path)?;
         match (kind, path) {
             ("display", "") => Ok(Self::Display),

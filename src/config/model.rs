@@ -33,7 +33,7 @@ pub fn model_variant(asked: &str, name: &str, base: &Path) -> Result<Config> {
     }
     let names: Vec<&str> = VARIANTS.iter().map(|(variant, _)| *variant).collect();
     let hint =
-        qrnet::strict::nearest(name, names.iter().copied()).map_or(String::new(), |n| format!("; did you mean {n}?"));
+        blocks::strict::nearest(name, names.iter().copied()).map_or(String::new(), |n| format!("; did you mean {n}?"));
     Err(Error::Usage(format!("{asked} {name}: is neither a file nor one of {}{hint}", names.join(", "))))
 }
 

@@ -99,7 +99,7 @@ fn check(out: &OutArg, sources: &[PathBuf]) -> Result<()> {
     match out {
         OutArg::Records(_, path) if path.as_os_str() == "-" => Ok(()),
         OutArg::Records(_, path) | OutArg::Mp4(path) | OutArg::Mkv(path) => {
-            if !qrnet::files::parent(path).is_dir() {
+            if !blocks::files::parent(path).is_dir() {
                 return fail("its folder does not exist");
             }
             if path.is_dir() {
@@ -115,7 +115,7 @@ fn check(out: &OutArg, sources: &[PathBuf]) -> Result<()> {
             Ok(0) => Ok(()),
             Ok(_) => fail("is not empty"),
             Err(_) if folder.exists() => fail("is no folder"),
-            Err(_) if !qrnet::files::parent(folder).is_dir() => fail("its folder does not exist"),
+            Err(_) if !blocks::files::parent(folder).is_dir() => fail("its folder does not exist"),
             Err(_) => Ok(()),
         },
         OutArg::Display | OutArg::Rtsp(_) => Ok(()),

@@ -111,6 +111,7 @@ impl RunSettings {
     /// A setting is missing or out of range, a source is unusable, an output's folder is missing, or two outputs are
     /// one file.
     pub fn resolve(mut args: RunArgs) -> Result<Self> {
+        args.source.splice(0..0, std::mem::take(&mut args.sources));
         let origin = Origin::of(&args)?;
         if let Some(path) = args.config.clone() {
             args = RunFile::read(&path)?.under(args, &path.display().to_string())?;
@@ -382,7 +383,7 @@ fn place_of_metrics(text: &str) -> Result<SocketAddr> {
 pub(crate) fn place_of_control(text: &str) -> Result<PathBuf> {
     let path = text.strip_prefix("unix:").filter(|path| !path.is_empty());
     let path = path.ok_or_else(|| Error::Usage(format!("control socket {text}: expected unix:PATH")))?;
-    if !qrnet::files::parent(Path::new(path)).is_dir() {
+    if !blocks::files::parent(Path::new(path)).is_dir() {
         return Err(Error::Usage(format!("control socket {text}: its folder does not exist")));
     }
     Ok(path.into())

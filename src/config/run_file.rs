@@ -88,7 +88,7 @@ impl From<OneOrMore> for Vec<String> {
     }
 }
 
-impl qrnet::strict::Strict for RunFile {
+impl blocks::strict::Strict for RunFile {
     fn example() -> Self {
         Self {
             source: OneOrMore::One(String::new()),
@@ -143,7 +143,7 @@ impl RunFile {
     /// It cannot be read, is no TOML, or has an unknown key.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        Ok(qrnet::strict::toml(&text, &path.display().to_string())?)
+        Ok(blocks::strict::toml(&text, &path.display().to_string())?)
     }
 
     /// These settings where `typed` has none; outputs are not mixed.
@@ -162,6 +162,7 @@ impl RunFile {
         Ok(RunArgs {
             config: None,
             stream: if typed.source.is_empty() { self.stream } else { Vec::new() },
+            sources: Vec::new(),
             source: if typed.source.is_empty() { self.source.into() } else { typed.source },
             // Whichever form is typed takes the place of both forms in the file.
             query: if typed.compiled_query.is_some() { None } else { typed.query.clone().or(self.query) },

@@ -38,7 +38,7 @@ impl StreamEntry {
     }
 }
 
-impl qrnet::strict::Strict for StreamsFile {
+impl blocks::strict::Strict for StreamsFile {
     fn example() -> Self {
         Self { stream: vec![StreamEntry::example()] }
     }
@@ -79,7 +79,7 @@ pub(crate) fn is_streams_file(path: &Path) -> bool {
 fn read(path: &Path, name: &str) -> Result<Vec<StreamEntry>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     if text.lines().any(|line| line.trim_start().starts_with('[')) {
-        return Ok(qrnet::strict::toml::<StreamsFile>(&text, name)?.stream);
+        return Ok(blocks::strict::toml::<StreamsFile>(&text, name)?.stream);
     }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(|source| StreamEntry { source: source.to_owned(), ..StreamEntry::default() }).collect())

@@ -7,7 +7,7 @@
 mod composition;
 mod tile;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 pub use composition::{attach_tiles, blend_rgb};
 pub use tile::{Line, Tile, caption_tile, frame_tiles};

@@ -1,6 +1,6 @@
 //! Tiles: the four bars of a box, and a caption set by Pango (any script that an installed font has).
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use crate::error::{Error, Result};
 
@@ -47,6 +47,10 @@ const DASH: (usize, usize) = (4, 4);
 const LINES: usize = 160;
 /// Line widths in the shorter side of a box, at least.
 const LINES_OF_BOX: usize = 20;
+/// Thinner lines lose their colour where it is kept for four pixels at once, as in most videos.
+const THINNEST: usize = 2;
+/// Boxes with shorter sides have thin lines all the same: what is in them is to be seen.
+const SMALL: usize = 40;
 const CLEAR: [u8; 4] = [0; 4];
 const BLACK: [u8; 4] = [0, 0, 0, 255];
 /// Caption background: black, mostly opaque.
@@ -61,11 +65,18 @@ pub fn frame_tiles(rect: &Rect, style: Line, width: usize, height: usize) -> Vec
         return Vec::new();
     }
     let edge = |value: f64, limit: usize| value.round().clamp(0.0, limit as f64) as usize;
-    let (x0, y0) = (edge(rect.x0, width - 1), edge(rect.y0, height - 1));
-    let (x1, y1) = (edge(rect.x1, width).max(x0 + 1), edge(rect.y1, height).max(y0 + 1));
+    let (mut x0, mut y0) = (edge(rect.x0, width - 1), edge(rect.y0, height - 1));
+    let (mut x1, mut y1) = (edge(rect.x1, width).max(x0 + 1), edge(rect.y1, height).max(y0 + 1));
+    let small = (x1 - x0).min(y1 - y0) < SMALL;
+    if !small {
+        // On the places where colours are kept.
+        (x0, y0) = (x0 & !1, y0 & !1);
+        (x1, y1) = (((x1 + 1) & !1).min(width), ((y1 + 1) & !1).min(height));
+    }
     // Three parts: a black rim on either side of the line keeps it visible on any ground.
     // Thin things stay visible inside it.
-    let line = (width.min(height) / LINES).min((x1 - x0).min(y1 - y0) / LINES_OF_BOX).max(1);
+    let line = (width.min(height) / LINES).min((x1 - x0).min(y1 - y0) / LINES_OF_BOX);
+    let line = line.max(if small { 1 } else { THINNEST });
     let bar = (3 * line).min(x1 - x0).min(y1 - y0);
     let bars = [
         (x0, y0, x1 - x0, bar),
@@ -120,7 +131,7 @@ pub fn caption_tile(text: &str, rect: Option<&Rect>, style: Line, width: usize, 
             layout.set_text(text);
             layout.set_single_paragraph_mode(true);
             layout.set_width(room as i32 * pango::SCALE);
-            layout.set_ellipsize(pango::EllipsizeMode::End);
+            layout.set_ellipsize(pango::EllipsizeMode::Middle);
             context.move_to(margin as f64, margin as f64 / 2.0);
             context.set_source_rgb(color.0, color.1, color.2);
             pangocairo::functions::show_layout(&context, &layout);
@@ -186,7 +197,7 @@ mod tests {
 
     #[test]
     fn thin_things_stay_visible_in_their_box() {
-        for (width, most) in [(12, 3), (40, 6), (400, 12)] {
+        for (width, most) in [(12, 3), (39, 3), (40, 6), (400, 12)] {
             let tiles = frame_tiles(&rect(100.0, 100.0, f64::from(100 + width), 500.0), Line::Measured, 1280, 720);
             assert_eq!(tiles.iter().map(|tile| tile.width.min(tile.height)).max(), Some(most), "{width} wide");
         }

@@ -75,7 +75,7 @@ pub struct PipelineFile {
     pub sink: Vec<SinkPart>,
 }
 
-impl qrnet::strict::Strict for PipelineFile {
+impl blocks::strict::Strict for PipelineFile {
     fn example() -> Self {
         let launch = String::new();
         Self {
@@ -116,7 +116,7 @@ impl PipelineFile {
     /// # Errors
     /// Not TOML, an unknown key, or neither source nor sink.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        let file: Self = qrnet::strict::toml(text, name)?;
+        let file: Self = blocks::strict::toml(text, name)?;
         let targets = file.sink.iter().filter_map(|sink| sink.target.as_deref());
         if let Some(target) = targets.clone().find(|target| !TARGETS.contains(target)) {
             let reason = format!("sink.target is {target:?}, expected one of {}", TARGETS.join(", "));

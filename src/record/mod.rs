@@ -6,7 +6,7 @@ mod writer;
 
 use serde::{Serialize, Serializer};
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use crate::track::Seen;
 

@@ -127,7 +127,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
     }
     let mut private = tempfile::Builder::new();
     private.prefix(".spotter").permissions(PermissionsExt::from_mode(0o700));
-    let folder = private.tempdir_in(qrnet::files::parent(path)).map_err(|e| fail(e.to_string()))?;
+    let folder = private.tempdir_in(blocks::files::parent(path)).map_err(|e| fail(e.to_string()))?;
     let made = folder.path().join("socket");
     let listener = UnixListener::bind(&made).map_err(|e| fail(e.to_string()))?;
     std::fs::set_permissions(&made, PermissionsExt::from_mode(0o600)).map_err(|e| fail(e.to_string()))?;

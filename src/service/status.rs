@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use serde_json::{Value, json};
 
 use super::metrics::{Metrics, StreamMetrics};

@@ -225,7 +225,7 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
 /// Where a path leads, links and `..` resolved, also if there is nothing yet: equal places are one file.
 pub(crate) fn place(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| {
-        let parent = std::fs::canonicalize(qrnet::files::parent(path)).unwrap_or_default();
+        let parent = std::fs::canonicalize(blocks::files::parent(path)).unwrap_or_default();
         parent.join(path.file_name().unwrap_or_default())
     })
 }

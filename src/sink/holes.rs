@@ -52,7 +52,7 @@ pub(crate) fn check(place: &str) -> Result<(), String> {
         "date" | "datetime" | "now" | "timestamp" | "start" => "time",
         "local" | "localtime" => "time:local",
         "stream" | "camera" | "name" | "id" | "input" | "file" => SOURCE,
-        word => qrnet::strict::nearest(word, known.into_iter()).unwrap_or(SOURCE),
+        word => blocks::strict::nearest(word, known.into_iter()).unwrap_or(SOURCE),
     };
     let all = known.map(|name| format!("{{{name}}}")).join(", ");
     Err(format!("{{{hole}}} is not known; did you mean {{{nearest}}}? Known are {all}"))

@@ -4,9 +4,9 @@
 //! every forwarded frame carries a `GstCustomMeta` named [`FRAME_META`], so that "not here" can be told from "not
 //! looked at". The copy is shallow: the pixels stay where the decoder put them.
 
+use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::preprocess::Rect;
 
 use crate::overlay::Annotation;
 use crate::record::NormBox;

@@ -251,7 +251,11 @@ impl Connection {
             let reason = || format!("gave {given} frames, and its index holds {indexed}");
             return (missing > FEW && missing > indexed / FEW_OF).then(|| ("SOURCE_INCOMPLETE", reason()));
         }
-        if !self.on_a_server && !self.has_one_stream() {
+        if let Some(missing) = self.edits.as_ref().and_then(Edits::truncation) {
+            return Some(("SOURCE_TRUNCATED", missing));
+        }
+        let came_whole = || self.edits.as_ref().and_then(|edits| edits.came_whole(&self.pipeline)) == Some(true);
+        if (!self.on_a_server || came_whole()) && !self.has_one_stream() {
             return None;
         }
         let whole = self.pipeline.query_duration::<gst::ClockTime>()?;

@@ -23,11 +23,28 @@ pub(super) fn truncation(path: &Path) -> Result<Option<String>> {
         | [_, _, _, _, b'm', b'o', b'o', b'v', ..]
         | [_, _, _, _, b'm', b'd', b'a', b't', ..]
         | [_, _, _, _, b'w', b'i', b'd', b'e', ..] => boxes(&mut file, length)?,
-        [b'R', b'I', b'F', b'F', ..] => chunks(&mut file, length)?,
-        [0x1a, 0x45, 0xdf, 0xa3, ..] => segment(&mut file, length)?,
-        _ => None,
+        _ => by_head(&head, &mut file, length)?,
     };
-    Ok(missing.map(|(part, end)| format!("is cut short: its {part} ends at byte {end}, the file at {length}")))
+    Ok(missing.map(|missing| told(missing, length)))
+}
+
+/// The same of what comes once, of which the beginning was kept; MP4 and MOV cannot say by that.
+pub(super) fn truncation_of(head: &[u8], length: u64) -> Option<String> {
+    // A beginning that is too short says nothing.
+    let missing = by_head(head, &mut std::io::Cursor::new(head), length).ok().flatten();
+    missing.map(|missing| told(missing, length))
+}
+
+fn told((part, end): (String, u64), length: u64) -> String {
+    format!("is cut short: its {part} ends at byte {end}, the file at {length}")
+}
+
+fn by_head(head: &[u8], file: &mut (impl Read + Seek), length: u64) -> Result<Missing> {
+    match head {
+        [b'R', b'I', b'F', b'F', ..] => chunks(file, length),
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => segment(file, length),
+        _ => Ok(None),
+    }
 }
 
 /// A part that ends behind the file, and where.
@@ -67,7 +84,7 @@ fn name(kind: &[u8]) -> String {
 }
 
 /// The RIFF chunks of an AVI file.
-fn chunks(file: &mut File, length: u64) -> Result<Missing> {
+fn chunks(file: &mut (impl Read + Seek), length: u64) -> Result<Missing> {
     let mut at = 0;
     while at + 8 <= length {
         file.seek(SeekFrom::Start(at))?;
@@ -88,7 +105,7 @@ fn chunks(file: &mut File, length: u64) -> Result<Missing> {
 }
 
 /// Matroska's EBML header and the segment behind it.
-fn segment(file: &mut File, length: u64) -> Result<Missing> {
+fn segment(file: &mut (impl Read + Seek), length: u64) -> Result<Missing> {
     const SEGMENT: u32 = 0x1853_8067;
     file.seek(SeekFrom::Start(4))?;
     let Some((size, width)) = variable_size(file) else { return Ok(None) };
@@ -104,7 +121,7 @@ fn segment(file: &mut File, length: u64) -> Result<Missing> {
 }
 
 /// An EBML size and how many bytes it takes; `None` for "unknown".
-fn variable_size(file: &mut File) -> Option<(u64, u64)> {
+fn variable_size(file: &mut impl Read) -> Option<(u64, u64)> {
     let mut bytes = [0; 8];
     file.read_exact(&mut bytes[..1]).ok()?;
     let width = bytes[0].leading_zeros() as usize + 1;

@@ -5,11 +5,13 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::container;
 use super::mp4::{IndexScan, VideoTrack};
 
 /// The elements that read files, which may be read anywhere at any time, so their index is read before.
@@ -17,17 +19,24 @@ const FILES: &str = "filesrc";
 /// The elements that read what comes once, from its beginning on: the index is taken in passing.
 const ON_THE_WAY: [&str; 2] = ["souphttpsrc", "fdsrc"];
 
+/// So much of its beginning is kept.
+const HEAD: u64 = 4096;
+
 /// What the index of what is played says, as soon as it is known.
 #[derive(Clone)]
 pub(super) struct Edits {
     number: NonZeroU32,
     track: Arc<OnceLock<VideoTrack>>,
+    /// Bytes of what comes on the way, up to the last one that came.
+    came: Arc<AtomicU64>,
+    /// The first of them.
+    head: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Edits {
     /// Of video track `number`, from 1, of what comes from a server or through a pipe.
     pub(super) fn on_the_way(number: NonZeroU32) -> Self {
-        Self { number, track: Arc::default() }
+        Self { number, track: Arc::default(), came: Arc::default(), head: Arc::default() }
     }
 
     /// Of a file's video track `number`, from 1.
@@ -44,6 +53,19 @@ impl Edits {
     /// The track, where there is an index, and it was read.
     pub(super) fn track(&self) -> Option<&VideoTrack> {
         self.track.get()
+    }
+
+    /// Whether all of what a server holds came; none where that is not known.
+    pub(super) fn came_whole(&self, pipeline: &gst::Pipeline) -> Option<bool> {
+        let source = pipeline.iterate_all_by_element_factory_name(ON_THE_WAY[0]).into_iter().flatten().next()?;
+        let whole = source.query_duration::<gst::format::Bytes>()?;
+        Some(self.came.load(Ordering::Acquire) >= *whole)
+    }
+
+    /// What is missing from the end of what came on the way, in words, if its container tells.
+    pub(super) fn truncation(&self) -> Option<String> {
+        let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        container::truncation_of(&head, self.came.load(Ordering::Acquire))
     }
 
     /// The track, where the demuxer must not see its edit list.
@@ -107,6 +129,13 @@ impl Edits {
             let (scan, held) = &mut *state;
             let offset = Some(read.offset()).filter(|offset| *offset != u64::MAX);
             let at = offset.unwrap_or_else(|| scan.place());
+            if at < HEAD {
+                let mut head = edits.head.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (true, Ok(bytes)) = (at == head.len() as u64, read.map_readable()) {
+                    head.extend_from_slice(&bytes[..bytes.len().min((HEAD - at) as usize)]);
+                }
+            }
+            edits.came.fetch_max(at + read.size() as u64, Ordering::AcqRel);
             if edits.track().is_some() {
                 // Again, by somebody who went back.
                 if let Some(track) = edits.cut() {

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use blocks::preprocess::Picture;
 use gdk_pixbuf::Pixbuf;
-use qrnet::preprocess::Picture;
 
 /// Debian's package with the loader.
 pub(crate) const LOADER: &str = "heif-gdk-pixbuf";

@@ -103,6 +103,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const REPORTS: usize = 16;
 /// How often stalls are looked for.
 const TICK: Duration = Duration::from_millis(250);
+/// How long a pipe may give no frame: whoever writes into it may take its time, and closes it at the end.
+const PIPE_STALL_TIMEOUT: Duration = Duration::from_hours(24);
 /// How long a file may give no frame, the first or the next, while we wait for one.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for a file that is known to be cut short: its demuxer's complaint can get lost in a decoder bin.
@@ -164,6 +166,7 @@ impl Keeper {
         let missing = self.address.truncation();
         let limit = match (missing.is_some(), self.settings.realtime) {
             _ if self.address.is_live() => self.settings.reconnect.stall_timeout,
+            _ if matches!(self.address.kind, Kind::Pipe(_)) => PIPE_STALL_TIMEOUT,
             (_, true) => REALTIME_STALL_TIMEOUT,
             (true, false) => CUT_STALL_TIMEOUT,
             (false, false) => STALL_TIMEOUT,

@@ -19,6 +19,8 @@ pub(super) struct VideoTrack {
     /// What stands in the file, from an offset on, for a demuxer that knows no edit lists: their boxes, of whatever track, are
     /// free space, and the movie is as long as its media.
     pub(super) changes: Vec<(u64, Vec<u8>)>,
+    /// Whether frames are shown later than the media's length allows, which demuxers cut off.
+    is_short: bool,
     /// Units of media time in a second.
     timescale: i64,
     /// What demuxers add to media times, so that none is negative.
@@ -105,11 +107,12 @@ impl VideoTrack {
         let lowest = table(*b"ctts").map_or(0, lowest_offset);
         let hidden = times.len() as u64 - shown;
         let shift = (-lowest).max(0);
+        let is_short = edits.is_none() && media_length(&index[media.clone()]).is_some_and(|said| said < end + shift);
         // A little longer than the last frame, which has a length.
         let length = end + shift + timescale;
         changes.push(duration(index, offset, &header, length * movie_scale / timescale));
         changes.push(duration(index, offset, &media, length));
-        Some(Self { shown, hidden, parts, changes, timescale, shift })
+        Some(Self { shown, hidden, parts, changes, is_short, timescale, shift })
     }
 
     /// When a frame is shown that a demuxer gives at `time`, if it is shown; nanoseconds.
@@ -130,9 +133,9 @@ impl VideoTrack {
         self.parts.iter().map(end).max().and_then(|end| u64::try_from(end).ok()).unwrap_or(0)
     }
 
-    /// Whether there is more in its edit list than when the first frame is shown.
+    /// Whether there is more to it than when the first frame is shown: frames that are hidden, or that demuxers lose.
     pub(super) fn is_cut(&self) -> bool {
-        self.hidden > 0 || self.parts.len() > 1
+        self.hidden > 0 || self.parts.len() > 1 || self.is_short
     }
 }
 
@@ -261,6 +264,14 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 fn timescale(header: &[u8]) -> Option<i64> {
     let at = if header.first() == Some(&1) { 20 } else { 12 };
     number(header, at).map(i64::from).filter(|scale| *scale > 0)
+}
+
+/// Of a medium's header, in either version.
+fn media_length(header: &[u8]) -> Option<i64> {
+    match header.first()? {
+        1 => Some(i64::from_be_bytes(header.get(24..32)?.try_into().ok()?)),
+        _ => number(header, 16).map(i64::from),
+    }
 }
 
 /// The change that gives a movie or a medium another length, by its header.

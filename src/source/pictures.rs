@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocks::preprocess::Picture;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use image::AnimationDecoder;
 use image::codecs::gif::GifDecoder;
-use qrnet::preprocess::Picture;
 
 use super::heif::open_picture;
 

@@ -31,15 +31,20 @@ pub(super) fn is_live(uri: &str) -> Result<bool, String> {
 
 /// Whatever a playlist names is read as if the user had named it.
 fn check(text: &str) -> Result<(), String> {
-    let scheme = |line: &str| line.split_once("://").map(|(scheme, _)| scheme.trim().to_ascii_lowercase());
     let named = text.lines().filter(|line| !line.starts_with('#')).filter_map(scheme);
     let keys = text.lines().filter_map(|line| scheme(line.split_once("URI=\"")?.1));
     match named.chain(keys).find(|scheme| scheme != "http" && scheme != "https") {
-        Some(scheme) => {
-            Err(format!("is a playlist that names {scheme}:// addresses, expected http:// and https:// alone"))
-        }
+        Some(scheme) => Err(format!("is a playlist that names {scheme}: addresses, expected http: and https: alone")),
         None => Ok(()),
     }
+}
+
+/// What kind of address a line names, in small letters (RFC 3986, 3.1); none where it is relative.
+fn scheme(line: &str) -> Option<String> {
+    let (scheme, _) = line.trim_start().split_once(':')?;
+    let is_one = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte));
+    is_one.then(|| scheme.to_ascii_lowercase())
 }
 
 /// The first of several streams that a playlist offers.
@@ -72,9 +77,10 @@ mod tests {
         assert!(is_playlist("http://a/live.m3u8?token=b") && is_playlist("https://a/X.M3U8"));
         assert!(!is_playlist("http://a/b.mp4?x=.m3u8"));
         assert_eq!(check("#EXTM3U\na.ts\nhttps://b/c.ts\n#EXT-X-KEY:METHOD=AES-128,URI=\"https://k\""), Ok(()));
-        for bad in ["file:///etc/passwd", "#EXT-X-MAP:URI=\"file:///x\"", "FILE:///x"] {
+        assert_eq!(check("#EXTM3U\n2026-11-29T10:00:00.ts\n../a/b:c.ts\n?t=10:00"), Ok(()), "relative");
+        for bad in ["file:///etc/passwd", "#EXT-X-MAP:URI=\"file:///x\"", "FILE:///x", " file:/x", "file:x"] {
             let said = check(&format!("#EXTM3U\n{bad}\n")).expect_err("refused");
-            assert!(said.contains("file:// addresses"), "{said}");
+            assert!(said.contains("file: addresses"), "{said}");
         }
         let offer = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n\nlow/a.m3u8\n";
         assert_eq!(variant(offer), Some("low/a.m3u8"));

@@ -3,11 +3,11 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use blocks::preprocess::Picture;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
-use qrnet::preprocess::Picture;
 use qrnet_train::data::video::{FrameIterator, FrameSource};
 
 use super::deinterlace;

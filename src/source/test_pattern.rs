@@ -51,7 +51,7 @@ impl FromStr for TestPattern {
                 }
                 _ => {
                     let known = ["frames", "size", "fps", "live"];
-                    let hint = qrnet::strict::nearest(key, known.into_iter());
+                    let hint = blocks::strict::nearest(key, known.into_iter());
                     let hint = hint.map_or(String::new(), |near| format!("; did you mean {near}?"));
                     return Err(format!("{key} is no option of test:, expected one of {}{hint}", known.join(", ")));
                 }

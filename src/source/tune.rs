@@ -66,9 +66,9 @@ pub(super) fn stay_on_the_web(bin: &gst::Bin, kind: &Kind) {
     bin.connect_deep_element_added(|_, _, element| {
         let factory = element.factory().filter(|factory| factory.has_type(gst::ElementFactoryType::SRC));
         let Some(name) = factory.map(|factory| factory.name()).filter(|name| name != "souphttpsrc") else { return };
-        // It is set up already, and has not been started yet.
+        // It is set up already, and has not been started yet. The demuxer compares addresses, so there must be one.
         if element.has_property_with_type("location", String::static_type()) {
-            element.set_property("location", None::<String>);
+            element.set_property("location", "/dev/null/not-on-the-web");
         }
         gst::element_error!(element, gst::StreamError::WrongType, ("a playlist names what is not on the web ({name})"));
     });

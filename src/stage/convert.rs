@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use blocks::preprocess::RgbView;
 use gst_video::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::preprocess::RgbView;
 
 use super::Frame;
 

@@ -29,8 +29,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use blocks::preprocess::{Letterboxed, Rect};
 use crossbeam_channel::{Receiver, bounded};
-use qrnet::preprocess::{Letterboxed, Rect};
 use qrnet::{Canvas, CompiledQuery, Grounder};
 
 pub(crate) use convert::view;

@@ -1,9 +1,9 @@
 //! Frames whose planes can be scaled as they are.
 
+use blocks::preprocess::{Chroma, ColourMatrix, Plane, YuvView};
 use gst_video::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::preprocess::{Chroma, ColourMatrix, Plane, YuvView};
 
 /// What the caps say of a 4:2:0 frame.
 pub(super) struct Planes {
@@ -67,8 +67,8 @@ mod tests {
     use std::path::Path;
     use std::process::{Command, Stdio};
 
+    use blocks::preprocess::{Letterboxed, Letterboxer, RgbView, STD};
     use qrnet::Canvas;
-    use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView, STD};
 
     use super::*;
 

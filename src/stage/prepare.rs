@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use blocks::preprocess::{Letterboxed, Letterboxer};
 use crossbeam_channel::{Receiver, Sender};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Letterboxer};
 
 use super::convert::{Conversion, readable, view};
 use super::cuts::Cuts;

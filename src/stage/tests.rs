@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
 use crossbeam_channel::{Sender, bounded};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{Config, Grounder, init};
 
 use super::*;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use blocks::preprocess::Rect;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
-use qrnet::preprocess::Rect;
 use rayon::prelude::*;
 
 use super::intake::Arrival;

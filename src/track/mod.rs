@@ -8,7 +8,7 @@ mod smooth;
 
 use std::time::Duration;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use crate::record::Status;
 use crate::stage::Outcome;

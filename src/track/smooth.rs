@@ -6,7 +6,7 @@
 use std::f64::consts::TAU;
 use std::time::Duration;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 /// Cut-off of a box that stands still, Hz.
 const CUTOFF: f64 = 1.2;

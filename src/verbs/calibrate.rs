@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use blocks::checkpoint::TensorFile;
+use blocks::files;
 use candle_core::{DType, Device};
-use qrnet::weights::{self, TensorFile};
-use qrnet::{Config, ModelDir, NewModel, files};
+use qrnet::weights;
+use qrnet::{Config, ModelDir, NewModel};
 use qrnet_train::batch::Collator;
 use qrnet_train::evaluate::{Compiled, evaluate};
 use qrnet_train::metrics::{Calibration, auroc, balanced_threshold, calibration_error};

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use blocks::checkpoint::TensorFile;
+use blocks::checkpoint::Tensors;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device};
-use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::weights::{self, Sources, TensorFile, Tensors};
+use qrnet::weights::{self, Sources};
 use qrnet::{Canvas, Config, ModelDir, NewModel};
 
 use crate::cli::{ConvertArgs, Precision};
@@ -191,7 +193,7 @@ fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
     let state = weights::state_dict(dir.config(), &tensors)?;
     let mut metadata = std::collections::HashMap::from([(TRAINED.to_owned(), dir.trained().to_string())]);
     metadata.extend(dir.config().threshold.map(|threshold| (THRESHOLD.to_owned(), threshold.to_string())));
-    weights::save(&state, Some(metadata), out)?;
+    blocks::checkpoint::save(&state, Some(metadata), out)?;
     tracing::info!("{}: {} tensors with the reference's names", out.display(), state.len());
     Ok(())
 }

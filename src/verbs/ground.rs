@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use qrnet::preprocess::{Letterboxer, Picture};
+use blocks::preprocess::{Letterboxer, Picture};
 use qrnet::{CompiledQuery, Grounder};
 
 use crate::cli::GroundArgs;
@@ -134,7 +134,7 @@ impl DrawTarget {
         if pictures.iter().any(|picture| place(picture) == place(out)) {
             return fail("is the picture itself");
         }
-        let parent = qrnet::files::parent(out);
+        let parent = blocks::files::parent(out);
         if pictures.len() > 1 {
             if out.exists() || out.extension().is_some() || !parent.is_dir() {
                 return fail("for several pictures, expected a folder, or a name for one in a folder that exists");
@@ -167,7 +167,7 @@ impl DrawTarget {
 
 /// Written in full or not at all.
 fn write_png(path: &Path, picture: &Picture) -> Result<()> {
-    let parent = qrnet::files::parent(path);
+    let parent = blocks::files::parent(path);
     let staged = tempfile::Builder::new()
         .prefix(".drawing-")
         .suffix(".png")
@@ -176,5 +176,5 @@ fn write_png(path: &Path, picture: &Picture) -> Result<()> {
     let (width, height) = (picture.width as u32, picture.height as u32);
     image::save_buffer(staged.path(), &picture.rgb, width, height, image::ExtendedColorType::Rgb8)
         .map_err(|e| Error::io("write", path)(std::io::Error::other(e)))?;
-    qrnet::files::publish(staged, path).map_err(Error::io("write", path))
+    blocks::files::publish(staged, path).map_err(Error::io("write", path))
 }

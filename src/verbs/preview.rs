@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use blocks::preprocess::{Picture, Rect};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
-use qrnet::preprocess::{Picture, Rect};
 use qrnet_train::feed::Feed;
 use qrnet_train::trainer::Setup;
 

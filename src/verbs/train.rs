@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use blocks::files;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use qrnet::{ModelDir, NewModel, files};
+use qrnet::{ModelDir, NewModel};
 use qrnet_train::checkpoint::{self, Checkpoint};
 use qrnet_train::recipe::Recipe;
 use qrnet_train::trainer::{Control, End, Progress, Setup, Trainer};

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use blocks::preprocess::{Letterboxed, Rect};
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxed, Rect};
 use spotter::stage::{Answer, Ground, Job};
 
 use super::Scratch;

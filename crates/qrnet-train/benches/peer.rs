@@ -9,9 +9,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
 use qrnet::plan::CanvasPlan;
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{Config, QrNet, init, weights};
 use qrnet_train::batch::{Collator, Prepared};
 use qrnet_train::data::DataSet;
@@ -79,7 +79,7 @@ impl Ours {
     fn step(&mut self) -> f64 {
         let start = Instant::now();
         let inputs = self.batch.inputs(&Device::Cpu).expect("tensors");
-        let mut pass = self.objective.pass(init::stream(1, "bench"));
+        let mut pass = self.objective.pass(blocks::seeded::stream(1, "bench"));
         let query = self.model.query.encode(&inputs.ids, &inputs.text_ignore, &mut pass).expect("encoded");
         let frame = &self.model.frame;
         let output =

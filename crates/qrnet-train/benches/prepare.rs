@@ -4,12 +4,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use blocks::canvas::Canvas;
+use blocks::preprocess::Picture;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
 use qrnet::Config;
-use qrnet::config::Canvas;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::Picture;
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet_train::augment::{Augment, blur, gamma, hue, jpeg, noise, saturation, soften};
 use qrnet_train::batch::Collator;
 use qrnet_train::data::video::NoVideo;

@@ -3,8 +3,8 @@
 //! `RAYON_NUM_THREADS=1 cargo bench -p qrnet-train` for one thread. `benches/peer.rs` measures the whole step in turns with
 //! PyTorch's.
 
+use blocks::pass::Pass;
 use candle_core::{DType, Device, Tensor};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::{Config, Output, QrNet, init, weights};
 use qrnet_train::loss::box_loss;

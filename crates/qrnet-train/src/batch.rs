@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxed, Letterboxer};
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{Device, Tensor};
-use qrnet::config::Canvas;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Letterboxed, Letterboxer};
-use qrnet::text::tokenizer::QueryTokenizer;
 use rand_chacha::ChaCha8Rng;
 
 use crate::augment::{Augment, Sample};

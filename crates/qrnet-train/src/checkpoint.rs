@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use blocks::checkpoint::TensorFile;
 use candle_core::{Device, Tensor};
-use qrnet::weights::{self, TensorFile};
 
 use crate::error::{Error, Result};
 use crate::meter::Sums;
@@ -79,7 +79,7 @@ impl Checkpoint {
         let state = serde_json::to_string(&state).map_err(|e| Error::file(&path, e))?;
         let header = HashMap::from([(RUN.to_owned(), state)]);
         let tensors: Vec<(String, Tensor)> = self.tensors.iter().map(|(n, t)| (n.clone(), t.clone())).collect();
-        weights::save(&tensors, Some(header), &path)?;
+        blocks::checkpoint::save(&tensors, Some(header), &path)?;
         let all = list(folder)?;
         for (_, old) in all.iter().take(all.len().saturating_sub(keep.max(1))) {
             std::fs::remove_file(old).map_err(Error::io("remove", old))?;

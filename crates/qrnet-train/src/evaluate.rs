@@ -1,9 +1,9 @@
 //! Measuring a model on a data set, by the plain pass or the compiled one.
 
+use blocks::pass::Pass;
+use blocks::preprocess::Letterboxed;
 use candle_core::Device;
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::Letterboxed;
 use qrnet::{Config, Grounder, QrNet};
 
 use crate::batch::{Collator, Prepared};

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use blocks::pass::Pass;
 use candle_core::{Device, Tensor};
 use qrnet::QueryModel;
-use qrnet::pass::Pass;
 
 use crate::batch::Prepared;
 use crate::error::Result;

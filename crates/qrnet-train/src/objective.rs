@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use blocks::pass::Pass;
 use candle_core::{Device, Tensor, Var};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
-use qrnet::{Config, Output, QrNet, init};
+use qrnet::{Config, Output, QrNet};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +176,7 @@ impl Objective {
         }
         let mut heads = BTreeMap::new();
         let mut linear = |name: &str, output: usize, input: usize, bias: Option<f32>| -> Result<()> {
-            let mut rng = init::stream(seed, name);
+            let mut rng = blocks::seeded::stream(seed, name);
             let bound = 1.0 / (input as f32).sqrt();
             let values: Vec<f32> = (0..output * input).map(|_| bound * (2.0 * rng.random::<f32>() - 1.0)).collect();
             let weight = Tensor::from_vec(values, (output, input), device)?;
@@ -239,7 +239,7 @@ impl Objective {
 
     fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = self.head(name)?;
-        Ok(qrnet::ops::linear(x, &weight, Some(&bias))?)
+        Ok(blocks::ops::linear(x, &weight, Some(&bias))?)
     }
 
     /// All losses of one forward pass.

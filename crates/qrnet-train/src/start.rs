@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blocks::checkpoint::Tensors;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{Device, Tensor};
 use qrnet::Config;
-use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::weights::Tensors;
 
 use crate::data::video::{FrameSource, NoVideo};
 use crate::data::{DataSet, Origin};

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use blocks::canvas::Canvas;
+use blocks::checkpoint::Tensors;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Var};
-use qrnet::config::Canvas;
 use qrnet::plan::CanvasPlan;
-use qrnet::weights::{self, Report, Sources, Tensors};
-use qrnet::{ModelDir, NewModel, QrNet, init};
+use qrnet::weights::{self, Report, Sources};
+use qrnet::{ModelDir, NewModel, QrNet};
 
 use crate::batch::{Collator, Prepared};
 use crate::checkpoint::Checkpoint;
@@ -327,7 +328,7 @@ impl Trainer {
     /// The batch does not fit the model, or the device fails.
     pub fn losses(&mut self, batch: &Prepared, part: u64) -> Result<Losses> {
         let inputs = batch.inputs(&self.device)?;
-        let rng = init::stream(self.setup.recipe.seed, &format!("pass.{}.{part}", self.step));
+        let rng = blocks::seeded::stream(self.setup.recipe.seed, &format!("pass.{}.{part}", self.step));
         let mut pass = self.objective.pass(rng);
         let (query, frame) = (&self.model.query, &self.model.frame);
         let query = match &mut self.features {
@@ -402,7 +403,7 @@ impl Trainer {
                 ("text_ignore".to_owned(), inputs.text_ignore),
             ];
             let phrases = std::collections::HashMap::from([("phrases".to_owned(), batch.phrases.join("\n"))]);
-            Ok(weights::save(&tensors, Some(phrases), &path)?)
+            Ok(blocks::checkpoint::save(&tensors, Some(phrases), &path)?)
         });
         match saved {
             Ok(()) => Error::NotFinite { step: self.step, what, value, batch: path },

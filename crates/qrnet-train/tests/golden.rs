@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use blocks::canvas::Canvas;
+use blocks::checkpoint::TensorFile;
+use blocks::pass::Pass;
+use blocks::swin::SwinConfig;
+use blocks::text::BertConfig;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device, Tensor, Var};
-use qrnet::config::{BertConfig, Canvas, Config, FusionConfig, NeckConfig, QdAttConfig, SwinConfig};
-use qrnet::pass::Pass;
+use qrnet::config::{Config, FusionConfig, NeckConfig, QdAttConfig};
 use qrnet::plan::CanvasPlan;
-use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::weights::TensorFile;
 use qrnet::{QrNet, weights};
 use qrnet_train::boxes::{CxCyWh, iou, right};
 use qrnet_train::loss::{box_loss, box_terms};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use blocks::preprocess::Rect;
 use proptest::prelude::*;
-use qrnet::preprocess::Rect;
 use qrnet_train::data::video::NoVideo;
 use qrnet_train::data::{DataSet, Entry, Layout, Legibility, Listed, Origin, Source, index, jsonl, mdetr, refer};
 use qrnet_train::{Error, Result};
@@ -393,7 +393,7 @@ proptest! {
 
 #[test]
 fn phrases_are_read_before_a_run_and_bad_ones_are_named() {
-    use qrnet::text::tokenizer::QueryTokenizer;
+    use blocks::text::tokenizer::QueryTokenizer;
     let words = ["the", "red", "box", "blue"];
     let tokenizer = QueryTokenizer::words(words.into_iter(), 5, 8).expect("words");
     let folder = tempfile::tempdir().expect("a folder");

@@ -3,11 +3,11 @@
 //! `cargo bench -p qrnet` prints medians; read the ratio, not the absolute time. Input: one 1280x720 picture on the
 //! canvas of `configs/model/small.toml`, random weights.
 
+use blocks::pass::Pass;
+use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{Device, Tensor};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{Config, Grounder, QrNet, init, weights};
 
 /// The program's own allocator.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use qrnet::preprocess::{Letterboxer, Picture};
+use blocks::preprocess::{Letterboxer, Picture};
 use qrnet::{Device, Grounder};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,16 +7,17 @@ use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::Config;
-use crate::error::Result;
 use crate::fusion::compiled::Folding;
 use crate::grounder::MemoryModel;
 use crate::model::QueryModel;
 use crate::model_dir::ModelDir;
 use crate::params::Part;
-use crate::pass::Pass;
 use crate::query::CompiledQuery;
-use crate::text::tokenizer::QueryTokenizer;
-use crate::weights::{self, TensorFile};
+use crate::weights;
+use blocks::checkpoint::TensorFile;
+use blocks::error::Result;
+use blocks::pass::Pass;
+use blocks::text::tokenizer::QueryTokenizer;
 
 /// The half of a model that reads text: compiles sentences for frames that are grounded elsewhere or later.
 pub struct QueryCompiler {

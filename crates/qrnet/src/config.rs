@@ -9,90 +9,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-
-/// Width and height of the square or rectangle that pictures are letterboxed into, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Canvas {
-    /// Pixels, a multiple of 64.
-    pub width: usize,
-    /// Pixels, a multiple of 64.
-    pub height: usize,
-}
-
-impl Canvas {
-    /// Of `all`, the one that a picture of `width` x `height` fills best, for what stays empty costs as much as the picture; of
-    /// several, the one on which it is largest.
-    pub fn fitting(all: &[Self], width: usize, height: usize) -> Option<Self> {
-        // How far it is enlarged, and which share it fills, as whole numbers and fractions of them: sides and pictures are far
-        // below 2^32.
-        let scale = |canvas: &Self| (canvas.width * height).min(canvas.height * width) as u128;
-        let area = |canvas: &Self| (canvas.width * canvas.height) as u128;
-        let share = |a: &Self, b: &Self| (scale(a).pow(2) * area(b)).cmp(&(scale(b).pow(2) * area(a)));
-        // The first of equals, as `max_by` gives the last.
-        all.iter().rev().copied().max_by(|a, b| share(a, b).then(scale(a).cmp(&scale(b))))
-    }
-
-    /// Rows and columns of tokens at `stride` pixels a token.
-    pub fn grid(self, stride: usize) -> Grid {
-        Grid { h: self.height / stride, w: self.width / stride }
-    }
-}
-
-impl std::fmt::Display for Canvas {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
-    }
-}
-
-/// A map of tokens: `h` rows of `w`, row-major.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Grid {
-    /// Rows.
-    pub h: usize,
-    /// Columns.
-    pub w: usize,
-}
-
-impl Grid {
-    /// Number of tokens.
-    pub fn len(self) -> usize {
-        self.h * self.w
-    }
-
-    /// True for a map without tokens.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// The map at half the resolution (sizes are even on every valid canvas).
-    #[must_use]
-    pub fn half(self) -> Self {
-        Self { h: self.h / 2, w: self.w / 2 }
-    }
-}
-
-/// Visual backbone: Swin Transformer, detection flavour (SPEC section 2).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SwinConfig {
-    /// Channels after the patch embedding; doubles at every stage.
-    pub embed_dim: usize,
-    /// Blocks per stage.
-    pub depths: Vec<usize>,
-    /// Attention heads per stage.
-    pub num_heads: Vec<usize>,
-    /// Side of an attention window, in tokens.
-    pub window_size: usize,
-    /// Hidden width of a block's MLP over its channels.
-    #[serde(default = "four")]
-    pub mlp_ratio: f64,
-    /// Pixels per token side at stage 0.
-    #[serde(default = "patch")]
-    pub patch_size: usize,
-    /// Stochastic depth of the last block; earlier blocks rise linearly to it. Training only.
-    #[serde(default = "drop_path")]
-    pub drop_path_rate: f64,
-}
+use blocks::canvas::{Canvas, Grid};
+use blocks::error::{Error, Result};
+use blocks::swin::SwinConfig;
+use blocks::text::BertConfig;
 
 /// Visual backbone: MobileNetV2 of width 1 (Sandler et al. 2018) with folded norms, as TensorFlow's detectors have it.
 ///
@@ -137,40 +57,6 @@ pub struct NeckConfig {
     /// The backbone's stages that it fuses, each of half the resolution of the one before; all of them if none is named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<usize>,
-}
-
-/// Text tower (SPEC section 1): BERT with absolute positions and GELU.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BertConfig {
-    /// Pieces in the vocabulary.
-    pub vocab_size: usize,
-    /// Width of a text feature; also the width of the vector that drives the generators.
-    pub hidden_size: usize,
-    /// Encoder layers.
-    pub num_hidden_layers: usize,
-    /// Attention heads.
-    pub num_attention_heads: usize,
-    /// Hidden width of the feed-forward part.
-    pub intermediate_size: usize,
-    /// Rows of the position table; at least `max_query_len`.
-    pub max_position_embeddings: usize,
-    /// Rows of the token-type table.
-    #[serde(default = "two")]
-    pub type_vocab_size: usize,
-    /// Epsilon of the layer norms.
-    #[serde(default = "bert_eps")]
-    pub layer_norm_eps: f64,
-    /// Dropout in training.
-    #[serde(default = "tenth")]
-    pub dropout: f64,
-    /// Whether the tower keeps its weights in training: features of a phrase then never change. Left out where false,
-    /// so that digests of models from before this key stay as they are.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub frozen: bool,
-    /// Whether the rows of words alone keep their weights in training, so that words that training never shows stay
-    /// neighbours of those that it does.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub frozen_words: bool,
 }
 
 /// Vision-language encoder and box head (SPEC section 5).
@@ -230,30 +116,11 @@ pub struct Config {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(value: &usize) -> bool {
     *value == 0
 }
 fn thirty_two() -> usize {
     32
-}
-fn four() -> f64 {
-    4.0
-}
-fn patch() -> usize {
-    4
-}
-fn drop_path() -> f64 {
-    0.2
-}
-fn two() -> usize {
-    2
-}
-fn bert_eps() -> f64 {
-    1e-12
 }
 fn tenth() -> f64 {
     0.1
@@ -276,7 +143,7 @@ const MOBILENET_CHANNELS: [usize; STAGES] = [24, 32, 96, 320];
 /// Canvas sides are multiples of this: the coarsest map (the fifth level) has one token per 64 pixels.
 pub const CANVAS_STEP: usize = 64;
 
-impl crate::strict::Strict for Config {
+impl blocks::strict::Strict for Config {
     fn example() -> Self {
         let canvas = Canvas { width: 64, height: 64 };
         Self {
@@ -291,9 +158,9 @@ impl crate::strict::Strict for Config {
                 depths: vec![1; 4],
                 num_heads: vec![1; 4],
                 window_size: 2,
-                mlp_ratio: four(),
-                patch_size: patch(),
-                drop_path_rate: drop_path(),
+                mlp_ratio: 4.0,
+                patch_size: 4,
+                drop_path_rate: 0.2,
             }),
             mobilenet: Some(MobileNetConfig { output_stride: 32, frozen_stages: 0 }),
             qdatt: QdAttConfig { k: 2, reduction_ratio: 16, from_stage: 1 },
@@ -305,8 +172,8 @@ impl crate::strict::Strict for Config {
                 num_attention_heads: 1,
                 intermediate_size: 16,
                 max_position_embeddings: 8,
-                type_vocab_size: two(),
-                layer_norm_eps: bert_eps(),
+                type_vocab_size: 2,
+                layer_norm_eps: 1e-12,
                 dropout: tenth(),
                 frozen: true,
                 frozen_words: true,
@@ -467,7 +334,7 @@ impl Config {
     /// # Errors
     /// As [`Config::from_toml_file`].
     pub fn from_toml(text: &str, file: &str) -> Result<Self> {
-        let config: Self = crate::strict::toml(text, file)?;
+        let config: Self = blocks::strict::toml(text, file)?;
         config.validate(file)?;
         Ok(config)
     }

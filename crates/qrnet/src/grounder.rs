@@ -8,18 +8,21 @@ use candle_nn::VarBuilder;
 use tracing::trace_span;
 
 use crate::compiler::QueryCompiler;
-use crate::config::{Canvas, Config};
+use crate::config::Config;
 use crate::cpu::{Constants, CpuFrame, Found};
-use crate::error::{Error, Result};
 use crate::fusion::compiled::{Folding, HeadPlan};
 use crate::model::FrameModel;
 use crate::model_dir::ModelDir;
 use crate::params::Part;
 use crate::plan::CanvasPlan;
-use crate::preprocess::{Letterboxed, Rect, Transform};
 use crate::query::{CompiledQuery, stack};
-use crate::text::tokenizer::QueryTokenizer;
-use crate::weights::{self, TensorFile, Tensors};
+use crate::weights;
+use blocks::canvas::Canvas;
+use blocks::checkpoint::TensorFile;
+use blocks::checkpoint::Tensors;
+use blocks::error::{Error, Result};
+use blocks::preprocess::{Letterboxed, Rect, Transform};
+use blocks::text::tokenizer::QueryTokenizer;
 
 /// A model ready to ground.
 ///
@@ -135,7 +138,7 @@ impl MemoryModel {
         let header: serde_json::Value = serde_json::from_str(self.config).map_err(|e| Error::file(origin, e))?;
         let digest = header["digest"].as_str().ok_or_else(|| Error::file(origin, "holds no digest"))?.to_owned();
         let mut stored: Tensors = candle_core::safetensors::load_buffer(self.weights, device)?.into_iter().collect();
-        weights::unpack_all(&mut stored)?;
+        blocks::checkpoint::rows::unpack_all(&mut stored)?;
         let wide = |(name, tensor): (String, candle_core::Tensor)| Ok((name, tensor.to_dtype(DType::F32)?));
         let tensors = stored.into_iter().map(wide).collect::<Result<Tensors>>()?;
         let tokenizer =

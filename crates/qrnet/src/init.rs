@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::error::Result;
 use crate::params::{self, Init, ParamSpec};
+use blocks::error::Result;
+use blocks::seeded::stream;
 
 /// Every tensor that a model of `config` reads, drawn from `seed`. A tensor's values depend on the seed, its name and its
 /// shape alone, so a changed configuration changes no other tensor.
@@ -50,12 +50,4 @@ pub fn draw(spec: &ParamSpec, seed: u64) -> Vec<f32> {
             .collect(),
         Init::Uniform(bound) => (0..count).map(|_| ((rng.random::<f64>() * 2.0 - 1.0) * bound) as f32).collect(),
     }
-}
-
-/// A generator of its own for every name under one seed.
-pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
-    let mut hasher = Sha256::new();
-    hasher.update(seed.to_le_bytes());
-    hasher.update(name.as_bytes());
-    ChaCha8Rng::from_seed(hasher.finalize().into())
 }

@@ -3,7 +3,7 @@
 //! ```no_run
 //! use std::path::Path;
 //!
-//! use qrnet::preprocess::{Letterboxer, Picture};
+//! use blocks::preprocess::{Letterboxer, Picture};
 //! use qrnet::{Device, Grounder};
 //!
 //! # fn main() -> qrnet::Result<()> {
@@ -19,32 +19,24 @@
 mod compiler;
 pub mod config;
 mod cpu;
-pub mod error;
-pub mod files;
 pub mod fusion;
 mod grounder;
 pub mod init;
-mod layers;
 mod mobilenet;
 mod model;
 mod model_dir;
 mod neck;
-pub mod ops;
 pub mod params;
-pub mod pass;
 pub mod plan;
-pub mod preprocess;
 pub mod qdatt;
 mod query;
-pub mod strict;
 mod swin;
-pub mod text;
 pub mod weights;
 
+pub use blocks::{Canvas, Error, Result};
 pub use candle_core::Device;
 pub use compiler::QueryCompiler;
-pub use config::{Canvas, Config};
-pub use error::{Error, Result};
+pub use config::Config;
 pub use fusion::Output;
 pub use grounder::{Grounder, Grounding, MemoryModel, Placement, Precision};
 pub use model::{FrameModel, QrNet, QueryModel, QueryTensors};

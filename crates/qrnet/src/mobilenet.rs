@@ -8,10 +8,11 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use tracing::trace_span;
 
-use crate::config::{Config, Grid, MobileNetConfig};
-use crate::ops::{self, BlockShape, BlockWeights, BlockWindow};
-use crate::pass::Pass;
+use crate::config::{Config, MobileNetConfig};
 use crate::qdatt::Gates;
+use blocks::canvas::Grid;
+use blocks::ops::{self, BlockShape, BlockWeights, BlockWindow};
+use blocks::pass::Pass;
 
 /// Channels of the first convolution.
 pub(crate) const STEM_CHANNELS: usize = 32;

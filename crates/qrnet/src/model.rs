@@ -8,13 +8,13 @@ use crate::config::{self, Config};
 use crate::cpu::Found;
 use crate::fusion::compiled::{CompiledText, HeadPlan};
 use crate::fusion::{Head, Output, TextTokens};
-use crate::layers::Linear;
 use crate::neck::Neck;
-use crate::pass::Pass;
 use crate::plan::CanvasPlan;
 use crate::qdatt::{Gates, Generators};
-use crate::text::tower::Tower;
 use crate::{mobilenet, swin};
+use blocks::layers::Linear;
+use blocks::pass::Pass;
+use blocks::text::tower::Tower;
 
 /// The half that reads text: text tower, projection into the fusion head, weight generators.
 pub struct QueryModel {
@@ -226,7 +226,7 @@ impl FrameModel {
         let boxes: Vec<Vec<f32>> = output.boxes.to_vec2()?;
         // Damage shows here: a ReLU behind it takes a NaN for a zero.
         let sums: Vec<f32> = output.reg.abs()?.sum(1)?.to_vec1()?;
-        let presence = output.presence.map(|logit| crate::ops::sigmoid(&logit)?.to_vec1::<f32>()).transpose()?;
+        let presence = output.presence.map(|logit| blocks::ops::sigmoid(&logit)?.to_vec1::<f32>()).transpose()?;
         let found = |(i, raw): (usize, Vec<f32>)| {
             let numbers = sums[i].is_finite() && raw.iter().all(|value| value.is_finite());
             numbers.then(|| Found {
@@ -242,7 +242,7 @@ impl FrameModel {
     /// # Errors
     /// The tokens are of another width.
     pub fn token_boxes(&self, tokens: &Tensor) -> Result<Tensor> {
-        crate::ops::sigmoid(&self.head.box_logits(tokens)?)
+        blocks::ops::sigmoid(&self.head.box_logits(tokens)?)
     }
 
     /// Grounds a batch of pictures.

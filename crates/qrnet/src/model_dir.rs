@@ -9,10 +9,11 @@ use candle_core::DType;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
-use crate::files;
-use crate::text::tokenizer::QueryTokenizer;
-use crate::weights::{self, Tensors};
+use crate::weights;
+use blocks::checkpoint::Tensors;
+use blocks::error::{Error, Result};
+use blocks::files;
+use blocks::text::tokenizer::QueryTokenizer;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -186,7 +187,7 @@ impl ModelDir {
         write(TOKENIZER, &model.tokenizer.to_json()?)?;
         write(CARD, model.card)?;
         let stored = weights::stored(model.config, model.tensors, model.dtype)?;
-        weights::save(&stored, None, &staged.0.join(WEIGHTS))?;
+        blocks::checkpoint::save(&stored, None, &staged.0.join(WEIGHTS))?;
         let digest = digest(model.config, &staged.0.join(WEIGHTS), &staged.0.join(TOKENIZER))?;
         let mut json = serde_json::to_value(model.config).map_err(|e| Error::file(path, e))?;
         json[DIGEST_KEY] = digest.into();

@@ -6,10 +6,11 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use tracing::trace_span;
 
-use crate::config::{Config, Grid};
-use crate::layers::Linear;
-use crate::pass::Pass;
+use crate::config::Config;
 use crate::qdatt::Gates;
+use blocks::canvas::Grid;
+use blocks::layers::Linear;
+use blocks::pass::Pass;
 
 /// The neck.
 pub(crate) struct Neck {

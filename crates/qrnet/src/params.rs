@@ -3,8 +3,9 @@
 //! Names are the reference's own, so that its checkpoints load by name and ours load in PyTorch. The table is the
 //! one place that knows them outside the blocks that read them; a test builds a model from exactly this table.
 
-use crate::config::{Backbone, Config, MobileNetConfig, SwinConfig};
+use crate::config::{Backbone, Config, MobileNetConfig};
 use crate::mobilenet::{STEM_CHANNELS, blocks, frozen_tensors};
+use blocks::swin::SwinConfig;
 
 /// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +189,7 @@ impl Table {
         let window = swin.window_size;
         for stage in 0..config.stages() {
             let channels = config.stage_channels(stage);
-            let hidden = mlp_hidden(config, stage);
+            let hidden = swin.mlp_hidden(stage);
             for block in 0..swin.depths[stage] {
                 let b = format!("{root}.layers.{stage}.blocks.{block}");
                 self.norm(Part::Frame, &format!("{b}.norm1"), channels);
@@ -326,9 +327,4 @@ impl Table {
             self.linear(Part::Frame, "presence_embed", (d, 1), LinearInit::Default);
         }
     }
-}
-
-/// Hidden width of the MLP in a block of backbone stage `stage`.
-pub(crate) fn mlp_hidden(config: &Config, stage: usize) -> usize {
-    (config.stage_channels(stage) as f64 * config.swin().mlp_ratio) as usize
 }

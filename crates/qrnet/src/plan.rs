@@ -3,9 +3,12 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::config::{Backbone, Canvas, Config, Grid};
-use crate::swin::{self, Windows};
+use crate::config::{Backbone, Config};
+use crate::swin;
 use crate::weights::corners;
+use blocks::canvas::Canvas;
+use blocks::canvas::Grid;
+use blocks::swin::Windows;
 
 /// Geometry of one canvas.
 pub struct CanvasPlan {

@@ -6,10 +6,11 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use crate::config::{Config, Grid};
-use crate::layers::Linear;
-use crate::ops::{self, composed};
-use crate::pass::Pass;
+use crate::config::Config;
+use blocks::canvas::Grid;
+use blocks::layers::Linear;
+use blocks::ops::{self, composed};
+use blocks::pass::Pass;
 
 /// The generated weights of one QD-ATT module, each `[Q, in + 1, out]` with the bias in the last row. `Q` is the
 /// number of queries: the batch, or 1 for one query over all pictures.

@@ -6,10 +6,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
 use crate::fusion::compiled::CompiledText;
 use crate::qdatt::Gates;
-use crate::weights::TensorFile;
+use blocks::checkpoint::TensorFile;
+use blocks::error::{Error, Result};
 
 /// What a sentence becomes for one model: the generated gate matrices, the projected tokens of the real pieces and
 /// their q, k, v in the first fusion layer. Independent of the canvas; under 1.3 MB for the full model.
@@ -74,7 +74,7 @@ impl CompiledQuery {
             ("text".to_owned(), self.text.clone()),
             ("model".to_owned(), self.model.clone()),
         ]);
-        crate::weights::save(&tensors, Some(metadata), path)
+        blocks::checkpoint::save(&tensors, Some(metadata), path)
     }
 
     /// The sentence of a query in a file, whatever model it is for.

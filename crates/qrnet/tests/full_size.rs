@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use blocks::preprocess::{Letterboxer, RgbView};
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device};
 use qrnet::params::{Part, parameters};
-use qrnet::preprocess::{Letterboxer, RgbView};
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::{CompiledQuery, Config, Grounder, ModelDir, NewModel, init};
 
 /// Set in the child process that loads the model for frames only.

@@ -1,12 +1,14 @@
 //! A model for several canvases, asked several things of one picture: the compiled path against the plain one.
 
+use blocks::canvas::Canvas;
+use blocks::checkpoint::Tensors;
+use blocks::pass::Pass;
+use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{Device, Tensor};
-use qrnet::config::{Canvas, MobileNetConfig};
-use qrnet::pass::Pass;
+use qrnet::config::MobileNetConfig;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
-use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::weights::{Sources, Tensors};
+use qrnet::weights::Sources;
 use qrnet::{Config, Grounder, QrNet, init, weights};
 use rand::RngExt;
 
@@ -32,7 +34,7 @@ fn config() -> Config {
 fn lively(config: &Config) -> Tensors {
     let mut tensors = init::parameters(config, 5, &Device::Cpu).expect("drawn");
     for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name.rsplit('.').next() == Some("V")) {
-        let mut rng = init::stream(6, name);
+        let mut rng = blocks::seeded::stream(6, name);
         let values: Vec<f32> = (0..tensor.elem_count()).map(|_| rng.random::<f32>() - 0.5).collect();
         *tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).expect("a tensor");
     }
@@ -59,7 +61,7 @@ impl Both {
 
     /// A picture of `width` x `height` on the canvas that fits it.
     fn picture(&self, width: usize, height: usize) -> Letterboxed {
-        let mut rng = init::stream(7, &format!("{width}x{height}"));
+        let mut rng = blocks::seeded::stream(7, &format!("{width}x{height}"));
         let rgb: Vec<u8> = (0..3 * width * height).map(|_| rng.random()).collect();
         let view = RgbView::new(width, height, 3 * width, &rgb).expect("a picture");
         Letterboxer::default().letterbox(&view, self.grounder.canvas_for(width, height)).expect("letterboxed")
@@ -138,7 +140,7 @@ fn a_backbone_is_taken_whole_and_sees_through_gates_that_know_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("backbone.safetensors");
     let sources = || Sources { detector: Some(&path), ..Sources::default() };
-    weights::save(&network, None, &path).expect("saved");
+    blocks::checkpoint::save(&network, None, &path).expect("saved");
     let (found, report) = weights::initialise(&config, 9, sources(), &Device::Cpu).expect("initialised");
     assert_eq!(report.loaded.len(), network.len());
     let values = |tensor: &Tensor| -> Vec<f32> { tensor.flatten_all().and_then(|t| t.to_vec1()).expect("values") };
@@ -150,10 +152,10 @@ fn a_backbone_is_taken_whole_and_sees_through_gates_that_know_nothing() {
     }
     let missing = "visumodel.backbone.blocks.9.project.bias";
     let fewer: Vec<_> = network.iter().filter(|(name, _)| name != missing).cloned().collect();
-    weights::save(&fewer, None, &path).expect("saved");
+    blocks::checkpoint::save(&fewer, None, &path).expect("saved");
     let message = weights::initialise(&config, 9, sources(), &Device::Cpu).expect_err("not whole").to_string();
     assert!(message.contains("backbone.safetensors") && message.contains(missing), "{message}");
-    weights::save(&[("conv1.weight".to_owned(), network[0].1.clone())], None, &path).expect("saved");
+    blocks::checkpoint::save(&[("conv1.weight".to_owned(), network[0].1.clone())], None, &path).expect("saved");
     let message = weights::initialise(&config, 9, sources(), &Device::Cpu).expect_err("another model").to_string();
     assert!(message.ends_with("holds none of the tensors that this source should bring"), "{message}");
 }

@@ -1,12 +1,12 @@
 //! What takes long, run by `make test-slow`: the full-size model, its compiled path against the plain forward for three
 //! queries; a pretrained sentence encoder as the text tower; a published backbone against its own graph.
 
+use blocks::pass::Pass;
+use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
+use blocks::text::pretrained;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device, Tensor};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
-use qrnet::text::pretrained;
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet::weights::Sources;
 use qrnet::{Canvas, Config, Grounder, QrNet, QueryModel, init, weights};
 use std::io::Write;

@@ -87,7 +87,7 @@ impl Encoding for Vtt {
 
 #[cfg(test)]
 mod tests {
-    use qrnet::preprocess::Rect;
+    use blocks::preprocess::Rect;
 
     use super::*;
     use crate::record::{Asked, Books, EVENT_SCHEMA, Resolution, Status};

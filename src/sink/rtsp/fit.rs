@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::preprocess::Rect;
 
 use crate::sink::meta;
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView};
+use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
 use qrnet::{Canvas, CompiledQuery, Grounder};
 
 use crate::cli::BenchArgs;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use blocks::preprocess::Letterboxed;
 use candle_core::{DType, Device, Tensor};
 use qrnet::ModelDir;
-use qrnet::preprocess::Letterboxed;
 use serde_json::Value;
 
 use crate::error::{Error, Result};

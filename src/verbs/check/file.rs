@@ -23,7 +23,7 @@ enum Kind {
 
 impl Kind {
     fn of(text: &str, name: &str) -> Result<Self> {
-        let table: toml::Table = qrnet::strict::table(text, name)?;
+        let table: toml::Table = blocks::strict::table(text, name)?;
         let has = |keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
         let source_is_table = table.get("source").is_some_and(toml::Value::is_table);
         Ok(if source_is_table || has(&["sink"]) {
@@ -113,7 +113,7 @@ fn pipeline(text: &str, name: &str) -> Result<Vec<String>> {
 
 fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
     let recipe = Recipe::from_toml(text, name)?;
-    let config = model_variant(&format!("{name}: `model`"), &recipe.model, qrnet::files::parent(path))?;
+    let config = model_variant(&format!("{name}: `model`"), &recipe.model, blocks::files::parent(path))?;
     let mut lines = vec![
         format!("recipe      {}", recipe.name),
         format!("model       {}", describe(&config)),
@@ -125,7 +125,7 @@ fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
 
 /// What is there of the data that the recipe in `path` names.
 fn data(recipe: &Recipe, path: &Path) -> Result<Vec<String>> {
-    let base = qrnet::files::parent(path);
+    let base = blocks::files::parent(path);
     let mut lines = Vec::new();
     let trained = recipe.phase.iter().flat_map(|phase| &phase.lists);
     for list in trained.chain(recipe.eval.iter().flat_map(|set| &set.lists)) {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use blocks::checkpoint::TensorFile;
+use blocks::preprocess::{Letterboxer, RgbView};
 use candle_core::Device;
 use qrnet::params::{Part, parameters};
-use qrnet::preprocess::{Letterboxer, RgbView};
-use qrnet::weights::{self, TensorFile};
+use qrnet::weights;
 use qrnet::{Grounder, ModelDir};
 
 use crate::error::Result;

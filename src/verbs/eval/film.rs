@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocks::preprocess::Rect;
 use crossbeam_channel::bounded;
 use qrnet::Grounder;
-use qrnet::preprocess::Rect;
 use qrnet_train::data::Source;
 use qrnet_train::data::clip::{Baselines, ClipLabels, Recorded, score};
 use qrnet_train::metrics::Tally;

@@ -8,10 +8,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blocks::files;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
 use qrnet::plan::CanvasPlan;
-use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::{Config, Grounder, ModelDir, QrNet, files, weights};
+use qrnet::{Config, Grounder, ModelDir, QrNet, weights};
 use qrnet_train::batch::Collator;
 use qrnet_train::data::clip::Baselines;
 use qrnet_train::data::{Example, Guesses};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qrnet::preprocess::{Picture, Rect};
+use blocks::preprocess::{Picture, Rect};
 use qrnet_train::evaluate::Seen;
 
 use crate::error::{Error, Result};

@@ -1,8 +1,8 @@
 //! What cameras, and what keeps their pictures, do to colours and edges beyond Pillow's factors.
 
+use blocks::preprocess::Picture;
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
-use qrnet::preprocess::Picture;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 

@@ -1,6 +1,6 @@
 //! Changes of colour and sharpness, to the bit what Pillow gives for the same factor.
 
-use qrnet::preprocess::Picture;
+use blocks::preprocess::Picture;
 
 /// Mixes with black: `by` 0 is black, 1 changes nothing, more is brighter. (`ImageEnhance.Brightness`)
 pub fn brightness(picture: &mut Picture, by: f32) {

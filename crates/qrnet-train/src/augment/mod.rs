@@ -9,8 +9,8 @@ mod words;
 
 use std::sync::Arc;
 
-use qrnet::config::Canvas;
-use qrnet::preprocess::{Letterboxed, Letterboxer, Picture, Transform};
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxed, Letterboxer, Picture, Transform};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;

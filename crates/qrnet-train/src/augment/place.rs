@@ -1,7 +1,7 @@
 //! How much of a picture is shown, and how large: crops that keep what the phrase names.
 
-use qrnet::config::Canvas;
-use qrnet::preprocess::{Letterboxer, Rect};
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxer, Rect};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 

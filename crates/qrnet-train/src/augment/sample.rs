@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use qrnet::config::Canvas;
-use qrnet::preprocess::{Letterboxer, Picture, Rect, RgbView};
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxer, Picture, Rect, RgbView};
 
 use super::words::mirrored;
 use crate::data::{Example, Labels};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
 use super::listed::{Collector, Entry};

@@ -11,8 +11,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use qrnet::preprocess::Rect;
-use qrnet::strict::nearest;
+use blocks::preprocess::Rect;
+use blocks::strict::nearest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qrnet::preprocess::{Picture, Rect};
-use qrnet::text::tokenizer::QueryTokenizer;
+use blocks::preprocess::{Picture, Rect};
+use blocks::text::tokenizer::QueryTokenizer;
 
 use super::{DataSet, Example, Legibility};
 use crate::error::{Error, Result};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use serde::Deserialize;
 
 use super::listed::{Collector, Entry};

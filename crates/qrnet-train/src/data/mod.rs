@@ -17,8 +17,8 @@ pub mod video;
 use std::path::Path;
 use std::sync::Arc;
 
-use qrnet::preprocess::{Picture, Rect};
-use qrnet::text::tokenizer::QueryTokenizer;
+use blocks::preprocess::{Picture, Rect};
+use blocks::text::tokenizer::QueryTokenizer;
 use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
-use qrnet::strict::nearest;
+use blocks::preprocess::Rect;
+use blocks::strict::nearest;
 use serde::Deserialize;
 
 use super::listed::{Collector, Entry};

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use qrnet::preprocess::Picture;
+use blocks::preprocess::Picture;
 
 use crate::error::{Error, Result};
 

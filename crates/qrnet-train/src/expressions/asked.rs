@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use qrnet::init;
-use qrnet::preprocess::{Picture, Rect};
-use qrnet::text::tokenizer::QueryTokenizer;
+use blocks::preprocess::{Picture, Rect};
+use blocks::text::tokenizer::QueryTokenizer;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -314,7 +313,7 @@ impl DataSet for Asked {
         if let Some(fixed) = &self.fixed {
             return self.fixed_example(fixed, index, &mut None);
         }
-        self.ask_with(index, &mut init::stream(self.ask.seed, &format!("ask.{}.{index}", self.source)))
+        self.ask_with(index, &mut blocks::seeded::stream(self.ask.seed, &format!("ask.{}.{index}", self.source)))
     }
 
     fn varied(&self, index: usize, rng: &mut ChaCha8Rng) -> Result<Example> {

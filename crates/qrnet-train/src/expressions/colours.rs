@@ -4,7 +4,7 @@
 //! stands before it, and where what lies around the box has another. Black and white, which shadow and light make of
 //! anything, have to be clearer still; grey, which is mostly something white in the shade, is never said.
 
-use qrnet::preprocess::{Picture, Rect};
+use blocks::preprocess::{Picture, Rect};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 

@@ -1,6 +1,6 @@
 //! What fixed questions are worth without a model.
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use super::questions::Question;
 use crate::data::Guesses;

@@ -1,7 +1,7 @@
 //! What is known of one labelled picture before its pixels: things with places, words that were said of it, and which
 //! of people's phrases mean one thing in it.
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use super::grammar::{Margins, Thing};
 use super::nouns::{self, Meanings};

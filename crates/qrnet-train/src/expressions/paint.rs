@@ -1,6 +1,6 @@
 //! Labels for every pixel out of boxes: roughly, smaller boxes over larger ones.
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use super::grammar::Thing;
 use super::vocabulary::Vocabulary;

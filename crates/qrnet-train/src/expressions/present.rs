@@ -9,7 +9,7 @@ use super::known::PHOTOGRAPHED;
 use super::nouns;
 use super::settings::Kind;
 use super::vocabulary::Vocabulary;
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 /// Share of names that become another of the same class.
 const OTHERWISE: f64 = 0.35;

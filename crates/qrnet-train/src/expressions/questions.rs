@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use qrnet::files;
-use qrnet::preprocess::Rect;
+use blocks::files;
+use blocks::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

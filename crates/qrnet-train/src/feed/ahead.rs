@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use blocks::text::tokenizer::QueryTokenizer;
 use crossbeam_channel::{Receiver, bounded};
 use qrnet::plan::CanvasPlan;
-use qrnet::text::tokenizer::QueryTokenizer;
 
 use super::Feed;
 use crate::batch::{Collator, Prepared};

@@ -7,9 +7,8 @@ mod part;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use qrnet::config::Canvas;
-use qrnet::init;
-use qrnet::text::tokenizer::QueryTokenizer;
+use blocks::canvas::Canvas;
+use blocks::text::tokenizer::QueryTokenizer;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -206,7 +205,7 @@ impl Feed {
 
     /// The canvas of batch `number`; none for the model's.
     pub fn canvas(&self, number: u64) -> Option<Canvas> {
-        let mut rng = init::stream(self.seed, &format!("canvas.{number}"));
+        let mut rng = blocks::seeded::stream(self.seed, &format!("canvas.{number}"));
         (!self.canvases.is_empty()).then(|| self.canvases[rng.random_range(0..self.canvases.len())])
     }
 
@@ -220,7 +219,7 @@ impl Feed {
         let mut examples = part.examples(first..first + self.batch as u64)?;
         if self.wording.varies() {
             for (i, example) in examples.iter_mut().enumerate() {
-                let mut rng = init::stream(self.seed, &format!("wording.{number}.{i}"));
+                let mut rng = blocks::seeded::stream(self.seed, &format!("wording.{number}.{i}"));
                 example.phrase = self.wording.reworded(&example.phrase, &mut rng);
             }
         }
@@ -228,7 +227,7 @@ impl Feed {
             collator.turn_to(canvas)?;
         }
         let Some(augment) = part.augment() else { return collator.collate(&examples) };
-        let rng = |i| init::stream(self.seed, &format!("augment.{number}.{i}"));
+        let rng = |i| blocks::seeded::stream(self.seed, &format!("augment.{number}.{i}"));
         collator.augment(&examples, augment, part.questions(), rng)
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use qrnet::init;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
@@ -204,7 +203,7 @@ impl Part {
         let Place { stock, number, question } = place;
         let length = stock.epoch.unwrap_or(1);
         let index = self.order(stock, number / length, length)[(number % length) as usize] as usize;
-        let rng = |position: u64| init::stream(self.seed, &format!("varied.{position}"));
+        let rng = |position: u64| blocks::seeded::stream(self.seed, &format!("varied.{position}"));
         if stock.scenes || self.questions == 1 {
             return Ok(vec![stock.data.varied(index, &mut rng(position))?]);
         }
@@ -219,7 +218,7 @@ impl Part {
         if kept.as_ref().is_none_or(|(of, _)| *of != epoch) {
             let mut order: Vec<u32> = (0..length as u32).collect();
             let name = if stock.name.is_empty() { String::new() } else { format!("{}.", stock.name) };
-            order.shuffle(&mut init::stream(self.seed, &format!("epoch.{name}{epoch}")));
+            order.shuffle(&mut blocks::seeded::stream(self.seed, &format!("epoch.{name}{epoch}")));
             *kept = Some((epoch, Arc::new(order)));
         }
         kept.as_ref().map_or_else(Arc::default, |(_, order)| Arc::clone(order))

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use qrnet::files;
+use blocks::files;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;

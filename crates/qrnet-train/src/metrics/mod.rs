@@ -9,7 +9,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Moment;

@@ -7,8 +7,8 @@ mod sets;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use blocks::strict::{self, Strict};
 pub use phrases::Phrases;
-use qrnet::strict::{self, Strict};
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;

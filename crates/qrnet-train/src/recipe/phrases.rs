@@ -122,7 +122,7 @@ mod tests {
     fn exchanges_whole_groups_and_nothing_else() {
         let mut seen = BTreeSet::new();
         for seed in 0..200 {
-            let mut rng = qrnet::init::stream(seed, "test");
+            let mut rng = blocks::seeded::stream(seed, "test");
             seen.insert(phrases().reworded("The woman in dark blue", &mut rng));
         }
         let wanted = ["the lady in dark blue", "the lady in navy", "the woman in dark blue", "the woman in navy"];
@@ -133,7 +133,7 @@ mod tests {
     fn at_most_half_is_forgotten() {
         let forgetful = Phrases { forget: 0.49, ..Phrases::default() };
         for seed in 0..200 {
-            let mut rng = qrnet::init::stream(seed, "test");
+            let mut rng = blocks::seeded::stream(seed, "test");
             let phrase = forgetful.reworded("a b c d e", &mut rng);
             let known = phrase.split(' ').filter(|word| *word != UNHEARD).count();
             assert!((3..=5).contains(&known), "{phrase}");
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn marks_stay_where_they_were() {
-        let mut rng = qrnet::init::stream(1, "test");
+        let mut rng = blocks::seeded::stream(1, "test");
         let same = Phrases::default().reworded("The man's T-shirt, (red)", &mut rng);
         assert_eq!(same, "the man ' s t - shirt , ( red )");
         assert!(has_words("a-b") && !has_words(" - ") && !has_words(""));
@@ -152,7 +152,7 @@ mod tests {
     fn members_may_be_written_in_capitals() {
         let phrases = Phrases { alike: vec![vec!["VAN".into(), "Lorry".into()]], ..Phrases::default() };
         let said: BTreeSet<String> =
-            (0..50).map(|seed| phrases.reworded("the van", &mut qrnet::init::stream(seed, "test"))).collect();
+            (0..50).map(|seed| phrases.reworded("the van", &mut blocks::seeded::stream(seed, "test"))).collect();
         assert_eq!(said.iter().map(String::as_str).collect::<Vec<_>>(), ["the lorry", "the van"]);
     }
 }

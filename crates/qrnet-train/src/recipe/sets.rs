@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qrnet::strict::{self, Strict};
+use blocks::strict::{self, Strict};
 use serde::{Deserialize, Serialize};
 
 use super::{EvalSet, Recipe};

@@ -15,8 +15,7 @@ mod query;
 use std::path::Path;
 use std::sync::Arc;
 
-use qrnet::init;
-use qrnet::preprocess::Picture;
+use blocks::preprocess::Picture;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -157,7 +156,7 @@ pub struct Scene {
     /// What every pixel shows.
     pub labels: Arc<Labels>,
     /// Boxes of the objects, in the order of the labels.
-    pub boxes: Vec<qrnet::preprocess::Rect>,
+    pub boxes: Vec<blocks::preprocess::Rect>,
     /// Phrase, kind of expression, and the object meant.
     pub queries: Vec<(String, &'static str, Option<usize>)>,
     /// Art style, or `shapes`. An example whose object is a plain shape counts as `shapes` in any scene.
@@ -181,7 +180,7 @@ impl Scenes {
     /// # Errors
     /// The settings leave no room: too many objects, or too large ones.
     pub fn scene(&self, index: usize) -> Result<Scene> {
-        let mut rng = init::stream(self.seed, &format!("scene.{index}"));
+        let mut rng = blocks::seeded::stream(self.seed, &format!("scene.{index}"));
         let rng = &mut rng;
         let (width, height) = self.frame(rng);
         (0..ATTEMPTS).find_map(|_| self.attempt(width, height, rng)).ok_or_else(|| self.crowded())
@@ -348,7 +347,7 @@ fn place(patches: &[Patch], width: usize, height: usize, rng: &mut ChaCha8Rng) -
                 rng.random_range(0..=(height - patch.height) as i32),
             );
             let rect = paint::rect(patch, corner, width, height);
-            let crowded = taken.iter().any(|other: &qrnet::preprocess::Rect| {
+            let crowded = taken.iter().any(|other: &blocks::preprocess::Rect| {
                 let smaller = (rect.width() * rect.height()).min(other.width() * other.height());
                 rect.intersection(other) > COVERED * smaller
             });

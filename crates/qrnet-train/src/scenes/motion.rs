@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use qrnet::init;
-use qrnet::preprocess::{Picture, Rect};
+use blocks::preprocess::{Picture, Rect};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -73,7 +72,7 @@ impl Film {
     /// # Errors
     /// As [`Scenes::scene`].
     pub fn new(scenes: &Scenes, index: usize) -> Result<Self> {
-        let mut rng = init::stream(scenes.seed, &format!("film.{index}"));
+        let mut rng = blocks::seeded::stream(scenes.seed, &format!("film.{index}"));
         (0..super::ATTEMPTS).find_map(|_| Self::attempt(scenes, &mut rng)).ok_or_else(|| scenes.crowded())
     }
 

@@ -1,6 +1,6 @@
 //! Pixels of a scene: sprites turned, scaled and tinted into patches; backgrounds; blending.
 
-use qrnet::preprocess::{Picture, Rect};
+use blocks::preprocess::{Picture, Rect};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 

@@ -6,9 +6,9 @@ mod questions;
 use std::path::Path;
 use std::sync::Arc;
 
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxed, Letterboxer, Picture, Rect};
 use proptest::prelude::*;
-use qrnet::config::Canvas;
-use qrnet::preprocess::{Letterboxed, Letterboxer, Picture, Rect};
 use qrnet_train::augment::{
     Augment, Augmented, Region, Sample, accepts, blur, brightness, contrast, mirrored, names_direction, saturation,
 };

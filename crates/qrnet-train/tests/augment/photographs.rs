@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxed, Picture, Rect};
 use proptest::prelude::*;
-use qrnet::config::Canvas;
-use qrnet::preprocess::{Letterboxed, Picture, Rect};
 use qrnet_train::augment::{Augment, gamma, hue, jpeg, names_colour, noise, soften};
 use qrnet_train::data::Example;
 use rand::SeedableRng;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxer, Rect};
 use proptest::prelude::*;
-use qrnet::config::Canvas;
-use qrnet::preprocess::{Letterboxer, Rect};
 use qrnet_train::Result;
 use qrnet_train::augment::{Augment, Augmented, Sample};
 use qrnet_train::data::{DataSet, Example};

@@ -7,8 +7,8 @@ mod resolver;
 
 use std::collections::{BTreeMap, HashSet};
 
+use blocks::preprocess::Rect;
 use painted::{index_of, painted, save, shown};
-use qrnet::preprocess::Rect;
 use qrnet_train::batch::UNLABELLED;
 use qrnet_train::data::labelled::{LabelledObject, LabelledPicture, LabelledSet, Referent};
 use qrnet_train::data::{DataSet, Example, jsonl};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use qrnet_train::data::Example;
 use qrnet_train::data::labelled::{LabelledObject, LabelledPicture, LabelledSet};
 use rand::seq::IndexedRandom;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use qrnet::preprocess::{Picture, Rect};
+use blocks::preprocess::{Picture, Rect};
 use qrnet_train::data::DataSet;
 use qrnet_train::data::labelled::{LabelledObject, LabelledPicture, LabelledSet, Referent};
 use qrnet_train::expressions::{Ask, Asked, Questions, questions};

@@ -1,6 +1,6 @@
 //! What a phrase means, from its words and from boxes: written for the tests alone.
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 /// An object as its labels and pixels tell.
 #[derive(Debug)]

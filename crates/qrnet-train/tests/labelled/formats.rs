@@ -143,7 +143,7 @@ fn yolo_poses_turned_pictures_and_the_other_layout() {
     bytes.splice(2..2, exif.iter().copied());
     std::fs::write(&file, bytes).expect("written");
     let set = read();
-    let opened = qrnet::preprocess::Picture::open(&file).expect("a picture");
+    let opened = blocks::preprocess::Picture::open(&file).expect("a picture");
     assert_eq!((opened.width, opened.height), (20, 40));
     assert_eq!((set.pictures[0].width, set.pictures[0].height), (20.0, 40.0));
     assert_near(&set.pictures[0].objects, &[object(0, rect(5.0, 10.0, 15.0, 30.0))]);

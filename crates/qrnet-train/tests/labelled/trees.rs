@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use qrnet_train::Result;
 use qrnet_train::data::labelled::{LabelledObject, LabelledSet, coco, flickr30k, pack, voc, yolo};
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use blocks::preprocess::{Picture, Rect};
 use candle_core::Device;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Picture, Rect};
 use qrnet_train::batch::{Collator, LABEL_LEVELS, Prepared};
 use qrnet_train::checkpoint::{self, Checkpoint};
 use qrnet_train::data::{Example, Labels, ObjectLabel};

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use candle_core::{Device, Tensor};
-use qrnet::weights;
 use qrnet_train::Error;
 use qrnet_train::checkpoint::{self, Checkpoint};
 use qrnet_train::recipe::Every;
@@ -42,7 +41,7 @@ fn a_loss_that_is_no_number_ends_the_run_and_leaves_the_batch() {
     assert_eq!(tensors["image"].dims(), [4, 3, 64, 64]);
     assert_eq!(tensors["ids"].dims(), [4, config.max_query_len]);
     assert_eq!((tensors["image_ignore"].dims(), tensors["text_ignore"].dims()), (&[4, 64, 64][..], &[4, 14][..]));
-    let header = weights::TensorFile::open(batch).and_then(|file| file.metadata()).expect("a header");
+    let header = blocks::checkpoint::TensorFile::open(batch).and_then(|file| file.metadata()).expect("a header");
     assert_eq!(header["phrases"].lines().count(), 4);
     // The checkpoints of before are there; without the broken one the run goes on from them.
     assert_eq!(saved(out.path()), [2, 3, 4]);
@@ -97,7 +96,7 @@ fn damaged_and_foreign_files_are_named() {
     assert!(message(b"{\"step\": 2}").contains("neither whole safetensors"));
     // Weights are tensors too, but nothing to go on from.
     let tensors: Vec<(String, Tensor)> = trainer(&recipe, &config).weights().into_iter().collect();
-    weights::save(&tensors, None, &last).expect("saved");
+    blocks::checkpoint::save(&tensors, None, &last).expect("saved");
     let text = Checkpoint::load(&last, &Device::Cpu).expect_err("is refused").to_string();
     assert!(text.contains("is no checkpoint of a training run"), "{text}");
     // A run goes on from the older one, and writes the damaged one anew.
@@ -140,7 +139,7 @@ fn checkpoints_of_before_the_one_header_key_still_do() {
     let header = [("step", "2"), ("best", "0.25"), ("best_step", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     let tensors: Vec<(String, Tensor)> = second.tensors.into_iter().collect();
     let path = old.path().join("checkpoint-00000002.safetensors");
-    weights::save(&tensors, Some(header.into()), &path).expect("saved");
+    blocks::checkpoint::save(&tensors, Some(header.into()), &path).expect("saved");
     let read = newest(old.path()).expect("reads").expect("a checkpoint");
     assert_eq!((read.step, read.best), (2, Some((0.25, 1))));
     run(&recipe, &config, old.path(), None).expect("goes on");

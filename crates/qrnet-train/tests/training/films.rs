@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
+use blocks::preprocess::{Picture, Rect};
 use candle_core::Device;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Picture, Rect};
 use qrnet_train::Result;
 use qrnet_train::augment::Augment;
 use qrnet_train::batch::{Collator, Prepared};
@@ -434,7 +434,7 @@ fn another_cast_is_where_the_example_says() {
     let (mut there, mut moved, mut others) = ([0u32; 11], [0u32; 11], 0);
     for seed in 0..60 {
         for index in 0..10 {
-            let rng = || qrnet::init::stream(seed, &format!("{index}"));
+            let rng = || blocks::seeded::stream(seed, &format!("{index}"));
             let example = set.varied(index, &mut rng()).expect("an example");
             let again = set.varied(index, &mut rng()).expect("the same");
             assert!(

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use blocks::pass::Pass;
 use candle_core::Device;
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::{Config, QrNet, weights};
 use qrnet_train::features::Features;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
+use blocks::canvas::Canvas;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
 use proptest::prelude::*;
-use qrnet::config::Canvas;
 use qrnet::plan::CanvasPlan;
-use qrnet::text::tokenizer::QueryTokenizer;
 use qrnet_train::augment::Augment;
 use qrnet_train::batch::{Collator, Prepared};
 use qrnet_train::data::video::NoVideo;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use blocks::checkpoint::TensorFile;
 use candle_core::{DType, Device};
-use qrnet::weights::TensorFile;
 use qrnet::{Config, ModelDir, NewModel, params};
 use qrnet_train::objective::{Term, Weights};
 use qrnet_train::recipe::Recipe;

@@ -1,7 +1,7 @@
 //! Which sizes fit each other: the first key whose value no model can be built from is named.
 
 use super::{CANVAS_STEP, Config, MOST_LAYERS, MOST_PIXELS, MOST_WIDE, MobileNetConfig, PATCH, STAGES};
-use crate::error::{Error, Result};
+use blocks::error::{Error, Result};
 
 impl Config {
     /// Checks that the sizes fit each other; `file` is named in errors.

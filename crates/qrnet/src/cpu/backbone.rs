@@ -8,13 +8,16 @@ use tracing::{Span, trace_span};
 use super::layers::{FeedForward, Norm, linear, linear_without_bias, packed, values};
 use super::pools::{Pools, over_pieces};
 use super::tasks::{Portions, Scratch, Workers, share, take};
-use crate::config::{Config, Grid};
-use crate::ops::kernel::attend::{WindowSizes, attend_window, widen};
-use crate::ops::kernel::gates::{Spatial, gate_rows};
-use crate::ops::kernel::product::{Packed, Rows};
-use crate::ops::kernel::{ZERO_ROW, gelu_in_place};
-use crate::params::mlp_hidden;
-use crate::swin::{StageWindows, Windows, relative_position_index};
+use crate::config::Config;
+use blocks::canvas::Grid;
+
+use blocks::ops::kernel::attend::{WindowSizes, attend_window, widen};
+use blocks::ops::kernel::gates::{Spatial, gate_rows};
+use blocks::ops::kernel::product::{Packed, Rows};
+use blocks::ops::kernel::{ZERO_ROW, gelu_in_place};
+use blocks::swin::StageWindows;
+use blocks::swin::Windows;
+use blocks::swin::relative_position_index;
 
 const EPS: f64 = 1e-5;
 
@@ -239,7 +242,7 @@ impl Stage {
 impl Block {
     fn new(config: &Config, vb: &VarBuilder, stage: usize, shifted: bool) -> Result<Self> {
         let channels = config.stage_channels(stage);
-        let (hidden, sizes) = (mlp_hidden(config, stage), Stage::window_sizes(config, stage));
+        let (hidden, sizes) = (config.swin().mlp_hidden(stage), Stage::window_sizes(config, stage));
         let attention = vb.pp("attn");
         Ok(Self {
             norm1: Norm::new(&vb.pp("norm1"), channels, EPS)?,

@@ -5,10 +5,11 @@ use candle_nn::VarBuilder;
 
 use super::layers::{FeedForward, Norm, linear, linear_without_bias, packed, values};
 use super::tasks::{Portions, Scratch, Workers, share, take};
-use crate::config::{Config, Grid};
+use crate::config::Config;
 use crate::fusion::compiled::HeadPlan;
-use crate::ops::kernel::attend::{NOT_THERE, attend, key_lines, pack_keys, pack_values, value_lines};
-use crate::ops::kernel::product::{Line, Out, PANEL, Packed, Rows, Start};
+use blocks::canvas::Grid;
+use blocks::ops::kernel::attend::{NOT_THERE, attend, key_lines, pack_keys, pack_values, value_lines};
+use blocks::ops::kernel::product::{Line, Out, PANEL, Packed, Rows, Start};
 
 const EPS: f64 = 1e-5;
 /// Rows of a task: several for each thread, of the few hundred that there are.

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::tasks::take;
-use crate::ops::kernel::product::{DEPTH, Packed, Rows, Start};
-use crate::ops::kernel::{layer_norm_rows, with_elements};
+use blocks::ops::kernel::product::{DEPTH, Packed, Rows, Start};
+use blocks::ops::kernel::{layer_norm_rows, with_elements};
 
 /// A tensor's values, row-major.
 pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {

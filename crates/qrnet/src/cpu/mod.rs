@@ -18,13 +18,14 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use tracing::{Span, trace_span};
 
-use crate::config::{self, Config, Grid};
+use crate::config::{self, Config};
 use crate::fusion::compiled::CompiledText;
-use crate::ops::kernel::gates::{Matrices, Spatial};
-use crate::ops::kernel::with_elements;
 use crate::plan::CanvasPlan;
 use crate::qdatt::Gates;
 use backbone::{Backbone, Layout, Stage};
+use blocks::canvas::Grid;
+use blocks::ops::kernel::gates::{Matrices, Spatial};
+use blocks::ops::kernel::with_elements;
 pub(crate) use head::Constants;
 use head::{Head, Room, Seen, Text};
 use neck::{Map, Neck};

@@ -6,10 +6,11 @@ use candle_nn::VarBuilder;
 use super::layers::packed;
 use super::pools::{Pools, over_pieces};
 use super::tasks::{Portions, take};
-use crate::config::{Config, Grid};
-use crate::ops::kernel::gates::{Spatial, gate_rows};
-use crate::ops::kernel::half_row;
-use crate::ops::kernel::product::{Packed, Rows};
+use crate::config::Config;
+use blocks::canvas::Grid;
+use blocks::ops::kernel::gates::{Spatial, gate_rows};
+use blocks::ops::kernel::half_row;
+use blocks::ops::kernel::product::{Packed, Rows};
 
 pub(super) struct Neck {
     laterals: Vec<Packed>,

@@ -8,14 +8,15 @@ use super::layers::packed;
 use super::pools::over_pieces;
 use super::tasks::{Portions, Workers, share, take};
 use super::{Buffers, copy_maps, opened};
-use crate::config::{Grid, MobileNetConfig};
+use crate::config::MobileNetConfig;
 use crate::mobilenet::NetworkWeights;
-use crate::ops::BlockWeights;
-use crate::ops::kernel::gates::gate_rows;
-use crate::ops::kernel::inverted::{Block, STEM_INPUTS, clamp6, stem_row};
-use crate::ops::kernel::product::{Packed, Rows};
-use crate::ops::kernel::with_elements;
 use crate::qdatt::Gates;
+use blocks::canvas::Grid;
+use blocks::ops::BlockWeights;
+use blocks::ops::kernel::gates::gate_rows;
+use blocks::ops::kernel::inverted::{Block, STEM_INPUTS, clamp6, stem_row};
+use blocks::ops::kernel::product::{Packed, Rows};
+use blocks::ops::kernel::with_elements;
 
 /// The network with packed weights.
 pub(super) struct Network {

@@ -1,7 +1,7 @@
 //! Means and maxima over the tokens of pictures, gathered by the tasks that write the tokens.
 
 use super::tasks::{Portions, share, take};
-use crate::ops::kernel::gates::pool_part;
+use blocks::ops::kernel::gates::pool_part;
 
 /// Every task's sums and maxima. Parts are added up in the order of the tasks, so that the result does not depend on who
 /// was first.

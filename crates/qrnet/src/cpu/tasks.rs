@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ops::kernel::attend::HeadRoom;
-use crate::ops::kernel::inverted::Room as BlockRoom;
+use blocks::ops::kernel::attend::HeadRoom;
+use blocks::ops::kernel::inverted::Room as BlockRoom;
 
 /// Works on all `tasks`, on all threads of the pool: whoever is free takes the next one. Long tasks should come first.
 pub(super) fn share<T: Send>(tasks: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {

@@ -4,13 +4,13 @@ use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 
 use super::*;
-use crate::config::Canvas;
 use crate::fusion::compiled::Folding;
 use crate::init;
 use crate::model::{FrameModel, QueryModel};
-use crate::pass::Pass;
 use crate::query::{CompiledQuery, stack};
 use crate::weights;
+use blocks::canvas::Canvas;
+use blocks::pass::Pass;
 
 /// How far features may lie apart.
 const FEATURES: f32 = 1e-4;
@@ -28,10 +28,10 @@ struct Both {
 
 /// Weights in which everything counts: as drawn, generators make gates that are open halfway whatever the query, and
 /// biases are zero.
-fn lively(config: &Config) -> weights::Tensors {
+fn lively(config: &Config) -> blocks::checkpoint::Tensors {
     let mut tensors = init::parameters(config, 3, &Device::Cpu).expect("drawn");
     for (name, tensor) in &mut tensors {
-        let mut rng = init::stream(9, name);
+        let mut rng = blocks::seeded::stream(9, name);
         // Convolutions start large already: more would drown what follows in the rounding of large numbers.
         let convolves = name.contains("backbone.blocks") && name.ends_with(".weight");
         let range = match name.rsplit('.').next() {
@@ -81,7 +81,7 @@ impl Both {
     }
 
     fn pictures(&self, count: usize, seed: &str) -> Vec<Vec<f32>> {
-        let mut rng = init::stream(1, seed);
+        let mut rng = blocks::seeded::stream(1, seed);
         let size = 3 * self.config.canvas.width * self.config.canvas.height;
         (0..count).map(|_| (0..size).map(|_| rng.random::<f32>() * 4.0 - 2.0).collect()).collect()
     }
@@ -130,7 +130,7 @@ impl Both {
     }
 }
 
-fn swin(config: &mut Config) -> &mut config::SwinConfig {
+fn swin(config: &mut Config) -> &mut blocks::swin::SwinConfig {
     config.swin.as_mut().expect("a Swin")
 }
 

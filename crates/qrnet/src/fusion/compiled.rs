@@ -10,10 +10,10 @@ use tracing::trace_span;
 
 use super::{Head, Output};
 use crate::config::Config;
-use crate::layers::Linear;
-use crate::ops;
-use crate::pass::Pass;
 use crate::plan::Positions;
+use blocks::layers::Linear;
+use blocks::ops;
+use blocks::pass::Pass;
 
 /// Constants of one model on one canvas, for the visual tokens that are looked at.
 pub(crate) struct HeadPlan {

@@ -4,9 +4,9 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::Config;
-use crate::layers::{LayerNorm, Linear, Mlp};
-use crate::ops::{self, Activation, NormPlace};
-use crate::pass::Pass;
+use blocks::layers::{LayerNorm, Linear, Mlp};
+use blocks::ops::{self, Activation, NormPlace};
+use blocks::pass::Pass;
 
 const EPS: f64 = 1e-5;
 

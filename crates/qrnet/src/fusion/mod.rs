@@ -10,10 +10,10 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::Config;
-use crate::layers::Linear;
-use crate::ops;
-use crate::pass::Pass;
 use crate::plan::Positions;
+use blocks::layers::Linear;
+use blocks::ops;
+use blocks::pass::Pass;
 use encoder::EncoderLayer;
 
 /// What the model says of a batch of pictures.

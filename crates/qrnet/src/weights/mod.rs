@@ -1,10 +1,7 @@
 //! Weights on disk: safetensors and PyTorch checkpoints in, model tensors by the reference's names out, and a report
 //! of what happened to every name.
 
-mod file;
-mod mapped;
 mod positions;
-mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -14,30 +11,13 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use crate::config::{Backbone, Config};
-use crate::error::{Error, Result};
-use crate::files;
 use crate::init;
 use crate::mobilenet::readers_of_gates;
 use crate::params::{Kind, ParamSpec, parameters, table, trainable};
-use crate::swin::relative_position_index;
-pub use file::TensorFile;
+use blocks::checkpoint::{MissingTensor, TensorFile, Tensors, rows};
+use blocks::error::{Error, Result};
+use blocks::swin::relative_position_index;
 pub(crate) use positions::corners;
-pub(crate) use rows::{stored, unpack_all};
-
-/// Text in a safetensors header.
-pub type Metadata = Option<HashMap<String, String>>;
-
-/// Tensors by name, in name order.
-pub type Tensors = BTreeMap<String, Tensor>;
-
-/// A tensor that a file lacks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingTensor {
-    /// Name in the reference's state dict.
-    pub name: String,
-    /// Shape that the configuration implies.
-    pub shape: Vec<usize>,
-}
 
 /// What became of every tensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -139,7 +119,7 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
         undo_gates(config, &mut tensors)?;
     }
     if let Some(path) = sources.text {
-        crate::text::pretrained::check(path, &config.bert)?;
+        blocks::text::pretrained::check(path, &config.bert)?;
         overlay(&mut tensors, &bert_weights(path)?, rename_bert, None)?;
     }
     if let Some(path) = sources.model {
@@ -266,22 +246,13 @@ fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> 
     }
 }
 
-/// Writes safetensors, in full or not at all: into a neighbour first, then renamed.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn save(tensors: &[(String, Tensor)], metadata: Metadata, path: &Path) -> Result<()> {
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    let folder = files::parent(path);
-    if !folder.is_dir() {
-        return Err(Error::file(path, format!("its folder {} is not there", folder.display())));
-    }
-    let staged = tempfile::Builder::new()
-        .prefix(".tensors-")
-        .tempfile_in(folder)
-        .map_err(|e| Error::io("create", path)(e.kind().into()))?;
-    safetensors::serialize_to_file(views, metadata, staged.path()).map_err(|e| Error::file(path, e))?;
-    files::publish(staged, path).map_err(Error::io("write", path))
+/// The table of words, which is stored in one byte a value where it is never trained.
+const WORDS: &str = "textmodel.bert.embeddings.word_embeddings.weight";
+
+/// The tensors as a model file of element type `dtype` holds them.
+pub(crate) fn stored(config: &Config, tensors: &Tensors, dtype: DType) -> candle_core::Result<Vec<(String, Tensor)>> {
+    let compact = config.bert.frozen_words && dtype == DType::F16;
+    rows::stored(tensors, dtype, compact.then_some(WORDS))
 }
 
 /// The reference's state dict: the parameters and the constants that PyTorch stores beside them.

@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::config::{Config, Grid};
-use crate::error::Result;
+use crate::config::Config;
+use blocks::canvas::Grid;
+use blocks::error::Result;
 
 /// Name of the table.
 pub(super) const NAME: &str = "vl_pos_embed.weight";
@@ -55,7 +56,7 @@ fn between(cell: usize, new: usize, old: usize) -> (usize, usize, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Canvas;
+    use blocks::canvas::Canvas;
 
     fn config(width: usize, height: usize) -> Config {
         let text = include_str!("../../../../configs/model/sprites-tiny.toml");
@@ -116,7 +117,7 @@ mod tests {
         let others = tensors.into_iter().filter(|(name, _)| name != NAME);
         let all: Vec<(String, Tensor)> = others.chain([(NAME.to_owned(), places(&wide))]).collect();
         let path = folder.path().join("model.safetensors");
-        crate::weights::save(&all, None, &path).expect("saved");
+        blocks::checkpoint::save(&all, None, &path).expect("saved");
         let sources = crate::weights::Sources { model: Some(&path), model_config: Some(&wide), ..Default::default() };
         let (found, _) = crate::weights::initialise(&high, 1, sources, &Device::Cpu).expect("initialised");
         let rows: Vec<Vec<f32>> = found[NAME].to_vec2().expect("rows");

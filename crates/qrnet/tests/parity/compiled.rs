@@ -1,11 +1,11 @@
 //! The compiled path against the golden boxes and against the plain forward.
 
+use blocks::checkpoint::Tensors;
+use blocks::pass::Pass;
+use blocks::preprocess::{Letterboxed, Letterboxer, RgbView, Transform};
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device, Tensor};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
-use qrnet::preprocess::{Letterboxed, Letterboxer, RgbView, Transform};
-use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::weights::Tensors;
 use qrnet::{Config, Grounder, QrNet, init, weights};
 
 use crate::support::{BOX_LIMIT, Case, cases, config, path};

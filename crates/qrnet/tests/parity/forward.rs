@@ -1,7 +1,7 @@
 //! Every intermediate tensor of the plain forward pass.
 
+use blocks::pass::Pass;
 use candle_core::Device;
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::{QrNet, weights};
 use std::io::Write;

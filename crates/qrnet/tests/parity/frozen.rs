@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use blocks::checkpoint::Tensors;
+use blocks::pass::Pass;
+use blocks::text::pretrained;
+use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use qrnet::params::{Kind, parameters, table, trainable};
-use qrnet::pass::Pass;
-use qrnet::text::pretrained;
-use qrnet::text::tokenizer::QueryTokenizer;
-use qrnet::weights::{Sources, Tensors};
-use qrnet::{Config, Grounder, ModelDir, NewModel, QueryModel, QueryTensors, init, weights};
+use qrnet::weights::Sources;
+use qrnet::{Config, Grounder, ModelDir, NewModel, QueryModel, QueryTensors, weights};
 
 use crate::support::{config, difference, path};
 
@@ -59,7 +60,7 @@ fn kept_features_do_for_every_pass() {
     let config = frozen_config();
     let model = QueryModel::new(&config, &weights::builder(&tensors(&config), &Device::Cpu)).expect("builds");
     let (ids, ignore) = phrases(&config);
-    let training = || Pass::train(init::stream(1, "dropout"));
+    let training = || Pass::train(blocks::seeded::stream(1, "dropout"));
     let kept = model.features(&ids, &ignore, &mut training()).expect("the tower runs");
     let mut pass = Pass::eval().with_taps();
     let whole = model.encode(&ids, &ignore, &mut pass).expect("encodes");
@@ -74,7 +75,7 @@ fn kept_features_do_for_every_pass() {
 fn gradients(config: &Config, vars: &BTreeMap<String, Var>, vb: &VarBuilder) -> Vec<(String, Option<f32>)> {
     let model = QueryModel::new(config, vb).expect("builds");
     let (ids, ignore) = phrases(config);
-    let query = model.encode(&ids, &ignore, &mut Pass::train(init::stream(1, "dropout"))).expect("encodes");
+    let query = model.encode(&ids, &ignore, &mut Pass::train(blocks::seeded::stream(1, "dropout"))).expect("encodes");
     let loss = parts(&query)
         .into_iter()
         .map(|part| part.sqr().and_then(|t| t.sum_all()).expect("a sum"))

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use blocks::pass::Pass;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
 use qrnet::{QrNet, weights};
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use blocks::checkpoint::TensorFile;
+use blocks::pass::Pass;
+use blocks::text::bert::Bert;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use qrnet::params::{Kind, table};
-use qrnet::pass::Pass;
-use qrnet::text::bert::Bert;
-use qrnet::weights::{Sources, TensorFile};
+use qrnet::weights::Sources;
 use qrnet::{Config, Error, QrNet, init, weights};
 
 use crate::support::{config, difference, path};
@@ -137,7 +138,8 @@ fn exported_state_dict_has_the_references_names() {
     let (tensors, _) = weights::load(&path("tiny.safetensors"), &config, &Device::Cpu).expect("loads");
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("out.safetensors");
-    weights::save(&weights::state_dict(&config, &tensors).expect("a state dict"), None, &file).expect("saved");
+    blocks::checkpoint::save(&weights::state_dict(&config, &tensors).expect("a state dict"), None, &file)
+        .expect("saved");
     let (original, ours) =
         (TensorFile::open(&path("tiny.safetensors")).expect("opens"), TensorFile::open(&file).expect("opens"));
     for name in original.names() {
@@ -185,7 +187,7 @@ fn damaged_and_foreign_files_are_named() {
     let fewer: Vec<_> =
         tensors.iter().filter(|(name, _)| *name != "reg_token.weight").map(|(n, t)| (n.clone(), t.clone())).collect();
     let file = dir.path().join("fewer.safetensors");
-    weights::save(&fewer, None, &file).expect("saved");
+    blocks::checkpoint::save(&fewer, None, &file).expect("saved");
     let text = message(&file);
     assert!(
         text.contains("1 tensor missing, first `reg_token.weight`") && text.contains(&config.vl.hidden_dim.to_string()),

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use blocks::checkpoint::Tensors;
+use blocks::pass::Pass;
 use candle_core::{Device, Tensor};
-use qrnet::pass::Pass;
 use qrnet::plan::CanvasPlan;
-use qrnet::weights::Tensors;
 use qrnet::{Config, QrNet, weights};
 
 use crate::gradients::{loss, norm};

@@ -1,8 +1,8 @@
 //! Preprocessing against the reference's validation transform, and the way back for any size and rotation.
 
+use blocks::preprocess::{Letterboxer, MEAN, Rect, RgbView, Rotation, STD, Transform};
 use proptest::prelude::*;
 use qrnet::Canvas;
-use qrnet::preprocess::{Letterboxer, MEAN, Rect, RgbView, Rotation, STD, Transform};
 
 use crate::support::{config, path, tensors};
 

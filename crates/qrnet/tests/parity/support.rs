@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use blocks::canvas::Canvas;
+use blocks::swin::SwinConfig;
+use blocks::text::BertConfig;
 use candle_core::{DType, Device, Tensor};
-use qrnet::config::{BertConfig, Canvas, Config, FusionConfig, MobileNetConfig, NeckConfig, QdAttConfig, SwinConfig};
+use qrnet::config::{Config, FusionConfig, MobileNetConfig, NeckConfig, QdAttConfig};
 use serde::Deserialize;
 
 /// Largest difference allowed on a feature.

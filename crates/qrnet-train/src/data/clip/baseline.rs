@@ -1,6 +1,6 @@
 //! What those get on a labelled film who do not look at it, or are deaf to the question.
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
 use super::ClipLabels;

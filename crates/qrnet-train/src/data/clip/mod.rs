@@ -27,9 +27,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qrnet::preprocess::{Picture, Rect};
-use qrnet::strict::{self, Strict};
-use qrnet::text::tokenizer::QueryTokenizer;
+use blocks::preprocess::{Picture, Rect};
+use blocks::strict::{self, Strict};
+use blocks::text::tokenizer::QueryTokenizer;
 use serde::{Deserialize, Serialize};
 
 use rand::RngExt;

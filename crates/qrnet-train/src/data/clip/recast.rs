@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use qrnet::preprocess::{Letterboxer, Picture, Rect};
+use blocks::preprocess::{Letterboxer, Picture, Rect};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use super::ClipLabels;
 use crate::metrics::{OnFilm, Outcome, Tally};

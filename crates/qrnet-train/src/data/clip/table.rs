@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use blocks::preprocess::Rect;
 use csv::{ReaderBuilder, StringRecord, Trim};
-use qrnet::preprocess::Rect;
 
 use super::super::read_bytes;
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use super::super::listed::edges;
 

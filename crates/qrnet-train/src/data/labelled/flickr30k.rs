@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use super::around;
 use super::fit::{Boxes, add_phrase};

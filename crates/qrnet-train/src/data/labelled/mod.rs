@@ -15,7 +15,7 @@ pub mod yolo;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use crate::error::{Error, Result};
 

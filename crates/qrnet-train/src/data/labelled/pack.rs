@@ -13,7 +13,7 @@
 
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use serde::Deserialize;
 use serde_json::Value;
 

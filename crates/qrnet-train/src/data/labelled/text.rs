@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 use roxmltree::{Document, Node};
 
 use super::super::read_bytes;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qrnet::preprocess::Rect;
+use blocks::preprocess::Rect;
 
 use super::fit::Boxes;
 use super::names::{Names, find};

@@ -1,0 +1,9 @@
+//! The text side: tokenizer and text tower.
+
+pub mod bert;
+mod config;
+pub mod pretrained;
+pub mod tokenizer;
+pub mod tower;
+
+pub use config::BertConfig;
