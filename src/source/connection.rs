@@ -14,6 +14,7 @@ use gstreamer_app as gst_app;
 use super::address::{Address, Kind};
 use super::bus::{self, Report};
 use super::edits::Edits;
+use super::extent::Extent;
 use super::handover::{Counters, Handover, Pace, Telling, appsink};
 use super::joining::Joining;
 use super::rtsp::{Learned, Proxy};
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     /// Tells the feeder to end.
     let_go: Arc<AtomicBool>,
     on_a_server: bool,
+    /// How far all of its streams came.
+    extent: Extent,
     /// What is to be shown of an MP4.
     edits: Option<Edits>,
     joining: Joining,
@@ -164,6 +167,8 @@ impl Connection {
             let counters = Arc::clone(counters);
             edits.apply(&bin, move || _ = counters.alive.fetch_add(1, Ordering::AcqRel));
         }
+        let extent = Extent::default();
+        extent.watch(&bin);
         let (joining, alive) = (Joining::default(), Arc::clone(counters));
         joining.watch(&bin, move || _ = alive.alive.fetch_add(1, Ordering::AcqRel));
         let handover = Handover::new(
@@ -199,6 +204,7 @@ impl Connection {
             let_go,
             on_a_server,
             edits: edits.filter(|_| number == 1),
+            extent,
             joining,
             tracks,
             _way: way,
@@ -255,7 +261,8 @@ impl Connection {
             return Some(("SOURCE_TRUNCATED", missing));
         }
         let came_whole = || self.edits.as_ref().and_then(|edits| edits.came_whole(&self.pipeline)) == Some(true);
-        if (!self.on_a_server || came_whole()) && !self.has_one_stream() {
+        let others = self.extent.known();
+        if (!self.on_a_server || came_whole()) && !self.has_one_stream() && others.is_none() {
             return None;
         }
         let whole = self.pipeline.query_duration::<gst::ClockTime>()?;
@@ -266,8 +273,9 @@ impl Connection {
         if given < 2 || self.joining.left_out() > 0 {
             return None;
         }
+        let last = last.max(others.unwrap_or_default().saturating_sub(longest));
         let missing = whole.saturating_sub(last + longest);
-        let reason = || format!("is cut short: it lasts {whole:.1}, its frames end at {last:.1}");
+        let reason = || format!("is cut short: it lasts {whole:.1}, it ends at {last:.1}");
         (missing > SLACK && missing > whole / SHARE).then(|| ("SOURCE_TRUNCATED", reason()))
     }
 

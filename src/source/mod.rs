@@ -10,6 +10,7 @@ mod connection;
 mod container;
 mod deinterlace;
 mod edits;
+mod extent;
 mod fault;
 mod handover;
 mod heif;
