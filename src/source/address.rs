@@ -107,10 +107,13 @@ impl Address {
                     let refused = |reason| Error::Source { code: "SOURCE_FAILED", name, reason };
                     Kind::Hls { live: playlist::is_live(source).map_err(refused)?, uri: source.to_owned() }
                 } else {
-                    // What cannot be had now is a file, and its failure is told when it is played.
-                    let answer = Answer::of(source).ok().filter(Answer::is_multipart);
-                    let mjpeg = answer.map(|answer| Kind::Mjpeg { uri: source.to_owned(), opened: Opened::of(answer) });
-                    mjpeg.unwrap_or_else(|| Kind::Http(source.to_owned()))
+                    let opened = match Answer::of(source) {
+                        Ok(answer) => answer.is_multipart().then(|| Opened::of(answer)),
+                        // What cannot be had now is what it is called; its failure is told when it is played.
+                        Err(_) => is_called_a_camera(source).then(Opened::default),
+                    };
+                    let uri = source.to_owned();
+                    opened.map_or(Kind::Http(uri.clone()), |opened| Kind::Mjpeg { uri, opened })
                 }
             }
             Some((scheme @ ("udp" | "srt" | "rtmp" | "rtmps"), rest)) if rest.starts_with("//") => {
@@ -365,9 +368,27 @@ fn camera(path: &Path) -> Result<Kind> {
     Ok(Kind::Camera(path.to_path_buf()))
 }
 
+/// Cameras call their pictures `mjpg`, or nothing that a file is called.
+fn is_called_a_camera(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or(uri);
+    let name = path.split_once("://").and_then(|(_, rest)| Some(rest.split_once('/')?.1)).unwrap_or_default();
+    let name = name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    name.rsplit_once('.').is_none_or(|(_, ending)| matches!(ending, "mjpg" | "mjpeg" | "cgi"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cameras_are_told_by_their_names() {
+        for camera in
+            ["http://c/video.mjpg", "http://c", "http://c/?action=stream.mp4", "http://c/axis/mjpg/video.cgi?x=1"]
+        {
+            assert!(is_called_a_camera(camera), "{camera}");
+        }
+        assert!(!is_called_a_camera("http://c/a.mp4?x=y") && !is_called_a_camera("https://c.mjpg/b/a.ts"));
+    }
 
     #[test]
     fn folders_and_patterns_of_pictures_are_sorted() {

@@ -85,6 +85,11 @@ impl Answer {
                 return Err(Some(message));
             }
             let headers = message.structure().filter(|structure| structure.name() == "http-headers");
+            // A refusal is told by the error that follows.
+            let is_whole = |all: &&gst::StructureRef| {
+                all.get::<u32>("http-status-code").is_ok_and(|code| (200..400).contains(&code))
+            };
+            let headers = headers.filter(is_whole);
             let headers = headers.and_then(|all| all.get::<gst::Structure>("response-headers").ok());
             if let Some(headers) = headers {
                 let kind = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
