@@ -100,7 +100,7 @@ pub struct RunArgs {
     /// Certificates to trust for rtsps://, beside the system's: a PEM file with the camera's own or its authority's.
     #[arg(long, value_name = "FILE.pem", help_heading = "Cameras")]
     pub tls_ca: Option<PathBuf>,
-    /// How long RTSP packets may wait for those before them; later ones are dropped. 200ms if not given.
+    /// How long RTSP packets wait for those before them. 200ms if not given.
     #[arg(long, value_name = "TIME", help_heading = "Cameras")]
     pub latency: Option<String>,
     /// After how long without a frame a live source counts as lost. 10s if not given.

@@ -444,9 +444,6 @@ mod tests {
             assert_eq!((whole.shown, &whole.parts), (expected.shown, &expected.parts));
             for size in [1, 3, 7, 8, 50, 1000] {
                 let mut scan = IndexScan::default();
-                let found = bytes.chunks(size).filter(|chunk| scan.pass(chunk)).count();
-                assert_eq!(found, 1, "{size}");
-                let mut scan = IndexScan::default();
                 assert!(bytes.chunks(size).any(|chunk| scan.pass(chunk)), "{size}");
                 assert_eq!(scan.take(NonZeroU32::MIN).as_ref(), Some(&whole), "{size}");
             }

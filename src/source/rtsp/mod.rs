@@ -1,6 +1,7 @@
 //! How RTSP sources are reached.
 
 mod addresses;
+mod backlog;
 mod login;
 mod messages;
 mod proxy;
@@ -44,7 +45,7 @@ pub enum Transport {
 pub struct RtspSettings {
     /// How frames travel.
     pub transport: Transport,
-    /// What the jitter buffer holds back to put packets in order; later ones are dropped.
+    /// How long the jitter buffer holds packets back, to put them in order.
     pub latency: Duration,
     /// How long the server may take to answer.
     pub timeout: Duration,
@@ -107,8 +108,8 @@ struct Facts {
     offers_video: AtomicBool,
     /// Packets that are missing, whatever the reason.
     lost: Arc<AtomicU64>,
-    /// What may drop packets that are too many, once frames come.
-    jitter_buffers: Mutex<Vec<gst::glib::WeakRef<gst::Element>>>,
+    /// Whether frames come.
+    shows: Arc<AtomicBool>,
     /// What is wrong with its certificate.
     certificate: Mutex<Option<String>>,
     /// What is not known of the kind of login that it wants.
@@ -232,18 +233,13 @@ impl Learned {
 
     /// While the decoder is being built nobody takes packets, and none of them, the first key frame's, may get lost for it.
     fn set_up_jitter_buffer(&self, buffer: &gst::Element) {
-        buffer.set_property("drop-on-latency", false);
-        let mut buffers = self.0.jitter_buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        buffers.push(buffer.downgrade());
+        backlog::watch(buffer, Arc::clone(&self.0.shows));
         times::mark(buffer, Arc::clone(&self.0.lost));
     }
 
-    /// Frames come: from now on what is too late is dropped, and counted, so that delay does not grow.
+    /// Frames come.
     pub(super) fn joined(&self) {
-        let mut buffers = self.0.jitter_buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        for buffer in buffers.drain(..).filter_map(|buffer| buffer.upgrade()) {
-            buffer.set_property("drop-on-latency", true);
-        }
+        self.0.shows.store(true, Ordering::Release);
     }
 
     /// Packets that are missing so far.
