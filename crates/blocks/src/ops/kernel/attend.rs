@@ -1,5 +1,5 @@
 //! Attention over packed keys and values, forward only: what a compiled frame needs. The operations with gradients are
-//! in [`super::attention`] and [`super::heads`].
+//! in `super::attention` and `super::heads`.
 
 use super::lanes::Lanes;
 use super::norm::softmax_row;

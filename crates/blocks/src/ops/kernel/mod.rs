@@ -1,6 +1,6 @@
 //! Fused CPU kernels in f32, each with a backward pass, as candle custom operations.
 //!
-//! The kernels are plain loops that the compiler turns into vector code; [`dispatch`] compiles each of them twice, for
+//! The kernels are plain loops that the compiler turns into vector code; `dispatch` compiles each of them twice, for
 //! AVX2 with FMA and for whatever the target has, and picks at run time. Sums over rows are split at fixed places, not
 //! by the number of threads, so that equal input gives equal bytes on any number of threads.
 //!
