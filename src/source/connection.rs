@@ -255,7 +255,10 @@ impl Connection {
         if let Some(indexed) = self.edits.as_ref().and_then(|edits| Some(edits.track()?.shown)) {
             let missing = indexed.saturating_sub(given);
             let reason = || format!("gave {given} frames, and its index holds {indexed}");
-            return (missing > FEW && missing > indexed / FEW_OF).then(|| ("SOURCE_INCOMPLETE", reason()));
+            // Of what comes once nobody knows how long it is before it ends.
+            let ends = self.edits.as_ref().is_some_and(|edits| edits.ends_before(self.last_time()));
+            let code = if ends { "SOURCE_TRUNCATED" } else { "SOURCE_INCOMPLETE" };
+            return (missing > FEW && missing > indexed / FEW_OF).then(|| (code, reason()));
         }
         if let Some(missing) = self.edits.as_ref().and_then(Edits::truncation) {
             return Some(("SOURCE_TRUNCATED", missing));
@@ -266,7 +269,7 @@ impl Connection {
             return None;
         }
         let whole = self.pipeline.query_duration::<gst::ClockTime>()?;
-        let last = gst::ClockTime::from_nseconds(self.counters.last_time.load(Ordering::Acquire));
+        let last = self.last_time();
         // The last picture of a slide show lasts as long as others do; of a single one nobody knows.
         let longest = gst::ClockTime::from_nseconds(self.counters.longest.load(Ordering::Acquire));
         // What was left out at the beginning is no part of the time that was played, and was told.
@@ -277,6 +280,11 @@ impl Connection {
         let missing = whole.saturating_sub(last + longest);
         let reason = || format!("is cut short: it lasts {whole:.1}, it ends at {last:.1}");
         (missing > SLACK && missing > whole / SHARE).then(|| ("SOURCE_TRUNCATED", reason()))
+    }
+
+    /// When the last frame so far is shown.
+    fn last_time(&self) -> gst::ClockTime {
+        gst::ClockTime::from_nseconds(self.counters.last_time.load(Ordering::Acquire))
     }
 
     /// Whether its container holds nothing beside the video.

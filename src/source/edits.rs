@@ -68,6 +68,13 @@ impl Edits {
         container::truncation_of(&head, self.came.load(Ordering::Acquire))
     }
 
+    /// Whether what came on the way ended long before its track does, `last` being the time of its last frame.
+    pub(super) fn ends_before(&self, last: gst::ClockTime) -> bool {
+        const SLACK: u64 = 1_000_000_000;
+        let on_the_way = self.came.load(Ordering::Acquire) > 0;
+        on_the_way && self.track().is_some_and(|track| last.nseconds() + SLACK < track.length())
+    }
+
     /// The track, where the demuxer must not see its edit list.
     pub(super) fn cut(&self) -> Option<&VideoTrack> {
         self.track().filter(|track| track.is_cut())
