@@ -189,6 +189,10 @@ fn soak_of_connections_on_a_machine_whose_cores_are_busy() {
                 break;
             }
             before.push(line);
+            if !before.iter().all(|line| line.contains("\"source_up\"")) {
+                tool("kill", &["-KILL", &child.id().to_string()]);
+                break;
+            }
         }
         child.wait().expect("ends");
         assert!(before.iter().all(|line| line.contains("\"source_up\"")), "connection {number}: {before:#?}");

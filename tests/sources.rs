@@ -106,6 +106,47 @@ fn trimmed_files_are_as_whole_from_a_web_server_and_through_a_pipe() {
     }
 }
 
+/// Demuxers cut off what is shown after the length that the media claim.
+#[test]
+fn frames_shown_late_are_not_lost_where_no_edit_list_says_so() {
+    let scratch = Scratch::new();
+    let file = clip(&scratch, "late.mp4", "160x120", 100, &[&FILM[..], &["-use_editlist", "0"]].concat());
+    assert_eq!(times(&run(&file, &[]).expect_success().lines()).len(), 100);
+}
+
+/// Whichever way it comes, and whatever else it holds.
+#[test]
+fn what_ends_early_is_told_and_what_is_whole_is_not() {
+    let scratch = Scratch::new();
+    let film = clip(&scratch, "film.mkv", "160x120", 100, &FILM);
+    let with_sound = |name: &str, seconds: &str, codec: &str| {
+        let file = scratch.file(name);
+        let sound =
+            ["-f", "lavfi", "-i", &format!("sine=duration={seconds}"), "-c:v", "copy", "-c:a", codec].map(String::from);
+        let sound: Vec<&str> = sound.iter().map(String::as_str).collect();
+        tool("ffmpeg", &[&["-v", "error", "-i", &film], &sound[..], &[&file]].concat());
+        std::fs::read(file).expect("read")
+    };
+    let told = |ran: &Ran, what: &str| {
+        assert_eq!(ran.code, Some(1), "{what}: {}", ran.stderr);
+        assert!(ran.stderr.contains("SOURCE_TRUNCATED"), "{what}: {}", ran.stderr);
+    };
+    let (mkv, flv) = (with_sound("a.mkv", "4", "aac"), with_sound("a.flv", "4", "aac"));
+    let longer = with_sound("longer.mkv", "12", "aac");
+    let (_server, address) = web_server(&scratch.file(""));
+    for whole in ["a.mkv", "a.flv", "longer.mkv"] {
+        let ran = run(&format!("{address}/{whole}"), &[]).expect_success();
+        assert_eq!(times(&ran.lines()).len(), 100, "{whole} on a server");
+        assert_eq!(times(&run(&scratch.file(whole), &[]).expect_success().lines()).len(), 100, "{whole}");
+    }
+    assert_eq!(times(&piped(&longer, "-").expect_success().lines()).len(), 100, "through a pipe");
+    told(&piped(&mkv[..mkv.len() / 2], "-"), "half through a pipe");
+    let half = scratch.write("half.mkv", &mkv[..mkv.len() / 2]);
+    told(&run(&half, &[]), "half a file");
+    told(&run(&format!("{address}/half.mkv"), &[]), "half on a server");
+    told(&run(&scratch.write("half.flv", &flv[..flv.len() / 2]), &[]), "half an FLV");
+}
+
 /// Frames may be missing from a file whose sizes are right: its index tells.
 #[test]
 fn a_file_that_gives_less_than_its_index_holds_says_so() {
@@ -393,11 +434,14 @@ fn rtmp_begins_at_once_with_sound_and_without() {
         let mut before: Vec<String> = Vec::new();
         for line in lines {
             if line.contains(FRAME) {
-                tool("kill", &["-TERM", &child.id().to_string()]);
                 break;
             }
             before.push(line);
+            if before.last().is_some_and(|line| line.contains("STREAM_TIMEOUT")) {
+                break;
+            }
         }
+        tool("kill", &["-TERM", &child.id().to_string()]);
         child.wait().expect("ends");
         assert!(!before.iter().any(|line| line.contains("STREAM_TIMEOUT")), "{name}: {before:?}");
     }
