@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -65,15 +65,18 @@ pub(super) fn watch(buffer: &gst::Element, shows: Arc<AtomicBool>) {
         }
         gst::PadProbeReturn::Ok
     });
+    let latency = OnceLock::new();
     out.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-        let (true, Some(number), Some(buffer)) =
-            (shows.load(Ordering::Acquire), info.buffer().and_then(|packet| number(packet)), pad.parent_element())
+        let (true, Some(number)) = (shows.load(Ordering::Acquire), info.buffer().and_then(|packet| number(packet)))
         else {
             return gst::PadProbeReturn::Ok;
         };
-        let latency = Duration::from_millis(buffer.property::<u32>("latency").into());
+        let latency = *latency.get_or_init(|| {
+            let buffer = pad.parent_element();
+            Duration::from_millis(buffer.map_or(0, |buffer| buffer.property::<u32>("latency")).into())
+        });
         let change = backlog.lock().unwrap_or_else(PoisonError::into_inner).leaves(number, Instant::now(), latency);
-        if let Some(drops) = change {
+        if let (Some(drops), Some(buffer)) = (change, pad.parent_element()) {
             tracing::debug!("late packets are {}", if drops { "dropped" } else { "kept" });
             buffer.set_property("drop-on-latency", drops);
         }
