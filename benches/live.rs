@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use blocks::preprocess::Rect;
 use crossbeam_channel::bounded;
 use qrnet::Canvas;
+use records::RecordPlace;
 use serde_json::Value;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
-use spotter::record::RecordPlace;
+use spotter::run::stream_until;
 use spotter::stage::{Answer, Ground, Job};
-use spotter::verbs::stream_until;
 
 /// Finds a box after a while, in all pictures at once or in one after the other.
 struct Slow(Duration);

@@ -13,13 +13,13 @@ use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use qrnet::Canvas;
+use records::RecordPlace;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
 use spotter::pipeline::SinkPart;
-use spotter::record::RecordPlace;
+use spotter::run::stream;
 use spotter::sink::Branch;
 use spotter::stage::{Answer, Ground, Job};
-use spotter::verbs::stream;
 
 /// Finds a box at once.
 struct Null;

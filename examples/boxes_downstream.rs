@@ -44,5 +44,5 @@ fn main() -> spotter::Result<()> {
     let typed = RunArgs { source: vec![source], query: Some(query), ..RunArgs::default() };
     let mut settings = RunSettings::resolve(typed)?;
     settings.streams[0].output.branches.push(Branch::new(sink));
-    spotter::verbs::run(&settings)
+    spotter::run::run(&settings)
 }

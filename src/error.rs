@@ -10,7 +10,7 @@ pub enum Error {
     Usage(String),
     /// The model, a query or a picture.
     #[error(transparent)]
-    Model(Box<qrnet::Error>),
+    Model(Box<grounding::Error>),
     /// Training or evaluation.
     #[error(transparent)]
     Train(Box<qrnet_train::Error>),
@@ -84,8 +84,8 @@ pub enum Error {
     },
 }
 
-impl From<qrnet::Error> for Error {
-    fn from(error: qrnet::Error) -> Self {
+impl From<grounding::Error> for Error {
+    fn from(error: grounding::Error) -> Self {
         Self::Model(Box::new(error))
     }
 }
@@ -104,8 +104,8 @@ impl Error {
     pub(crate) fn of_a_picture(&self) -> Option<&'static str> {
         let Self::Model(error) = self else { return None };
         match error.as_ref() {
-            qrnet::Error::Io { .. } => Some("read"),
-            qrnet::Error::Picture { .. } => Some("decode"),
+            grounding::Error::Io { .. } => Some("read"),
+            grounding::Error::Picture { .. } => Some("decode"),
             _ => None,
         }
     }
@@ -129,6 +129,10 @@ impl Error {
 
     /// Whether whoever read our output went away: no reason to complain.
     pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
+        match self {
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::BrokenPipe,
+            Self::Model(error) => error.is_broken_pipe(),
+            _ => false,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Spotter finds what a sentence describes in a moving picture.
 //!
 //! The program's library: a GStreamer source hands decoded frames to the grounding [`stage`], which runs QRNet against a
-//! query compiled once; [`track`] makes claims of its measurements over time; they leave as metadata on the frames' own buffers ([`sink`]), as JSON Lines ([`record`]) and
+//! query compiled once; [`records::track`] makes claims of its measurements over time; they leave as metadata on the frames' own buffers ([`sink`]), as JSON Lines ([`records`]) and
 //! drawn on the picture ([`overlay`]). ARCHITECTURE.md follows one frame from source to sink.
 
 mod batch;
@@ -13,13 +13,14 @@ pub mod logging;
 pub mod overlay;
 pub mod pipeline;
 pub mod profile;
-pub mod record;
+pub mod run;
 pub mod secrets;
 pub mod service;
+mod signals;
 pub mod sink;
 pub mod source;
 pub mod stage;
-pub mod track;
+mod threads;
 pub mod verbs;
 
 pub use error::{Error, Result};

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
 use clap::Parser;
-use qrnet::{Canvas, Config, Grounder, init};
+use grounding::{Canvas, Grounder};
+use qrnet::{Config, init};
 use spotter::cli::{Cli, Verb};
 use spotter::config::RunSettings;
+use spotter::run::stream;
 use spotter::stage::{Answer, Ground, Job, Model, Question};
-use spotter::verbs::stream;
 
 /// Counts what passes.
 struct Counting;
@@ -103,7 +104,7 @@ fn grounder() -> Grounder {
     config.validate("test").expect("fits");
     let tensors = init::parameters(&config, 1, &Device::Cpu).expect("drawn");
     let tokenizer = QueryTokenizer::characters(config.max_query_len, config.bert.vocab_size).expect("a tokenizer");
-    Grounder::from_tensors(&config, &tensors, tokenizer, "test".into(), &Device::Cpu).expect("builds")
+    qrnet::Grounder::from_tensors(&config, &tensors, tokenizer, "test".into(), &Device::Cpu).expect("builds").into()
 }
 
 #[test]

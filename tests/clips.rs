@@ -4,8 +4,8 @@ use std::path::Path;
 
 use blocks::preprocess::{Letterboxed, Letterboxer, MEAN, Picture, Rect, STD};
 use qrnet::Canvas;
+use spotter::run::stream;
 use spotter::stage::{Answer, Ground, Job};
-use spotter::verbs::stream;
 
 use crate::support::{Scratch, bikes, clip, frame_of, json_lines, of_schema, repository, run_settings, tool};
 

@@ -30,7 +30,7 @@ fn measure(settings: SceneSettings) -> Summary {
     let scenes = Scenes::new(settings, art, 20_001, EXAMPLES).expect("scenes");
     let data: Box<dyn DataSet> = if motion { Box::new(Films::new(scenes, EXAMPLES)) } else { Box::new(scenes) };
     let dir = ModelDir::open(Path::new("models/spotter-tiny")).expect("its folder");
-    let grounder = load_model(Some(dir.path()), "cpu", qrnet::Precision::F32, false).expect("the small model");
+    let grounder = load_model(Some(dir.path()), "cpu", grounding::Precision::F32, false).expect("the small model");
     assert!(grounder.trained());
     let plan = CanvasPlan::new(dir.config(), dir.config().canvas, &Device::Cpu).expect("a plan");
     let tokenizer = dir.load_tokenizer().expect("its words");
@@ -61,7 +61,7 @@ fn is_what_its_folder_holds() {
     let dir = ModelDir::open(Path::new("models/spotter-base")).expect("its folder");
     let digest = dir.verify_digest().expect("unchanged");
     assert!(std::env::var_os("SPOTTER_MODEL").is_none(), "SPOTTER_MODEL names another model");
-    assert_eq!(load_model(None, "cpu", qrnet::Precision::F32, false).expect("the built-in model").digest(), digest);
+    assert_eq!(load_model(None, "cpu", grounding::Precision::F32, false).expect("the built-in model").digest(), digest);
     let bytes: u64 = std::fs::read_dir(dir.path())
         .expect("a folder")
         .map(|entry| entry.expect("an entry").metadata().expect("its size").len())

@@ -5,8 +5,8 @@ use std::process::Command;
 use blocks::canvas::Canvas;
 use blocks::preprocess::Rect;
 use serde_json::Value;
+use spotter::run::stream;
 use spotter::stage::{Answer, Ground, Job};
-use spotter::verbs::stream;
 
 use crate::support::{Scratch, aloud, bikes, clip, json_lines, of_schema, repository, run_settings, spotter};
 

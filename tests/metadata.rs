@@ -8,9 +8,9 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use qrnet::Canvas;
+use spotter::run::stream;
 use spotter::sink::{Branch, FRAME_META, ROI_TYPE};
 use spotter::stage::{Answer, Ground, Job};
-use spotter::verbs::stream;
 
 use crate::support::{Scratch, clip, json_lines, of_schema, run_settings, tool, turn};
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use spotter::record::Books;
+use records::FrameCounts;
+use spotter::run::stream;
 use spotter::sink::Branch;
-use spotter::verbs::stream;
 
 use crate::support::counter::{Counter, counter_clip, counters};
 use crate::support::{Scratch, json_lines, of_schema, run_settings};
@@ -17,7 +17,7 @@ const FRAMES: usize = 75;
 const REORDERED: [&str; 2] = ["-bf", "3"];
 
 /// Runs the clip through stage and encoder, and compares every record with the picture it came out with.
-fn follow(takes: Duration, flags: &[&str]) -> Books {
+fn follow(takes: Duration, flags: &[&str]) -> FrameCounts {
     let scratch = Scratch::new();
     let clip = counter_clip(&scratch, 50, FRAMES, &REORDERED);
     let (jsonl, mp4) = (scratch.file("out.jsonl"), scratch.file("out.mp4"));

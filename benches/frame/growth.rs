@@ -12,7 +12,7 @@ use qrnet::weights::{self, Sources};
 use qrnet::{Canvas, Config, Grounder, ModelDir};
 use serde_json::{Value, json};
 
-use super::report::{FONT, font};
+use super::font::{FONT, font};
 
 /// Tells a process of this program that it is to measure one point: model, width, height and batch.
 pub(crate) const CHILD: &str = "SPOTTER_BENCH_POINT";

@@ -7,6 +7,7 @@
 //! machine; ratios are between neighbours in one run.
 
 mod engines;
+mod font;
 mod growth;
 mod parts;
 mod program;

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use plotters::prelude::*;
-use plotters::style::{FontStyle, register_font};
 use serde_json::{Value, json};
 
+use super::font::{FONT, font};
 use super::growth::{self, Curve};
 
 /// Milliseconds of one way to do something.
@@ -96,13 +96,6 @@ pub(crate) fn write(folder: &Path, machine: &str, tables: &[Table], curves: &[Cu
         growth::plot(&folder.join("growth.png"), curves).expect("drawn");
     }
     say(&format!("{}/bench.md, bench.json, bench.png, growth.png", folder.display()));
-}
-
-/// What charts are lettered in.
-pub(crate) const FONT: &str = "bench-sans";
-
-pub(crate) fn font() -> Result<(), &'static str> {
-    register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the font")
 }
 
 fn chart(path: &Path, table: &Table) -> Result<(), Box<dyn std::error::Error>> {

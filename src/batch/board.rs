@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressStyle};
+use records::FrameCounts;
 
 use crate::logging;
-use crate::record::Books;
 use crate::service::Status;
 
 /// How often bars are drawn anew.
@@ -83,7 +83,7 @@ impl Board {
     }
 
     /// A file of so many bytes needs no more work; `books` where it was grounded just now, or the reason why it was not.
-    pub(super) fn end(&self, number: i64, name: &str, bytes: u64, ended: Result<Option<&Books>, &str>) {
+    pub(super) fn end(&self, number: i64, name: &str, bytes: u64, ended: Result<Option<&FrameCounts>, &str>) {
         let name = printable(name);
         let mut state = self.shared.state();
         let place = state.active.iter().position(|active| active.number == number);

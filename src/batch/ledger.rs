@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use records::FrameCounts;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::{Value, json};
 
 use super::names::Wanted;
 use super::worklist::Input;
 use crate::error::{Error, Result};
-use crate::record::Books;
 
 /// Its name in the folder of the results.
 pub(super) const FILE: &str = "ledger.sqlite";
@@ -114,7 +114,7 @@ pub(super) struct Entry {
     pub(super) content: Option<Content>,
     pub(super) state: State,
     pub(super) owner: Option<String>,
-    pub(super) books: Option<Books>,
+    pub(super) books: Option<FrameCounts>,
     /// Names of files that are its.
     pub(super) results: Vec<String>,
     pub(super) error: Option<String>,
@@ -328,7 +328,7 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) enum Finish {
     Done {
-        books: Books,
+        books: FrameCounts,
         /// Names of files.
         results: Vec<String>,
     },

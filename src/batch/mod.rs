@@ -22,13 +22,13 @@ use std::time::Duration;
 
 use blocks::files::hex;
 use crossbeam_channel::Receiver;
+use records::{Format, FrameCounts};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::cli::{BatchArgs, ComputeArg, RunArgs};
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
-use crate::record::{Books, Format};
 use crate::source::Deinterlace;
 use board::Board;
 use ledger::{Content, Entry, Finish, Job, Ledger, State};
@@ -378,7 +378,7 @@ impl Batch<'_> {
         }
     }
 
-    fn ground(&self, entry: &Entry, content: &Content) -> Result<(Books, Vec<String>)> {
+    fn ground(&self, entry: &Entry, content: &Content) -> Result<(FrameCounts, Vec<String>)> {
         let service = self.common.service(entry)?;
         self.board.begin(entry.id, (&entry.given, content.size), service.seen.status(0));
         let folder = self.owner.folder.join(entry.id.to_string());

@@ -33,7 +33,7 @@ impl Owner {
     /// # Errors
     /// The folder cannot be written, or is something else.
     pub(super) fn new(out: &Path) -> Result<Self> {
-        let (id, all) = (crate::record::run_id(), out.join(FOLDER));
+        let (id, all) = (records::run_id(), out.join(FOLDER));
         if std::fs::symlink_metadata(&all).is_ok_and(|metadata| !metadata.is_dir()) {
             let reason = "is no folder, expected one for unfinished results, or nothing";
             return Err(Error::Usage(format!("{}: {reason}", all.display())));
@@ -67,7 +67,7 @@ impl Owner {
     }
 }
 
-/// As [`crate::record::run_id`] makes them, perhaps of a process that was beginning.
+/// As [`records::run_id`] makes them, perhaps of a process that was beginning.
 fn is_id(name: &str) -> bool {
     let id = name.strip_prefix(BEGINNING).unwrap_or(name);
     let is_hex = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use blocks::files;
+use records::FrameCounts;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::board::printable;
 use super::ledger::{Entry, Job, State};
 use crate::error::{Error, Result};
-use crate::record::Books;
 
 /// Its name in the folder of the results; for later jobs in the same folder with the beginning of their digest.
 const FILE: &str = "summary";
@@ -37,7 +37,7 @@ struct InputSummary<'a> {
     state: &'static str,
     sha256: Option<&'a str>,
     results: &'a [String],
-    books: Option<Books>,
+    books: Option<FrameCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -138,8 +138,8 @@ pub(super) fn table(entries: &[Entry], missing: &[(PathBuf, String)]) -> String 
 }
 
 /// What the books say, in words.
-fn counts(books: &Books) -> String {
-    let Books { decoded, boxed, absent, .. } = *books;
+fn counts(books: &FrameCounts) -> String {
+    let FrameCounts { decoded, boxed, absent, .. } = *books;
     let measured = boxed + absent;
     let share =
         if measured > 0 { format!(" ({:.0} %)", 100.0 * boxed as f64 / measured as f64) } else { String::new() };

@@ -8,17 +8,17 @@ use std::time::UNIX_EPOCH;
 
 use blocks::files::{digest_into, hex};
 use crossbeam_channel::Receiver;
+use records::{Format, FrameCounts, RecordPlace};
 use sha2::{Digest, Sha256};
 
 use super::ledger::{Content, Entry};
 use crate::config::RunSettings;
 use crate::error::{Error, Result};
-use crate::record::{Books, Format, RecordPlace};
+use crate::run::ground_file;
 use crate::service::Service;
 use crate::sink::Target;
 use crate::source::Address;
 use crate::stage::Model;
-use crate::verbs::ground_file;
 
 /// What all inputs of a batch have in common.
 pub(super) struct Common {
@@ -26,8 +26,8 @@ pub(super) struct Common {
     pub(super) template: RunSettings,
     pub(super) formats: Vec<Format>,
     pub(super) overlay: bool,
-    pub(super) grounder: Arc<qrnet::Grounder>,
-    pub(super) query: Arc<qrnet::CompiledQuery>,
+    pub(super) grounder: Arc<grounding::Grounder>,
+    pub(super) query: Arc<grounding::CompiledQuery>,
     pub(super) threshold: Option<f32>,
     /// Stands in the records in place of an id of the run: the same for equal work.
     pub(super) run_id: Arc<str>,
@@ -105,7 +105,7 @@ impl Common {
         folder: &Path,
         service: &Service,
         stop: &Receiver<()>,
-    ) -> Result<(Books, Vec<String>)> {
+    ) -> Result<(FrameCounts, Vec<String>)> {
         std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
         let _clear = Clear(folder);
         let settings = self.settings(entry, folder)?;

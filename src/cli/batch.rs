@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use records::Format;
 
 use super::{ComputeArg, Decoding, Measuring};
-use crate::record::Format;
 
 /// Ground many video files: nothing is lost, nothing is done twice.
 ///

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use qrnet::Canvas;
+use grounding::Canvas;
 
 /// Turn a checkpoint into a model directory and back.
 ///

@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use clap::Args;
+use records::track::Smoothing;
 
 use crate::source::Deinterlace;
-use crate::track::Smoothing;
 
 /// Flags that `run` and `batch` have in common: what becomes of a source's video before anything is measured.
 #[derive(Debug, Clone, Default, PartialEq, Args)]

@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use records::Format;
 use serde::{Deserialize, Serialize};
 
 use super::{Decoding, Measuring};
 use crate::config::StreamEntry;
-use crate::record::Format;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, Began};
@@ -180,7 +180,7 @@ pub enum ComputeArg {
     F16,
 }
 
-impl From<ComputeArg> for qrnet::Precision {
+impl From<ComputeArg> for grounding::Precision {
     fn from(arg: ComputeArg) -> Self {
         match arg {
             ComputeArg::F32 => Self::F32,

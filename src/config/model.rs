@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use qrnet::{Config, Grounder, MemoryModel, Placement, Precision, QueryCompiler};
+use grounding::{Grounder, MemoryModel, Placement, Precision, QueryCompiler};
+use qrnet::Config;
 
 use crate::error::{Error, Result};
 use crate::heap;
@@ -161,10 +162,10 @@ pub fn threshold(typed: Option<f32>, grounder: &Grounder) -> Result<Option<f32>>
         Some(value) if !(0.0..=1.0).contains(&value) => {
             Err(Error::Usage(format!("--threshold {value}: expected a probability from 0 to 1")))
         }
-        Some(value) if !grounder.config().presence => Err(Error::Usage(format!(
+        Some(value) if !grounder.has_presence() => Err(Error::Usage(format!(
             "--threshold {value}: this model has no presence head, so it cannot say \"not here\""
         ))),
         Some(value) => Ok(Some(value)),
-        None => Ok(grounder.config().claims_from()),
+        None => Ok(grounder.claims_from()),
     }
 }

@@ -1,10 +1,10 @@
 //! Where results of a run go: each place checked, none twice and none over a file of the source.
 
+use records::RecordPlace;
 use std::path::PathBuf;
 
 use crate::cli::OutArg;
 use crate::error::{Error, Result};
-use crate::record::RecordPlace;
 use crate::secrets::without_login;
 use crate::sink::holes::{self, Began};
 use crate::sink::{Access, RtspOut, Target, place, same_file};

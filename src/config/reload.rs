@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::RunFile;
-use super::run::compiled_query;
-use super::streams::{entries, is_streams_file, resolve};
+use super::streams::{compiled_query, entries, is_streams_file, resolve};
 use crate::cli::RunArgs;
 use crate::error::{Error, Result};
 

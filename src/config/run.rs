@@ -5,8 +5,10 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use grounding::Precision;
 use gstreamer as gst;
-use qrnet::{CompiledQuery, Precision};
+use records::RecordPlace;
+use records::track::Smoothing;
 
 use super::outputs::{self, Outputs};
 use super::reload::Origin;
@@ -15,13 +17,11 @@ use super::{RunFile, check_device, missing};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::pipeline::{PipelineFile, SinkPart};
-use crate::record::RecordPlace;
 use crate::secrets::Login;
 use crate::service::ServiceSettings;
 use crate::sink::{Access, OutputSettings, RtspOut, Target};
 use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings, trust};
 use crate::stage::{Batching, Mode, Sampling, StaticGate};
-use crate::track::Smoothing;
 
 /// What `run` does, checked as far as possible before any work.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ impl RunSettings {
         entries.extend(streams::entries(std::mem::take(&mut args.source))?);
         let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
         let login = streams::common_login(args.credentials.as_deref())?;
-        let compiled_query = compiled_query(&args)?;
+        let compiled_query = streams::compiled_query(&args)?;
         let query = args.query.as_deref().or(compiled_query.as_ref().map(|(_, text)| text.as_str()));
         let whole = pipeline.as_ref().and_then(|file| file.source.as_ref()).filter(|part| part.is_whole());
         let resolved = match (whole, args.pipeline.as_deref()) {
@@ -188,14 +188,6 @@ impl RunSettings {
         };
         if self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
     }
-}
-
-/// The file that `--compiled-query` names, and its sentence.
-pub(super) fn compiled_query(args: &RunArgs) -> Result<Option<(PathBuf, String)>> {
-    if args.compiled_query.is_some() && args.query.is_some() {
-        return Err(Error::Usage("query and compiled_query: only one of them can be meant".into()));
-    }
-    args.compiled_query.clone().map(|path| Ok((path.clone(), CompiledQuery::text_of(&path)?))).transpose()
 }
 
 /// What all streams have in common.

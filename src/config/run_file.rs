@@ -3,13 +3,13 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use records::track::Smoothing;
 use serde::{Deserialize, Serialize};
 
 use super::StreamEntry;
 use crate::cli::{ComputeArg, Decoding, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::source::{Deinterlace, Transport};
-use crate::track::Smoothing;
 
 /// The file as written. Paths are relative to the place where the program runs, as those of flags are.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

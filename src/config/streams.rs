@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use grounding::CompiledQuery;
 use serde::{Deserialize, Serialize};
 
 use super::missing;
+use crate::cli::RunArgs;
 use crate::error::{Error, Result};
 use crate::secrets::Login;
 use crate::source::{Address, Credentials, Kind};
@@ -171,4 +173,12 @@ pub(super) fn environment_login(name: &str) -> Result<Option<Login>> {
         (None, Some(_)) => Err(Error::Usage(format!("{password_name} is set, but {user_name} is not"))),
         (None, None) => Ok(None),
     }
+}
+
+/// The file that `--compiled-query` names, and its sentence.
+pub(super) fn compiled_query(args: &RunArgs) -> Result<Option<(PathBuf, String)>> {
+    if args.compiled_query.is_some() && args.query.is_some() {
+        return Err(Error::Usage("query and compiled_query: only one of them can be meant".into()));
+    }
+    args.compiled_query.clone().map(|path| Ok((path.clone(), CompiledQuery::text_of(&path)?))).transpose()
 }

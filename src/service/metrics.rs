@@ -6,10 +6,10 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use records::FrameStatus;
+use records::track::Seen;
 
-use crate::record::Status as Fate;
 use crate::stage::Grounded;
-use crate::track::Seen;
 
 /// Seconds; from the small model on many cores to the full one on two.
 const GROUNDING_SECONDS: [f64; 13] = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4];
@@ -197,7 +197,7 @@ impl StreamMetrics {
         let labels = [&self.stream, seen.status.as_str(), seen.cause.unwrap_or_default()];
         self.frames.with_label_values(&labels).inc();
         self.carried.inc_by(u64::from(seen.carried()));
-        if matches!(seen.status, Fate::Box | Fate::Absent) {
+        if matches!(seen.status, FrameStatus::Box | FrameStatus::Absent) {
             self.grounding.observe(grounded.grounding.as_secs_f64());
             self.latency.observe(grounded.frame.arrived.elapsed().as_secs_f64());
         }

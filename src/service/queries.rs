@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
-use qrnet::CompiledQuery;
+use grounding::CompiledQuery;
 
 use crate::error::{Error, Result};
 use crate::stage::{Door, Note, Question};

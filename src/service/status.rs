@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::Rect;
+use records::track::Seen;
+use records::{FrameCounts, FrameStatus, PixelBox};
 use serde_json::{Value, json};
 
 use super::metrics::{Metrics, StreamMetrics};
-use crate::record::{Books, PixelBox, Status as Fate};
 use crate::source::Counters;
 use crate::stage::{Door, Grounded, Note, Question};
-use crate::track::Seen;
 
 /// A stream with frames waiting from which nothing came for so long does not live.
 const STUCK: Duration = Duration::from_mins(1);
@@ -32,7 +32,7 @@ struct Links {
 struct State {
     query: String,
     rev: u32,
-    books: Books,
+    books: FrameCounts,
     /// Arrivals that wait for delivery.
     to_deliver: usize,
     delay: Duration,
@@ -70,7 +70,7 @@ impl Status {
         let state = State {
             query: query.to_owned(),
             rev: 1,
-            books: Books::default(),
+            books: FrameCounts::default(),
             to_deliver: 0,
             delay: Duration::ZERO,
             found: None,
@@ -105,16 +105,16 @@ impl Status {
         self.metrics.frame(seen, grounded);
         let mut state = self.state();
         state.to_deliver = waiting;
-        state.books.enter(seen);
+        state.books.add(seen);
         state.gap = None;
         state.progress = Instant::now();
         state.newest = Some(grounded.frame.arrived);
         match (seen.status, seen.rect) {
-            (Fate::Box, Some(rect)) => state.found = Some(Found::Box(rect)),
-            (Fate::Absent, _) => state.found = Some(Found::Absent),
+            (FrameStatus::Box, Some(rect)) => state.found = Some(Found::Box(rect)),
+            (FrameStatus::Absent, _) => state.found = Some(Found::Absent),
             _ => {}
         }
-        if seen.status != Fate::Dropped {
+        if seen.status != FrameStatus::Dropped {
             state.delay = grounded.frame.arrived.elapsed();
         }
     }
@@ -173,9 +173,9 @@ impl Status {
     pub(crate) fn glance(&self) -> Glance {
         let share = self.links.get().and_then(|links| links.counters.share());
         let state = self.state();
-        let Books { boxed, absent, dropped, .. } = state.books;
+        let FrameCounts { boxed, absent, dropped, .. } = state.books;
         let State { delay, found, gap, .. } = *state;
-        Glance { decoded: state.books.entered(), measured: boxed + absent, dropped, delay, found, gap, share }
+        Glance { decoded: state.books.accounted(), measured: boxed + absent, dropped, delay, found, gap, share }
     }
 
     fn decoded(&self) -> u64 {
@@ -203,7 +203,7 @@ impl Status {
         let age = state.newest.map(|newest| newest.elapsed().as_secs_f64());
         json!({
             "name": self.name, "query": state.query, "query_rev": state.rev, "up": up, "ended": state.ended,
-            "gap": state.gap, "gaps": state.gaps, "books": Books { decoded, ..state.books }, "waiting": waiting,
+            "gap": state.gap, "gaps": state.gaps, "books": FrameCounts { decoded, ..state.books }, "waiting": waiting,
             "latency_ms": (state.delay.as_secs_f64() * 1e5).round() / 1e2, "newest_frame_age_s": age.map(|age| (age * 1e3).round() / 1e3), "found": found, "box": rect,
         })
     }

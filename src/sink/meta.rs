@@ -7,12 +7,11 @@
 use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
+use records::track::Seen;
+use records::{FrameStatus, NormBox};
 
 use crate::overlay::Annotation;
-use crate::record::NormBox;
-use crate::record::Status;
 use crate::stage::Frame;
-use crate::track::Seen;
 
 /// `roi_type` of our regions.
 pub const ROI_TYPE: &str = "spotter";
@@ -100,7 +99,7 @@ pub fn annotation(buffer: &gst::BufferRef) -> Option<Annotation> {
         let (x, y) = (f64::from(x), f64::from(y));
         Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) }
     });
-    let claimed = rect.is_some() || structure.get::<&str>("status") == Ok(Status::Absent.as_str());
+    let claimed = rect.is_some() || structure.get::<&str>("status") == Ok(FrameStatus::Absent.as_str());
     claimed.then_some(Annotation { rect, carried: !measured, query, presence, trained })
 }
 
@@ -151,8 +150,7 @@ pub(super) mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::stage::Outcome;
-    use crate::track::{Track, Tracking};
+    use records::track::{Outcome, Track, Tracking};
 
     /// Claims that something was found at `x, y, w, h`.
     pub(in crate::sink) fn mark(buffer: &mut gst::BufferRef, place: (u32, u32, u32, u32)) {
@@ -185,7 +183,7 @@ pub(super) mod tests {
             info: Arc::new(info),
             rotation: 0,
             captured: None,
-            clock: crate::record::Clock::File,
+            clock: records::Clock::File,
             connection: 1,
             corrupt: false,
             damaged: false,

@@ -288,9 +288,11 @@ impl Rescue {
         if self.pipeline.current_state() == gst::State::Null {
             return;
         }
-        // A branch that failed refuses.
+        // A branch that failed refuses. One that was told already refuses too: the source itself says that the stream is over
+        // when a branch fails, and it may be faster.
+        let told = |pad: &gst::Pad| pad.sticky_event::<gst::event::Eos>(0).is_some();
         let healthy = self.queues.iter().filter_map(|queue| queue.static_pad("sink"));
-        let healthy = healthy.filter(|pad| pad.send_event(gst::event::Eos::new())).count();
+        let healthy = healthy.filter(|pad| pad.send_event(gst::event::Eos::new()) || told(pad)).count();
         let start = Instant::now();
         let whole = || self.files.iter().filter(|file| file.is_whole()).count();
         while whole() < self.files.len().min(healthy) && start.elapsed() < LIMIT {

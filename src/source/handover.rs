@@ -9,13 +9,13 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
+use records::Clock;
 
 use super::complaints;
 use super::joining::Joining;
 use super::line::{Line, SECOND};
 use super::rtsp::{self, Learned};
 use super::zero::Zero;
-use crate::record::Clock;
 use crate::stage::{Closed, Door, Frame};
 
 /// What is counted of a source over all its connections.

@@ -15,11 +15,11 @@ pub(crate) const LOADER: &str = "heif-gdk-pixbuf";
 ///
 /// # Errors
 /// The file cannot be read, is empty, of an unknown format, truncated or damaged.
-pub(crate) fn open_picture(path: &Path) -> qrnet::Result<Picture> {
+pub(crate) fn open_picture(path: &Path) -> grounding::Result<Picture> {
     if !is_heif(path) {
         return Picture::open(path);
     }
-    let fail = |reason: String| qrnet::Error::Picture { path: path.to_path_buf(), reason };
+    let fail = |reason: String| grounding::Error::Picture { path: path.to_path_buf(), reason };
     if !can_read() {
         return Err(fail(format!("is HEIC or AVIF, which needs the package {LOADER}")));
     }

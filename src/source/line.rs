@@ -6,6 +6,8 @@ pub(super) const SECOND: i64 = 1_000_000_000;
 const WINDOW: i64 = 2 * SECOND;
 /// A camera whose time is this far from where it was has a new one.
 const JUMP: i64 = SECOND;
+/// A camera whose time goes back this far has a new one too: no order of pictures is that long.
+const BACK: i64 = 10 * SECOND;
 /// How fast the camera's clock may be corrected, per second: what no picture's time shows.
 const GENTLE: f64 = 0.002;
 /// The share that is corrected in a second where it is more than [`MUCH`]: that is no order of pictures and no chance.
@@ -32,8 +34,8 @@ impl Line {
     pub(super) fn shown(&mut self, sent: i64, arrival: i64) -> i64 {
         let says = arrival - sent;
         let offset = match self.offset {
-            Some(offset) if says > offset - JUMP => offset,
-            // The first one; or it came before it could.
+            Some(offset) if says > offset - JUMP && sent > self.newest - BACK => offset,
+            // The first one; or it came before it could, or long after it should.
             _ => {
                 (self.wanted, self.window, self.newest) = (says, None, sent);
                 says
@@ -92,6 +94,19 @@ mod tests {
             let off = unevenness(fast, tremble, 60);
             let most = off.iter().map(|off| off.abs()).max().unwrap_or_default();
             assert!(most < MS, "{fast}, {tremble}: off by {most} ns");
+        }
+    }
+
+    /// A camera that sets its clock, or plays its film again from the start.
+    #[test]
+    fn a_clock_that_jumps_is_followed_at_once() {
+        for jump in [-3600, -100, -20, 2, 100] {
+            let mut line = Line::default();
+            for frame in 0..500 {
+                let (arrival, jumped) = (frame * 40 * MS, if frame < 250 { 0 } else { jump * SECOND });
+                let off = line.shown(5000 * SECOND + arrival + jumped, arrival) - arrival;
+                assert!(off.abs() < 5 * MS, "after {jump} s: {frame} is off by {off} ns");
+            }
         }
     }
 

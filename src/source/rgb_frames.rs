@@ -115,10 +115,10 @@ pub(crate) struct Films;
 
 impl FrameSource for Films {
     fn open(&self, clip: &Path) -> qrnet_train::Result<FrameIterator> {
-        let fail = |error: Error| qrnet::Error::file(clip, error);
+        let fail = |error: Error| grounding::Error::file(clip, error);
         pipeline::init().map_err(fail)?;
         let frames = RgbFrames::open(clip, None).map_err(fail)?;
         let clip = clip.to_path_buf();
-        Ok(Box::new(frames.map(move |frame| frame.map_err(|error| qrnet::Error::file(&clip, error).into()))))
+        Ok(Box::new(frames.map(move |frame| frame.map_err(|error| grounding::Error::file(&clip, error).into()))))
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn readable<'a>(
 }
 
 /// A frame of packed RGB.
-pub(crate) fn view<'a>(frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>) -> qrnet::Result<RgbView<'a>> {
+pub(crate) fn view<'a>(frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>) -> grounding::Result<RgbView<'a>> {
     let data = frame.plane_data(0).unwrap_or_default();
     let stride = usize::try_from(frame.plane_stride()[0]).unwrap_or(0);
     RgbView::new(frame.width() as usize, frame.height() as usize, stride, data)

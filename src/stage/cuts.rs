@@ -1,8 +1,9 @@
 //! Scene cuts in frames of any format.
 
+use records::track::{CutDetector, THUMBNAIL};
+
 use super::Frame;
 use super::thumbnail::Thumbnails;
-use crate::track::{CutDetector, THUMBNAIL};
 
 /// Looks for scene cuts.
 pub(super) struct Cuts {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use grounding::CompiledQuery;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::CompiledQuery;
+use records::{Clock, Resolution};
 
-use crate::record::{Clock, Resolution};
 use crate::source::Fault;
 
 /// A decoded frame as the source handed it over. The buffer is shared, never written.

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
+use records::track::Outcome;
 
 use super::sampling::{Sampler, Sampling};
-use super::{Frame, Note, Outcome, QUEUE};
+use super::{Frame, Note, QUEUE};
 
 /// What happens to frames that come faster than they are grounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum Mode {
 
 /// What is to become of a frame.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum Treatment {
     /// The model looks at it.
     Measure,
     /// It goes by.
@@ -28,7 +29,7 @@ pub(super) enum Fate {
 /// One step of a source.
 #[derive(Debug)]
 pub(super) enum Item {
-    Frame(Frame, Fate),
+    Frame(Frame, Treatment),
     Note(Note),
 }
 
@@ -97,14 +98,14 @@ impl Intake {
         if let Some(tap) = &self.tap {
             tap(&frame);
         }
-        let fate = if frame.corrupt {
+        let treatment = if frame.corrupt {
             let message = "the decoder could not restore the whole picture".into();
-            Fate::Pass(Outcome::Error { cause: "decode", message })
+            Treatment::Pass(Outcome::Error { cause: "decode", message })
         } else {
             let skipped = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).skips(&frame);
-            skipped.map_or(Fate::Measure, |cause| Fate::Pass(Outcome::Skipped { cause }))
+            skipped.map_or(Treatment::Measure, |cause| Treatment::Pass(Outcome::Skipped { cause }))
         };
-        self.enter(Item::Frame(frame, fate), stopped)
+        self.enter(Item::Frame(frame, treatment), stopped)
     }
 
     /// Sends word along, behind the frames that were handed over before.
@@ -189,7 +190,7 @@ pub(super) const OUTPUT: usize = 2;
 
 /// `newer` behind `older`: where both have a frame to measure, the older one is overtaken.
 fn behind(older: Arrival, newer: Arrival) -> Arrival {
-    let measures = |item: &Item| matches!(item, Item::Frame(_, Fate::Measure));
+    let measures = |item: &Item| matches!(item, Item::Frame(_, Treatment::Measure));
     let overtakes = newer.iter().any(measures);
     let mut all: Arrival = older
         .into_iter()
@@ -197,7 +198,7 @@ fn behind(older: Arrival, newer: Arrival) -> Arrival {
         .chain(newer)
         .collect();
     let held =
-        |item: &Item| matches!(item, Item::Frame(_, Fate::Pass(Outcome::Skipped { .. } | Outcome::Error { .. })));
+        |item: &Item| matches!(item, Item::Frame(_, Treatment::Pass(Outcome::Skipped { .. } | Outcome::Error { .. })));
     if all.iter().filter(|item| held(item)).count() > HELD
         && let Some(oldest) = all.iter().position(held)
     {
@@ -211,7 +212,7 @@ fn behind(older: Arrival, newer: Arrival) -> Arrival {
 fn dropped(item: Item) -> Item {
     match item {
         Item::Frame(frame, _) => {
-            Item::Frame(frame.without_picture(), Fate::Pass(Outcome::Dropped { cause: "overload" }))
+            Item::Frame(frame.without_picture(), Treatment::Pass(Outcome::Dropped { cause: "overload" }))
         }
         note @ Item::Note(_) => note,
     }

@@ -31,47 +31,19 @@ use std::time::Duration;
 
 use blocks::preprocess::{Letterboxed, Rect};
 use crossbeam_channel::{Receiver, bounded};
-use qrnet::{Canvas, CompiledQuery, Grounder};
+use grounding::{Canvas, CompiledQuery, Findings, Grounder};
 
 pub(crate) use convert::view;
 pub use frame::{Frame, Note, Question};
 pub use intake::{Closed, Door, Intake, Mode};
 use prepare::Preparer;
+use records::track::Outcome;
 pub use sampling::Sampling;
 pub use still::StaticGate;
 use worker::{Feed, Port, Worker};
 
 /// Frames that may wait between two steps.
 pub const QUEUE: usize = 4;
-
-/// What the stage found on a frame. What is claimed of it in the end, [`crate::track::Track`] decides.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// The model looked at it.
-    Measured {
-        /// Where the object is if it is there, in pixels of the picture as grounded, clipped to it.
-        rect: Rect,
-        /// Probability that it is; only with a presence head.
-        presence: Option<f32>,
-    },
-    /// The frame was not looked at, and is forwarded.
-    Skipped {
-        /// Why.
-        cause: &'static str,
-    },
-    /// The frame was not looked at, and is not forwarded.
-    Dropped {
-        /// Why.
-        cause: &'static str,
-    },
-    /// The frame could not be looked at.
-    Error {
-        /// Why.
-        cause: &'static str,
-        /// In words.
-        message: String,
-    },
-}
 
 /// One picture that the model is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +72,7 @@ pub trait Ground: Send {
     ///
     /// # Errors
     /// The device failed. The run ends.
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>>;
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>>;
 
     /// From the next picture of `stream` on, `question` is what it is asked. Models that look for one thing need not listen.
     fn ask(&mut self, stream: usize, question: &Question) {
@@ -108,11 +80,11 @@ pub trait Ground: Send {
     }
 }
 
-/// QRNet with compiled queries.
+/// A model with compiled queries.
 pub struct Model {
     /// The model.
     pub grounder: Arc<Grounder>,
-    /// What the streams look for, by stream. Pictures with equal queries go through the model together.
+    /// What the streams look for, by stream.
     pub queries: Vec<Arc<CompiledQuery>>,
 }
 
@@ -122,26 +94,19 @@ impl Ground for Model {
     }
 
     fn canvases(&self) -> Vec<Canvas> {
-        self.grounder.config().all_canvases()
+        self.grounder.canvases()
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
-        let missing = || qrnet::Error::Unsupported("the model gave no answer".into());
-        let mut answers: Vec<Option<Answer>> = vec![None; jobs.len()];
-        while let Some(first) = answers.iter().position(Option::is_none) {
-            let query = self.queries.get(jobs[first].stream).ok_or_else(missing)?;
-            let asks = |job: &Job| self.queries.get(job.stream).is_some_and(|other| Arc::ptr_eq(query, other));
-            let group: Vec<usize> = (first..jobs.len()).filter(|i| asks(&jobs[*i])).collect();
-            let pictures: Vec<&Letterboxed> = group.iter().map(|i| jobs[*i].picture).collect();
-            let found = self.grounder.ground(&pictures, query)?;
-            if found.len() != group.len() {
-                return Err(missing());
-            }
-            for (i, answer) in group.into_iter().zip(found) {
-                answers[i] = Some((answer.rect, answer.presence));
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
+    /// Pictures of all streams go through the model together.
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
+        let missing = || grounding::Error::Unsupported("the model gave no answer".into());
+        let of = |job: &Job| self.queries.get(job.stream).map(|query| [&**query]).ok_or_else(missing);
+        let queries = jobs.iter().map(of).collect::<grounding::Result<Vec<[&CompiledQuery; 1]>>>()?;
+        let queries: Vec<&[&CompiledQuery]> = queries.iter().map(<[_; 1]>::as_slice).collect();
+        let pictures: Vec<&Letterboxed> = jobs.iter().map(|job| job.picture).collect();
+        let found = self.grounder.ground_each(&pictures, &queries)?;
+        let answer = |findings: &Findings| findings.best().map(|best| (best.rect, findings.presence));
+        found.iter().flatten().map(|findings| answer(findings).ok_or_else(missing)).collect()
     }
 
     fn ask(&mut self, stream: usize, question: &Question) {

@@ -46,7 +46,10 @@ impl Planes {
     }
 
     /// The planes of such a frame.
-    pub(super) fn view<'a>(&self, frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>) -> qrnet::Result<YuvView<'a>> {
+    pub(super) fn view<'a>(
+        &self,
+        frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
+    ) -> grounding::Result<YuvView<'a>> {
         let plane = |index: u32| Plane {
             stride: usize::try_from(frame.plane_stride()[index as usize]).unwrap_or(0),
             data: frame.plane_data(index).unwrap_or_default(),
@@ -68,7 +71,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use blocks::preprocess::{Letterboxed, Letterboxer, RgbView, STD};
-    use qrnet::Canvas;
+    use grounding::Canvas;
 
     use super::*;
 

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use blocks::preprocess::{Letterboxed, Letterboxer};
 use crossbeam_channel::{Receiver, Sender};
+use grounding::Canvas;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::Canvas;
+use records::track::Outcome;
 
 use super::convert::{Conversion, readable, view};
 use super::cuts::Cuts;
-use super::intake::{Arrival, Fate, Item};
+use super::intake::{Arrival, Item, Treatment};
 use super::planes::Planes;
 use super::still::Gate;
-use super::{Frame, Note, Outcome, StageSettings};
+use super::{Frame, Note, StageSettings};
 
 /// One step of a source, ready for the model.
 pub(super) enum Ready {
@@ -60,7 +61,7 @@ impl Preparer {
 
     pub(super) fn prepare(&mut self, arrival: Arrival) -> Vec<Ready> {
         let prepare = |item| match item {
-            Item::Frame(frame, fate) => Ready::Frame(Box::new(self.frame(frame, fate))),
+            Item::Frame(frame, treatment) => Ready::Frame(Box::new(self.frame(frame, treatment))),
             Item::Note(note) => {
                 // Another question, or another picture after a gap.
                 self.gate.iter_mut().for_each(Gate::reset);
@@ -75,29 +76,29 @@ impl Preparer {
         self.memory.push(pixels);
     }
 
-    fn frame(&mut self, frame: Frame, fate: Fate) -> Prepared {
+    fn frame(&mut self, frame: Frame, treatment: Treatment) -> Prepared {
         let _span = tracing::trace_span!("prepare").entered();
         let start = Instant::now();
         let queued = start.duration_since(frame.arrived);
-        let dropped = matches!(fate, Fate::Pass(Outcome::Dropped { .. }));
-        let (frame, fate) = if !dropped && self.stop.load(Ordering::Acquire) {
-            (frame.without_picture(), Fate::Pass(Outcome::Dropped { cause: "shutdown" }))
+        let dropped = matches!(treatment, Treatment::Pass(Outcome::Dropped { .. }));
+        let (frame, treatment) = if !dropped && self.stop.load(Ordering::Acquire) {
+            (frame.without_picture(), Treatment::Pass(Outcome::Dropped { cause: "shutdown" }))
         } else {
-            (frame, fate)
+            (frame, treatment)
         };
-        let has_picture = !matches!(fate, Fate::Pass(Outcome::Dropped { .. }));
+        let has_picture = !matches!(treatment, Treatment::Pass(Outcome::Dropped { .. }));
         let cut = has_picture
             && tracing::trace_span!("cuts").in_scope(|| self.cuts.as_mut().is_some_and(|cuts| cuts.is_cut(&frame)));
         if cut {
             // What was known of the picture is forgotten: nothing stands in for a measurement.
             self.gate.iter_mut().for_each(Gate::reset);
         }
-        let picture = match fate {
-            Fate::Pass(outcome) => Err(outcome),
-            Fate::Measure if self.gate.as_mut().is_some_and(|gate| gate.is_still(&frame)) => {
+        let picture = match treatment {
+            Treatment::Pass(outcome) => Err(outcome),
+            Treatment::Measure if self.gate.as_mut().is_some_and(|gate| gate.is_still(&frame)) => {
                 Err(Outcome::Skipped { cause: "static" })
             }
-            Fate::Measure => {
+            Treatment::Measure => {
                 let _span = tracing::trace_span!("letterbox").entered();
                 let letterboxed =
                     self.converter.letterbox(&frame, &self.canvases, self.memory.pop().unwrap_or_default());

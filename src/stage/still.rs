@@ -1,8 +1,9 @@
 //! The gate for scenes in which nothing happens: what looks like the last measured frame need not be measured.
 
+use records::Resolution;
+
 use super::Frame;
 use super::thumbnail::Thumbnails;
-use crate::record::Resolution;
 
 /// When a scene counts as still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -6,7 +6,7 @@ use candle_core::Device;
 use crossbeam_channel::{Sender, bounded};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use qrnet::{Config, Grounder, init};
+use qrnet::{Config, init};
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn grounder(digest: &str) -> Grounder {
     let config = Config::from_toml(include_str!("../../configs/model/tiny.toml"), "tiny").expect("valid");
     let tensors = init::parameters(&config, 1, &Device::Cpu).expect("drawn");
     let tokenizer = QueryTokenizer::characters(config.max_query_len, config.bert.vocab_size).expect("a tokenizer");
-    Grounder::from_tensors(&config, &tensors, tokenizer, digest.into(), &Device::Cpu).expect("builds")
+    qrnet::Grounder::from_tensors(&config, &tensors, tokenizer, digest.into(), &Device::Cpu).expect("builds").into()
 }
 
 pub(super) fn frame(seq: u64) -> Frame {
@@ -33,7 +33,7 @@ pub(super) fn frame(seq: u64) -> Frame {
         info: Arc::new(info),
         rotation: 0,
         captured: None,
-        clock: crate::record::Clock::File,
+        clock: records::Clock::File,
         connection: 1,
         corrupt: false,
         damaged: false,
@@ -147,11 +147,11 @@ struct Gated {
 }
 
 impl Ground for Gated {
-    fn canvas(&self) -> qrnet::Canvas {
-        qrnet::Canvas { width: 64, height: 64 }
+    fn canvas(&self) -> grounding::Canvas {
+        grounding::Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         self.begun.send(()).expect("heard");
         self.go.recv().expect("allowed");
         Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, None)).collect())
@@ -278,11 +278,11 @@ struct Noting {
 }
 
 impl Ground for Noting {
-    fn canvas(&self) -> qrnet::Canvas {
-        qrnet::Canvas { width: 64, height: 64 }
+    fn canvas(&self) -> grounding::Canvas {
+        grounding::Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         std::thread::sleep(self.takes);
         self.calls.send(jobs.iter().map(|job| job.stream).collect()).expect("heard");
         // The answer says whose it is.
@@ -483,7 +483,7 @@ impl Ground for Listening {
         Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: self.0 as f64, y1: 1.0 }, None)).collect())
     }
 

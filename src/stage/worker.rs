@@ -9,10 +9,11 @@ use std::time::Instant;
 use blocks::preprocess::Rect;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 use rayon::prelude::*;
+use records::track::Outcome;
 
 use super::intake::Arrival;
 use super::prepare::{Prepared, Preparer, Ready};
-use super::{Batching, Delivered, Ground, Grounded, Job, Note, Outcome, Passing};
+use super::{Batching, Delivered, Ground, Grounded, Job, Note, Passing};
 
 /// Where a stream's frames come from.
 pub(super) enum Feed {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use crossbeam_channel::bounded;
 
-use super::signals::{Signals, Wish};
-use super::use_threads;
 use crate::batch::Plan;
 use crate::cli::BatchArgs;
 use crate::error::{Error, Result};
+use crate::signals::{Signals, Wish};
+use crate::threads::use_threads;
 
 /// # Errors
 /// Nothing could be begun, some of the files failed, or the user interrupted. What is finished is whole.

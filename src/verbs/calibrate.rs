@@ -5,6 +5,7 @@ use std::sync::Arc;
 use blocks::checkpoint::TensorFile;
 use blocks::files;
 use candle_core::{DType, Device};
+use qrnet::plan::CanvasPlan;
 use qrnet::weights;
 use qrnet::{Config, ModelDir, NewModel};
 use qrnet_train::batch::Collator;
@@ -15,11 +16,11 @@ use qrnet_train::trainer::Setup;
 
 use super::convert::dtype;
 use super::eval::to_measure;
-use super::use_threads;
 use crate::cli::CalibrateArgs;
 use crate::config::load_model;
 use crate::error::{Error, Result};
 use crate::source::Films;
+use crate::threads::use_threads;
 
 /// Weight and bias of the presence logit.
 const HEAD: [&str; 2] = ["presence_embed.weight", "presence_embed.bias"];
@@ -77,13 +78,16 @@ struct Scored {
 }
 
 fn scored(args: &CalibrateArgs, recipe: Recipe, dir: &ModelDir) -> Result<Vec<Scored>> {
-    let grounder = load_model(Some(dir.path()), &args.device, qrnet::Precision::F32, false)?;
+    let grounder = load_model(Some(dir.path()), &args.device, grounding::Precision::F32, false)?;
     let set = recipe.eval[0].clone();
     let setup =
         Setup::with_tokenizer(recipe, dir.config().clone(), dir.load_tokenizer()?, files::parent(&args.recipe))?;
     let setup = setup.with_video(Arc::new(Films));
     let data = setup.eval_set(&set)?;
-    let mut collator = Collator::with_plans(grounder.plans(), &setup.tokenizer)?;
+    let config = dir.config();
+    let plan = |canvas| CanvasPlan::new(config, canvas, &Device::Cpu).map_err(qrnet::Error::from);
+    let plans = config.all_canvases().into_iter().map(plan).collect::<qrnet::Result<Vec<_>>>()?;
+    let mut collator = Collator::with_plans(&plans, &setup.tokenizer)?;
     let mut scored: Vec<Scored> = Vec::with_capacity(data.len());
     let (mut second, mut last) = (true, None);
     evaluate(&Compiled(&grounder), data.as_ref(), &mut collator, usize::MAX, |seen| {

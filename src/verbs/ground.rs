@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::{Letterboxer, Picture};
-use qrnet::{CompiledQuery, Grounder};
+use grounding::{CompiledQuery, Findings, Grounder};
+use records::track::{Outcome, Seen, Track, Tracking};
+use records::{Asked, FrameRecord, JsonLines, Latency, Resolution, run_id};
 
 use crate::cli::GroundArgs;
 use crate::config::{load_model, threshold};
 use crate::error::{Error, Result};
 use crate::overlay::{Annotation, blend_rgb};
-use crate::record::{Asked, FrameRecord, JsonLines, Latency, Resolution, run_id};
 use crate::sink::place;
 use crate::source::open_picture;
-use crate::stage::Outcome;
-use crate::track::{Seen, Track, Tracking};
 
 /// Grounds pictures, one after the other. A picture that cannot be read is reported and does not stop the others.
 ///
@@ -69,8 +68,8 @@ impl Job<'_> {
         let mut picture = open_picture(path)?;
         let letterboxed =
             letterboxer.letterbox(&picture.view()?, self.grounder.canvas_for(picture.width, picture.height))?;
-        let answers = self.grounder.ground(&[&letterboxed], self.query)?;
-        let seen = self.see(&Outcome::Measured { rect: answers[0].rect, presence: answers[0].presence });
+        let answers = self.grounder.ground(&[&letterboxed], &[self.query])?;
+        let seen = self.see(&measured(&answers[0][0])?);
         if let Some(target) = &self.target {
             let annotation = Annotation {
                 rect: seen.rect,
@@ -106,6 +105,12 @@ impl Job<'_> {
         let latency_ms = Some(Latency { queue: 0.0, ground: spent, total: spent });
         FrameRecord { latency_ms, ..FrameRecord::new(asked, seq as u64, seen, resolution) }
     }
+}
+
+/// The best of what was found.
+fn measured(Findings { presence, found }: &Findings) -> Result<Outcome> {
+    let best = found.first().ok_or_else(|| Error::Worker("the model gave no answer".into()))?;
+    Ok(Outcome::Measured { rect: best.rect, presence: *presence })
 }
 
 /// Where drawings go.

@@ -11,12 +11,7 @@ mod eval;
 mod film;
 mod ground;
 mod preview;
-mod run;
-mod signals;
 mod train;
-
-pub(crate) use run::ground_file;
-pub use run::{run, stream, stream_until};
 
 use crate::cli::{Cli, Verb};
 use crate::config::RunSettings;
@@ -32,7 +27,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
             crate::pipeline::init()?;
             let settings = RunSettings::resolve(*args)?;
             settings.check_outputs()?;
-            run(&settings)
+            crate::run::run(&settings)
         }
         Verb::Batch(args) => batch::run(&args),
         Verb::Control(args) => control::run(args),
@@ -45,19 +40,4 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Check(args) => check::run(&args),
         Verb::Doctor(_) => doctor::run(),
     }
-}
-
-/// Limits the threads that compute on the CPU.
-///
-/// # Errors
-/// The pool is there already.
-fn use_threads(threads: Option<usize>) -> Result<()> {
-    let Some(threads) = threads else { return Ok(()) };
-    // Threads beyond the cores wait for each other; hundreds of them do little else.
-    let most = 4 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get).max(16);
-    if !(1..=most).contains(&threads) {
-        return Err(crate::Error::Usage(format!("--threads {threads}: expected a number from 1 to {most}")));
-    }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    pool.map_err(|e| crate::Error::Usage(format!("--threads {threads}: {e}")))
 }

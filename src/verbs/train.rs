@@ -13,11 +13,12 @@ use qrnet_train::recipe::Recipe;
 use qrnet_train::trainer::{Control, End, Progress, Setup, Trainer};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{film, preview, use_threads};
+use super::{film, preview};
 use crate::cli::TrainArgs;
 use crate::config::{device, model_variant};
 use crate::error::{Error, Result};
 use crate::source::Films;
+use crate::threads::use_threads;
 
 /// # Errors
 /// The recipe or its data is unusable, the loss is no number, or the run was interrupted.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use qrnet::Canvas;
 use serde_json::Value;
 use spotter::config::load_model;
+use spotter::run::stream;
 use spotter::stage::{Answer, Ground, Job, Model};
-use spotter::verbs::stream;
 
 use super::{AS_CAMERAS, Live, RATE, events, frames};
 use crate::support::counter::{Counter, counter_clip, counter_of, counters};

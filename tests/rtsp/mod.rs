@@ -12,10 +12,10 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use records::FrameCounts;
 use serde_json::Value;
-use spotter::record::Books;
+use spotter::run::stream_until;
 use spotter::stage::Ground;
-use spotter::verbs::stream_until;
 
 use crate::support::counter::{Counter, counter_of};
 use crate::support::servers::Server;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A run within this process, its records read as they come.
 struct Live {
-    run: std::thread::JoinHandle<spotter::Result<Books>>,
+    run: std::thread::JoinHandle<spotter::Result<FrameCounts>>,
     stop: Sender<()>,
     coming: Receiver<Value>,
     /// What came until now.
@@ -87,7 +87,7 @@ impl Live {
     }
 
     /// Waits for the run to end by itself; returns how it went and all lines.
-    fn end_by_itself(mut self) -> (spotter::Result<Books>, Vec<Value>) {
+    fn end_by_itself(mut self) -> (spotter::Result<FrameCounts>, Vec<Value>) {
         let outcome = self.run.join().expect("no panic");
         drop(self.stop);
         self.lines.extend(self.coming.iter());
@@ -95,7 +95,7 @@ impl Live {
     }
 
     /// Ends the run; returns how it went and all lines.
-    fn end(mut self) -> (spotter::Result<Books>, Vec<Value>) {
+    fn end(mut self) -> (spotter::Result<FrameCounts>, Vec<Value>) {
         drop(self.stop);
         let outcome = self.run.join().expect("no panic");
         self.lines.extend(self.coming.iter());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use spotter::verbs::stream_until;
+use spotter::run::stream_until;
 
 use super::{PATIENCE, until};
 use crate::support::counter::Counter;

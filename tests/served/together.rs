@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use spotter::verbs::stream_until;
+use spotter::run::stream_until;
 
 use crate::rtsp::{AS_CAMERAS, RATE};
 use crate::support::counter::{STEPS, Stepping, counter_clip, counters_and_boxes};
@@ -73,7 +73,7 @@ fn who_comes_late_sees_every_frame_of_a_slow_file() {
     let records = format!("jsonl:{}", scratch.file("out.jsonl"));
     let settings = run_settings(&["--source", &clip, "--query", "a", "--out", &out, "--out", &records]);
     let model = Stepping { takes: Duration::from_millis(60) };
-    let run = std::thread::spawn(move || spotter::verbs::stream(&settings, Box::new(model), None, true));
+    let run = std::thread::spawn(move || spotter::run::stream(&settings, Box::new(model), None, true));
     super::until("half of it", super::PATIENCE, || {
         let so_far = std::fs::read_to_string(scratch.file("out.jsonl")).ok()?;
         (so_far.lines().count() > 250).then_some(())

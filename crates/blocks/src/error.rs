@@ -2,7 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::MissingTensor;
+/// A tensor that a file lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingTensor {
+    /// Name in the reference's state dict.
+    pub name: String,
+    /// Shape that the configuration implies.
+    pub shape: Vec<usize>,
+}
 
 /// What can go wrong between a file on disk and a box.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +119,11 @@ impl Error {
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether whoever read what was written went away.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// A file that cannot be used.

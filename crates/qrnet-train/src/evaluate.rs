@@ -3,8 +3,9 @@
 use blocks::pass::Pass;
 use blocks::preprocess::Letterboxed;
 use candle_core::Device;
+use grounding::{CompiledQuery, Findings, Grounder};
 use qrnet::plan::CanvasPlan;
-use qrnet::{Config, Grounder, QrNet};
+use qrnet::{Config, QrNet};
 
 use crate::batch::{Collator, Prepared};
 use crate::boxes::{CxCyWh, iou};
@@ -73,15 +74,19 @@ pub struct Compiled<'a>(pub &'a Grounder);
 
 impl Answers for Compiled<'_> {
     fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
-        let queries = batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<qrnet::Result<Vec<_>>>()?;
+        let queries =
+            batch.phrases.iter().map(|phrase| self.0.compile(phrase)).collect::<grounding::Result<Vec<_>>>()?;
         let pictures: Vec<&Letterboxed> = batch.pictures.iter().collect();
-        let found = self.0.ground_each(&pictures, &queries.iter().collect::<Vec<_>>())?;
-        let plan = batch.plan(self.0.plans());
-        Ok(found.iter().map(|grounding| (plan.box_to_canvas(grounding.raw), grounding.presence)).collect())
+        let asked: Vec<[&CompiledQuery; 1]> = queries.iter().map(|query| [query]).collect();
+        let asked: Vec<&[&CompiledQuery]> = asked.iter().map(<[_; 1]>::as_slice).collect();
+        let found = self.0.ground_each(&pictures, &asked)?;
+        // A model that found nothing at all answers with an empty box.
+        let answer = |findings: &Findings| (findings.best().map_or([0.0; 4], |best| best.on_canvas), findings.presence);
+        Ok(found.iter().flatten().map(answer).collect())
     }
 
     fn claims_from(&self) -> Option<f32> {
-        self.0.config().claims_from()
+        self.0.claims_from()
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::metrics::Summary;
 use crate::objective::{TERMS, Term};
-use crate::trainer::Progress;
 
 /// What a line of the log is the mean of.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -49,6 +49,23 @@ impl Sums {
         }
         Some(sums)
     }
+}
+
+/// How far a run is, for whoever watches.
+#[derive(Debug, Clone)]
+pub struct Progress<'a> {
+    /// Steps made.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Mean loss since the last report.
+    pub loss: f64,
+    /// Examples a second since the last report.
+    pub rate: f64,
+    /// Share of the time that was spent waiting for data.
+    pub waiting: f64,
+    /// A measurement that was just made.
+    pub measured: Option<(&'a str, &'a Summary)>,
 }
 
 /// Sums and clocks since the last line of the log.

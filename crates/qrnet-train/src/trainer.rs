@@ -23,6 +23,7 @@ use crate::evaluate::{Plain, evaluate};
 use crate::features::Features;
 use crate::feed::Ahead;
 use crate::log::{Kind, RunLog};
+pub use crate::meter::Progress;
 use crate::meter::{Meter, Sums};
 use crate::metrics::Summary;
 use crate::objective::{Losses, Objective};
@@ -32,23 +33,6 @@ use crate::start::{Data, own_positions, smooth_positions};
 
 /// Folder of the best model so far, in that of the run.
 const BEST: &str = "best";
-
-/// How far a run is, for whoever watches.
-#[derive(Debug, Clone)]
-pub struct Progress<'a> {
-    /// Steps made.
-    pub step: u64,
-    /// Steps in all.
-    pub steps: u64,
-    /// Mean loss since the last report.
-    pub loss: f64,
-    /// Examples a second since the last report.
-    pub rate: f64,
-    /// Share of the time that was spent waiting for data.
-    pub waiting: f64,
-    /// A measurement that was just made.
-    pub measured: Option<(&'a str, &'a Summary)>,
-}
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 
 use crate::config::Config;
 use crate::fusion::compiled::Folding;
-use crate::grounder::MemoryModel;
+use crate::memory::MemoryModel;
 use crate::model::QueryModel;
 use crate::model_dir::ModelDir;
 use crate::params::Part;

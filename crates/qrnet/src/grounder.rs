@@ -11,6 +11,7 @@ use crate::compiler::QueryCompiler;
 use crate::config::Config;
 use crate::cpu::{Constants, CpuFrame, Found};
 use crate::fusion::compiled::{Folding, HeadPlan};
+use crate::memory::{MemoryModel, MemoryParts};
 use crate::model::FrameModel;
 use crate::model_dir::ModelDir;
 use crate::params::Part;
@@ -109,45 +110,6 @@ enum Layout {
     Tensors(HeadPlan),
 }
 
-/// The files of a model directory, in memory.
-#[derive(Debug, Clone, Copy)]
-pub struct MemoryModel {
-    /// What errors call it.
-    pub name: &'static str,
-    /// `config.json`.
-    pub config: &'static str,
-    /// `model.safetensors`.
-    pub weights: &'static [u8],
-    /// `tokenizer.json`.
-    pub tokenizer: &'static str,
-}
-
-/// What a [`MemoryModel`] holds.
-pub(crate) struct MemoryParts {
-    pub(crate) config: Config,
-    pub(crate) tensors: Tensors,
-    pub(crate) tokenizer: QueryTokenizer,
-    pub(crate) digest: String,
-    trained: bool,
-}
-
-impl MemoryModel {
-    pub(crate) fn open(&self, device: &Device) -> Result<MemoryParts> {
-        let origin = Path::new(self.name);
-        let config = Config::from_json(self.config, self.name)?;
-        let header: serde_json::Value = serde_json::from_str(self.config).map_err(|e| Error::file(origin, e))?;
-        let digest = header["digest"].as_str().ok_or_else(|| Error::file(origin, "holds no digest"))?.to_owned();
-        let mut stored: Tensors = candle_core::safetensors::load_buffer(self.weights, device)?.into_iter().collect();
-        blocks::checkpoint::rows::unpack_all(&mut stored)?;
-        let wide = |(name, tensor): (String, candle_core::Tensor)| Ok((name, tensor.to_dtype(DType::F32)?));
-        let tensors = stored.into_iter().map(wide).collect::<Result<Tensors>>()?;
-        let tokenizer =
-            QueryTokenizer::from_json(self.tokenizer, config.max_query_len, config.bert.vocab_size, origin)?;
-        let trained = header["trained"].as_bool().unwrap_or(true);
-        Ok(MemoryParts { config, tensors, tokenizer, digest, trained })
-    }
-}
-
 /// Where a picture shows what the query describes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grounding {
@@ -155,6 +117,8 @@ pub struct Grounding {
     pub rect: Rect,
     /// The model's raw answer: `(cx, cy, w, h)` in 0..1 of its box frame, the canvas unless the position table's is larger.
     pub raw: [f32; 4],
+    /// The same in 0..1 of the canvas.
+    pub canvas: [f32; 4],
     /// Probability that the object is in the picture; only with a presence head.
     pub presence: Option<f32>,
 }
@@ -326,7 +290,7 @@ impl Grounder {
     /// # Errors
     /// The query belongs to another model, a picture is on another canvas, or the device fails.
     pub fn ground(&self, pictures: &[&Letterboxed], query: &CompiledQuery) -> Result<Vec<Grounding>> {
-        self.ground_queries(pictures, &(0..pictures.len()).collect::<Vec<_>>(), &[query])
+        self.ground_questions(pictures, &(0..pictures.len()).collect::<Vec<_>>(), &[query])
     }
 
     /// Grounds pictures, each with its own query.
@@ -337,7 +301,7 @@ impl Grounder {
         if pictures.len() != queries.len() {
             return Err(Error::Unsupported(format!("{} queries for {} pictures", queries.len(), pictures.len())));
         }
-        self.ground_queries(pictures, &(0..pictures.len()).collect::<Vec<_>>(), queries)
+        self.ground_questions(pictures, &(0..pictures.len()).collect::<Vec<_>>(), queries)
     }
 
     /// Asks every query of every picture. What does not depend on the sentence is computed once a picture.
@@ -353,12 +317,15 @@ impl Grounder {
             [only] => vec![*only],
             _ => asked.iter().enumerate().map(|(i, _)| queries[i % queries.len()]).collect(),
         };
-        let all = self.ground_queries(pictures, &asked, &each)?;
+        let all = self.ground_questions(pictures, &asked, &each)?;
         Ok(all.chunks(queries.len()).map(<[Grounding]>::to_vec).collect())
     }
 
     /// Answers one question for every entry of `asked`, the number of its picture; `queries` are one for all or one each.
-    fn ground_queries(
+    ///
+    /// # Errors
+    /// As [`Grounder::ground`].
+    pub fn ground_questions(
         &self,
         pictures: &[&Letterboxed],
         asked: &[usize],
@@ -366,6 +333,12 @@ impl Grounder {
     ) -> Result<Vec<Grounding>> {
         if asked.is_empty() {
             return Ok(Vec::new());
+        }
+        if let Some(beyond) = asked.iter().find(|picture| **picture >= pictures.len()) {
+            return Err(Error::Unsupported(format!("a question about picture {beyond} of {}", pictures.len())));
+        }
+        if ![1, asked.len()].contains(&queries.len()) {
+            return Err(Error::Unsupported(format!("{} queries for {} questions", queries.len(), asked.len())));
         }
         if let Some(foreign) = queries.iter().find(|query| query.model() != self.digest) {
             let (path, found, expected) = ("(in memory)".into(), foreign.model().to_owned(), self.digest.clone());
@@ -409,7 +382,7 @@ impl Grounder {
         let answer = |(found, &picture): (Option<Found>, &usize)| {
             let Found { rect: raw, presence } = found.ok_or(Error::NotFinite)?;
             let rect = plan.box_to_picture(raw, &pictures[picture].transform);
-            Ok(Grounding { rect, raw, presence })
+            Ok(Grounding { rect, raw, canvas: plan.box_to_canvas(raw), presence })
         };
         found.into_iter().zip(asked).map(answer).collect()
     }
@@ -436,7 +409,7 @@ impl Grounder {
                 [only] => vec![*only],
                 _ => together.iter().map(|&i| queries[i]).collect(),
             };
-            let found = self.ground_queries(&own, &places, &asking)?;
+            let found = self.ground_questions(&own, &places, &asking)?;
             together.into_iter().zip(found).for_each(|(i, answer)| answers[i] = Some(answer));
         }
         Ok(answers.into_iter().flatten().collect())

@@ -10,16 +10,16 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
+use records::track::Seen;
+use records::{FrameStatus, Resolution};
 
 use super::fit::Fit;
 use crate::error::{Error, Result};
 use crate::pipeline;
-use crate::record::{Resolution, Status};
 use crate::sink::branches::{draw_from_meta, pads};
 use crate::sink::{Query, annotate, meta};
 use crate::source::Timing;
 use crate::stage::{Frame, Question};
-use crate::track::Seen;
 
 /// Frames that may wait for an encoder; older ones are left out.
 const WAITING: u64 = 3;
@@ -159,7 +159,7 @@ impl Mount {
 
     /// What frames that are shown at once are said to show; none where that is not known any more.
     pub fn set_verdict(&self, verdict: Option<Verdict>) {
-        let known = |verdict: &Verdict| matches!(verdict.seen.status, Status::Box | Status::Absent);
+        let known = |verdict: &Verdict| matches!(verdict.seen.status, FrameStatus::Box | FrameStatus::Absent);
         if verdict.as_ref().is_none_or(known) {
             self.state().verdict = verdict;
         }

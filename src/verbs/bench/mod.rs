@@ -7,11 +7,12 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
-use qrnet::{Canvas, CompiledQuery, Grounder};
+use grounding::{Canvas, CompiledQuery, Grounder};
 
 use crate::cli::BenchArgs;
 use crate::config::{chosen, load_model};
 use crate::error::{Error, Result};
+use crate::threads::use_threads;
 pub use peer::{Inputs, Peer};
 
 /// Calls before the clock counts: buffers are filled, kernels are loaded.
@@ -30,9 +31,10 @@ impl Way<'_> {
         match self {
             Self::Own { grounder, queries, pictures } => {
                 let start = Instant::now();
-                let found = grounder.ground_all(pictures, queries)?;
+                let found = grounder.ground(pictures, queries)?;
                 let took = start.elapsed();
-                let boxes = found.iter().flatten().map(|found| grounder.plan().box_to_canvas(found.raw).map(f64::from));
+                let best = found.iter().flatten().filter_map(|findings| findings.best());
+                let boxes = best.map(|best| best.on_canvas.map(f64::from));
                 Ok((took, boxes.collect()))
             }
             Self::Peer(peer) => peer.call(),
@@ -51,7 +53,7 @@ struct Row<'a> {
 /// # Errors
 /// The model, the device or another engine is unusable.
 pub(super) fn run(args: &BenchArgs) -> Result<()> {
-    super::use_threads(args.threads)?;
+    use_threads(args.threads)?;
     let batches = if args.batch.is_empty() { vec![1, 2, 4] } else { args.batch.clone() };
     if let Some(zero) = batches.iter().find(|batch| !(1..=64).contains(*batch)) {
         return Err(Error::Usage(format!("--batch {zero}: expected a number from 1 to 64")));
@@ -66,7 +68,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     let query = grounder.compile(&args.query)?;
     let at_once = args.queries.iter().copied().max().unwrap_or(1);
     // Each a query of its own, as several would be.
-    let queries = (0..at_once).map(|_| grounder.compile(&args.query)).collect::<qrnet::Result<Vec<_>>>()?;
+    let queries = (0..at_once).map(|_| grounder.compile(&args.query)).collect::<grounding::Result<Vec<_>>>()?;
     grounder.drop_text();
     let most = batches.iter().copied().max().unwrap_or(1);
     // Other engines know the model's first canvas alone.
@@ -127,7 +129,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     let text = format!(
         "{name}, canvas {}, {} pieces, {}, {precision}{threads}; milliseconds of a call, median of {}\n",
         canvas,
-        query.ids().len(),
+        query.pieces(),
         args.device,
         args.rounds
     );

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use blocks::preprocess::Rect;
 use crossbeam_channel::bounded;
-use qrnet::Grounder;
+use grounding::Grounder;
 use qrnet_train::data::Source;
 use qrnet_train::data::clip::{Baselines, ClipLabels, Recorded, score};
 use qrnet_train::metrics::Tally;
 use qrnet_train::recipe::{EvalSet, Recipe};
+use records::{FRAME_SCHEMA, Format};
 use serde::Deserialize;
 
 use crate::cli::{EvalArgs, OutArg, RunArgs};
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
-use crate::record::{FRAME_SCHEMA, Format};
+use crate::run::ground_file;
 use crate::service::Service;
 use crate::stage::Model;
-use crate::verbs::ground_file;
 
 /// Labels of the films that a recipe trains on, as far as they are there.
 pub(super) fn trained_on(recipe: &Recipe, base: &Path) -> Vec<ClipLabels> {

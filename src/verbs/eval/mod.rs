@@ -11,8 +11,9 @@ use std::sync::Arc;
 use blocks::files;
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
+use grounding::Grounder;
 use qrnet::plan::CanvasPlan;
-use qrnet::{Config, Grounder, ModelDir, QrNet, weights};
+use qrnet::{Config, ModelDir, QrNet, weights};
 use qrnet_train::batch::Collator;
 use qrnet_train::data::clip::Baselines;
 use qrnet_train::data::{Example, Guesses};
@@ -22,11 +23,11 @@ use qrnet_train::recipe::{EvalSet, Recipe};
 use qrnet_train::trainer::Setup;
 use serde::Serialize;
 
-use super::use_threads;
 use crate::cli::{ComputeArg, EvalArgs, Measuring};
 use crate::config::{chosen, device, load_model};
 use crate::error::{Error, Result};
 use crate::source::Films;
+use crate::threads::use_threads;
 use film::{Records, Streaming};
 use sheet::Sheets;
 

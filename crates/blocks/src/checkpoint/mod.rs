@@ -20,15 +20,6 @@ pub type Metadata = Option<HashMap<String, String>>;
 /// Tensors by name, in name order.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// A tensor that a file lacks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingTensor {
-    /// Name in the reference's state dict.
-    pub name: String,
-    /// Shape that the configuration implies.
-    pub shape: Vec<usize>,
-}
-
 /// An open file of tensors. Nothing is read before it is asked for.
 pub struct TensorFile {
     path: PathBuf,

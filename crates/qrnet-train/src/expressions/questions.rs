@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use blocks::files;
 use blocks::preprocess::Rect;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::grammar::{Meaning, Noun, Query, Side};
 use super::known::{Known, share};
 use super::nouns::{self, HELD_OUT, Meanings};
 use super::present::Sight;
+pub use super::settings::Questions;
 use super::vocabulary::Vocabulary;
 use crate::data::labelled::{LabelledPicture, LabelledSet, around};
 use crate::error::{Error, Result};
@@ -22,24 +22,6 @@ use crate::error::{Error, Result};
 const LEAST: f64 = 0.01;
 /// Most things of a class among which the left one is asked for.
 const FEW: usize = 3;
-
-/// Which fixed questions. All but `phrases` need a completely labelled set; of others they ask nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Questions {
-    /// Each class of which there is one thing, over a hundredth of the picture: "the dog".
-    Names,
-    /// The outermost of two or three of a class: "the dog on the left".
-    Place,
-    /// Every class of the set in every picture, whether it is there or not. Where there are several, the box around all
-    /// of them. Left out where all that is there is hard to make out, where captions speak of what has no
-    /// box, and where something else may be called so.
-    Absence,
-    /// Pairs: one thing by a known word, then by one of the synonyms of [`HELD_OUT`].
-    Synonyms,
-    /// Every phrase of every referent.
-    Phrases,
-}
 
 /// One fixed question.
 #[derive(Debug, Clone, PartialEq)]

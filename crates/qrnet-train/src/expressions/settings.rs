@@ -2,8 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::questions::Questions;
 use crate::error::{Error, Result};
+
+/// Which fixed questions. All but `phrases` need a completely labelled set; of others they ask nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Questions {
+    /// Each class of which there is one thing, over a hundredth of the picture: "the dog".
+    Names,
+    /// The outermost of two or three of a class: "the dog on the left".
+    Place,
+    /// Every class of the set in every picture, whether it is there or not. Where there are several, the box around all
+    /// of them. Left out where all that is there is hard to make out, where captions speak of what has no
+    /// box, and where something else may be called so.
+    Absence,
+    /// Pairs: one thing by a known word, then by one of the synonyms of [`HELD_OUT`](super::nouns::HELD_OUT).
+    Synonyms,
+    /// Every phrase of every referent.
+    Phrases,
+}
 
 /// What is asked. Weights say how often each kind is drawn among those that a picture can fairly answer; a kind of
 /// weight 0 is never drawn.

@@ -6,7 +6,7 @@ use blocks::preprocess::Rect;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
-use super::figures::Estimate;
+use super::estimate::Estimate;
 use crate::data::Moment;
 
 /// Overlaps of tubes from which on a tube counts as found.

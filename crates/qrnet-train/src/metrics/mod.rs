@@ -1,6 +1,7 @@
 //! How good answers are: boxes by overlap, presence by ranking and calibration, each with its standard error.
 
 mod calibrate;
+mod estimate;
 mod figures;
 mod film;
 mod presence;
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::Moment;
 
 pub use calibrate::{Calibration, balanced_threshold};
-pub use figures::{Accuracy, Estimate, Figures, IOU_THRESHOLDS};
+pub use estimate::Estimate;
+pub use figures::{Accuracy, Figures, IOU_THRESHOLDS};
 pub use film::FilmFigures;
 pub use presence::{CALIBRATION_BINS, auroc, calibration_error};
 

@@ -1,6 +1,6 @@
 //! Ranking and calibration of the presence probability.
 
-use super::figures::{Estimate, sample_variance};
+use super::estimate::{Estimate, sample_variance};
 
 /// Bins of equal width over 0..1 in [`calibration_error`] (Guo et al. 2017).
 pub const CALIBRATION_BINS: usize = 15;

@@ -5,7 +5,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::paint::{blend, distance};
+use super::rgb::{blend, distance};
 
 /// Row-major RGB in 0..1. Colours close to those to `avoid` are rare.
 pub(super) fn leaves(width: usize, height: usize, avoid: &[[f32; 3]], rng: &mut ChaCha8Rng) -> Vec<[f32; 3]> {

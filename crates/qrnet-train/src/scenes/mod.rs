@@ -11,6 +11,7 @@ pub mod motion;
 mod names;
 mod paint;
 mod query;
+mod rgb;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::art::Sprite;
 use super::clutter::leaves;
+use super::rgb::{blend, distance};
 
 /// A sprite as it stands in one scene: premultiplied RGBA in 0..1, cropped to what is visible.
 #[derive(Debug, Clone)]
@@ -127,14 +128,6 @@ fn colour(rng: &mut ChaCha8Rng) -> [f32; 3] {
     let grey: f32 = rng.random();
     let muted: f32 = rng.random();
     std::array::from_fn(|_| 0.05 + 0.9 * (grey * muted + (1.0 - muted) * rng.random::<f32>()))
-}
-
-pub(super) fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
-}
-
-pub(super) fn blend(a: [f32; 3], b: [f32; 3], share: f32) -> [f32; 3] {
-    std::array::from_fn(|c| a[c] + (b[c] - a[c]) * share)
 }
 
 impl Background {

@@ -14,8 +14,8 @@ use crate::config::{Backbone, Config};
 use crate::init;
 use crate::mobilenet::readers_of_gates;
 use crate::params::{Kind, ParamSpec, parameters, table, trainable};
-use blocks::checkpoint::{MissingTensor, TensorFile, Tensors, rows};
-use blocks::error::{Error, Result};
+use blocks::checkpoint::{TensorFile, Tensors, rows};
+use blocks::error::{Error, MissingTensor, Result};
 use blocks::swin::relative_position_index;
 pub(crate) use positions::corners;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use super::format::{Encoding, Format, Line};
-use crate::error::{Error, Result};
+use blocks::error::{Error, Result};
 
 /// A file of text that grows. Flushed per write where a reader may wait (standard output, a pipe, a device, any file that
 /// is written live), otherwise by buffer.

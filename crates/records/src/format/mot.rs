@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use super::{Encoding, Line};
-use crate::record::{PixelBox, hundredths};
+use crate::{PixelBox, hundredths};
 
 #[derive(Default)]
 pub(super) struct Mot {

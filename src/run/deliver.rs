@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use records::track::{Outcome, Seen, Track, Tracking};
+use records::{
+    Asked, Clock, EVENT_SCHEMA, Event, EventKind, FrameCounts, FrameRecord, FrameStatus, Latency, Line, RecordFile,
+    Resolution,
+};
 
 use super::supervisor::Ending;
 use super::{Message, OutputStopper, post};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
-use crate::record::{
-    Asked, Books, Clock, EVENT_SCHEMA, Event, EventKind, FrameRecord, Latency, Line, RecordFile, Resolution,
-    Status as Fate,
-};
 use crate::service::Status;
 use crate::sink::{Mount, Output, OutputSettings, Query, Target, Verdict, annotate};
 use crate::source::{Address, Timing};
-use crate::stage::{Delivered, Grounded, Note, Outcome, Passing, Question};
-use crate::track::{Seen, Track, Tracking};
+use crate::stage::{Delivered, Grounded, Note, Passing, Question};
 
 /// What records of a stream are called by.
 pub(super) struct Names {
@@ -106,9 +106,9 @@ pub(super) struct Delivery {
     /// Connections so far.
     connection: u64,
     broken: bool,
-    books: Books,
+    books: FrameCounts,
     /// Until the current connection.
-    books_before: Books,
+    books_before: FrameCounts,
     damaged: u64,
     was_damaged: bool,
     timing: Timing,
@@ -137,8 +137,8 @@ impl Delivery {
             gap: None,
             connection: 0,
             broken: false,
-            books: Books::default(),
-            books_before: Books::default(),
+            books: FrameCounts::default(),
+            books_before: FrameCounts::default(),
             damaged: 0,
             was_damaged: false,
             timing,
@@ -148,7 +148,7 @@ impl Delivery {
 
     /// Delivers verdicts until there are none, finishes the files and writes the last event. After a failure the rest is
     /// only counted.
-    pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> Books {
+    pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> FrameCounts {
         let _span = tracing::info_span!("deliver", stream = self.names.address.name).entered();
         {
             // Said also where this thread panics: the supervisor waits for it.
@@ -200,7 +200,7 @@ impl Delivery {
         }
         let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
         let seen = self.track.see(&grounded.outcome, time, diagonal);
-        self.books.enter(&seen);
+        self.books.add(&seen);
         self.links.status.frame(grounded, &seen, waiting);
         if self.broken {
             return Ok(());
@@ -245,7 +245,7 @@ impl Delivery {
             let record = self.names.record(grounded, seen);
             write_all(&mut self.records, Line::Frame(&record), elsewhere)
         })?;
-        if seen.status == Fate::Dropped {
+        if seen.status == FrameStatus::Dropped {
             return Ok(());
         }
         let at_once = self.links.overlay_sync == OverlaySync::LowLatency;
@@ -386,7 +386,8 @@ impl Delivery {
         } else {
             self.event(&EventKind::End { books, error: ending.error.as_deref() })
         };
-        let flushed = self.records.iter().map(RecordFile::flush).fold(Ok(()), Result::and);
+        let flush = |file: &RecordFile| file.flush().map_err(Error::from);
+        let flushed = self.records.iter().map(flush).fold(Ok(()), Result::and);
         if let Err(error) = written.and(flushed)
             && !self.broken
         {
@@ -410,7 +411,7 @@ fn write_all(files: &mut Vec<RecordFile>, line: Line, elsewhere: bool) -> Result
     let mut outcome = Ok(());
     let mut gone = Vec::new();
     files.retain(|file| {
-        let written = file.write(line);
+        let written = file.write(line).map_err(Error::from);
         let left = written.as_ref().is_err_and(Error::is_broken_pipe);
         if left {
             gone.push((file.name(), written));

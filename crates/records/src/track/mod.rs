@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use blocks::preprocess::Rect;
 
-use crate::record::Status;
-use crate::stage::Outcome;
+use crate::FrameStatus;
 
 pub use cut::{CutDetector, THUMBNAIL};
 use smooth::BoxFilter;
@@ -52,11 +51,40 @@ impl Tracking {
     }
 }
 
+/// What a model found on a frame. What is claimed of it in the end, [`Track`] decides.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The model looked at it.
+    Measured {
+        /// Where the object is if it is there, in pixels of the picture as grounded, clipped to it.
+        rect: Rect,
+        /// Probability that it is; only with a presence head.
+        presence: Option<f32>,
+    },
+    /// The frame was not looked at, and is forwarded.
+    Skipped {
+        /// Why.
+        cause: &'static str,
+    },
+    /// The frame was not looked at, and is not forwarded.
+    Dropped {
+        /// Why.
+        cause: &'static str,
+    },
+    /// The frame could not be looked at.
+    Error {
+        /// Why.
+        cause: &'static str,
+        /// In words.
+        message: String,
+    },
+}
+
 /// What is claimed of one frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     /// What became of the frame.
-    pub status: Status,
+    pub status: FrameStatus,
     /// True when the claim was measured on this very frame.
     pub measured: bool,
     /// The box to show, in pixels of the picture as grounded; a carried one where `measured` is false.
@@ -75,7 +103,7 @@ impl Seen {
         self.rect.is_some() && !self.measured
     }
 
-    fn unmeasured(status: Status, cause: &'static str) -> Self {
+    fn unmeasured(status: FrameStatus, cause: &'static str) -> Self {
         Self { status, measured: false, rect: None, raw: None, presence: None, cause: Some(cause) }
     }
 }
@@ -116,12 +144,12 @@ impl Track {
                 // Between two measurements the last one stands, whatever `hold` says: that is what a stride means. Where it
                 // said "not here", an earlier box stands in no longer than it may.
                 let rect = if self.there { self.last.map(|last| last.rect) } else { self.held(time) };
-                Seen { rect, ..Seen::unmeasured(Status::Skipped, cause) }
+                Seen { rect, ..Seen::unmeasured(FrameStatus::Skipped, cause) }
             }
-            Outcome::Dropped { cause } => Seen::unmeasured(Status::Dropped, cause),
+            Outcome::Dropped { cause } => Seen::unmeasured(FrameStatus::Dropped, cause),
             Outcome::Error { cause, .. } => {
                 let rect = self.held(time);
-                Seen { rect, ..Seen::unmeasured(Status::Error, cause) }
+                Seen { rect, ..Seen::unmeasured(FrameStatus::Error, cause) }
             }
         }
     }
@@ -137,7 +165,7 @@ impl Track {
             };
             self.last = Some(Last { rect, time });
             return Seen {
-                status: Status::Box,
+                status: FrameStatus::Box,
                 measured: true,
                 rect: Some(rect),
                 raw: Some(raw),
@@ -145,9 +173,9 @@ impl Track {
                 cause: None,
             };
         }
-        let absent = Seen { status: Status::Absent, measured: true, rect: None, raw: None, presence, cause: None };
+        let absent = Seen { status: FrameStatus::Absent, measured: true, rect: None, raw: None, presence, cause: None };
         if let Some(rect) = self.held(time) {
-            return Seen { status: Status::Box, measured: false, rect: Some(rect), cause: Some(HOLD), ..absent };
+            return Seen { status: FrameStatus::Box, measured: false, rect: Some(rect), cause: Some(HOLD), ..absent };
         }
         self.last = None;
         self.filter = BoxFilter::default();
@@ -185,7 +213,7 @@ mod tests {
     #[test]
     fn presence_has_to_fall_well_below_the_threshold_before_a_thing_is_gone() {
         let mut track = Track::new(settings());
-        let statuses: Vec<Status> = [0.45, 0.5, 0.45, 0.41, 0.39, 0.45, 0.49, 0.51]
+        let statuses: Vec<FrameStatus> = [0.45, 0.5, 0.45, 0.41, 0.39, 0.45, 0.49, 0.51]
             .iter()
             .enumerate()
             .map(|(k, presence)| track.see(&found(0.0, *presence), at(k as u64), DIAGONAL).status)
@@ -193,9 +221,9 @@ mod tests {
         assert_eq!(
             statuses,
             [false, true, true, true, false, false, false, true].map(|here| if here {
-                Status::Box
+                FrameStatus::Box
             } else {
-                Status::Absent
+                FrameStatus::Absent
             })
         );
     }
@@ -206,13 +234,13 @@ mod tests {
         track.see(&found(7.0, 0.9), at(0), DIAGONAL);
         for frame in [1, 2] {
             let seen = track.see(&found(300.0, 0.1), at(frame), DIAGONAL);
-            assert_eq!((seen.status, seen.measured, seen.cause), (Status::Box, false, Some("hold")));
+            assert_eq!((seen.status, seen.measured, seen.cause), (FrameStatus::Box, false, Some("hold")));
             assert_eq!(seen.rect.map(|r| r.x0), Some(7.0));
             assert_eq!((seen.raw, seen.presence), (None, Some(0.1)));
             assert!(seen.carried());
         }
         let seen = track.see(&found(300.0, 0.1), at(3), DIAGONAL);
-        assert_eq!((seen.status, seen.measured, seen.rect, seen.cause), (Status::Absent, true, None, None));
+        assert_eq!((seen.status, seen.measured, seen.rect, seen.cause), (FrameStatus::Absent, true, None, None));
     }
 
     #[test]
@@ -222,7 +250,7 @@ mod tests {
         assert_eq!(track.see(&skipped, at(0), DIAGONAL).rect, None);
         track.see(&found(7.0, 0.9), at(1), DIAGONAL);
         let seen = track.see(&skipped, at(2), DIAGONAL);
-        assert_eq!((seen.status, seen.cause, seen.carried()), (Status::Skipped, Some("stride"), true));
+        assert_eq!((seen.status, seen.cause, seen.carried()), (FrameStatus::Skipped, Some("stride"), true));
         track.reset();
         assert_eq!(track.see(&skipped, at(3), DIAGONAL).rect, None, "nothing crosses a cut");
         track.see(&found(7.0, 0.9), at(4), DIAGONAL);
@@ -236,7 +264,7 @@ mod tests {
         let mut track = Track::new(settings());
         track.see(&found(7.0, 0.9), at(0), DIAGONAL);
         let seen = track.see(&failed, at(1), DIAGONAL);
-        assert_eq!((seen.status, seen.rect, seen.presence), (Status::Error, None, None));
+        assert_eq!((seen.status, seen.rect, seen.presence), (FrameStatus::Error, None, None));
         let mut track = Track::new(Tracking { hold: at(1), ..settings() });
         track.see(&found(7.0, 0.9), at(0), DIAGONAL);
         assert!(track.see(&failed, at(1), DIAGONAL).carried());
@@ -269,6 +297,6 @@ mod tests {
     fn without_a_presence_head_every_frame_has_its_box() {
         let mut track = Track::new(Tracking::plain(None));
         let outcome = Outcome::Measured { rect: Rect { x0: 1.0, y0: 2.0, x1: 3.0, y1: 4.0 }, presence: None };
-        assert_eq!(track.see(&outcome, at(0), DIAGONAL).status, Status::Box);
+        assert_eq!(track.see(&outcome, at(0), DIAGONAL).status, FrameStatus::Box);
     }
 }

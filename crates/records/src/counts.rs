@@ -1,13 +1,13 @@
-//! The frame books: every decoded frame is accounted for exactly once.
+//! Frame accounting: every decoded frame is counted exactly once.
 
 use serde::{Deserialize, Serialize};
 
-use super::Status;
+use super::FrameStatus;
 use crate::track::Seen;
 
 /// Counts of one source, over all its connections or of one. Carried boxes are counted apart from the statuses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Books {
+pub struct FrameCounts {
     /// Frames that came out of the decoder.
     pub decoded: u64,
     /// With a measured box.
@@ -25,21 +25,21 @@ pub struct Books {
     pub carried: u64,
 }
 
-impl Books {
-    /// Enters what became of one frame.
-    pub fn enter(&mut self, seen: &Seen) {
+impl FrameCounts {
+    /// Counts one frame.
+    pub fn add(&mut self, seen: &Seen) {
         self.carried += u64::from(seen.carried());
         match seen.status {
-            Status::Box => self.boxed += 1,
-            Status::Absent => self.absent += 1,
-            Status::Skipped => self.skipped += 1,
-            Status::Dropped => self.dropped += 1,
-            Status::Error => self.error += 1,
+            FrameStatus::Box => self.boxed += 1,
+            FrameStatus::Absent => self.absent += 1,
+            FrameStatus::Skipped => self.skipped += 1,
+            FrameStatus::Dropped => self.dropped += 1,
+            FrameStatus::Error => self.error += 1,
         }
     }
 
-    /// Frames whose fate is entered.
-    pub fn entered(&self) -> u64 {
+    /// Frames that were counted, whatever became of them.
+    pub fn accounted(&self) -> u64 {
         self.boxed + self.absent + self.skipped + self.dropped + self.error
     }
 
@@ -59,11 +59,11 @@ impl Books {
 
     /// True when every decoded frame is accounted for.
     pub fn closed(&self) -> bool {
-        self.decoded == self.entered()
+        self.decoded == self.accounted()
     }
 }
 
-impl std::ops::AddAssign for Books {
+impl std::ops::AddAssign for FrameCounts {
     fn add_assign(&mut self, other: Self) {
         self.decoded += other.decoded;
         self.boxed += other.boxed;
@@ -75,7 +75,7 @@ impl std::ops::AddAssign for Books {
     }
 }
 
-impl std::fmt::Display for Books {
+impl std::fmt::Display for FrameCounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
-use qrnet::Grounder;
+use grounding::Grounder;
 use serde_json::{Value, json};
 
 use super::Message;

@@ -14,17 +14,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
+use records::track::Tracking;
+use records::{FrameCounts, RecordFile, RecordPlace};
 
 use crate::cli::OverlaySync;
 use crate::config::{RunSettings, StreamSettings, load_model, threshold};
 use crate::error::{Error, Result};
-use crate::record::{Books, RecordFile, RecordPlace};
 use crate::service::{Compile, Queries, Service};
+use crate::signals::{Signals, Wish};
 use crate::sink::{Mount, RtspOut, RtspServers};
 use crate::source::{Counters, Ended, Keeper, Timing};
 use crate::stage::{Door, Frame, Ground, Intake, Model, Question, Stage, StageSettings, Stream};
-use crate::track::Tracking;
-use crate::verbs::signals::{Signals, Wish};
+use crate::threads::use_threads;
 use board::Board;
 use deliver::{Delivery, Names};
 use supervisor::{Running, Supervisor};
@@ -62,7 +63,7 @@ type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// # Errors
 /// The model, a source, an output or the worker failed, or the user interrupted. What was written until then is whole.
 pub fn run(settings: &RunSettings) -> Result<()> {
-    super::use_threads(settings.threads)?;
+    use_threads(settings.threads)?;
     let hearing = Hearing::default();
     // Before anything that takes its time: a signal that nobody takes ends the process.
     let lasts = |stream: &StreamSettings| stream.address.is_live() || !stream.rtsp.is_empty();
@@ -107,7 +108,12 @@ pub fn run(settings: &RunSettings) -> Result<()> {
 ///
 /// # Errors
 /// A source, an output or the model failed. What was written until then is whole.
-pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<f32>, trained: bool) -> Result<Books> {
+pub fn stream(
+    settings: &RunSettings,
+    model: Box<dyn Ground>,
+    threshold: Option<f32>,
+    trained: bool,
+) -> Result<FrameCounts> {
     stream_until(settings, model, threshold, trained, never())
 }
 
@@ -121,7 +127,7 @@ pub fn stream_until(
     threshold: Option<f32>,
     trained: bool,
     stop: Receiver<()>,
-) -> Result<Books> {
+) -> Result<FrameCounts> {
     let service = service(settings)?;
     let hearing = Hearing { stop, ..Hearing::default() };
     // The model reads its questions itself.
@@ -141,7 +147,7 @@ pub(crate) fn ground_file(
     run_id: &Arc<str>,
     stop: Receiver<()>,
     service: &Service,
-) -> Result<Books> {
+) -> Result<FrameCounts> {
     let hearing = Hearing { stop, run_id: Some(Arc::clone(run_id)), alone: false, ..Hearing::default() };
     let asking = Asking { first: vec![None], compile: Box::new(|_| Ok(None)) };
     let trained = model.grounder.trained();
@@ -175,7 +181,7 @@ impl Default for Hearing {
 /// How sentences become what the model takes.
 struct Asking {
     /// Of the sentences that streams begin with.
-    first: Vec<Option<Arc<qrnet::CompiledQuery>>>,
+    first: Vec<Option<Arc<grounding::CompiledQuery>>>,
     /// Of those that come later.
     compile: Compile,
 }
@@ -206,7 +212,7 @@ fn supervise(
     let run_id: Arc<str> = match run_id {
         Some(run_id) => run_id,
         None if settings.reproducible => REPRODUCIBLE.into(),
-        None => crate::record::run_id().into(),
+        None => records::run_id().into(),
     };
     let (stop, stopped) = bounded(0);
     let queries = Arc::new(Queries::new(asking.compile, stopped.clone()));
@@ -284,7 +290,8 @@ fn supervise(
     drop((messages, stopped));
     service.seen.set_started();
     let (books, verdict) = supervisor.run(stage.into_threads());
-    let finished = records.values().map(RecordFile::finish).fold(Ok(()), Result::and);
+    let finish = |file: &RecordFile| file.finish().map_err(Error::from);
+    let finished = records.values().map(finish).fold(Ok(()), Result::and);
     drop((control, servers, board));
     Ok(Over { books, verdict: verdict.and(finished), seconds: started.elapsed().as_secs_f64() })
 }
@@ -292,14 +299,14 @@ fn supervise(
 /// A run that is over.
 struct Over {
     /// By stream.
-    books: Vec<(String, Books)>,
+    books: Vec<(String, FrameCounts)>,
     verdict: Result<()>,
     seconds: f64,
 }
 
 impl Over {
     /// Says what became of all frames, and how the run went.
-    fn report(self) -> Result<Books> {
+    fn report(self) -> Result<FrameCounts> {
         if self.books.len() > 1 {
             for (name, books) in &self.books {
                 tracing::info!("{name}: {books}");
@@ -312,8 +319,8 @@ impl Over {
         self.verdict()
     }
 
-    fn total(&self) -> Books {
-        let mut total = Books::default();
+    fn total(&self) -> FrameCounts {
+        let mut total = FrameCounts::default();
         for (_, books) in &self.books {
             total += *books;
         }
@@ -321,10 +328,10 @@ impl Over {
     }
 
     /// How it went; frames that failed make it a failure.
-    fn verdict(self) -> Result<Books> {
+    fn verdict(self) -> Result<FrameCounts> {
         let total = self.total();
         for (name, books) in self.books.iter().filter(|(_, books)| !books.closed()) {
-            let (decoded, entered) = (books.decoded, books.entered());
+            let (decoded, entered) = (books.decoded, books.accounted());
             tracing::error!("the books of {name} do not close: {decoded} decoded, {entered} accounted for");
         }
         match total.error {

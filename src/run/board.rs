@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressStyle};
+use records::RecordPlace;
 
 use crate::config::{RunSettings, StreamSettings};
 use crate::logging;
-use crate::record::RecordPlace;
 use crate::service::{Found, Status};
 
 /// How often lines are drawn anew.

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Encoding, Line};
-use crate::record::{PixelBox, hundredths};
+use crate::{PixelBox, hundredths};
 
 pub(super) struct Csv;
 

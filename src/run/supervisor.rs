@@ -4,11 +4,11 @@ use std::sync::PoisonError;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, never, select};
+use records::FrameCounts;
 
 use super::operate::Reread;
 use super::{Message, OutputStopper};
 use crate::error::{Error, Result};
-use crate::record::Books;
 use crate::source::Ended;
 
 /// What a stream's delivery has to know when its last frame is delivered.
@@ -27,7 +27,7 @@ pub(super) struct Running {
     pub(super) output_stop: OutputStopper,
     /// Tells its delivery how it ended.
     pub(super) finish: Sender<Ending>,
-    pub(super) deliverer: Option<JoinHandle<Books>>,
+    pub(super) deliverer: Option<JoinHandle<FrameCounts>>,
     pub(super) keeper: Option<JoinHandle<()>>,
     pub(super) ended: Option<Ending>,
     pub(super) drained: bool,
@@ -67,7 +67,7 @@ impl Supervisor {
 
     /// Returns the books of all streams once the last one has ended, and how the run went. Messages are heard until the
     /// last frame is delivered and the files are whole, or nobody could free an output that is stuck.
-    pub(super) fn run(mut self, stage: Vec<JoinHandle<()>>) -> (Vec<(String, Books)>, Result<()>) {
+    pub(super) fn run(mut self, stage: Vec<JoinHandle<()>>) -> (Vec<(String, FrameCounts)>, Result<()>) {
         while self.streams.iter().any(|stream| stream.ended.is_none() || !stream.drained) {
             select! {
                 recv(self.inbox) -> message => match message {

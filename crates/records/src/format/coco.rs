@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::SpooledTempFile;
 
 use super::{Encoding, Line};
-use crate::record::{FrameRecord, PixelBox, hundredths};
+use crate::{FrameRecord, PixelBox, hundredths};
 
 /// Annotations that stay in memory, in bytes.
 const IN_MEMORY: usize = 1 << 20;

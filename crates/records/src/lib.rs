@@ -1,7 +1,9 @@
-//! What goes out about frames and about the run: `spotter.frame/1` and `spotter.event/1`, one JSON object a line.
+//! What Spotter says of frames and of a run: `spotter.frame/1` and `spotter.event/1`, one JSON object a line; their
+//! encodings for other people's tools ([`Format`]); and what a stream knows over time ([`track`]). No pipelines here.
 
-mod books;
+mod counts;
 mod format;
+pub mod track;
 mod writer;
 
 use serde::{Serialize, Serializer};
@@ -10,7 +12,7 @@ use blocks::preprocess::Rect;
 
 use crate::track::Seen;
 
-pub use books::Books;
+pub use counts::FrameCounts;
 pub use format::{Format, Line};
 pub use writer::{JsonLines, RecordFile, RecordPlace};
 
@@ -22,7 +24,7 @@ pub const EVENT_SCHEMA: &str = "spotter.event/1";
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum FrameStatus {
     /// The object was found.
     Box,
     /// The object is not in the picture.
@@ -35,7 +37,7 @@ pub enum Status {
     Error,
 }
 
-impl Status {
+impl FrameStatus {
     /// As it stands in records.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -165,7 +167,7 @@ pub struct FrameRecord<'a> {
     /// Counts up when the query changes while running.
     pub query_rev: u32,
     /// What became of the frame.
-    pub status: Status,
+    pub status: FrameStatus,
     /// True when the verdict was measured on this very frame.
     pub measured: bool,
     /// Why it was not.
@@ -265,7 +267,7 @@ pub enum EventKind<'a> {
         /// In words.
         reason: &'a str,
         /// What became of the frames of the connection that is lost.
-        books: Books,
+        books: FrameCounts,
     },
     /// Another attempt to connect failed.
     GapRetry {
@@ -312,7 +314,7 @@ pub enum EventKind<'a> {
     /// The run is over.
     End {
         /// What became of the frames.
-        books: Books,
+        books: FrameCounts,
         /// Code and message where it did not end by itself.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,

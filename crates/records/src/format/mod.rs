@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
-use super::{Event, FrameRecord};
+use crate::{Event, FrameRecord};
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use super::{Encoding, Line};
-use crate::record::{FrameRecord, probability};
+use crate::{FrameRecord, probability};
 
 pub(super) struct Dls;
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::{Encoding, Line};
-use crate::record::{Event, EventKind, FrameRecord, PixelBox, hundredths};
+use crate::{Event, EventKind, FrameRecord, PixelBox, hundredths};
 
 /// How long the last cue lasts where no frame tells, in milliseconds.
 const FRAME_TIME: u64 = 40;
@@ -90,22 +90,23 @@ mod tests {
     use blocks::preprocess::Rect;
 
     use super::*;
-    use crate::record::{Asked, Books, EVENT_SCHEMA, Resolution, Status};
     use crate::track::Seen;
+    use crate::{Asked, EVENT_SCHEMA, FrameCounts, FrameStatus, Resolution};
 
     #[test]
     fn no_cue_lasts_through_a_gap() {
         let (mut vtt, mut out) = (Vtt::default(), Vec::new());
         let mut frame = |seq: u64, milliseconds: u64, out: &mut Vec<u8>, gap: bool| {
             let rect = Some(Rect { x0: 1.0, y0: 2.0, x1: 4.0, y1: 6.0 });
-            let seen = Seen { status: Status::Box, measured: true, rect, raw: rect, presence: None, cause: None };
+            let seen = Seen { status: FrameStatus::Box, measured: true, rect, raw: rect, presence: None, cause: None };
             let resolution = Resolution { width: 8, height: 8, rotation: 0, par: 1.0 };
             let asked = Asked { run_id: "run", source: "camera", query: "it", query_rev: 1 };
             let pts_ns = Some(1_000_000 * milliseconds);
             let record = FrameRecord { pts_ns, ..FrameRecord::new(asked, seq, &seen, Some(resolution)) };
             vtt.add(Line::Frame(&record), out).expect("written");
             if gap {
-                let kind = EventKind::GapStart { code: "STREAM_TIMEOUT", reason: "no frame", books: Books::default() };
+                let kind =
+                    EventKind::GapStart { code: "STREAM_TIMEOUT", reason: "no frame", books: FrameCounts::default() };
                 let event = Event { schema: EVENT_SCHEMA, run_id: "run", source: "camera", kind: &kind };
                 vtt.add(Line::Event(&event), out).expect("written");
             }

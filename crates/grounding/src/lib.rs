@@ -1,0 +1,33 @@
+//! Any model that Spotter runs, whatever its family: a model directory, sentences and pictures in, findings out.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use blocks::preprocess::{Letterboxer, Picture};
+//! use grounding::{Device, Grounder};
+//!
+//! # fn main() -> grounding::Result<()> {
+//! let grounder = Grounder::load(Path::new("models/mine"), &Device::Cpu)?;
+//! let (car, dog) = (grounder.compile("the red car")?, grounder.compile("a dog")?);
+//! let picture = Picture::open(Path::new("street.jpg"))?;
+//! let canvas = grounder.canvas_for(picture.width, picture.height);
+//! let letterboxed = Letterboxer::default().letterbox(&picture.view()?, canvas)?;
+//! for findings in &grounder.ground(&[&letterboxed], &[&car, &dog])?[0] {
+//!     println!("{:?} {:?}", findings.presence, findings.best().map(|finding| finding.rect));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod family;
+mod findings;
+mod grounder;
+mod query;
+
+pub use blocks::{Canvas, Error, Result};
+pub use candle_core::Device;
+pub use family::Family;
+pub use findings::{Finding, Findings};
+pub use grounder::Grounder;
+pub use qrnet::{MemoryModel, Placement, Precision};
+pub use query::{CompiledQuery, QueryCompiler};

@@ -1,0 +1,109 @@
+//! Compiled sentences, whatever the family of the model that they are for.
+
+use std::path::Path;
+
+use blocks::error::Result;
+use candle_core::Device;
+use qrnet::MemoryModel;
+
+use crate::family::Family;
+
+/// A sentence compiled for one model: what depends on the text alone.
+#[derive(Debug, Clone)]
+pub struct CompiledQuery(pub(crate) OfFamily);
+
+#[derive(Debug, Clone)]
+pub(crate) enum OfFamily {
+    QrNet(qrnet::CompiledQuery),
+}
+
+impl From<qrnet::CompiledQuery> for CompiledQuery {
+    fn from(query: qrnet::CompiledQuery) -> Self {
+        Self(OfFamily::QrNet(query))
+    }
+}
+
+impl CompiledQuery {
+    /// The sentence.
+    pub fn text(&self) -> &str {
+        match &self.0 {
+            OfFamily::QrNet(query) => query.text(),
+        }
+    }
+
+    /// Word pieces that it was cut into, framing included.
+    pub fn pieces(&self) -> usize {
+        match &self.0 {
+            OfFamily::QrNet(query) => query.ids().len(),
+        }
+    }
+
+    /// Digest of the model that it was compiled for.
+    pub fn model(&self) -> &str {
+        match &self.0 {
+            OfFamily::QrNet(query) => query.model(),
+        }
+    }
+
+    /// Writes it to a file, in full or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        match &self.0 {
+            OfFamily::QrNet(query) => query.save(path),
+        }
+    }
+
+    /// The sentence of a query in a file, whatever model it is for.
+    ///
+    /// # Errors
+    /// The file is no compiled query.
+    pub fn text_of(path: &Path) -> Result<String> {
+        qrnet::CompiledQuery::text_of(path)
+    }
+}
+
+/// The half of a model that reads text.
+pub struct QueryCompiler(Compiler);
+
+enum Compiler {
+    QrNet(Box<qrnet::QueryCompiler>),
+}
+
+impl QueryCompiler {
+    /// Loads the text's half of a model directory.
+    ///
+    /// # Errors
+    /// A file is missing, damaged, or contradicts the configuration.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        match Family::of(dir)? {
+            Family::QrNet => qrnet::QueryCompiler::load(dir, device).map(|c| Self(Compiler::QrNet(Box::new(c)))),
+        }
+    }
+
+    /// The same of a model that lies in memory.
+    ///
+    /// # Errors
+    /// A part is damaged, or contradicts the configuration.
+    pub fn from_memory(model: &MemoryModel, device: &Device) -> Result<Self> {
+        qrnet::QueryCompiler::from_memory(model, device).map(|c| Self(Compiler::QrNet(Box::new(c))))
+    }
+
+    /// Digest of the model, which compiled queries carry.
+    pub fn digest(&self) -> &str {
+        match &self.0 {
+            Compiler::QrNet(compiler) => compiler.digest(),
+        }
+    }
+
+    /// Compiles a sentence. What does not fit the model's length, and words it does not know, are warned of.
+    ///
+    /// # Errors
+    /// The sentence is empty or unreadable for the tokenizer.
+    pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
+        match &self.0 {
+            Compiler::QrNet(compiler) => compiler.compile(text).map(Into::into),
+        }
+    }
+}
