@@ -501,3 +501,31 @@ fn a_source_may_be_called_anything() {
     let ran = Ran::from(run.output().expect("starts")).expect_success();
     assert_eq!(times(&ran.lines()).len(), 3);
 }
+
+/// Whatever it is, it is told without the names of GStreamer's parts.
+#[test]
+fn what_is_no_video_is_told_as_what_it_is() {
+    let scratch = Scratch::new();
+    let noise: Vec<u8> = (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sound = scratch.file("sound.m4a");
+    tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", &sound]);
+    let cases = [
+        (scratch.write("noise.mp4", &noise), "is in no format that is known here, expected a video"),
+        (scratch.write("zeros.ts", &[0; 5000]), "is in no format that is known here, expected a video"),
+        (scratch.write("notes.txt", b"bring bread, milk and the red car"), "is in no format that is known here"),
+        (sound, "holds sound and no picture"),
+        ("rtmp://127.0.0.1:1/live".into(), "names no stream, expected rtmp://HOST/APPLICATION/STREAM"),
+        ("srt://127.0.0.1:1?mode=foo".into(), "mode=foo: expected caller, listener, rendezvous"),
+    ];
+    for (source, expected) in cases {
+        let ran = run(&source, &[]);
+        assert_ne!(ran.code, Some(0), "{source}");
+        assert!(ran.stderr.contains(expected), "{source}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("typefind") && !ran.stderr.contains(".c("), "{source}: {}", ran.stderr);
+    }
+    for (input, expected) in [(&b""[..], "gave nothing, or too little"), (&noise, "is in no format")] {
+        let ran = piped(input, "-");
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+}

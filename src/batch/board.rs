@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressStyle};
-use records::FrameCounts;
+use records::Counts;
 
 use crate::logging;
 use crate::service::Status;
@@ -82,8 +82,8 @@ impl Board {
         self.shared.state().active.push(active);
     }
 
-    /// A file of so many bytes needs no more work; `books` where it was grounded just now, or the reason why it was not.
-    pub(super) fn end(&self, number: i64, name: &str, bytes: u64, ended: Result<Option<&FrameCounts>, &str>) {
+    /// A file of so many bytes needs no more work; `counts` where it was grounded just now, or the reason why it was not.
+    pub(super) fn end(&self, number: i64, name: &str, bytes: u64, ended: Result<Option<&Counts>, &str>) {
         let name = printable(name);
         let mut state = self.shared.state();
         let place = state.active.iter().position(|active| active.number == number);
@@ -97,12 +97,12 @@ impl Board {
         state.bytes += bytes;
         let so_far = format!("{} of {}", state.files, self.shared.files);
         match ended {
-            Ok(Some(books)) => {
+            Ok(Some(counts)) => {
                 state.worked += bytes;
-                state.frames += books.decoded;
+                state.frames += counts.frames.decoded;
                 drop(state);
-                let rate = books.decoded as f64 / seconds.unwrap_or(f64::INFINITY).max(1e-3);
-                tracing::info!("{so_far}: {name}: {books} ({rate:.1} frames/s)");
+                let rate = counts.frames.decoded as f64 / seconds.unwrap_or(f64::INFINITY).max(1e-3);
+                tracing::info!("{so_far}: {name}: {counts} ({rate:.1} frames/s)");
             }
             Ok(None) => {
                 drop(state);

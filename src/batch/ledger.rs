@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use records::FrameCounts;
+use records::Counts;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS work (
   state TEXT NOT NULL CHECK (state IN ('waiting', 'working', 'done', 'failed')),
   owner TEXT,                    -- the process that works on it
   attempts INTEGER NOT NULL DEFAULT 0,
-  books TEXT,                    -- JSON
+  counts TEXT,                    -- JSON
   results TEXT,                  -- JSON: names of files
   error TEXT,
   UNIQUE (job, path)
@@ -114,7 +114,7 @@ pub(super) struct Entry {
     pub(super) content: Option<Content>,
     pub(super) state: State,
     pub(super) owner: Option<String>,
-    pub(super) books: Option<FrameCounts>,
+    pub(super) counts: Option<Counts>,
     /// Names of files that are its.
     pub(super) results: Vec<String>,
     pub(super) error: Option<String>,
@@ -258,7 +258,7 @@ impl Ledger {
         self.change(|step, _, owner| {
             let taken = step.execute(
                 "UPDATE work SET state = 'working', owner = ?1, size = ?2, modified = ?3, \
-                 results = iif(content IS ?4, results, NULL), content = ?4, error = NULL, books = NULL, \
+                 results = iif(content IS ?4, results, NULL), content = ?4, error = NULL, counts = NULL, \
                  attempts = attempts + 1 \
                  WHERE id = ?5 AND state = ?6 AND owner IS ?7",
                 params![
@@ -297,16 +297,16 @@ impl Ledger {
     /// The ledger cannot be written.
     pub(super) fn finish(&mut self, number: i64, outcome: &Finish) -> Result<()> {
         self.change(|step, _, owner| {
-            let (state, what, books, results, error) = match outcome {
-                Finish::Done { books, results } => ("done", "done", Some(json!(books)), Some(json!(results)), None),
+            let (state, what, counts, results, error) = match outcome {
+                Finish::Done { counts, results } => ("done", "done", Some(json!(counts)), Some(json!(results)), None),
                 Finish::Failed(error) => ("failed", "failed", None, None, Some(error.as_str())),
                 Finish::Stopped => ("waiting", "stopped", None, None, None),
             };
-            let [books, results] = [books, results].map(|value| value.map(|value| value.to_string()));
+            let [counts, results] = [counts, results].map(|value| value.map(|value| value.to_string()));
             step.execute(
-                "UPDATE work SET state = ?, owner = NULL, books = ?, results = coalesce(?, results), error = ? \
+                "UPDATE work SET state = ?, owner = NULL, counts = ?, results = coalesce(?, results), error = ? \
                  WHERE id = ? AND owner = ?",
-                params![state, books, results, error, number, owner],
+                params![state, counts, results, error, number, owner],
             )?;
             note(step, number, owner, what, error)
         })
@@ -328,7 +328,7 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) enum Finish {
     Done {
-        books: FrameCounts,
+        counts: Counts,
         /// Names of files.
         results: Vec<String>,
     },
@@ -339,7 +339,7 @@ pub(super) enum Finish {
 }
 
 const SELECT: &str =
-    "SELECT id, path, given, name, size, modified, content, state, owner, books, results, error FROM work";
+    "SELECT id, path, given, name, size, modified, content, state, owner, counts, results, error FROM work";
 
 fn read(row: &Row) -> rusqlite::Result<Entry> {
     let path: Vec<u8> = row.get(1)?;
@@ -348,7 +348,7 @@ fn read(row: &Row) -> rusqlite::Result<Entry> {
         _ => None,
     };
     let state: String = row.get(7)?;
-    let books: Option<String> = row.get(9)?;
+    let counts: Option<String> = row.get(9)?;
     Ok(Entry {
         id: row.get(0)?,
         path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)),
@@ -357,7 +357,7 @@ fn read(row: &Row) -> rusqlite::Result<Entry> {
         content,
         state: State::read(&state),
         owner: row.get(8)?,
-        books: books.and_then(|text| serde_json::from_str(&text).ok()),
+        counts: counts.and_then(|text| serde_json::from_str(&text).ok()),
         results: names(row.get(10)?),
         error: row.get(11)?,
     })

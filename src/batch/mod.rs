@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use blocks::files::hex;
 use crossbeam_channel::Receiver;
-use records::{Format, FrameCounts};
+use records::{Counts, Format};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -38,7 +38,7 @@ use work::{Common, content, is_over};
 use worklist::WorkList;
 
 /// Version of what results look like: with another one, work that is done counts as not done.
-const RESULTS: u32 = 1;
+const RESULTS: u32 = 2;
 
 /// Grounds what `args` name, until all is done or `stop` is disconnected or gives something. Returns the summary as text.
 ///
@@ -50,7 +50,8 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
     let template = template(args)?;
     let mut grounder = load_model(template.model.as_deref(), &template.device, template.precision, false)?;
     let threshold = threshold(template.threshold, &grounder)?;
-    let query = Arc::new(grounder.compile(&args.query)?);
+    let compile = |text: &String| Ok(Arc::new(grounder.compile(text)?));
+    let queries = args.query.iter().map(compile).collect::<Result<Vec<_>>>()?;
     grounder.drop_text();
     crate::heap::settle();
     let job = job(args, &template, grounder.digest(), threshold);
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
         formats: formats(args),
         overlay: args.overlay,
         grounder: Arc::new(grounder),
-        query,
+        queries,
         threshold,
         run_id: job.digest[..16].into(),
         out,
@@ -163,7 +164,7 @@ fn formats(args: &BatchArgs) -> Vec<Format> {
 fn template(args: &BatchArgs) -> Result<RunSettings> {
     RunSettings::resolve(RunArgs {
         source: vec!["test:".into()],
-        query: Some(args.query.clone()),
+        query: args.query.iter().map(|text| text.as_str().into()).collect(),
         model: args.model.clone(),
         device: args.device.clone(),
         precision: args.precision,
@@ -189,9 +190,10 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         "max_fps": template.sampling.max_fps,
         "static_gate": template.gate,
         "threshold": threshold,
-        "hysteresis": decimal(template.streams[0].hysteresis(threshold)),
+        "hysteresis": decimal(template.streams[0].hysteresis.of(threshold)),
         "smooth": template.smoothing,
         "hold_ms": template.hold.as_millis() as u64,
+        "lost_ms": template.lost.as_millis() as u64,
         "results": RESULTS,
     });
     if let Some(precision) = args.precision.filter(|precision| *precision != ComputeArg::F32) {
@@ -212,10 +214,11 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
         }
         hex(&hash.finalize())
     };
+    let queries: Vec<&str> = args.query.iter().map(String::as_str).collect();
     Job {
-        digest: digest(&[&args.query, model, &settings.to_string()]),
-        query: args.query.clone(),
-        query_digest: digest(&[&args.query]),
+        digest: digest(&[&queries[..], &[model, &settings.to_string()]].concat()),
+        query_digest: digest(&queries),
+        query: queries.join("; "),
         model_digest: model.to_owned(),
         settings,
     }
@@ -341,10 +344,10 @@ impl Batch<'_> {
             self.remove(&entry.results, &[]);
         }
         let outcome = match seen.and_then(|content| self.ground(&entry, &content)) {
-            Ok((books, results)) => {
+            Ok((counts, results)) => {
                 self.remove(&entry.results, &results);
-                self.board.end(number, &entry.given, bytes, Ok(Some(&books)));
-                Finish::Done { books, results }
+                self.board.end(number, &entry.given, bytes, Ok(Some(&counts)));
+                Finish::Done { counts, results }
             }
             Err(Error::Interrupted) => Finish::Stopped,
             Err(error) if self.is_own_fault(&error) => {
@@ -378,7 +381,7 @@ impl Batch<'_> {
         }
     }
 
-    fn ground(&self, entry: &Entry, content: &Content) -> Result<(FrameCounts, Vec<String>)> {
+    fn ground(&self, entry: &Entry, content: &Content) -> Result<(Counts, Vec<String>)> {
         let service = self.common.service(entry)?;
         self.board.begin(entry.id, (&entry.given, content.size), service.seen.status(0));
         let folder = self.owner.folder.join(entry.id.to_string());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use blocks::files;
-use records::FrameCounts;
+use records::Counts;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ struct InputSummary<'a> {
     state: &'static str,
     sha256: Option<&'a str>,
     results: &'a [String],
-    books: Option<FrameCounts>,
+    counts: Option<Counts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -85,7 +85,7 @@ pub(super) fn write(
         state: entry.state.as_str(),
         sha256: entry.content.as_ref().filter(|_| entry.state == State::Done).map(|content| content.digest.as_str()),
         results: &entry.results,
-        books: entry.books,
+        counts: entry.counts.clone(),
         error: entry.error.as_deref(),
     });
     let summary = Summary {
@@ -117,7 +117,7 @@ pub(super) fn table(entries: &[Entry], missing: &[(PathBuf, String)]) -> String 
     let all = entries.len() <= LINES;
     for entry in entries.iter().filter(|entry| all || is_bad(entry)) {
         let said = match entry.state {
-            State::Done => entry.books.as_ref().map_or_else(String::new, counts),
+            State::Done => entry.counts.as_ref().map_or_else(String::new, in_words),
             _ => entry.error.clone().unwrap_or_default(),
         };
         rows.push([entry.state.as_str().to_owned(), shown(&entry.given), shown(&said)]);
@@ -137,9 +137,9 @@ pub(super) fn table(entries: &[Entry], missing: &[(PathBuf, String)]) -> String 
     lines.join("\n") + "\n"
 }
 
-/// What the books say, in words.
-fn counts(books: &FrameCounts) -> String {
-    let FrameCounts { decoded, boxed, absent, .. } = *books;
+/// What the counts say, in words.
+fn in_words(counts: &Counts) -> String {
+    let (decoded, boxed, absent) = (counts.frames.decoded, counts.boxed(), counts.absent());
     let measured = boxed + absent;
     let share =
         if measured > 0 { format!(" ({:.0} %)", 100.0 * boxed as f64 / measured as f64) } else { String::new() };

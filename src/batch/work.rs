@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use blocks::files::{digest_into, hex};
 use crossbeam_channel::Receiver;
-use records::{Format, FrameCounts, RecordPlace};
+use records::{Counts, Format, RecordPlace};
 use sha2::{Digest, Sha256};
 
 use super::ledger::{Content, Entry};
@@ -27,7 +27,7 @@ pub(super) struct Common {
     pub(super) formats: Vec<Format>,
     pub(super) overlay: bool,
     pub(super) grounder: Arc<grounding::Grounder>,
-    pub(super) query: Arc<grounding::CompiledQuery>,
+    pub(super) queries: Vec<Arc<grounding::CompiledQuery>>,
     pub(super) threshold: Option<f32>,
     /// Stands in the records in place of an id of the run: the same for equal work.
     pub(super) run_id: Arc<str>,
@@ -92,7 +92,7 @@ impl Common {
 
     /// How the stream of an input is called in records.
     pub(super) fn service(&self, entry: &Entry) -> Result<Service> {
-        Service::start(&self.template.service, std::iter::once((entry.given.as_str(), self.query.text())))
+        Service::start(&self.template.service, std::iter::once(entry.given.as_str()))
     }
 
     /// Grounds an input and puts its results in place. `folder` is for what is unfinished; nothing stays in it.
@@ -105,17 +105,17 @@ impl Common {
         folder: &Path,
         service: &Service,
         stop: &Receiver<()>,
-    ) -> Result<(FrameCounts, Vec<String>)> {
+    ) -> Result<(Counts, Vec<String>)> {
         std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
         let _clear = Clear(folder);
         let settings = self.settings(entry, folder)?;
-        let model = Model { grounder: Arc::clone(&self.grounder), queries: vec![Arc::clone(&self.query)] };
-        let books = ground_file(&settings, model, self.threshold, &self.run_id, stop.clone(), service)?;
+        let model = Model { grounder: Arc::clone(&self.grounder), queries: vec![self.queries.clone()] };
+        let counts = ground_file(&settings, model, self.threshold, &self.run_id, stop.clone(), service)?;
         if is_over(stop) {
             return Err(Error::Interrupted);
         }
         unchanged(&entry.path, content)?;
-        Ok((books, self.publish(entry, folder)?))
+        Ok((counts, self.publish(entry, folder)?))
     }
 
     fn settings(&self, entry: &Entry, folder: &Path) -> Result<RunSettings> {

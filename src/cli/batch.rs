@@ -26,9 +26,9 @@ pub struct BatchArgs {
     /// input, a path a line, or between NUL characters.
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
-    /// What to look for, in words.
-    #[arg(long, value_name = "TEXT")]
-    pub query: String,
+    /// What to look for, in words; may be given several times.
+    #[arg(long, value_name = "TEXT", required = true)]
+    pub query: Vec<String>,
     /// The folder of the results; it is made where its parent is there.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

@@ -16,19 +16,19 @@ pub struct GroundArgs {
     /// PNG, JPEG, BMP, WebP, TIFF, GIF, HEIC or AVIF files.
     #[arg(value_name = "PICTURE", required = true)]
     pub pictures: Vec<PathBuf>,
-    /// What to look for, in words.
+    /// What to look for, in words; may be given several times.
     #[arg(long, value_name = "TEXT", required_unless_present = "compiled_query", conflicts_with = "compiled_query")]
-    pub query: Option<String>,
+    pub query: Vec<String>,
     /// A query that was compiled before with --save-query: the text tower is then not loaded.
     #[arg(long, value_name = "FILE")]
     pub compiled_query: Option<PathBuf>,
-    /// Write the compiled query here.
+    /// Write the compiled query here; for one query.
     #[arg(long, value_name = "FILE", conflicts_with = "compiled_query")]
     pub save_query: Option<PathBuf>,
     /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Draw the box: a PNG file for one picture, a folder for several; it is made where its parent exists.
+    /// Draw the boxes: a PNG file for one picture, a folder for several; it is made where its parent exists.
     #[arg(long, value_name = "FILE.png")]
     pub out: Option<PathBuf>,
     /// Presence below this (0..1) means "not here". Needs a model with a presence head. The model's own

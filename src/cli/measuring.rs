@@ -49,4 +49,7 @@ pub struct Measuring {
     /// Carry the last box for so long where the object is not found, as in `500ms`.
     #[arg(long, value_name = "TIME", help_heading = "Over time")]
     pub hold: Option<String>,
+    /// A thing that is not seen for longer comes back under another id, as in `5s`. 2s if not given.
+    #[arg(long, value_name = "TIME", help_heading = "Over time")]
+    pub lost: Option<String>,
 }

@@ -10,7 +10,8 @@ use records::Format;
 use serde::{Deserialize, Serialize};
 
 use super::{Decoding, Measuring};
-use crate::config::StreamEntry;
+use crate::config::{QueryEntry, StreamEntry};
+use crate::overlay::Part;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, Began};
@@ -43,9 +44,10 @@ pub struct RunArgs {
     /// Streams of a settings file.
     #[arg(skip)]
     pub stream: Vec<StreamEntry>,
-    /// What to look for, in words. Streams of a .streams file may have queries of their own.
+    /// What to look for, in words; may be given several times. Streams of a .streams file may have queries of their own;
+    /// tables in such a file, or in a settings file, give a query its own name and threshold.
     #[arg(long, value_name = "TEXT")]
-    pub query: Option<String>,
+    pub query: Vec<QueryEntry>,
     /// A query that `spotter ground --save-query` compiled for this model: the text tower is then not loaded, and the run
     /// starts sooner. For all streams without a query of their own.
     #[arg(long, value_name = "FILE", conflicts_with = "query")]
@@ -132,6 +134,10 @@ pub struct RunArgs {
     /// the newest box that is known, marked as carried. Exact if not given.
     #[arg(long, value_enum, help_heading = "RTSP out")]
     pub overlay_sync: Option<OverlaySync>,
+    /// What is drawn on videos: any of boxes, labels, ids, scores and absent, with commas between them. All but ids if
+    /// not given.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS", help_heading = "Results")]
+    pub overlay: Option<Vec<Part>>,
     /// A file with `user:password` on every line: who may watch. Without it, the environment's SPOTTER_OUT_USER and
     /// SPOTTER_OUT_PASSWORD, or nobody is asked. Needed where other machines can connect.
     #[arg(long, value_name = "FILE", help_heading = "RTSP out")]
@@ -142,8 +148,8 @@ pub struct RunArgs {
     /// Let other machines watch without a password.
     #[arg(long, help_heading = "RTSP out")]
     pub allow_anonymous: bool,
-    /// A socket that takes commands, one JSON object a line: `{"command": "set-query", "query": "a dog"}`, `status`,
-    /// `stop`. Only for this user and root.
+    /// A socket that takes commands, one JSON object a line: `{"command": "set-query", "query": "a dog"}`,
+    /// `add-query`, `remove-query`, `status`, `stop`. Only for this user and root.
     #[arg(long, value_name = "unix:PATH", help_heading = "Service")]
     pub control: Option<String>,
     /// Serve /metrics for Prometheus, and the probes /live, /ready and /startup, over HTTP at this address.

@@ -2,18 +2,21 @@
 
 mod model;
 mod outputs;
+mod queries;
 mod reload;
 mod run;
 mod run_file;
 mod streams;
+mod time;
 
 use crate::error::Error;
 
 pub(crate) use model::{check_device, chosen};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
+pub use queries::{QueryEntries, QueryEntry};
 pub use reload::{Anew, Origin};
 pub(crate) use run::place_of_control;
-pub use run::{RunSettings, StreamSettings};
+pub use run::{Hysteresis, RunSettings, StreamSettings};
 pub use run_file::RunFile;
 pub use streams::StreamEntry;
 pub(crate) use streams::is_streams_file;

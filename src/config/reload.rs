@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::RunFile;
-use super::streams::{compiled_query, entries, is_streams_file, resolve};
+use super::streams::{common_queries, compiled_query, entries, is_streams_file, resolve};
 use crate::cli::RunArgs;
 use crate::error::{Error, Result};
+use crate::stage::QuerySettings;
 
 /// The files that a run's settings came from.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Anew {
     /// What streams look for, by their names.
-    pub queries: Vec<(String, String)>,
+    pub queries: Vec<(String, Vec<QuerySettings>)>,
     /// Other settings that changed.
     pub other: Vec<String>,
 }
@@ -55,11 +56,11 @@ impl Origin {
             args = RunFile::read(path)?.under(args, &name)?;
         }
         let compiled = compiled_query(&args)?;
+        let common = common_queries(&args, compiled.as_ref());
         let mut all = args.stream;
         all.extend(entries(args.source)?);
-        let query = args.query.as_deref().or(compiled.as_ref().map(|(_, text)| text.as_str()));
-        let streams = resolve(all, query, None)?;
-        let queries = streams.into_iter().map(|stream| (stream.address.name, stream.query)).collect();
+        let streams = resolve(all, &common, None)?;
+        let queries = streams.into_iter().map(|stream| (stream.address.name, stream.queries)).collect();
         Ok(Anew { queries, other })
     }
 }

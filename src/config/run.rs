@@ -8,20 +8,22 @@ use std::time::Duration;
 use grounding::Precision;
 use gstreamer as gst;
 use records::RecordPlace;
-use records::track::Smoothing;
+use records::track::{LOST, Smoothing};
 
 use super::outputs::{self, Outputs};
 use super::reload::Origin;
 use super::streams::{self, Resolved};
+use super::time::{LONGEST, duration};
 use super::{RunFile, check_device, missing};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
+use crate::overlay::Parts;
 use crate::pipeline::{PipelineFile, SinkPart};
 use crate::secrets::Login;
 use crate::service::ServiceSettings;
 use crate::sink::{Access, OutputSettings, RtspOut, Target};
 use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings, trust};
-use crate::stage::{Batching, Mode, Sampling, StaticGate};
+use crate::stage::{Batching, Mode, QuerySettings, Sampling, StaticGate};
 
 /// What `run` does, checked as far as possible before any work.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct RunSettings {
     pub smoothing: Smoothing,
     /// How long a box is carried.
     pub hold: Duration,
+    /// How long a thing that is not seen keeps its id.
+    pub lost: Duration,
     /// How frames of several streams come together.
     pub batching: Batching,
     /// As typed.
@@ -69,8 +73,8 @@ pub struct StreamSettings {
     pub address: Address,
     /// How it is played.
     pub source: SourceSettings,
-    /// The sentence.
-    pub query: String,
+    /// What it is asked.
+    pub queries: Vec<QuerySettings>,
     /// Record files. Streams may share them.
     pub records: Vec<RecordPlace>,
     /// Where annotated frames go.
@@ -79,15 +83,21 @@ pub struct StreamSettings {
     pub rtsp: Vec<RtspOut>,
     /// What happens to frames that come too fast.
     pub mode: Mode,
-    /// How far presence may fall below the threshold; none for what suits it, see [`StreamSettings::hysteresis`].
-    pub hysteresis: Option<f32>,
+    /// How far presence may fall below the threshold.
+    pub hysteresis: Hysteresis,
 }
 
-impl StreamSettings {
-    /// How far presence may fall below `threshold` before what was there is gone: what was asked for, or a fifth of the
-    /// threshold.
-    pub fn hysteresis(&self, threshold: Option<f32>) -> f32 {
-        self.hysteresis.unwrap_or_else(|| threshold.map_or(0.0, |threshold| HYSTERESIS * threshold))
+/// How far presence may fall below the threshold before what was there is gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Hysteresis(
+    /// As asked for; else a fifth of the threshold.
+    pub Option<f32>,
+);
+
+impl Hysteresis {
+    /// For this threshold.
+    pub fn of(self, threshold: Option<f32>) -> f32 {
+        self.0.unwrap_or_else(|| threshold.map_or(0.0, |threshold| HYSTERESIS * threshold))
     }
 }
 
@@ -121,14 +131,14 @@ impl RunSettings {
         let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
         let login = streams::common_login(args.credentials.as_deref())?;
         let compiled_query = streams::compiled_query(&args)?;
-        let query = args.query.as_deref().or(compiled_query.as_ref().map(|(_, text)| text.as_str()));
+        let queries = streams::common_queries(&args, compiled_query.as_ref());
         let whole = pipeline.as_ref().and_then(|file| file.source.as_ref()).filter(|part| part.is_whole());
         let resolved = match (whole, args.pipeline.as_deref()) {
             (Some(part), Some(path)) if entries.is_empty() => {
                 let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                vec![streams::of_pipeline(name, part.live, query)?]
+                vec![streams::of_pipeline(name, part.live, &queries)?]
             }
-            _ => streams::resolve(entries, query, login.as_ref())?,
+            _ => streams::resolve(entries, &queries, login.as_ref())?,
         };
         let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
         let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
@@ -163,6 +173,7 @@ impl RunSettings {
             threshold: args.measuring.threshold,
             smoothing: args.measuring.smooth.unwrap_or_default(),
             hold: duration("hold", args.measuring.hold.as_deref(), Duration::ZERO, Duration::ZERO..=LONGEST)?,
+            lost: duration("lost", args.measuring.lost.as_deref(), LOST, Duration::ZERO..=LONGEST)?,
             batching: batching(args.max_batch, args.batch_timeout_ms)?,
             device,
             precision: args.precision.unwrap_or_default().into(),
@@ -246,7 +257,7 @@ impl Common {
     }
 
     fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs, in_use: &[PathBuf]) -> Result<StreamSettings> {
-        let Resolved { address, query, login } = stream;
+        let Resolved { address, queries, login } = stream;
         let Outputs { records, targets, rtsp } = outputs;
         let sinks = self.pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
         let replaced = sinks.iter().filter_map(|sink| sink.target.as_deref());
@@ -313,13 +324,14 @@ impl Common {
                 sinks,
                 branches: Vec::new(),
                 reproducible: args.reproducible,
+                parts: args.overlay.clone().map_or_else(Parts::default, Parts::from_iter),
             },
             address,
-            query,
+            queries,
             records,
             rtsp,
             mode,
-            hysteresis,
+            hysteresis: Hysteresis(hysteresis),
         })
     }
 }
@@ -393,25 +405,7 @@ fn trusted(path: &Path) -> Result<PathBuf> {
     Ok(absolute)
 }
 
-/// The longest time that any flag takes.
-const LONGEST: Duration = Duration::from_hours(24);
 /// The longest that packets may be held back.
 const LONGEST_LATENCY: Duration = Duration::from_mins(1);
 /// The shortest time after which a camera counts as lost.
 const SHORTEST_STALL: Duration = Duration::from_millis(100);
-
-/// What `--flag` says, or `usual`.
-fn duration(
-    flag: &str,
-    text: Option<&str>,
-    usual: Duration,
-    range: std::ops::RangeInclusive<Duration>,
-) -> Result<Duration> {
-    let Some(text) = text else { return Ok(usual) };
-    let shown = |time: &Duration| humantime::format_duration(*time).to_string();
-    let expected =
-        format!("expected a time from {} to {}, such as 500ms or 2s", shown(range.start()), shown(range.end()));
-    let parsed = if text == "0" { Ok(Duration::ZERO) } else { humantime::parse_duration(text) };
-    let time = parsed.map_err(|e| Error::Usage(format!("--{flag} {text}: {e}; {expected}")))?;
-    if range.contains(&time) { Ok(time) } else { Err(Error::Usage(format!("--{flag} {text}: {expected}"))) }
-}

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use records::track::Smoothing;
 use serde::{Deserialize, Serialize};
 
-use super::StreamEntry;
+use super::{QueryEntries, QueryEntry, StreamEntry};
 use crate::cli::{ComputeArg, Decoding, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
+use crate::overlay::Part;
 use crate::source::{Deinterlace, Transport};
 
 /// The file as written. Paths are relative to the place where the program runs, as those of flags are.
@@ -20,7 +21,8 @@ pub struct RunFile {
     pub source: OneOrMore,
     /// Streams with names and queries of their own.
     pub stream: Vec<StreamEntry>,
-    pub query: Option<String>,
+    /// A sentence, or `[[query]]` tables.
+    pub query: Option<QueryEntries>,
     pub compiled_query: Option<PathBuf>,
     pub model: Option<PathBuf>,
     pub out: OneOrMore,
@@ -42,6 +44,7 @@ pub struct RunFile {
     pub hysteresis: Option<f32>,
     pub smooth: Option<Smoothing>,
     pub hold: Option<String>,
+    pub lost: Option<String>,
     pub pipeline: Option<PathBuf>,
     pub reproducible: bool,
     pub credentials: Option<PathBuf>,
@@ -56,6 +59,7 @@ pub struct RunFile {
     pub max_batch: Option<usize>,
     pub batch_timeout_ms: Option<u64>,
     pub overlay_sync: Option<OverlaySync>,
+    pub overlay: Option<Vec<Part>>,
     pub out_credentials: Option<PathBuf>,
     pub out_tls: Option<PathBuf>,
     pub allow_anonymous: bool,
@@ -93,7 +97,7 @@ impl blocks::strict::Strict for RunFile {
         Self {
             source: OneOrMore::One(String::new()),
             stream: vec![StreamEntry::example()],
-            query: Some(String::new()),
+            query: Some(QueryEntries::Tables(vec![QueryEntry::example()])),
             compiled_query: Some(PathBuf::new()),
             model: Some(PathBuf::new()),
             out: OneOrMore::One(String::new()),
@@ -113,6 +117,7 @@ impl blocks::strict::Strict for RunFile {
             hysteresis: Some(0.1),
             smooth: Some(Smoothing::Off),
             hold: Some(String::new()),
+            lost: Some(String::new()),
             pipeline: Some(PathBuf::new()),
             reproducible: false,
             credentials: Some(PathBuf::new()),
@@ -127,6 +132,7 @@ impl blocks::strict::Strict for RunFile {
             max_batch: Some(1),
             batch_timeout_ms: Some(0),
             overlay_sync: Some(OverlaySync::Exact),
+            overlay: Some(vec![Part::Boxes]),
             out_credentials: Some(PathBuf::new()),
             out_tls: Some(PathBuf::new()),
             allow_anonymous: false,
@@ -165,8 +171,11 @@ impl RunFile {
             sources: Vec::new(),
             source: if typed.source.is_empty() { self.source.into() } else { typed.source },
             // Whichever form is typed takes the place of both forms in the file.
-            query: if typed.compiled_query.is_some() { None } else { typed.query.clone().or(self.query) },
-            compiled_query: if typed.query.is_some() { None } else { typed.compiled_query.or(self.compiled_query) },
+            query: match self.query {
+                Some(queries) if typed.query.is_empty() && typed.compiled_query.is_none() => queries.list(),
+                _ => typed.query.clone(),
+            },
+            compiled_query: if !typed.query.is_empty() { None } else { typed.compiled_query.or(self.compiled_query) },
             model: typed.model.or(self.model),
             out,
             device: typed.device.or(self.device),
@@ -183,6 +192,7 @@ impl RunFile {
                 hysteresis: typed.measuring.hysteresis.or(self.hysteresis),
                 smooth: typed.measuring.smooth.or(self.smooth),
                 hold: typed.measuring.hold.or(self.hold),
+                lost: typed.measuring.lost.or(self.lost),
             },
             picture_rate: typed.picture_rate.or(self.picture_rate),
             decoding: Decoding {
@@ -203,6 +213,7 @@ impl RunFile {
             max_batch: typed.max_batch.or(self.max_batch),
             batch_timeout_ms: typed.batch_timeout_ms.or(self.batch_timeout_ms),
             overlay_sync: typed.overlay_sync.or(self.overlay_sync),
+            overlay: typed.overlay.or(self.overlay),
             out_credentials: typed.out_credentials.or(self.out_credentials),
             out_tls: typed.out_tls.or(self.out_tls),
             allow_anonymous: typed.allow_anonymous || self.allow_anonymous,

@@ -5,22 +5,23 @@ use std::path::{Path, PathBuf};
 use grounding::CompiledQuery;
 use serde::{Deserialize, Serialize};
 
-use super::missing;
+use super::{QueryEntries, QueryEntry, missing};
 use crate::cli::RunArgs;
 use crate::error::{Error, Result};
 use crate::secrets::Login;
 use crate::source::{Address, Credentials, Kind};
+use crate::stage::QuerySettings;
 
 /// One stream of a `.streams` file or of a run's settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamEntry {
     /// How it is called in records; without one, by its address.
     pub id: Option<String>,
     /// As `--source`.
     pub source: String,
-    /// What to look for in this stream; without one, what `--query` says.
-    pub query: Option<String>,
+    /// What to look for in this stream, a sentence or tables; without it, what `--query` says.
+    pub query: Option<QueryEntries>,
     /// A file with `user:password` for this stream.
     pub credentials: Option<PathBuf>,
 }
@@ -36,7 +37,8 @@ impl StreamEntry {
     /// With every key set.
     pub(super) fn example() -> Self {
         let text = || Some(String::new());
-        Self { id: text(), source: String::new(), query: text(), credentials: Some(PathBuf::new()) }
+        let query = Some(QueryEntries::Tables(vec![QueryEntry::example()]));
+        Self { id: text(), source: String::new(), query, credentials: Some(PathBuf::new()) }
     }
 }
 
@@ -90,17 +92,17 @@ fn read(path: &Path, name: &str) -> Result<Vec<StreamEntry>> {
 /// A stream, resolved.
 pub(super) struct Resolved {
     pub(super) address: Address,
-    pub(super) query: String,
+    pub(super) queries: Vec<QuerySettings>,
     pub(super) login: Option<Credentials>,
 }
 
-/// Resolves all of them. `query` and `login` are for those that have none of their own.
+/// Resolves all of them. `queries` and `login` are for those that have none of their own.
 ///
 /// # Errors
 /// There is none, one is unusable, has no query, or two have one name.
 pub(super) fn resolve(
     entries: Vec<StreamEntry>,
-    query: Option<&str>,
+    queries: &[QueryEntry],
     login: Option<&Credentials>,
 ) -> Result<Vec<Resolved>> {
     if entries.is_empty() {
@@ -117,7 +119,8 @@ pub(super) fn resolve(
         }
         let own = entry.credentials.as_deref().map(Credentials::read).transpose();
         let own = own.map_err(|error| Error::Usage(format!("credentials of {}: {error}", address.name)))?;
-        let query = sentence(entry.query.as_deref().or(query))?;
+        let own_queries = entry.query.map(QueryEntries::list);
+        let queries = super::queries::resolve(own_queries.as_deref().unwrap_or(queries))?;
         if let Some(other) = streams.iter().find(|other| other.address.name == address.name) {
             let reason = "is named twice; give each its own id in a .streams file";
             return Err(Error::Usage(format!("--source {}: {reason}", other.address.name)));
@@ -126,7 +129,7 @@ pub(super) fn resolve(
             return Err(Error::Usage(format!("credentials of {}: are for rtsp:// and rtsps:// alone", address.name)));
         }
         let login = own.or_else(|| login.cloned());
-        streams.push(Resolved { address, query: query.to_owned(), login });
+        streams.push(Resolved { address, queries, login });
     }
     Ok(streams)
 }
@@ -135,17 +138,17 @@ pub(super) fn resolve(
 ///
 /// # Errors
 /// There is nothing to look for.
-pub(super) fn of_pipeline(name: String, live: bool, query: Option<&str>) -> Result<Resolved> {
-    let query = sentence(query)?.to_owned();
-    Ok(Resolved { address: Address { name, kind: Kind::Pipeline { live } }, query, login: None })
+pub(super) fn of_pipeline(name: String, live: bool, queries: &[QueryEntry]) -> Result<Resolved> {
+    let queries = super::queries::resolve(queries)?;
+    Ok(Resolved { address: Address { name, kind: Kind::Pipeline { live } }, queries, login: None })
 }
 
-fn sentence(query: Option<&str>) -> Result<&str> {
-    let query = query.ok_or_else(|| missing("query", "\"the red square\""))?;
-    if query.trim().is_empty() {
-        return Err(Error::Usage(format!("--query {query:?}: says nothing, expected words")));
+/// What streams are asked that have no queries of their own.
+pub(super) fn common_queries(args: &RunArgs, compiled: Option<&(PathBuf, String)>) -> Vec<QueryEntry> {
+    match compiled {
+        Some((_, text)) if args.query.is_empty() => vec![text.as_str().into()],
+        _ => args.query.clone(),
     }
-    Ok(query)
 }
 
 /// The login that is meant for all streams: of the file that a flag names, else of the environment.
@@ -177,7 +180,7 @@ pub(super) fn environment_login(name: &str) -> Result<Option<Login>> {
 
 /// The file that `--compiled-query` names, and its sentence.
 pub(super) fn compiled_query(args: &RunArgs) -> Result<Option<(PathBuf, String)>> {
-    if args.compiled_query.is_some() && args.query.is_some() {
+    if args.compiled_query.is_some() && !args.query.is_empty() {
         return Err(Error::Usage("query and compiled_query: only one of them can be meant".into()));
     }
     args.compiled_query.clone().map(|path| Ok((path.clone(), CompiledQuery::text_of(&path)?))).transpose()

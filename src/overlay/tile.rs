@@ -19,25 +19,66 @@ pub struct Tile {
     pub bgra: Vec<u8>,
 }
 
+impl Tile {
+    fn touches(&self, other: &Self) -> bool {
+        self.x < other.x + other.width
+            && other.x < self.x + self.width
+            && self.y < other.y + other.height
+            && other.y < self.y + self.height
+    }
+
+    /// Moves down, else up, past `others`; stays where it is if it would leave a frame of `height` rows.
+    pub(super) fn make_way(&mut self, others: &[Self], height: usize) {
+        let at = |y: usize| Self { y, bgra: Vec::new(), ..*self };
+        let past = |down: bool| {
+            let mut y = self.y;
+            // Each step passes one of them.
+            for _ in 0..=others.len() {
+                let here = at(y);
+                let Some(other) = others.iter().find(|other| here.touches(other)) else { return Some(y) };
+                y = if down { other.y + other.height } else { other.y.checked_sub(self.height)? };
+                if y + self.height > height {
+                    return None;
+                }
+            }
+            None
+        };
+        if let Some(y) = past(true).or_else(|| past(false)) {
+            self.y = y;
+        }
+    }
+}
+
 /// What a drawing says of its box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
-    /// Measured on this frame: yellow.
-    Measured,
-    /// Stands in from an earlier frame: pale blue, dashed.
-    Carried,
+    /// Measured on this frame, in the colour of the query with this place.
+    Measured(usize),
+    /// Stands in from an earlier frame: dashed.
+    Carried(usize),
     /// No box: grey.
     Missing,
 }
 
+/// Colours of queries in their order, blue, green, red: apart from each other also for those who see fewer colours (Okabe and
+/// Ito, "Color Universal Design", 2008, brightened).
+const COLOURS: [[u8; 3]; 8] = [
+    [0, 220, 255],
+    [255, 200, 86],
+    [120, 220, 60],
+    [80, 130, 255],
+    [235, 160, 255],
+    [255, 255, 140],
+    [0, 170, 240],
+    [230, 230, 230],
+];
+
 impl Line {
     /// Blue, green, red, opaque.
     fn bgra(self) -> [u8; 4] {
-        match self {
-            Self::Measured => [0, 220, 255, 255],
-            Self::Carried => [255, 210, 120, 255],
-            Self::Missing => [204, 204, 204, 255],
-        }
+        let (Self::Measured(place) | Self::Carried(place)) = self else { return [204, 204, 204, 255] };
+        let [b, g, r] = COLOURS[place % COLOURS.len()];
+        [b, g, r, 255]
     }
 }
 
@@ -96,7 +137,7 @@ pub fn frame_tiles(rect: &Rect, style: Line, width: usize, height: usize) -> Vec
             let pixels = (y..y + h).flat_map(|py| (x..x + w).map(move |px| (px, py)));
             let gap = |px: usize, py: usize| {
                 let along = if w >= h { px - x0 } else { py - y0 };
-                style == Line::Carried && along % ((DASH.0 + DASH.1) * line) >= DASH.0 * line
+                matches!(style, Line::Carried(_)) && along % ((DASH.0 + DASH.1) * line) >= DASH.0 * line
             };
             let color = |(px, py): (usize, usize)| match (gap(px, py), bar < 3 || inside(px, py)) {
                 (true, _) => CLEAR,
@@ -181,9 +222,9 @@ mod tests {
                 rect(0.3 * fw, 0.2 * fh, 0.5 * fw, 0.9 * fh),
             ];
             for b in boxes {
-                let mut tiles = frame_tiles(&b, Line::Measured, w, h);
+                let mut tiles = frame_tiles(&b, Line::Measured(0), w, h);
                 tiles.push(
-                    caption_tile("a long caption that will not fit a small frame", Some(&b), Line::Measured, w, h)
+                    caption_tile("a long caption that will not fit a small frame", Some(&b), Line::Measured(0), w, h)
                         .expect("drawn"),
                 );
                 for tile in tiles {
@@ -192,20 +233,20 @@ mod tests {
                 }
             }
         }
-        assert!(frame_tiles(&rect(5.0, 5.0, 5.0, 9.0), Line::Measured, 20, 20).is_empty(), "no area, no bars");
+        assert!(frame_tiles(&rect(5.0, 5.0, 5.0, 9.0), Line::Measured(0), 20, 20).is_empty(), "no area, no bars");
     }
 
     #[test]
     fn thin_things_stay_visible_in_their_box() {
         for (width, most) in [(12, 3), (39, 3), (40, 6), (400, 12)] {
-            let tiles = frame_tiles(&rect(100.0, 100.0, f64::from(100 + width), 500.0), Line::Measured, 1280, 720);
+            let tiles = frame_tiles(&rect(100.0, 100.0, f64::from(100 + width), 500.0), Line::Measured(0), 1280, 720);
             assert_eq!(tiles.iter().map(|tile| tile.width.min(tile.height)).max(), Some(most), "{width} wide");
         }
     }
 
     #[test]
     fn the_bars_lie_on_the_edges_of_the_box() {
-        let tiles = frame_tiles(&rect(10.0, 20.0, 90.0, 60.0), Line::Measured, 200, 100);
+        let tiles = frame_tiles(&rect(10.0, 20.0, 90.0, 60.0), Line::Measured(0), 200, 100);
         let mut covered = vec![false; 200 * 100];
         for tile in &tiles {
             for y in tile.y..tile.y + tile.height {
@@ -220,8 +261,23 @@ mod tests {
     }
 
     #[test]
+    fn captions_make_way_for_each_other() {
+        let caption = |y: f64| caption_tile("cat", Some(&rect(50.0, y, 100.0, y + 50.0)), Line::Measured(1), 320, 240);
+        let mut placed: Vec<Tile> = Vec::new();
+        for y in [100.0, 102.0, 104.0, 98.0, 230.0, 235.0] {
+            let mut tile = caption(y).expect("drawn");
+            tile.make_way(&placed, 240);
+            assert!(tile.y + tile.height <= 240 && placed.iter().all(|other| !other.touches(&tile)), "{y}");
+            placed.push(tile);
+        }
+        let mut full = Tile { x: 0, y: 0, width: 10, height: 240, bgra: Vec::new() };
+        full.make_way(&[full.clone()], 240);
+        assert_eq!(full.y, 0, "where there is no room it stays");
+    }
+
+    #[test]
     fn caption_moves_out_of_the_way() {
-        let place = |b: &Rect| caption_tile("cat", Some(b), Line::Measured, 320, 240).expect("drawn");
+        let place = |b: &Rect| caption_tile("cat", Some(b), Line::Measured(0), 320, 240).expect("drawn");
         let above = place(&rect(50.0, 100.0, 100.0, 150.0));
         assert_eq!((above.x, above.y + above.height), (50, 100));
         assert_eq!(place(&rect(50.0, 2.0, 100.0, 150.0)).y, 150, "below, where there is no room above");

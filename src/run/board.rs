@@ -65,13 +65,7 @@ impl Line {
             }
             _ => (0.0, 0.0),
         };
-        let found = match &state.found {
-            None => "-".into(),
-            Some(Found::Absent) => "not here".into(),
-            Some(Found::Box(rect)) => {
-                format!("{:.0}x{:.0} at {:.0},{:.0}", rect.width(), rect.height(), rect.x0, rect.y0)
-            }
-        };
+        let found = found(&state.found);
         match state.gap {
             Some(code) => format!("{}  {code}, connecting again", self.name),
             None => format!(
@@ -81,6 +75,26 @@ impl Line {
                 state.dropped
             ),
         }
+    }
+}
+
+/// What was measured last; queries by their names where there are several.
+fn found(queries: &[(String, Option<Found>)]) -> String {
+    let of = |found: &Option<Found>| match found {
+        None => "-".to_owned(),
+        Some(Found::Absent) => "not here".into(),
+        Some(Found::Boxes(boxes)) => match boxes.as_slice() {
+            [(_, rect)] => format!("{:.0}x{:.0} at {:.0},{:.0}", rect.width(), rect.height(), rect.x0, rect.y0),
+            boxes => format!("{} of them", boxes.len()),
+        },
+    };
+    match queries {
+        [(_, found)] => of(found),
+        queries => queries
+            .iter()
+            .map(|(name, found)| format!("{}: {}", shortened(name), of(found)))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use records::track::{Outcome, Seen, Track, Tracking};
+use records::track::{Outcome, Seen, StreamTrack};
 use records::{
-    Asked, Clock, EVENT_SCHEMA, Event, EventKind, FrameCounts, FrameRecord, FrameStatus, Latency, Line, RecordFile,
+    Change, Clock, Counts, EVENT_SCHEMA, Event, EventKind, FrameRecord, FrameStatus, Latency, Line, Query, RecordFile,
     Resolution,
 };
 
@@ -16,36 +16,38 @@ use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::service::Status;
-use crate::sink::{Mount, Output, OutputSettings, Query, Target, Verdict, annotate};
+use crate::sink::{Mount, Output, OutputSettings, Target, Verdict, annotate};
 use crate::source::{Address, Timing};
-use crate::stage::{Delivered, Grounded, Note, Passing, Question};
+use crate::stage::{Asking, Delivered, Grounded, Note, Passing, Questions, asked};
 
 /// What records of a stream are called by.
 pub(super) struct Names {
     run_id: Arc<str>,
     address: Address,
-    question: Arc<Question>,
     trained: bool,
     reproducible: bool,
 }
 
 impl Names {
-    pub(super) fn new(settings: &StreamSettings, question: Arc<Question>, run_id: &Arc<str>, trained: bool) -> Self {
+    pub(super) fn new(settings: &StreamSettings, run_id: &Arc<str>, trained: bool) -> Self {
         Self {
             run_id: Arc::clone(run_id),
             address: settings.address.clone(),
-            question,
             trained,
             reproducible: settings.source.reproducible,
         }
     }
 
-    fn record<'a>(&'a self, grounded: &Grounded, seen: &Seen) -> FrameRecord<'a> {
+    fn record<'a>(
+        &'a self,
+        grounded: &Grounded,
+        queries: impl IntoIterator<Item = &'a Query>,
+        seen: &Seen,
+    ) -> FrameRecord<'a> {
         let Grounded { frame, queued, grounding, .. } = grounded;
-        let Question { text, rev, .. } = &*self.question;
-        let asked = Asked { run_id: &self.run_id, source: &self.address.name, query: text, query_rev: *rev };
         let milliseconds = |duration: Duration| 1e3 * duration.as_secs_f64();
         let live = self.address.is_live();
+        let names = (&*self.run_id, self.address.name.as_str());
         FrameRecord {
             frame_index: (!live).then_some(frame.seq),
             file: self.address.picture(frame.seq).map(|path| path.to_string_lossy()),
@@ -57,7 +59,7 @@ impl Names {
                 ground: milliseconds(*grounding),
                 total: milliseconds(frame.arrived.elapsed()),
             }),
-            ..FrameRecord::new(asked, frame.seq, seen, Some(frame.resolution()))
+            ..FrameRecord::new(names, frame.seq, queries, seen, Some(frame.resolution()))
         }
     }
 }
@@ -92,7 +94,8 @@ struct Gap {
 /// first line, so that a run that fails before it leaves nothing behind.
 pub(super) struct Delivery {
     names: Names,
-    track: Track,
+    questions: Questions,
+    track: StreamTrack,
     records: Vec<RecordFile>,
     settings: OutputSettings,
     output: Option<Output>,
@@ -106,9 +109,9 @@ pub(super) struct Delivery {
     /// Connections so far.
     connection: u64,
     broken: bool,
-    books: FrameCounts,
+    counts: Counts,
     /// Until the current connection.
-    books_before: FrameCounts,
+    counts_before: Counts,
     damaged: u64,
     was_damaged: bool,
     timing: Timing,
@@ -118,7 +121,7 @@ pub(super) struct Delivery {
 impl Delivery {
     pub(super) fn new(
         settings: &StreamSettings,
-        tracking: Tracking,
+        questions: Questions,
         names: Names,
         records: Vec<RecordFile>,
         timing: Timing,
@@ -126,7 +129,8 @@ impl Delivery {
     ) -> Self {
         Self {
             names,
-            track: Track::new(tracking),
+            track: StreamTrack::new(asked(&questions)),
+            questions,
             records,
             settings: settings.output.clone(),
             output: None,
@@ -137,8 +141,8 @@ impl Delivery {
             gap: None,
             connection: 0,
             broken: false,
-            books: FrameCounts::default(),
-            books_before: FrameCounts::default(),
+            counts: Counts::default(),
+            counts_before: Counts::default(),
             damaged: 0,
             was_damaged: false,
             timing,
@@ -148,7 +152,7 @@ impl Delivery {
 
     /// Delivers verdicts until there are none, finishes the files and writes the last event. After a failure the rest is
     /// only counted.
-    pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> FrameCounts {
+    pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> Counts {
         let _span = tracing::info_span!("deliver", stream = self.names.address.name).entered();
         {
             // Said also where this thread panics: the supervisor waits for it.
@@ -179,7 +183,7 @@ impl Delivery {
         if let Ok(ending) = self.links.finished.recv() {
             self.close(&ending);
         }
-        self.books
+        self.counts
     }
 
     fn post_failure(&self, error: Error) {
@@ -200,8 +204,8 @@ impl Delivery {
         }
         let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
         let seen = self.track.see(&grounded.outcome, time, diagonal);
-        self.books.add(&seen);
-        self.links.status.frame(grounded, &seen, waiting);
+        self.counts.add(&seen, self.track.queries());
+        self.links.status.frame(grounded, self.track.queries(), &seen, waiting);
         if self.broken {
             return Ok(());
         }
@@ -242,7 +246,7 @@ impl Delivery {
         self.note_error(grounded)?;
         let elsewhere = self.is_seen();
         tracing::trace_span!("record").in_scope(|| {
-            let record = self.names.record(grounded, seen);
+            let record = self.names.record(grounded, self.track.queries(), seen);
             write_all(&mut self.records, Line::Frame(&record), elsewhere)
         })?;
         if seen.status == FrameStatus::Dropped {
@@ -252,16 +256,15 @@ impl Delivery {
         if at_once {
             // This one has been shown already; the next ones get what was found on it.
             for mount in &self.links.mounts {
-                let question = Arc::clone(&self.names.question);
-                mount.set_verdict(Some(Verdict { seen: seen.clone(), question, resolution }));
+                let questions = Arc::clone(&self.questions);
+                mount.set_verdict(Some(Verdict { seen: seen.clone(), questions, resolution }));
             }
         }
         if self.settings.is_empty() && (at_once || self.links.mounts.is_empty()) {
             return Ok(());
         }
-        let Question { text, rev, .. } = &*self.names.question;
         let _span = tracing::trace_span!("annotate").entered();
-        let annotated = annotate(frame, seen, &Query { text, rev: *rev, trained: self.names.trained });
+        let annotated = annotate(frame, seen, self.track.queries(), self.names.trained);
         if !at_once {
             self.links.mounts.iter().try_for_each(|mount| mount.show(frame, annotated.clone()))?;
         }
@@ -290,31 +293,40 @@ impl Delivery {
         }
         match note {
             Note::GapStart { fault, decoded, since } => {
-                self.books.decoded = decoded;
-                let books = self.books.since(&self.books_before);
-                self.books_before = self.books;
+                self.counts.frames.decoded = decoded;
+                let counts = self.counts.since(&self.counts_before);
+                self.counts_before = self.counts.clone();
                 self.gap = Some(Gap { since, connection: self.connection });
                 for mount in &self.links.mounts {
                     mount.set_gap(fault.code);
                     // What comes next may show something else.
                     mount.set_verdict(None);
                 }
-                self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, books })
+                self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, counts })
             }
             Note::GapRetry { attempt, fault } => {
                 self.links.mounts.iter().for_each(|mount| mount.set_gap(fault.code));
                 self.event(&EventKind::GapRetry { attempt, code: fault.code, reason: &fault.reason })
             }
-            Note::Query(question) => {
-                // What was seen of the old one says nothing of the new one.
-                self.track.reset();
-                self.links.mounts.iter().for_each(|mount| mount.set_verdict(None));
-                self.names.question = Arc::clone(&question);
-                let Question { text, rev, .. } = &*question;
-                tracing::info!("looks for {text:?} from frame {} on (revision {rev})", self.next_seq);
-                self.event(&EventKind::Query { seq: self.next_seq, query: text, query_rev: *rev })
-            }
+            Note::Queries(asking) => self.ask(&asking),
         }
+    }
+
+    /// From the next frame on, other queries. What was seen of those that stay is kept.
+    fn ask(&mut self, asking: &Asking) -> Result<()> {
+        self.questions = Arc::clone(&asking.questions);
+        self.track.ask(asked(&self.questions));
+        self.links.mounts.iter().for_each(|mount| mount.set_verdict(None));
+        for (change, question) in &asking.changes {
+            let Query { name, text, rev } = &question.asked.query;
+            let seq = self.next_seq;
+            match change {
+                Change::Removed => tracing::info!("looks for {text:?} no more from frame {seq} on"),
+                _ => tracing::info!("looks for {text:?} from frame {seq} on (revision {rev})"),
+            }
+            self.event(&EventKind::Query { seq, change: *change, name, text, rev: *rev })?;
+        }
+        Ok(())
     }
 
     /// Says the first failure of a frame aloud, and every stretch of damaged ones in the records.
@@ -322,7 +334,7 @@ impl Delivery {
         let seq = grounded.frame.seq;
         if let Outcome::Error { message, .. } = &grounded.outcome {
             // One is said, all are in the records: a format that cannot be read fails on every frame.
-            if self.books.error == 1 {
+            if self.counts.frames.error == 1 {
                 tracing::warn!("frame {seq}: {message}");
             } else {
                 tracing::debug!("frame {seq}: {message}");
@@ -378,13 +390,13 @@ impl Delivery {
 
     /// Writes the last event and what is buffered. Records that were never begun are not begun with it.
     fn close(&mut self, ending: &Ending) {
-        self.books.decoded = ending.decoded;
+        self.counts.frames.decoded = ending.decoded;
         self.records.retain(RecordFile::is_open);
-        let books = self.books;
+        let counts = self.counts.clone();
         let written = if self.records.is_empty() {
             Ok(())
         } else {
-            self.event(&EventKind::End { books, error: ending.error.as_deref() })
+            self.event(&EventKind::End { counts, error: ending.error.as_deref() })
         };
         let flush = |file: &RecordFile| file.flush().map_err(Error::from);
         let flushed = self.records.iter().map(flush).fold(Ok(()), Result::and);

@@ -2,7 +2,7 @@
 //!
 //! Every stream has two threads of its own: one keeps its source running, the other delivers what the stage found. The
 //! thread that calls [`run`] supervises: streams, outputs, worker and signals report to it through one channel. However
-//! the run ends, frames that were handed over are entered in the books, files are finished, and no thread outlives it.
+//! the run ends, frames that were handed over are accounted for, files are finished, and no thread outlives it.
 
 mod board;
 mod deliver;
@@ -14,17 +14,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
-use records::track::Tracking;
-use records::{FrameCounts, RecordFile, RecordPlace};
+use records::track::Asked;
+use records::{Counts, Query, RecordFile, RecordPlace};
 
 use crate::cli::OverlaySync;
 use crate::config::{RunSettings, StreamSettings, load_model, threshold};
 use crate::error::{Error, Result};
-use crate::service::{Compile, Queries, Service};
+use crate::service::{Claim, Compile, Queries, Service};
 use crate::signals::{Signals, Wish};
 use crate::sink::{Mount, RtspOut, RtspServers};
-use crate::source::{Counters, Ended, Keeper, Timing};
-use crate::stage::{Door, Frame, Ground, Intake, Model, Question, Stage, StageSettings, Stream};
+use crate::source::{Counters, Ended, Keeper, Kind, Timing};
+use crate::stage::{
+    Door, Frame, Ground, Intake, Model, QuerySettings, Question, Questions, Stage, StageSettings, Stream,
+};
 use crate::threads::use_threads;
 use board::Board;
 use deliver::{Delivery, Names};
@@ -78,42 +80,41 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     })?;
     let service = service(settings)?;
     let ready = settings.compiled_query.as_ref().map(|(path, text)| (path, text.as_str()));
-    let frames_only = settings.streams.iter().all(|stream| ready.is_some_and(|(_, text)| stream.query == text));
+    let asks = settings.streams.iter().flat_map(|stream| &stream.queries);
+    let frames_only = asks.clone().all(|query| ready.is_some_and(|(_, text)| query.text == text));
     let mut grounder = load_model(settings.model.as_deref(), &settings.device, settings.precision, frames_only)?;
     let threshold = threshold(settings.threshold, &grounder)?;
-    // Equal queries are compiled once, and their frames go through the model together.
-    let mut compiled = HashMap::new();
-    for StreamSettings { query, .. } in &settings.streams {
-        if !compiled.contains_key(query) {
-            let query_of_stream = match ready {
-                Some((path, text)) if query == text => grounder.load_query(path)?,
-                _ => grounder.compile(query)?,
+    // Equal sentences are compiled once.
+    let mut compiled: HashMap<&str, Arc<grounding::CompiledQuery>> = HashMap::new();
+    for QuerySettings { text, .. } in asks {
+        if !compiled.contains_key(text.as_str()) {
+            let query = match ready {
+                Some((path, known)) if known == text => grounder.load_query(path)?,
+                _ => grounder.compile(text)?,
             };
-            compiled.insert(query, Arc::new(query_of_stream));
+            compiled.insert(text, Arc::new(query));
         }
     }
-    let queries: Vec<_> = settings.streams.iter().filter_map(|stream| compiled.get(&stream.query).cloned()).collect();
+    let of_stream = |stream: &StreamSettings| -> Vec<_> {
+        stream.queries.iter().filter_map(|query| compiled.get(query.text.as_str()).cloned()).collect()
+    };
+    let queries: Vec<Vec<_>> = settings.streams.iter().map(of_stream).collect();
     grounder.drop_text();
     crate::heap::settle();
     let (trained, grounder) = (grounder.trained(), Arc::new(grounder));
-    let asking =
-        Asking { first: queries.iter().cloned().map(Some).collect(), compile: operate::compiler(settings, &grounder) };
+    let first = queries.iter().map(|queries| queries.iter().cloned().map(Some).collect()).collect();
+    let asking = Asking { first, compile: operate::compiler(settings, &grounder) };
     supervise(settings, Box::new(Model { grounder, queries }), asking, threshold, trained, hearing, &service)?
         .report()
         .map(drop)
 }
 
 /// Grounds videos with any model, `trained` or not; `threshold` is none for one that has no presence to compare with it.
-/// Returns the books of all streams together. Signals are left to the caller's program.
+/// Returns the frame accounting of all streams together. Signals are left to the caller's program.
 ///
 /// # Errors
 /// A source, an output or the model failed. What was written until then is whole.
-pub fn stream(
-    settings: &RunSettings,
-    model: Box<dyn Ground>,
-    threshold: Option<f32>,
-    trained: bool,
-) -> Result<FrameCounts> {
+pub fn stream(settings: &RunSettings, model: Box<dyn Ground>, threshold: Option<f32>, trained: bool) -> Result<Counts> {
     stream_until(settings, model, threshold, trained, never())
 }
 
@@ -127,11 +128,11 @@ pub fn stream_until(
     threshold: Option<f32>,
     trained: bool,
     stop: Receiver<()>,
-) -> Result<FrameCounts> {
+) -> Result<Counts> {
     let service = service(settings)?;
     let hearing = Hearing { stop, ..Hearing::default() };
     // The model reads its questions itself.
-    let asking = Asking { first: vec![None; settings.streams.len()], compile: Box::new(|_| Ok(None)) };
+    let asking = Asking::none(settings);
     supervise(settings, model, asking, threshold, trained, hearing, &service)?.report()
 }
 
@@ -147,15 +148,15 @@ pub(crate) fn ground_file(
     run_id: &Arc<str>,
     stop: Receiver<()>,
     service: &Service,
-) -> Result<FrameCounts> {
+) -> Result<Counts> {
     let hearing = Hearing { stop, run_id: Some(Arc::clone(run_id)), alone: false, ..Hearing::default() };
-    let asking = Asking { first: vec![None], compile: Box::new(|_| Ok(None)) };
+    let asking = Asking::none(settings);
     let trained = model.grounder.trained();
     supervise(settings, Box::new(model), asking, threshold, trained, hearing, service)?.verdict()
 }
 
 fn service(settings: &RunSettings) -> Result<Service> {
-    let streams = settings.streams.iter().map(|stream| (stream.address.name.as_str(), stream.query.as_str()));
+    let streams = settings.streams.iter().map(|stream| stream.address.name.as_str());
     Service::start(&settings.service, streams)
 }
 
@@ -180,10 +181,18 @@ impl Default for Hearing {
 
 /// How sentences become what the model takes.
 struct Asking {
-    /// Of the sentences that streams begin with.
-    first: Vec<Option<Arc<grounding::CompiledQuery>>>,
+    /// Of the queries that streams begin with, by stream.
+    first: Vec<Vec<Option<Arc<grounding::CompiledQuery>>>>,
     /// Of those that come later.
     compile: Compile,
+}
+
+impl Asking {
+    /// Of a model that reads sentences itself, or was given them.
+    fn none(settings: &RunSettings) -> Self {
+        let first = settings.streams.iter().map(|stream| vec![None; stream.queries.len()]).collect();
+        Self { first, compile: Box::new(|_| Ok(None)) }
+    }
 }
 
 fn supervise(
@@ -196,17 +205,18 @@ fn supervise(
     service: &Service,
 ) -> Result<Over> {
     let (started, overlay_sync) = (Instant::now(), settings.overlay_sync);
-    let trackings: Vec<Tracking> =
-        settings.streams.iter().map(|stream| tracking(settings, stream, threshold)).collect();
+    let claim = operate::claim(settings, threshold, model.gives_all());
+    let questions = questions(settings, asking.first, &claim)?;
+    let remembers = settings.sampling.skips() || settings.gate.is_some();
     let stages: Vec<StageSettings> = settings
         .streams
         .iter()
-        .zip(&trackings)
-        .map(|(stream, tracking)| StageSettings {
+        .map(|stream| StageSettings {
             mode: stream.mode,
             sampling: settings.sampling,
             gate: settings.gate,
-            watch_cuts: tracking.remembers() || settings.sampling.skips() || settings.gate.is_some(),
+            // A scene cut ends what is known of the scene before: ids at least. Pictures of a folder have nothing in common.
+            watch_cuts: remembers || !matches!(stream.address.kind, Kind::Pictures(_)),
         })
         .collect();
     let run_id: Arc<str> = match run_id {
@@ -215,7 +225,7 @@ fn supervise(
         None => records::run_id().into(),
     };
     let (stop, stopped) = bounded(0);
-    let queries = Arc::new(Queries::new(asking.compile, stopped.clone()));
+    let queries = Arc::new(Queries::new(asking.compile, claim, stopped.clone()));
     // What can be wrong with it is said before anything is served.
     let control = operate::control(settings, service, &queries, &messages, &run_id)?;
     let reread = operate::Reread::start(settings, &queries)?;
@@ -229,10 +239,9 @@ fn supervise(
     let records = record_files(settings);
     let board = alone.then(|| Board::new(settings, service.seen.streams()));
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reread);
-    let ways = settings.streams.iter().zip(trackings).zip(timings).zip(mounts).zip(asking.first).zip(streams);
-    for (index, (((((settings, tracking), timing), mounts), compiled), Stream { input, output })) in ways.enumerate() {
+    let ways = settings.streams.iter().zip(questions).zip(timings).zip(mounts).zip(streams);
+    for (index, ((((settings, questions), timing), mounts), Stream { input, output })) in ways.enumerate() {
         let mounts: Vec<Mount> = mounts.into_iter().map(|(_, mount)| mount).collect();
-        let question = Arc::new(Question { text: settings.query.clone(), rev: 1, compiled });
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
         let (finish, finished) = bounded(1);
@@ -242,13 +251,13 @@ fn supervise(
             _ => input,
         };
         let door = Door::to(input.clone());
-        queries.add(&name, Arc::clone(&question), door.clone());
+        queries.add(&name, Arc::clone(&questions), settings.queries.clone(), door.clone());
         let status = Arc::clone(service.seen.status(index));
-        status.link(door.clone(), Arc::clone(&counters));
+        status.link(door.clone(), Arc::clone(&counters), &questions);
         let delivery = Delivery::new(
             settings,
-            tracking,
-            Names::new(settings, question, &run_id, trained),
+            questions,
+            Names::new(settings, &run_id, trained),
             settings.records.iter().filter_map(|place| records.get(place).cloned()).collect(),
             timing.clone(),
             deliver::Links {
@@ -289,55 +298,55 @@ fn supervise(
     }
     drop((messages, stopped));
     service.seen.set_started();
-    let (books, verdict) = supervisor.run(stage.into_threads());
+    let (counts, verdict) = supervisor.run(stage.into_threads());
     let finish = |file: &RecordFile| file.finish().map_err(Error::from);
     let finished = records.values().map(finish).fold(Ok(()), Result::and);
     drop((control, servers, board));
-    Ok(Over { books, verdict: verdict.and(finished), seconds: started.elapsed().as_secs_f64() })
+    Ok(Over { counts, verdict: verdict.and(finished), seconds: started.elapsed().as_secs_f64() })
 }
 
 /// A run that is over.
 struct Over {
     /// By stream.
-    books: Vec<(String, FrameCounts)>,
+    counts: Vec<(String, Counts)>,
     verdict: Result<()>,
     seconds: f64,
 }
 
 impl Over {
     /// Says what became of all frames, and how the run went.
-    fn report(self) -> Result<FrameCounts> {
-        if self.books.len() > 1 {
-            for (name, books) in &self.books {
-                tracing::info!("{name}: {books}");
+    fn report(self) -> Result<Counts> {
+        if self.counts.len() > 1 {
+            for (name, counts) in &self.counts {
+                tracing::info!("{name}: {counts}");
             }
         }
         let (total, seconds) = (self.total(), self.seconds);
-        if total.decoded > 0 {
-            tracing::info!("{total} in {seconds:.1} s ({:.1} frames/s)", total.decoded as f64 / seconds);
+        if total.frames.decoded > 0 {
+            tracing::info!("{total} in {seconds:.1} s ({:.1} frames/s)", total.frames.decoded as f64 / seconds);
         }
         self.verdict()
     }
 
-    fn total(&self) -> FrameCounts {
-        let mut total = FrameCounts::default();
-        for (_, books) in &self.books {
-            total += *books;
+    fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        for (_, counts) in &self.counts {
+            total += counts;
         }
         total
     }
 
     /// How it went; frames that failed make it a failure.
-    fn verdict(self) -> Result<FrameCounts> {
+    fn verdict(self) -> Result<Counts> {
         let total = self.total();
-        for (name, books) in self.books.iter().filter(|(_, books)| !books.closed()) {
-            let (decoded, entered) = (books.decoded, books.accounted());
-            tracing::error!("the books of {name} do not close: {decoded} decoded, {entered} accounted for");
+        for (name, counts) in self.counts.iter().filter(|(_, counts)| !counts.frames.closed()) {
+            let (decoded, entered) = (counts.frames.decoded, counts.frames.accounted());
+            tracing::error!("the frames of {name} do not add up: {decoded} decoded, {entered} accounted for");
         }
-        match total.error {
+        match total.frames.error {
             0 => self.verdict.map(|()| total),
             failed => {
-                let (failed, total) = (failed as usize, total.decoded as usize);
+                let (failed, total) = (failed as usize, total.frames.decoded as usize);
                 self.verdict.and(Err(Error::Partial { failed, total, what: "frames" }))
             }
         }
@@ -351,7 +360,8 @@ fn mounts(settings: &RunSettings, timings: &[Timing], trained: bool) -> Result<V
             return Ok(Vec::new());
         }
         let launch = crate::sink::launch(&stream.output.sinks)?;
-        let mount = |out: &RtspOut| (out.clone(), Mount::new(&out.to_string(), &launch, timing, trained));
+        let mount =
+            |out: &RtspOut| (out.clone(), Mount::new(&out.to_string(), &launch, timing, trained, stream.output.parts));
         Ok(stream.rtsp.iter().map(mount).collect())
     };
     settings.streams.iter().zip(timings).map(of_stream).collect()
@@ -369,9 +379,26 @@ fn shown_at_once(input: Intake, mounts: &[Mount], messages: &Sender<Message>) ->
     })
 }
 
-fn tracking(settings: &RunSettings, stream: &StreamSettings, threshold: Option<f32>) -> Tracking {
-    let RunSettings { smoothing, hold, .. } = *settings;
-    Tracking { threshold, hysteresis: stream.hysteresis(threshold), smoothing, hold }
+/// What streams are asked at first, by stream.
+///
+/// # Errors
+/// The model cannot do what a query wants.
+fn questions(
+    settings: &RunSettings,
+    compiled: Vec<Vec<Option<Arc<grounding::CompiledQuery>>>>,
+    claim: &Claim,
+) -> Result<Vec<Questions>> {
+    let streams = settings.streams.iter().zip(compiled).enumerate();
+    let of_stream = |(number, (stream, compiled)): (usize, (&StreamSettings, Vec<_>))| {
+        let pairs = stream.queries.iter().zip(compiled);
+        let question = |(wanted, compiled): (&QuerySettings, _)| {
+            let query = Query { name: wanted.name.clone(), text: wanted.text.clone(), rev: 1 };
+            let asked = Asked { query, tracking: claim(number, wanted)? };
+            Ok(Arc::new(Question { asked, compiled }))
+        };
+        pairs.map(question).collect::<Result<Vec<_>>>().map(Questions::from)
+    };
+    streams.map(of_stream).collect()
 }
 
 /// Every record file once, whichever streams write to it. Lines of live sources are wanted as they come.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 use grounding::Grounder;
+use records::track::Tracking;
 use serde_json::{Value, json};
 
 use super::Message;
-use crate::config::{Anew, Origin, RunSettings, chosen, load_compiler};
+use crate::config::{Anew, Hysteresis, Origin, RunSettings, chosen, load_compiler};
 use crate::error::{Error, Result};
-use crate::service::{Changed, Command, Compile, Control, How, Queries, Service, Wish};
+use crate::service::{Changed, Claim, Command, Compile, Control, How, Queries, Service, What, Wish};
+use crate::stage::QuerySettings;
 
 /// Compiles later sentences with the model that runs. Its text tower is loaded for the purpose, and let go again: most
 /// runs never need it, and the full model's is larger than all the rest.
@@ -23,6 +25,32 @@ pub(super) fn compiler(settings: &RunSettings, running: &Grounder) -> Compile {
             return Err(Error::Usage(format!("{name}: is not the model that runs; it was replaced meanwhile")));
         }
         Ok(Some(Arc::new(compiler.compile(text)?)))
+    })
+}
+
+/// How measurements of queries become claims: by what a query says itself, its stream's settings, and the `threshold` of
+/// the model, which there is none of for models that cannot say "not here".
+pub(super) fn claim(settings: &RunSettings, threshold: Option<f32>, gives_all: bool) -> Claim {
+    let RunSettings { smoothing, hold, lost, .. } = *settings;
+    let hysteresis: Vec<Hysteresis> = settings.streams.iter().map(|stream| stream.hysteresis).collect();
+    Box::new(move |stream, query| {
+        let fail = |reason: &str| Err(Error::Usage(format!("query {:?}: {reason}", query.name)));
+        if query.threshold.is_some() && threshold.is_none() {
+            return fail("has a threshold, but this model has no presence head, so it cannot say \"not here\"");
+        }
+        if query.all && !gives_all {
+            return fail("all = true: this model gives one box for a sentence, expected all = false");
+        }
+        let threshold = query.threshold.or(threshold);
+        let usual = || hysteresis.get(stream).copied().unwrap_or_default().of(threshold);
+        Ok(Tracking {
+            threshold,
+            hysteresis: query.hysteresis.unwrap_or_else(usual),
+            smoothing,
+            hold: query.hold.unwrap_or(hold),
+            lost,
+            all: query.all,
+        })
     })
 }
 
@@ -41,16 +69,16 @@ pub(super) fn control(
     let (seen, queries, messages, run_id) =
         (Arc::clone(&service.seen), Arc::clone(queries), messages.clone(), Arc::clone(run_id));
     let obey = move |command| match command {
-        Command::SetQuery { query, stream } => {
-            let changed = queries.change(&[Wish { stream: stream.as_deref(), text: &query }])?;
-            if changed.iter().all(|changed| changed.how == How::Ended) {
-                let names: Vec<String> = changed.into_iter().map(|changed| changed.stream).collect();
-                return Err(Error::Usage(format!("stream {}: has ended", names.join(", "))));
-            }
-            let lasting = changed.into_iter().filter(|changed| changed.how != How::Ended);
-            let revisions: serde_json::Map<_, _> =
-                lasting.map(|Changed { stream, rev, .. }| (stream, rev.into())).collect();
-            Ok(json!({ "query_rev": revisions }))
+        Command::SetQuery { query, name, threshold, stream } => answer(
+            queries.change(&[Wish { stream: stream.as_deref(), what: What::Set { name, text: query, threshold } }])?,
+        ),
+        Command::AddQuery { query, name, threshold, all, stream } => {
+            let own = QuerySettings::of(&query);
+            let wanted = QuerySettings { name: name.unwrap_or(own.name), text: query, threshold, all, ..own };
+            answer(queries.change(&[Wish { stream: stream.as_deref(), what: What::Add(wanted) }])?)
+        }
+        Command::RemoveQuery { name, stream } => {
+            answer(queries.change(&[Wish { stream: stream.as_deref(), what: What::Remove(name) }])?)
         }
         Command::Status => {
             let mut status = seen.to_json();
@@ -64,6 +92,24 @@ pub(super) fn control(
         }
     };
     Control::start(path, obey).map(Some)
+}
+
+/// Revisions of queries, by stream and name.
+///
+/// # Errors
+/// No stream is left that could be asked.
+fn answer(changed: Vec<Changed>) -> Result<Value> {
+    if changed.iter().all(|changed| changed.how == How::Ended) {
+        let names: Vec<String> = changed.into_iter().map(|changed| changed.stream).collect();
+        return Err(Error::Usage(format!("stream {}: has ended", names.join(", "))));
+    }
+    let of_stream = |Changed { stream, revisions, .. }| {
+        let revisions: serde_json::Map<_, _> =
+            revisions.into_iter().map(|(name, rev): (String, u32)| (name, rev.into())).collect();
+        (stream, revisions.into())
+    };
+    let lasting = changed.into_iter().filter(|changed| changed.how != How::Ended);
+    Ok(json!({ "queries": lasting.map(of_stream).collect::<serde_json::Map<_, _>>() }))
 }
 
 /// Reads queries anew when it is told to, on a thread of its own that ends with it.
@@ -113,7 +159,10 @@ impl Drop for Reread {
 fn adopt(origin: &Origin, queries: &Queries, names: &[String]) -> Result<()> {
     let Anew { queries: wanted, other } = origin.read()?;
     let (known, new): (Vec<_>, Vec<_>) = wanted.iter().partition(|(name, _)| names.contains(name));
-    let wishes: Vec<Wish> = known.iter().map(|(name, text)| Wish { stream: Some(name), text }).collect();
+    let wishes: Vec<Wish> = known
+        .iter()
+        .map(|(name, queries)| Wish { stream: Some(name.as_str()), what: What::Replace(queries.clone()) })
+        .collect();
     let changed = queries.change(&wishes)?;
     if !other.is_empty() {
         tracing::warn!("changed, but taken at the next start only: {}", other.join(", "));
@@ -126,7 +175,7 @@ fn adopt(origin: &Origin, queries: &Queries, names: &[String]) -> Result<()> {
     }
     let of_kind = |how: How| changed.iter().filter(move |changed| changed.how == how);
     for Changed { stream, .. } in of_kind(How::Ended) {
-        tracing::info!("{stream} has ended; its query is not taken");
+        tracing::info!("{stream} has ended; its queries are not taken");
     }
     tracing::info!("settings read anew; queries changed: {}", of_kind(How::New).count());
     Ok(())

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, never, select};
-use records::FrameCounts;
+use records::Counts;
 
 use super::operate::Reread;
 use super::{Message, OutputStopper};
@@ -27,7 +27,7 @@ pub(super) struct Running {
     pub(super) output_stop: OutputStopper,
     /// Tells its delivery how it ended.
     pub(super) finish: Sender<Ending>,
-    pub(super) deliverer: Option<JoinHandle<FrameCounts>>,
+    pub(super) deliverer: Option<JoinHandle<Counts>>,
     pub(super) keeper: Option<JoinHandle<()>>,
     pub(super) ended: Option<Ending>,
     pub(super) drained: bool,
@@ -65,9 +65,9 @@ impl Supervisor {
         self.streams.push(stream);
     }
 
-    /// Returns the books of all streams once the last one has ended, and how the run went. Messages are heard until the
+    /// Returns the counts of all streams once the last one has ended, and how the run went. Messages are heard until the
     /// last frame is delivered and the files are whole, or nobody could free an output that is stuck.
-    pub(super) fn run(mut self, stage: Vec<JoinHandle<()>>) -> (Vec<(String, FrameCounts)>, Result<()>) {
+    pub(super) fn run(mut self, stage: Vec<JoinHandle<()>>) -> (Vec<(String, Counts)>, Result<()>) {
         while self.streams.iter().any(|stream| stream.ended.is_none() || !stream.drained) {
             select! {
                 recv(self.inbox) -> message => match message {
@@ -83,21 +83,21 @@ impl Supervisor {
         for thread in stage {
             self.joined(thread.join());
         }
-        let mut books = Vec::new();
+        let mut counts = Vec::new();
         for stream in std::mem::take(&mut self.streams) {
             drop(stream.finish);
             if let Some(thread) = stream.keeper {
                 self.joined(thread.join());
             }
             if let Some(of_stream) = stream.deliverer.and_then(|thread| self.joined(thread.join())) {
-                books.push((stream.name, of_stream));
+                counts.push((stream.name, of_stream));
             }
         }
         // A record that could not be written at the very end.
         while let Ok(message) = self.inbox.try_recv() {
             self.handle(message);
         }
-        (books, self.verdict)
+        (counts, self.verdict)
     }
 
     fn handle(&mut self, message: Message) {

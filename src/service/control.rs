@@ -28,13 +28,45 @@ const TO_LISTEN: Duration = Duration::from_secs(5);
 const ROOT: u32 = 0;
 
 /// What somebody asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Command {
     /// Look for something else.
     SetQuery {
+        /// The sentence; as it is without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        query: Option<String>,
+        /// Which query; the only one without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Presence from which on it counts as there; as it is without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        threshold: Option<f32>,
+        /// One stream; all without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<String>,
+    },
+    /// Look for something else too.
+    AddQuery {
         /// The sentence.
         query: String,
+        /// How it is called; by its sentence without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Presence from which on it counts as there; the run's without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        threshold: Option<f32>,
+        /// Whether all that match are wanted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        all: bool,
+        /// One stream; all without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<String>,
+    },
+    /// Look for something no more.
+    RemoveQuery {
+        /// How it is called.
+        name: String,
         /// One stream; all without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stream: Option<String>,
@@ -199,8 +231,8 @@ fn converse(stream: UnixStream, obey: &Obey) {
                 let answer = match serde_json::from_slice(&line) {
                     Ok(command) => obey(command),
                     Err(error) => Err(Error::Usage(format!(
-                        "{error}; expected an object as in {{\"command\": \"status\"}}, with set-query (query, stream), status \
-                         or stop"
+                        "{error}; expected an object as in {{\"command\": \"status\"}}, with set-query, add-query, \
+                         remove-query, status or stop"
                     ))),
                 };
                 if !reply(&mut writer, &answer) {

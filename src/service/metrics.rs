@@ -6,8 +6,8 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use records::FrameStatus;
 use records::track::Seen;
+use records::{Change, FrameStatus, Query, QueryStatus};
 
 use crate::stage::Grounded;
 
@@ -19,7 +19,7 @@ pub(super) struct Metrics {
     registry: Registry,
     frames: IntCounterVec,
     decoded: IntCounterVec,
-    carried: IntCounterVec,
+    found: IntCounterVec,
     grounding: HistogramVec,
     latency: HistogramVec,
     queue: IntGaugeVec,
@@ -69,12 +69,12 @@ impl Metrics {
                 "Frames that came out of the decoder.",
                 &["stream"]
             ),
-            carried: metric!(
+            found: metric!(
                 r,
                 IntCounterVec,
-                "spotter_frames_carried_total",
-                "Frames that carry the box of an earlier one.",
-                &["stream"]
+                "spotter_query_frames_total",
+                "Frames by what is claimed of a query on them: box, absent, carried or none.",
+                &["stream", "query", "status"]
             ),
             grounding: seconds("spotter_grounding_seconds", "Letterbox and model, of measured frames."),
             latency: seconds("spotter_latency_seconds", "From the decoder to the record, of measured frames."),
@@ -118,8 +118,8 @@ impl Metrics {
                 r,
                 IntGaugeVec,
                 "spotter_query_revision",
-                "Counts up when the query changes while running.",
-                &["stream"]
+                "Counts up when a query changes while running.",
+                &["stream", "query"]
             ),
             clients: metric!(
                 r,
@@ -144,7 +144,7 @@ impl Metrics {
             stream: stream.to_owned(),
             frames: self.frames.clone(),
             decoded: self.decoded.with_label_values(&one),
-            carried: self.carried.with_label_values(&one),
+            found: self.found.clone(),
             grounding: self.grounding.with_label_values(&one),
             latency: self.latency.with_label_values(&one),
             queue: self.queue.clone(),
@@ -155,7 +155,7 @@ impl Metrics {
             up: self.up.clone(),
             revision: self.revision.clone(),
         };
-        metrics.refresh(false, None, 1, 0, &[]);
+        metrics.refresh(false, None, 0, &[]);
         metrics
     }
 
@@ -180,7 +180,7 @@ pub(super) struct StreamMetrics {
     stream: String,
     frames: IntCounterVec,
     decoded: IntCounter,
-    carried: IntCounter,
+    found: IntCounterVec,
     grounding: Histogram,
     latency: Histogram,
     queue: IntGaugeVec,
@@ -193,11 +193,14 @@ pub(super) struct StreamMetrics {
 }
 
 impl StreamMetrics {
-    pub(super) fn frame(&self, seen: &Seen, grounded: &Grounded) {
+    pub(super) fn frame<'a>(&self, queries: impl Iterator<Item = &'a Query>, seen: &Seen, grounded: &Grounded) {
         let labels = [&self.stream, seen.status.as_str(), seen.cause.unwrap_or_default()];
         self.frames.with_label_values(&labels).inc();
-        self.carried.inc_by(u64::from(seen.carried()));
-        if matches!(seen.status, FrameStatus::Box | FrameStatus::Absent) {
+        for (query, claim) in queries.zip(&seen.queries) {
+            let status = if claim.carried() { QueryStatus::Carried } else { claim.status };
+            self.found.with_label_values(&[self.stream.as_str(), &query.name, status.as_str()]).inc();
+        }
+        if seen.status == FrameStatus::Measured {
             self.grounding.observe(grounded.grounding.as_secs_f64());
             self.latency.observe(grounded.frame.arrived.elapsed().as_secs_f64());
         }
@@ -215,10 +218,18 @@ impl StreamMetrics {
         self.reconnects.inc();
     }
 
-    pub(super) fn refresh(&self, up: bool, age: Option<Duration>, rev: u32, decoded: u64, waiting: &[(&str, usize)]) {
+    /// A query is asked from now on, or no more.
+    pub(super) fn asked(&self, change: Change, query: &Query) {
+        let labels = [self.stream.as_str(), &query.name];
+        match change {
+            Change::Removed => drop(self.revision.remove_label_values(&labels)),
+            Change::Added | Change::Changed => self.revision.with_label_values(&labels).set(i64::from(query.rev)),
+        }
+    }
+
+    pub(super) fn refresh(&self, up: bool, age: Option<Duration>, decoded: u64, waiting: &[(&str, usize)]) {
         let stream = [&self.stream];
         self.up.with_label_values(&stream).set(i64::from(up));
-        self.revision.with_label_values(&stream).set(i64::from(rev));
         if let Some(age) = age {
             self.age.with_label_values(&stream).set(age.as_secs_f64());
         }

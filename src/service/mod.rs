@@ -18,7 +18,7 @@ use crate::error::Result;
 pub(crate) use control::{Command, Control};
 use http::HttpServer;
 use metrics::Metrics;
-pub(crate) use queries::{Changed, Compile, How, Queries, Wish};
+pub(crate) use queries::{Changed, Claim, Compile, How, Queries, What, Wish, check_all};
 pub(crate) use status::{Found, Status};
 
 /// Where an operator can look.
@@ -48,16 +48,13 @@ pub(crate) struct Seen {
 }
 
 impl Service {
-    /// For streams with these names and queries.
+    /// For streams with these names.
     ///
     /// # Errors
     /// The address for metrics is taken or not this machine's.
-    pub(crate) fn start<'a>(
-        settings: &ServiceSettings,
-        streams: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self> {
+    pub(crate) fn start<'a>(settings: &ServiceSettings, streams: impl Iterator<Item = &'a str>) -> Result<Self> {
         let metrics = Metrics::new();
-        let streams = streams.map(|(name, query)| Arc::new(Status::new(name, query, &metrics))).collect();
+        let streams = streams.map(|name| Arc::new(Status::new(name, &metrics))).collect();
         let seen = Arc::new(Seen { metrics, streams, started: AtomicBool::new(false), clients: OnceLock::new() });
         let http = settings.metrics.map(|place| HttpServer::start(place, Arc::clone(&seen))).transpose()?;
         Ok(Self { seen, _http: http })

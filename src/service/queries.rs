@@ -1,19 +1,26 @@
 //! Changing what streams look for while they run.
 //!
 //! A new sentence is compiled beside the run, while frames are asked the old one. Then it is sent into the stage among
-//! the frames ([`Note::Query`]), so that the change falls between two of them.
+//! the frames ([`Note::Queries`]), so that the change falls between two of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
 use grounding::CompiledQuery;
+use records::track::{Asked, Tracking};
+use records::{Change, MOST_QUERIES, Query};
 
 use crate::error::{Error, Result};
-use crate::stage::{Door, Note, Question};
+use crate::stage::{Asking, Door, Note, QuerySettings, Question, Questions};
 
 /// Makes of a sentence what the model takes; nothing for models that read sentences themselves.
 pub(crate) type Compile = Box<dyn Fn(&str) -> Result<Option<Arc<CompiledQuery>>> + Send + Sync>;
+/// How the measurements of a query of a stream, counted from 0, become claims.
+///
+/// # Errors
+/// The model cannot do what the query wants.
+pub(crate) type Claim = Box<dyn Fn(usize, &QuerySettings) -> Result<Tracking> + Send + Sync>;
 
 /// The longest sentence, in letters: models read a few dozen words, and records repeat it with every frame.
 const LONGEST: usize = 1000;
@@ -21,6 +28,7 @@ const LONGEST: usize = 1000;
 /// What the streams of a run look for.
 pub(crate) struct Queries {
     compile: Compile,
+    claim: Claim,
     stopped: Receiver<()>,
     streams: Mutex<Vec<Arc<Stream>>>,
     /// Locked while something is changed: changes come one after the other.
@@ -28,23 +36,47 @@ pub(crate) struct Queries {
 }
 
 struct Stream {
+    number: usize,
     name: String,
-    question: Mutex<Arc<Question>>,
+    now: Mutex<Now>,
     door: Door,
 }
 
-/// A stream, or all of them, and what to ask it.
-#[derive(Debug, Clone, Copy)]
+/// What a stream is asked.
+#[derive(Clone)]
+struct Now {
+    questions: Questions,
+    /// As they were wanted, in the same order.
+    settings: Vec<QuerySettings>,
+    /// Revisions that were given to names, also of queries that are gone.
+    revisions: HashMap<String, u32>,
+}
+
+/// What is wanted of a stream, or of all of them.
+#[derive(Debug, Clone)]
 pub(crate) struct Wish<'a> {
     pub(crate) stream: Option<&'a str>,
-    pub(crate) text: &'a str,
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    /// Ask this, under the name of a query that is asked; without a name, in place of the only one.
+    Set { name: Option<String>, text: Option<String>, threshold: Option<f32> },
+    /// Ask this too.
+    Add(QuerySettings),
+    /// Ask this no more.
+    Remove(String),
+    /// Ask these, and nothing else.
+    Replace(Vec<QuerySettings>),
 }
 
 /// What became of a wish, for one stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Changed {
     pub(crate) stream: String,
-    pub(crate) rev: u32,
+    /// Revisions of its queries, by name.
+    pub(crate) revisions: Vec<(String, u32)>,
     pub(crate) how: How,
 }
 
@@ -59,61 +91,194 @@ pub(crate) enum How {
 }
 
 impl Queries {
-    pub(crate) fn new(compile: Compile, stopped: Receiver<()>) -> Self {
-        Self { compile, stopped, streams: Mutex::default(), turn: Mutex::default() }
+    pub(crate) fn new(compile: Compile, claim: Claim, stopped: Receiver<()>) -> Self {
+        Self { compile, claim, stopped, streams: Mutex::default(), turn: Mutex::default() }
     }
 
-    /// A stream that begins with `question`; changes go in through `door`.
-    pub(crate) fn add(&self, name: &str, question: Arc<Question>, door: Door) {
-        let stream = Stream { name: name.to_owned(), question: Mutex::new(question), door };
-        lock(&self.streams).push(Arc::new(stream));
+    /// A stream that begins with `questions`, wanted as `settings` say; changes go in through `door`.
+    pub(crate) fn add(&self, name: &str, questions: Questions, settings: Vec<QuerySettings>, door: Door) {
+        let mut streams = lock(&self.streams);
+        let revisions = questions.iter().map(|q| (q.asked.query.name.clone(), q.asked.query.rev)).collect();
+        let now = Mutex::new(Now { questions, settings, revisions });
+        let number = streams.len();
+        streams.push(Arc::new(Stream { number, name: name.to_owned(), now, door }));
     }
 
-    /// Asks streams for something else: all that is wished, or nothing.
+    /// Asks streams something else: all that is wished, or nothing.
     ///
     /// # Blocking
     /// While sentences are compiled, and in `every-frame` mode while a stream's queue is full.
     ///
     /// # Errors
-    /// A sentence says nothing, is too long or cannot be compiled, or there is no such stream.
+    /// A wish cannot be met: a sentence says nothing or cannot be compiled, a name is taken or is nobody's, there is no such
+    /// stream.
     pub(crate) fn change(&self, wishes: &[Wish]) -> Result<Vec<Changed>> {
         let streams = lock(&self.streams).clone();
         let _turn = lock(&self.turn);
-        let mut asked = Vec::new();
-        for Wish { stream, text } in wishes {
-            check(text)?;
+        let mut wanted: Vec<(&Arc<Stream>, Vec<QuerySettings>)> = Vec::new();
+        for Wish { stream, what } in wishes {
             let meant: Vec<_> = streams.iter().filter(|other| stream.is_none_or(|name| other.name == name)).collect();
             if meant.is_empty() {
                 let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
                 let reason = format!("there is none of that name, expected one of {}", names.join(", "));
                 return Err(Error::Usage(format!("stream {}: {reason}", stream.unwrap_or_default())));
             }
-            asked.extend(meant.into_iter().map(|stream| (stream, *text)));
-        }
-        let mut compiled = HashMap::new();
-        for (stream, text) in &asked {
-            if stream.is_open() && stream.now().text != **text && !compiled.contains_key(text) {
-                // Frames of streams with one query go through the model together.
-                let known = streams.iter().map(|other| other.now()).find(|question| question.text == **text);
-                let query = match known.and_then(|question| question.compiled.clone()) {
-                    Some(query) => Some(query),
-                    None => (self.compile)(text)?,
-                };
-                compiled.insert(*text, query);
+            for stream in meant {
+                let place = wanted.iter().position(|(other, _)| Arc::ptr_eq(other, stream)).unwrap_or_else(|| {
+                    wanted.push((stream, stream.now().settings));
+                    wanted.len() - 1
+                });
+                apply(&mut wanted[place].1, what).map_err(|reason| stream.refuse(&reason))?;
             }
         }
-        Ok(asked.iter().map(|(stream, text)| stream.ask(text, compiled.get(text), &self.stopped)).collect())
+        let mut compiled: HashMap<String, Option<Arc<CompiledQuery>>> = HashMap::new();
+        let mut asking = Vec::new();
+        for (stream, settings) in wanted {
+            let next = stream.is_open().then(|| self.next(stream, &streams, &settings, &mut compiled)).transpose()?;
+            asking.push((stream, settings, next));
+        }
+        Ok(asking.into_iter().map(|(stream, settings, next)| stream.ask(settings, next, &self.stopped)).collect())
+    }
+
+    /// What `stream` is asked with these `settings`, and what is new about it.
+    fn next(
+        &self,
+        stream: &Stream,
+        all: &[Arc<Stream>],
+        settings: &[QuerySettings],
+        compiled: &mut HashMap<String, Option<Arc<CompiledQuery>>>,
+    ) -> Result<(Asking, HashMap<String, u32>)> {
+        let Now { questions, settings: before, mut revisions } = stream.now();
+        let (mut next, mut changes) = (Vec::new(), Vec::new());
+        let mut kept = HashSet::new();
+        for (place, wanted) in settings.iter().enumerate() {
+            let known = known(&before, settings, place);
+            kept.extend(known);
+            if let Some(known) = known.filter(|known| before[*known] == *wanted) {
+                next.push(Arc::clone(&questions[known]));
+                continue;
+            }
+            let tracking = (self.claim)(stream.number, wanted).map_err(|e| stream.refuse(&e.to_string()))?;
+            let query = match compiled.get(&wanted.text) {
+                Some(query) => query.clone(),
+                // What is asked already, was compiled.
+                None => match compiled_before(all, &wanted.text) {
+                    Some(query) => query,
+                    None => (self.compile)(&wanted.text)?,
+                },
+            };
+            compiled.insert(wanted.text.clone(), query.clone());
+            let names = [Some(&wanted.name), known.map(|known| &before[known].name)];
+            let rev =
+                names.into_iter().flatten().filter_map(|name| revisions.get(name)).max().copied().unwrap_or(0) + 1;
+            revisions.insert(wanted.name.clone(), rev);
+            let asked = Asked { query: Query { name: wanted.name.clone(), text: wanted.text.clone(), rev }, tracking };
+            let question = Arc::new(Question { asked, compiled: query });
+            let change = if known.is_some() { Change::Changed } else { Change::Added };
+            changes.push((change, Arc::clone(&question)));
+            next.push(question);
+        }
+        let gone = questions.iter().enumerate().filter(|(place, _)| !kept.contains(place));
+        changes.splice(0..0, gone.map(|(_, question)| (Change::Removed, Arc::clone(question))));
+        Ok((Asking { questions: next.into(), changes }, revisions))
     }
 }
 
-fn check(text: &str) -> Result<()> {
+/// Which query before is the one at `place` now: that of its name; else the one that stood there, if its name is gone. So
+/// one that is called by its sentence stays the same query when it asks something else.
+fn known(before: &[QuerySettings], now: &[QuerySettings], place: usize) -> Option<usize> {
+    let named = |queries: &[QuerySettings], name: &str| queries.iter().position(|query| query.name == name);
+    let renamed = || before.get(place).filter(|query| named(now, &query.name).is_none()).map(|_| place);
+    named(before, &now[place].name).or_else(renamed)
+}
+
+fn compiled_before(streams: &[Arc<Stream>], text: &str) -> Option<Option<Arc<CompiledQuery>>> {
+    let questions = |stream: &Arc<Stream>| stream.now().questions;
+    let mut all = streams.iter().map(questions).flat_map(|questions| questions.to_vec());
+    all.find(|question| question.asked.query.text == text).map(|question| question.compiled.clone())
+}
+
+/// Does to a list of queries what is wanted.
+///
+/// # Errors
+/// In words, why it cannot be done.
+fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(), String> {
+    let names = |queries: &[QuerySettings]| {
+        queries.iter().map(|query| format!("{:?}", query.name)).collect::<Vec<_>>().join(", ")
+    };
+    match what {
+        What::Set { name, text, threshold } => {
+            let place = match name {
+                Some(name) => queries.iter().position(|query| query.name == *name),
+                None if queries.len() == 1 => Some(0),
+                None => return Err(format!("asks several queries; name one of {}", names(queries))),
+            };
+            let place = place.ok_or_else(|| {
+                format!("asks no query {:?}, expected one of {}", name.as_deref().unwrap_or_default(), names(queries))
+            })?;
+            if let Some(text) = text {
+                check(text)?;
+                let query = &mut queries[place];
+                // One that is called by its sentence goes on being called so.
+                if name.is_none() && query.name == Query::name_of(&query.text) {
+                    query.name = Query::name_of(text);
+                }
+                query.text.clone_from(text);
+            }
+            if let Some(threshold) = threshold {
+                queries[place].threshold = Some(*threshold);
+            }
+            check_all(queries)
+        }
+        What::Add(query) => {
+            queries.push(query.clone());
+            check_all(queries)
+        }
+        What::Remove(name) => {
+            let place = queries.iter().position(|query| query.name == *name);
+            let place = place.ok_or_else(|| format!("asks no query {name:?}, expected one of {}", names(queries)))?;
+            if queries.len() == 1 {
+                return Err(format!("asks {name:?} alone; a stream needs a query"));
+            }
+            queries.remove(place);
+            Ok(())
+        }
+        What::Replace(all) => {
+            queries.clone_from(all);
+            check_all(queries)
+        }
+    }
+}
+
+/// Sees that queries can be asked side by side.
+///
+/// # Errors
+/// In words: a sentence or a name is unusable, two have one name, there are too many, or a number is out of range.
+pub(crate) fn check_all(queries: &[QuerySettings]) -> std::result::Result<(), String> {
+    if queries.len() > MOST_QUERIES {
+        return Err(format!("asks {} queries, expected at most {MOST_QUERIES}", queries.len()));
+    }
+    for (place, query) in queries.iter().enumerate() {
+        check(&query.text)?;
+        Query::check_name(&query.name).map_err(|reason| format!("the name {:?} of a query {reason}", query.name))?;
+        if queries[..place].iter().any(|other| other.name == query.name) {
+            return Err(format!("two queries are called {:?}; give each its own name", query.name));
+        }
+        for (what, value) in [("threshold", query.threshold), ("hysteresis", query.hysteresis)] {
+            if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
+                return Err(format!("{what} {value} of query {:?}: expected a probability from 0 to 1", query.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(text: &str) -> std::result::Result<(), String> {
     if text.trim().is_empty() {
-        return Err(Error::Usage(format!("query {text:?}: says nothing, expected words")));
+        return Err(format!("query {text:?}: says nothing, expected words"));
     }
     match text.chars().count() {
-        length if length > LONGEST => {
-            Err(Error::Usage(format!("query: has {length} letters, expected at most {LONGEST}")))
-        }
+        length if length > LONGEST => Err(format!("query: has {length} letters, expected at most {LONGEST}")),
         _ => Ok(()),
     }
 }
@@ -123,25 +288,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stream {
-    fn now(&self) -> Arc<Question> {
-        Arc::clone(&lock(&self.question))
+    fn now(&self) -> Now {
+        lock(&self.now).clone()
     }
 
     fn is_open(&self) -> bool {
         self.door.open().is_some()
     }
 
-    /// `compiled` is there where the sentence is a new one.
-    fn ask(&self, text: &str, compiled: Option<&Option<Arc<CompiledQuery>>>, stopped: &Receiver<()>) -> Changed {
-        let now = self.now();
-        let told = |rev, how| Changed { stream: self.name.clone(), rev, how };
-        let Some(intake) = self.door.open() else { return told(now.rev, How::Ended) };
-        let Some(compiled) = compiled.filter(|_| now.text != text) else { return told(now.rev, How::Same) };
-        let question = Arc::new(Question { text: text.to_owned(), rev: now.rev + 1, compiled: compiled.clone() });
-        if intake.note(Note::Query(Arc::clone(&question)), stopped).is_err() {
-            return told(now.rev, How::Ended);
+    fn refuse(&self, reason: &str) -> Error {
+        Error::Usage(format!("stream {}: {reason}", self.name))
+    }
+
+    /// `next` is there where the stream is open.
+    fn ask(
+        &self,
+        settings: Vec<QuerySettings>,
+        next: Option<(Asking, HashMap<String, u32>)>,
+        stopped: &Receiver<()>,
+    ) -> Changed {
+        let told = |questions: &Questions, how| Changed {
+            stream: self.name.clone(),
+            revisions: questions.iter().map(|q| (q.asked.query.name.clone(), q.asked.query.rev)).collect(),
+            how,
+        };
+        let before = self.now().questions;
+        let Some((asking, revisions)) = next else { return told(&before, How::Ended) };
+        let Some(intake) = self.door.open() else { return told(&before, How::Ended) };
+        if asking.questions == before {
+            return told(&before, How::Same);
         }
-        *lock(&self.question) = question;
-        told(now.rev + 1, How::New)
+        let asking = Arc::new(asking);
+        if intake.note(Note::Queries(Arc::clone(&asking)), stopped).is_err() {
+            return told(&before, How::Ended);
+        }
+        let changed = told(&asking.questions, How::New);
+        *lock(&self.now) = Now { questions: Arc::clone(&asking.questions), settings, revisions };
+        changed
     }
 }

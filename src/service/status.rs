@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use blocks::preprocess::Rect;
 use records::track::Seen;
-use records::{FrameCounts, FrameStatus, PixelBox};
+use records::{Change, Counts, FrameCounts, FrameStatus, PixelBox, Query};
 use serde_json::{Value, json};
 
 use super::metrics::{Metrics, StreamMetrics};
 use crate::source::Counters;
-use crate::stage::{Door, Grounded, Note, Question};
+use crate::stage::{Door, Grounded, Note, Questions};
 
 /// A stream with frames waiting from which nothing came for so long does not live.
 const STUCK: Duration = Duration::from_mins(1);
@@ -30,13 +30,12 @@ struct Links {
 }
 
 struct State {
-    query: String,
-    rev: u32,
-    books: FrameCounts,
+    /// What is asked, and what was measured of it last.
+    queries: Vec<(Query, Option<Found>)>,
+    counts: Counts,
     /// Arrivals that wait for delivery.
     to_deliver: usize,
     delay: Duration,
-    found: Option<Found>,
     gap: Option<&'static str>,
     /// Connections that were lost.
     gaps: u64,
@@ -46,10 +45,11 @@ struct State {
     ended: bool,
 }
 
-/// What was measured last.
-#[derive(Debug, Clone, Copy)]
+/// What was measured of a query last.
+#[derive(Debug, Clone)]
 pub(crate) enum Found {
-    Box(Rect),
+    /// Ids and boxes, best first.
+    Boxes(Vec<(u64, Rect)>),
     Absent,
 }
 
@@ -59,21 +59,20 @@ pub(crate) struct Glance {
     pub(crate) measured: u64,
     pub(crate) dropped: u64,
     pub(crate) delay: Duration,
-    pub(crate) found: Option<Found>,
+    /// By query: its name, and what was measured of it last.
+    pub(crate) found: Vec<(String, Option<Found>)>,
     pub(crate) gap: Option<&'static str>,
     /// Which share of the source was decoded, where its length is known.
     pub(crate) share: Option<f64>,
 }
 
 impl Status {
-    pub(super) fn new(name: &str, query: &str, metrics: &Metrics) -> Self {
+    pub(super) fn new(name: &str, metrics: &Metrics) -> Self {
         let state = State {
-            query: query.to_owned(),
-            rev: 1,
-            books: FrameCounts::default(),
+            queries: Vec::new(),
+            counts: Counts::default(),
             to_deliver: 0,
             delay: Duration::ZERO,
-            found: None,
             gap: None,
             gaps: 0,
             newest: None,
@@ -92,27 +91,39 @@ impl Status {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stream runs: where it goes in, and what counts it.
-    pub(crate) fn link(&self, door: Door, counters: Arc<Counters>) {
+    /// The stream runs: where it goes in, what counts it, and what it is asked.
+    pub(crate) fn link(&self, door: Door, counters: Arc<Counters>, questions: &Questions) {
         // A stream runs once.
         let _ = self.links.set(Links { door, counters });
+        let mut state = self.state();
         // What came before was loading.
-        self.state().progress = Instant::now();
+        state.progress = Instant::now();
+        state.queries = questions.iter().map(|question| (question.asked.query.clone(), None)).collect();
+        for (query, _) in &state.queries {
+            self.metrics.asked(Change::Added, query);
+        }
     }
 
     /// Takes note of a frame that is about to be delivered; so many arrivals wait behind it.
-    pub(crate) fn frame(&self, grounded: &Grounded, seen: &Seen, waiting: usize) {
-        self.metrics.frame(seen, grounded);
+    pub(crate) fn frame<'a>(
+        &self,
+        grounded: &Grounded,
+        queries: impl Iterator<Item = &'a Query> + Clone,
+        seen: &Seen,
+        waiting: usize,
+    ) {
+        self.metrics.frame(queries.clone(), seen, grounded);
         let mut state = self.state();
         state.to_deliver = waiting;
-        state.books.add(seen);
+        state.counts.add(seen, queries.clone());
         state.gap = None;
         state.progress = Instant::now();
         state.newest = Some(grounded.frame.arrived);
-        match (seen.status, seen.rect) {
-            (FrameStatus::Box, Some(rect)) => state.found = Some(Found::Box(rect)),
-            (FrameStatus::Absent, _) => state.found = Some(Found::Absent),
-            _ => {}
+        if seen.status == FrameStatus::Measured {
+            for ((_, found), claim) in state.queries.iter_mut().zip(&seen.queries) {
+                let boxes = || claim.objects.iter().map(|object| (object.id, object.rect)).collect();
+                *found = Some(if claim.objects.is_empty() { Found::Absent } else { Found::Boxes(boxes()) });
+            }
         }
         if seen.status != FrameStatus::Dropped {
             state.delay = grounded.frame.arrived.elapsed();
@@ -133,9 +144,14 @@ impl Status {
                 state.gap = Some(fault.code);
                 self.metrics.retry(fault.code);
             }
-            Note::Query(question) => {
-                let Question { text, rev, .. } = &**question;
-                (state.query, state.rev, state.found) = (text.clone(), *rev, None);
+            Note::Queries(asking) => {
+                let known = std::mem::take(&mut state.queries);
+                let found = |query: &Query| known.iter().find(|(known, _)| known == query).and_then(|(_, f)| f.clone());
+                let queries = asking.questions.iter().map(|question| &question.asked.query);
+                state.queries = queries.map(|query| (query.clone(), found(query))).collect();
+                for (change, question) in &asking.changes {
+                    self.metrics.asked(*change, &question.asked.query);
+                }
             }
         }
     }
@@ -173,9 +189,10 @@ impl Status {
     pub(crate) fn glance(&self) -> Glance {
         let share = self.links.get().and_then(|links| links.counters.share());
         let state = self.state();
-        let FrameCounts { boxed, absent, dropped, .. } = state.books;
-        let State { delay, found, gap, .. } = *state;
-        Glance { decoded: state.books.accounted(), measured: boxed + absent, dropped, delay, found, gap, share }
+        let FrameCounts { measured, dropped, .. } = state.counts.frames;
+        let State { delay, gap, .. } = *state;
+        let found = state.queries.iter().map(|(query, found)| (query.name.clone(), found.clone())).collect();
+        Glance { decoded: state.counts.frames.accounted(), measured, dropped, delay, found, gap, share }
     }
 
     fn decoded(&self) -> u64 {
@@ -184,27 +201,39 @@ impl Status {
 
     /// Brings what is measured on the spot up to date.
     pub(super) fn refresh(&self) {
-        let (age, rev, to_deliver) = {
+        let (age, to_deliver) = {
             let state = self.state();
-            (state.newest.map(|newest| newest.elapsed()), state.rev, state.to_deliver)
+            (state.newest.map(|newest| newest.elapsed()), state.to_deliver)
         };
         let waiting = [("stage", self.waiting()), ("delivery", to_deliver)];
-        self.metrics.refresh(self.is_up(), age, rev, self.decoded(), &waiting);
+        self.metrics.refresh(self.is_up(), age, self.decoded(), &waiting);
     }
 
     pub(super) fn to_json(&self) -> Value {
         let (waiting, decoded, up) = (self.waiting(), self.decoded(), self.is_up());
         let state = self.state();
-        let (found, rect) = match state.found {
-            None => (None, None),
-            Some(Found::Absent) => (Some("absent"), None),
-            Some(Found::Box(rect)) => (Some("box"), Some(PixelBox::from(rect))),
+        let query = |(Query { name, text, rev }, found): &(Query, Option<Found>)| {
+            let boxes = match found {
+                Some(Found::Boxes(boxes)) => boxes.as_slice(),
+                _ => &[],
+            };
+            let objects = boxes.iter().map(|(id, rect)| json!({ "id": id, "box": PixelBox::from(*rect) }));
+            let status = found.as_ref().map(|found| match found {
+                Found::Absent => "absent",
+                Found::Boxes(_) => "box",
+            });
+            json!({
+                "name": name, "text": text, "rev": rev, "status": status, "objects": objects.collect::<Vec<_>>(),
+            })
         };
+        let queries: Vec<Value> = state.queries.iter().map(query).collect();
         let age = state.newest.map(|newest| newest.elapsed().as_secs_f64());
+        let Counts { frames, queries: counts } = &state.counts;
         json!({
-            "name": self.name, "query": state.query, "query_rev": state.rev, "up": up, "ended": state.ended,
-            "gap": state.gap, "gaps": state.gaps, "books": FrameCounts { decoded, ..state.books }, "waiting": waiting,
-            "latency_ms": (state.delay.as_secs_f64() * 1e5).round() / 1e2, "newest_frame_age_s": age.map(|age| (age * 1e3).round() / 1e3), "found": found, "box": rect,
+            "name": self.name, "queries": queries, "up": up, "ended": state.ended, "gap": state.gap, "gaps": state.gaps,
+            "frames": FrameCounts { decoded, ..*frames }, "counts": counts, "waiting": waiting,
+            "latency_ms": (state.delay.as_secs_f64() * 1e5).round() / 1e2,
+            "newest_frame_age_s": age.map(|age| (age * 1e3).round() / 1e3),
         })
     }
 }

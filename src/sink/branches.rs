@@ -164,7 +164,7 @@ pub(super) fn connect(
     }
     if !drawn.is_empty() {
         let overlay = trunk.grow(&head, "overlaycomposition")?;
-        draw_from_meta(&overlay);
+        draw_from_meta(&overlay, settings.parts);
         trunk.spread(&trunk.grow(&overlay, "tee")?, &drawn, &mut built.queues)?;
     }
     Ok(built)
@@ -252,7 +252,7 @@ fn one_encoder_thread(element: &gst::Element) {
 }
 
 /// Lets the overlay draw what stands in the metadata of the buffer at hand.
-pub(super) fn draw_from_meta(overlay: &gst::Element) {
+pub(super) fn draw_from_meta(overlay: &gst::Element, parts: overlay::Parts) {
     let size = Mutex::new((0, 0));
     overlay.connect("draw", false, move |arguments| {
         let _span = tracing::trace_span!("draw").entered();
@@ -265,7 +265,7 @@ pub(super) fn draw_from_meta(overlay: &gst::Element) {
             *size = (info.width() as usize, info.height() as usize);
         }
         let Some(buffer) = sample.buffer() else { return none() };
-        match tiles(buffer, *size) {
+        match tiles(buffer, parts, *size) {
             Ok(tiles) if tiles.is_empty() => none(),
             Ok(tiles) => Some(overlay::attach_tiles(tiles).to_value()),
             Err(error) => {
@@ -277,13 +277,15 @@ pub(super) fn draw_from_meta(overlay: &gst::Element) {
 }
 
 /// What the metadata of a frame of this size says, as it is drawn.
-fn tiles(buffer: &gst::BufferRef, (width, height): (usize, usize)) -> Result<Vec<overlay::Tile>> {
+fn tiles(
+    buffer: &gst::BufferRef,
+    parts: overlay::Parts,
+    (width, height): (usize, usize),
+) -> Result<Vec<overlay::Tile>> {
     let mut tiles = match meta::notice(buffer) {
         Some(notice) => overlay::notice_tiles(&notice, width, height)?,
         None => Vec::new(),
     };
-    if let Some(annotation) = meta::annotation(buffer) {
-        tiles.extend(annotation.tiles(width, height)?);
-    }
+    tiles.extend(overlay::tiles(&meta::annotations(buffer), parts, width, height)?);
     Ok(tiles)
 }

@@ -9,6 +9,23 @@ pub(crate) const SOURCE: &str = "source";
 /// When the run began, in UTC and where it runs.
 const TIMES: [&str; 2] = ["time", "time:local"];
 
+/// What people may call them.
+const ALIKE: [(&str, &str); 13] = [
+    ("date", "time"),
+    ("datetime", "time"),
+    ("now", "time"),
+    ("timestamp", "time"),
+    ("start", "time"),
+    ("local", "time:local"),
+    ("localtime", "time:local"),
+    ("stream", SOURCE),
+    ("camera", SOURCE),
+    ("name", SOURCE),
+    ("id", SOURCE),
+    ("input", SOURCE),
+    ("file", SOURCE),
+];
+
 /// When a run began, as its files are called.
 pub(crate) struct Began {
     /// As in `20261125T184300Z`.
@@ -47,13 +64,10 @@ fn holes(place: &str) -> impl Iterator<Item = &str> {
 pub(crate) fn check(place: &str) -> Result<(), String> {
     let known = [SOURCE, TIMES[0], TIMES[1]];
     let Some(hole) = holes(place).find(|hole| !known.contains(hole)) else { return Ok(()) };
-    // Words that mean the time are nearer to it than letters tell.
-    let nearest = match hole.to_ascii_lowercase().as_str() {
-        "date" | "datetime" | "now" | "timestamp" | "start" => "time",
-        "local" | "localtime" => "time:local",
-        "stream" | "camera" | "name" | "id" | "input" | "file" => SOURCE,
-        word => blocks::strict::nearest(word, known.into_iter()).unwrap_or(SOURCE),
-    };
+    let meant = || known.into_iter().map(|name| (name, name)).chain(ALIKE);
+    let word = hole.to_ascii_lowercase();
+    let nearest = blocks::strict::nearest(&word, meant().map(|(word, _)| word)).unwrap_or(SOURCE);
+    let nearest = meant().find(|(word, _)| *word == nearest).map_or(SOURCE, |(_, name)| name);
     let all = known.map(|name| format!("{{{name}}}")).join(", ");
     Err(format!("{{{hole}}} is not known; did you mean {{{nearest}}}? Known are {all}"))
 }
@@ -90,6 +104,7 @@ mod tests {
             "{date} is not known; did you mean {time}? Known are {source}, {time}, {time:local}"
         );
         assert!(said("{sorce}.mp4").contains("did you mean {source}?"));
+        assert!(said("{nme}.mp4").contains("did you mean {source}?"), "a name is its source's");
         assert!(said("{time:locl}").contains("did you mean {time:local}?"));
         let now = Began::now();
         assert_eq!((now.utc.len(), now.local.len()), (16, 15), "{} {}", now.utc, now.local);

@@ -1,14 +1,14 @@
-//! The verdict as metadata on the frame's own buffer.
+//! What was found as metadata on the frame's own buffer.
 //!
-//! A found object is a `GstVideoRegionOfInterestMeta` of type [`ROI_TYPE`] with a `detection` structure; in addition
-//! every forwarded frame carries a `GstCustomMeta` named [`FRAME_META`], so that "not here" can be told from "not
-//! looked at". The copy is shallow: the pixels stay where the decoder put them.
+//! Every object is a `GstVideoRegionOfInterestMeta` of type [`ROI_TYPE`] with its id and a `detection` structure; in addition
+//! every forwarded frame carries a `GstCustomMeta` named [`FRAME_META`] that lists its queries, so that "not here" can be told
+//! from "not looked at". The copy is shallow: the pixels stay where the decoder put them.
 
 use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use records::track::Seen;
-use records::{FrameStatus, NormBox};
+use records::track::{Object, Seen};
+use records::{NormBox, Query, QueryStatus};
 
 use crate::overlay::Annotation;
 use crate::stage::Frame;
@@ -18,89 +18,140 @@ pub const ROI_TYPE: &str = "spotter";
 /// Name of the custom meta that every forwarded frame carries.
 pub const FRAME_META: &str = "SpotterFrameMeta";
 const DETECTION: &str = "detection";
+const QUERY: &str = "query";
 const NOTICE: &str = "notice";
 
-/// What was asked of the frames.
-#[derive(Debug, Clone, Copy)]
-pub struct Query<'a> {
-    /// The sentence.
-    pub text: &'a str,
-    /// Counts up when it changes while running.
-    pub rev: u32,
-    /// False where the model's weights are as drawn: the caption says so.
-    pub trained: bool,
-}
-
-/// A shallow copy of the frame's buffer with the verdict on it.
-pub fn annotate(frame: &Frame, seen: &Seen, query: &Query) -> gst::Buffer {
+/// A shallow copy of the frame's buffer with what was `seen` of `queries` on it; `trained` is false where the model's
+/// weights are as drawn: captions say so.
+pub fn annotate<'a>(
+    frame: &Frame,
+    seen: &Seen,
+    queries: impl IntoIterator<Item = &'a Query>,
+    trained: bool,
+) -> gst::Buffer {
     register();
     let mut buffer = frame.buffer.copy();
     let writable = buffer.make_mut();
+    let (mut claims, mut objects) = (Vec::with_capacity(seen.queries.len()), Vec::new());
+    for (place, (query, claim)) in queries.into_iter().zip(&seen.queries).enumerate() {
+        let mut structure = gst::Structure::builder(QUERY)
+            .field("name", &query.name)
+            .field("text", &query.text)
+            .field("rev", query.rev)
+            .field("status", claim.status.as_str())
+            .field("measured", claim.measured)
+            .build();
+        if let Some(presence) = claim.presence {
+            structure.set("presence", f64::from(presence));
+        }
+        claims.push(structure);
+        objects.extend(claim.objects.iter().map(|object| (place, query, object)));
+    }
     if let Ok(mut meta) = gst::meta::CustomMeta::add(writable, FRAME_META) {
         let structure = meta.mut_structure();
         structure.set("status", seen.status.as_str());
         structure.set("seq", frame.seq);
-        structure.set("query", query.text);
-        structure.set("query-rev", query.rev);
-        structure.set("trained", query.trained);
-        structure.set("measured", seen.measured);
-        if let Some(presence) = seen.presence {
-            structure.set("presence", f64::from(presence));
-        }
+        structure.set("trained", trained);
+        structure.set("queries", gst::Array::new(claims));
     }
-    if let Some(rect) = &seen.rect {
-        // Edges are rounded, then subtracted: neighbouring boxes stay neighbours.
-        let edge = |value: f64| value.round().max(0.0) as u32;
-        let (x, y) = (edge(rect.x0), edge(rect.y0));
-        let size = (edge(rect.x1) - x, edge(rect.y1) - y);
-        let mut meta = gst_video::VideoRegionOfInterestMeta::add(writable, ROI_TYPE, (x, y, size.0, size.1));
-        let norm = NormBox::new(rect, &frame.resolution());
-        let mut detection = gst::Structure::builder(DETECTION)
-            .field("query", query.text)
-            .field("measured", seen.measured)
-            .field("x_min", norm.x)
-            .field("y_min", norm.y)
-            .field("x_max", norm.x + norm.w)
-            .field("y_max", norm.y + norm.h)
-            .build();
-        if let Some(presence) = seen.presence {
-            detection.set("presence", f64::from(presence));
-        }
-        meta.add_param(detection);
-        #[cfg(feature = "v1_24")]
-        relate(writable, (x, y), size, seen.presence);
+    for (place, query, object) in objects {
+        add_region(writable, frame, place, query, object);
     }
+    #[cfg(feature = "v1_24")]
+    relate(writable, seen);
     buffer
 }
 
-/// The same box as an object detection of GStreamer's own analytics metadata, of type [`ROI_TYPE`]. A model without a
-/// presence head claims no confidence; there is no way to say so but 1.
+/// The region of one object. `label_id` is the place of its query, from 1.
+fn add_region(buffer: &mut gst::BufferRef, frame: &Frame, place: usize, query: &Query, object: &Object) {
+    let mut meta = gst_video::VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, edges(&object.rect));
+    meta.set_id((object.id & i32::MAX as u64) as i32);
+    let norm = NormBox::new(&object.rect, &frame.resolution());
+    let mut detection = gst::Structure::builder(DETECTION)
+        .field("label", &query.name)
+        .field("label_id", u32::try_from(place + 1).unwrap_or(u32::MAX))
+        .field("id", object.id)
+        .field("measured", object.measured)
+        .field("x_min", norm.x)
+        .field("y_min", norm.y)
+        .field("x_max", norm.x + norm.w)
+        .field("y_max", norm.y + norm.h)
+        .build();
+    if let Some(score) = object.score {
+        detection.set("confidence", f64::from(score));
+    }
+    meta.add_param(detection);
+}
+
+/// Left, top, width and height in whole pixels. Edges are rounded, then subtracted: neighbouring boxes stay neighbours.
+fn edges(rect: &Rect) -> (u32, u32, u32, u32) {
+    let edge = |value: f64| value.round().max(0.0) as u32;
+    let (x, y) = (edge(rect.x0), edge(rect.y0));
+    (x, y, edge(rect.x1).saturating_sub(x), edge(rect.y1).saturating_sub(y))
+}
+
+/// The same objects in GStreamer's own analytics metadata, as detections of type [`ROI_TYPE`], each tied to a track of its
+/// id. A model without scores claims no confidence; there is no way to say so but 1.
 #[cfg(feature = "v1_24")]
-fn relate(buffer: &mut gst::BufferRef, (x, y): (u32, u32), (w, h): (u32, u32), presence: Option<f32>) {
+fn relate(buffer: &mut gst::BufferRef, seen: &Seen) {
     use gstreamer_analytics::prelude::*;
+    let objects: Vec<&Object> = seen.queries.iter().flat_map(|claim| &claim.objects).collect();
+    if objects.is_empty() {
+        return;
+    }
     let mut meta = gstreamer_analytics::AnalyticsRelationMeta::add(buffer);
     let kind = gst::glib::Quark::from_str(ROI_TYPE);
-    if let Err(error) = meta.add_od_mtd(kind, x as i32, y as i32, w as i32, h as i32, presence.unwrap_or(1.0)) {
-        tracing::debug!("analytics metadata: {error}");
+    for object in objects {
+        let (x, y, w, h) = edges(&object.rect);
+        let score = object.score.unwrap_or(1.0);
+        let detection = meta.add_od_mtd(kind, x as i32, y as i32, w as i32, h as i32, score).map(|mtd| mtd.id());
+        let track = meta.add_tracking_mtd(object.id, gst::ClockTime::ZERO).map(|mtd| mtd.id());
+        let tied = detection.and_then(|detection| {
+            let track = track?;
+            meta.set_relation(gstreamer_analytics::RelTypes::RELATE_TO, detection, track)
+        });
+        if let Err(error) = tied {
+            tracing::debug!("analytics metadata: {error}");
+        }
     }
 }
 
-/// Reads back from a buffer what is to be drawn on it. `None` for a frame of which nothing is claimed.
-pub fn annotation(buffer: &gst::BufferRef) -> Option<Annotation> {
-    let frame = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?;
+/// Reads back from a buffer what is to be drawn on it. Empty for a frame of which nothing is claimed.
+pub fn annotations(buffer: &gst::BufferRef) -> Vec<Annotation> {
+    let Ok(frame) = gst::meta::CustomMeta::from_buffer(buffer, FRAME_META) else { return Vec::new() };
     let structure = frame.structure();
-    let query = structure.get::<String>("query").ok()?;
-    let presence = structure.get::<f64>("presence").ok().map(|p| p as f32);
     let trained = structure.get::<bool>("trained").unwrap_or(true);
-    let measured = structure.get::<bool>("measured").unwrap_or(true);
-    let region = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>().find(|r| r.roi_type() == ROI_TYPE);
-    let rect = region.map(|region| {
+    // Set where the picture is of later than what is claimed of it.
+    let late = structure.get::<bool>("late").unwrap_or(false);
+    let regions = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>().filter(|r| r.roi_type() == ROI_TYPE);
+    let of_region = |region: gst::MetaRef<'_, gst_video::VideoRegionOfInterestMeta>| {
+        let detection = region.param(DETECTION)?;
         let (x, y, w, h) = region.rect();
         let (x, y) = (f64::from(x), f64::from(y));
-        Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) }
-    });
-    let claimed = rect.is_some() || structure.get::<&str>("status") == Ok(FrameStatus::Absent.as_str());
-    claimed.then_some(Annotation { rect, carried: !measured, query, presence, trained })
+        let place = detection.get::<u32>("label_id").unwrap_or(1).saturating_sub(1) as usize;
+        Some(Annotation {
+            rect: Some(Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) }),
+            carried: late || !detection.get::<bool>("measured").unwrap_or(true),
+            place,
+            query: detection.get("label").ok()?,
+            id: detection.get("id").ok(),
+            score: detection.get::<f64>("confidence").ok().map(|score| score as f32),
+            trained,
+        })
+    };
+    let mut all: Vec<Annotation> = regions.filter_map(of_region).collect();
+    let claims = structure.get::<gst::Array>("queries");
+    let claims =
+        claims.iter().flat_map(|claims| claims.as_slice()).filter_map(|value| value.get::<gst::Structure>().ok());
+    for (place, claim) in claims.enumerate() {
+        if claim.get::<&str>("status") != Ok(QueryStatus::Absent.as_str()) {
+            continue;
+        }
+        let Ok(query) = claim.get::<String>("name") else { continue };
+        let score = claim.get::<f64>("presence").ok().map(|presence| presence as f32);
+        all.push(Annotation { rect: None, carried: late, place, query, id: None, score, trained });
+    }
+    all
 }
 
 /// Copies what is claimed of a frame onto another picture of it, on which `place` says where a box lies.
@@ -113,12 +164,15 @@ pub(super) fn carry_over(from: &gst::BufferRef, to: &mut gst::BufferRef, place: 
             after.mut_structure().set_value(name, value.clone());
         }
     }
-    if let Some(rect) = annotation(from).and_then(|annotation| annotation.rect) {
-        let rect = place(rect);
-        let edge = |value: f64| value.round().max(0.0) as u32;
-        let (x, y) = (edge(rect.x0), edge(rect.y0));
-        let size = (edge(rect.x1).saturating_sub(x), edge(rect.y1).saturating_sub(y));
-        gst_video::VideoRegionOfInterestMeta::add(to, ROI_TYPE, (x, y, size.0, size.1));
+    for region in from.iter_meta::<gst_video::VideoRegionOfInterestMeta>().filter(|r| r.roi_type() == ROI_TYPE) {
+        let (x, y, w, h) = region.rect();
+        let (x, y) = (f64::from(x), f64::from(y));
+        let rect = place(Rect { x0: x, y0: y, x1: x + f64::from(w), y1: y + f64::from(h) });
+        let mut copy = gst_video::VideoRegionOfInterestMeta::add(to, ROI_TYPE, edges(&rect));
+        copy.set_id(region.id());
+        if let Some(detection) = region.param(DETECTION) {
+            copy.add_param(detection.to_owned());
+        }
     }
 }
 
@@ -130,7 +184,7 @@ pub(super) fn set_notice(buffer: &mut gst::BufferRef, notice: &str) {
     }
     if let Ok(mut meta) = gst::meta::CustomMeta::from_mut_buffer(buffer, FRAME_META) {
         meta.mut_structure().set(NOTICE, notice);
-        meta.mut_structure().set("measured", false);
+        meta.mut_structure().set("late", true);
     }
 }
 
@@ -149,28 +203,32 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    use records::track::{Asked, Outcome, StreamTrack, Tracking};
+
     use super::*;
-    use records::track::{Outcome, Track, Tracking};
+    use crate::overlay::Parts;
+    use crate::stage::one_box;
 
     /// Claims that something was found at `x, y, w, h`.
     pub(in crate::sink) fn mark(buffer: &mut gst::BufferRef, place: (u32, u32, u32, u32)) {
         register();
-        let mut meta = gst::meta::CustomMeta::add(buffer, FRAME_META).expect("registered");
-        meta.mut_structure().set("query", "a dog");
-        gst_video::VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, place);
+        gst::meta::CustomMeta::add(buffer, FRAME_META).expect("registered");
+        let mut region = gst_video::VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, place);
+        region.add_param(gst::Structure::builder(DETECTION).field("label", "a dog").build());
     }
 
     fn rect() -> Rect {
         Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 }
     }
 
-    fn seen(rect: Rect, presence: f32) -> Seen {
-        let measured = Outcome::Measured { rect, presence: Some(presence) };
-        Track::new(Tracking::plain(Some(0.5))).see(&measured, Duration::ZERO, 400.0)
+    fn asked(texts: &[&str]) -> StreamTrack {
+        let asked = |text: &&str| Asked { query: Query::of(text), tracking: Tracking::plain(Some(0.5)) };
+        StreamTrack::new(texts.iter().map(asked).collect())
     }
 
-    fn query(text: &str) -> Query<'_> {
-        Query { text, rev: 1, trained: true }
+    fn see(track: &mut StreamTrack, outcome: &Outcome) -> gst::Buffer {
+        let seen = track.see(outcome, Duration::ZERO, 400.0);
+        annotate(&frame(), &seen, track.queries(), true)
     }
 
     fn frame() -> Frame {
@@ -193,10 +251,16 @@ pub(super) mod tests {
         }
     }
 
+    fn captions(buffer: &gst::BufferRef) -> Vec<String> {
+        annotations(buffer).iter().filter_map(|annotation| annotation.caption(Parts::default())).collect()
+    }
+
     #[test]
-    fn the_box_rides_the_same_memory() {
-        let frame = frame();
-        let annotated = annotate(&frame, &seen(rect(), 0.75), &query("the red car"));
+    fn boxes_ride_the_same_memory() {
+        let (frame, mut track) = (frame(), asked(&["the red car", "a dog", "a cat"]));
+        let answer = [one_box(rect(), Some(0.75)), one_box(rect(), Some(0.1)), one_box(rect(), Some(0.9))].concat();
+        let seen = track.see(&Outcome::Measured(answer), Duration::ZERO, 400.0);
+        let annotated = annotate(&frame, &seen, track.queries(), true);
         let address = |buffer: &gst::BufferRef| buffer.peek_memory(0).as_ptr();
         assert_eq!(address(&annotated), address(&frame.buffer), "no pixel was copied");
         assert!(
@@ -204,42 +268,39 @@ pub(super) mod tests {
             "the decoder's buffer is untouched"
         );
 
-        let region = annotated.meta::<gst_video::VideoRegionOfInterestMeta>().expect("a region");
-        assert_eq!((region.roi_type(), region.rect()), ("spotter", (10, 21, 41, 39)));
-        let detection = region.param("detection").expect("a detection");
-        assert_eq!(detection.get::<&str>("query"), Ok("the red car"));
-        assert_eq!(detection.get::<f64>("presence"), Ok(0.75));
+        let regions: Vec<_> = annotated.iter_meta::<gst_video::VideoRegionOfInterestMeta>().collect();
+        assert_eq!(regions.len(), 2);
+        assert_eq!((regions[0].roi_type(), regions[0].rect()), ("spotter", (10, 21, 41, 39)));
+        assert_ne!(regions[0].id(), regions[1].id());
+        let detection = regions[0].param("detection").expect("a detection");
+        assert_eq!(detection.get::<&str>("label"), Ok("the red car"));
+        assert_eq!(detection.get::<f64>("confidence"), Ok(0.75));
         assert!((detection.get::<f64>("x_min").expect("a number") - 10.4 / 320.0).abs() < 1e-12);
         assert!((detection.get::<f64>("y_max").expect("a number") - 60.2 / 240.0).abs() < 1e-12);
-        let read = annotation(&annotated).expect("an annotation");
-        assert_eq!(read.caption(), "the red car 75 %");
-        assert_eq!(read.rect, Some(Rect { x0: 10.0, y0: 21.0, x1: 51.0, y1: 60.0 }));
+        assert_eq!(captions(&annotated), ["the red car 75 %", "a cat 90 %", "not here: a dog 10 %"]);
+        let read = annotations(&annotated);
+        assert_eq!(read[0].rect, Some(Rect { x0: 10.0, y0: 21.0, x1: 51.0, y1: 60.0 }));
+        assert_eq!(read.iter().map(|annotation| annotation.place).collect::<Vec<_>>(), [0, 2, 1]);
     }
 
     #[test]
     fn absence_has_no_region_but_is_said() {
-        let absent = seen(rect(), 0.1);
-        let annotated = annotate(&frame(), &absent, &query("a dog"));
+        let mut track = asked(&["a dog"]);
+        let annotated = see(&mut track, &Outcome::Measured(one_box(rect(), Some(0.1))));
         assert!(annotated.meta::<gst_video::VideoRegionOfInterestMeta>().is_none());
-        assert_eq!(annotation(&annotated).expect("an annotation").caption(), "not here: a dog 10 %");
+        assert_eq!(captions(&annotated), ["not here: a dog 10 %"]);
         let failed = Outcome::Error { cause: "picture", message: String::new() };
-        let failed = Track::new(Tracking::plain(None)).see(&failed, Duration::ZERO, 400.0);
-        assert_eq!(
-            annotation(&annotate(&frame(), &failed, &query("a dog"))),
-            None,
-            "nothing is claimed of an unmeasured frame"
-        );
+        assert_eq!(annotations(&see(&mut track, &failed)), [], "nothing is claimed of an unmeasured frame");
     }
 
     #[test]
     fn a_carried_box_says_so() {
-        let mut track = Track::new(Tracking::plain(Some(0.5)));
-        track.see(&Outcome::Measured { rect: rect(), presence: Some(0.9) }, Duration::ZERO, 400.0);
-        let skipped = track.see(&Outcome::Skipped { cause: "stride" }, Duration::ZERO, 400.0);
-        let annotated = annotate(&frame(), &skipped, &query("a dog"));
+        let mut track = asked(&["a dog"]);
+        see(&mut track, &Outcome::Measured(one_box(rect(), Some(0.9))));
+        let annotated = see(&mut track, &Outcome::Skipped { cause: "stride" });
         let region = annotated.meta::<gst_video::VideoRegionOfInterestMeta>().expect("a region");
         assert_eq!(region.param("detection").expect("a detection").get::<bool>("measured"), Ok(false));
-        let read = annotation(&annotated).expect("an annotation");
-        assert!(read.carried && read.rect.is_some());
+        let read = annotations(&annotated);
+        assert!(read[0].carried && read[0].rect.is_some());
     }
 }

@@ -11,7 +11,7 @@ mod undated;
 
 pub use branches::{Branch, Target};
 pub(crate) use branches::{place, same_file};
-pub use meta::{FRAME_META, Query, ROI_TYPE, annotate, annotation};
+pub use meta::{FRAME_META, ROI_TYPE, annotate, annotations};
 pub(crate) use numbered::file_name;
 pub use pipeline::{Output, OutputSettings};
 pub(crate) use rtsp::payloader;

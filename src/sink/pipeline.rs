@@ -14,9 +14,10 @@ use gstreamer_video as gst_video;
 use super::branches::{self, Branch, Built, Target, Trunk};
 use super::numbered::Unfinished;
 use crate::error::{Error, Result};
+use crate::overlay::Parts;
 use crate::pipeline::{self, SinkPart};
 use crate::source::{Report, Timing, forward_bus};
-use crate::stage::QUEUE;
+use crate::stage::{QUEUE, frame_time};
 
 /// What all output pipelines of a run have in common.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,8 @@ pub struct OutputSettings {
     pub in_use: Vec<PathBuf>,
     /// Whether encoders use one thread.
     pub reproducible: bool,
+    /// What is drawn.
+    pub parts: Parts,
 }
 
 impl OutputSettings {
@@ -180,7 +183,7 @@ impl Output {
         let (last, next) = self.times;
         let running_time = if self.from_zero && last.is_none() { Some(gst::ClockTime::ZERO) } else { running_time };
         let time = running_time.filter(|time| last.is_none_or(|last| *time > last)).unwrap_or(next);
-        let duration = writable.duration().or_else(|| self.frame_time()).unwrap_or(FRAME_TIME);
+        let duration = writable.duration().or_else(|| frame_time(&self.info)).unwrap_or(FRAME_TIME);
         self.times = (Some(time), time + duration);
         writable.set_pts(time);
         writable.set_duration(duration);
@@ -208,12 +211,6 @@ impl Output {
             let budget = gst::ClockTime::try_from(live.budget).unwrap_or(gst::ClockTime::ZERO);
             self.appsrc.set_latency(live.upstream + budget, gst::ClockTime::NONE);
         }
-    }
-
-    fn frame_time(&self) -> Option<gst::ClockTime> {
-        let fps = self.info.fps();
-        let second = gst::ClockTime::SECOND.nseconds();
-        (fps.numer() > 0).then(|| gst::ClockTime::from_nseconds(second * fps.denom() as u64 / fps.numer() as u64))
     }
 
     /// Says that no more frames come, waits until the files are whole, and puts them where they were wanted. Without a

@@ -125,6 +125,13 @@ impl Address {
                 if wants_port {
                     return Err(usage(format!("names no port, expected {scheme}://HOST:PORT")));
                 }
+                match protocol {
+                    "rtmp" if !has_stream(rest) => {
+                        return Err(usage(format!("names no stream, expected {scheme}://HOST/APPLICATION/STREAM")));
+                    }
+                    "srt" => srt_mode(rest).map_err(usage)?,
+                    _ => {}
+                }
                 Kind::Stream { uri: source.to_owned(), protocol }
             }
             Some(("rtsp" | "rtsps", rest)) if rest.starts_with("//") => {
@@ -247,6 +254,23 @@ pub(super) fn server(address: &str) -> Option<(&str, Option<&str>)> {
         return Some((host, port.strip_prefix(':')));
     }
     Some(authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))))
+}
+
+/// True where an RTMP address (what follows its scheme) names a server, an application and a stream of it.
+fn has_stream(rest: &str) -> bool {
+    let mut parts = rest.trim_start_matches('/').splitn(3, '/');
+    (0..3).all(|_| parts.next().is_some_and(|part| !part.is_empty()))
+}
+
+/// Sees that an SRT address (what follows its scheme) asks for a way to connect that there is.
+fn srt_mode(rest: &str) -> std::result::Result<(), String> {
+    const MODES: [&str; 3] = ["caller", "listener", "rendezvous"];
+    let parameters = rest.split_once('?').map_or("", |(_, parameters)| parameters);
+    let mode = parameters.split('&').find_map(|parameter| parameter.strip_prefix("mode="));
+    match mode {
+        Some(mode) if !MODES.contains(&mode) => Err(format!("mode={mode}: expected {}", MODES.join(", "))),
+        _ => Ok(()),
+    }
 }
 
 /// True where an address names a host, and a port that there can be, if any.

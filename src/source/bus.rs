@@ -29,6 +29,28 @@ fn called(source: &gst::Object) -> String {
     }
 }
 
+/// What went wrong, as far as it can be said without the names of GStreamer's parts.
+fn in_words(error: &gst::message::Error) -> String {
+    let (element, cause) = (error.src().map(called).unwrap_or_default(), error.error());
+    let debug = error.debug().unwrap_or_default();
+    // The first line says where in GStreamer's own sources it was noticed.
+    let detail = debug.lines().skip(1).last().map(|line| format!(" ({line})")).unwrap_or_default();
+    if cause.matches(gst::CoreError::MissingPlugin) {
+        // All that was missing is listed.
+        return if debug.contains("audio/") && !debug.contains("video/") && !debug.contains("image/") {
+            "holds sound and no picture".into()
+        } else {
+            format!("has no video that an installed plugin decodes{detail}")
+        };
+    }
+    let is_nothing = detail.contains("Can't typefind");
+    match element.as_str() {
+        "typefind" if is_nothing => "gave nothing, or too little to tell what it is; expected a video".into(),
+        "typefind" => "is in no format that is known here, expected a video".into(),
+        _ => format!("{element}: {cause}{detail}"),
+    }
+}
+
 /// Forwards what matters from a pipeline's bus, in the order in which it was posted, and nothing else: an error that
 /// was posted before an end of stream arrives before it.
 pub(crate) fn forward(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send + Sync + 'static) {
@@ -40,15 +62,7 @@ pub(crate) fn forward(pipeline: &gst::Pipeline, reports: impl Fn(Report) + Send 
         match message.view() {
             gst::MessageView::Eos(_) => reports(Report::End),
             gst::MessageView::Error(error) => {
-                let element = error.src().map(called).unwrap_or_default();
-                let debug =
-                    error.debug().map(|d| format!(" ({})", d.lines().last().unwrap_or_default())).unwrap_or_default();
-                let reason = if error.error().matches(gst::CoreError::MissingPlugin) {
-                    format!("has no video that an installed plugin decodes{debug}")
-                } else {
-                    format!("{element}: {}{debug}", error.error())
-                };
-                reports(Report::Failed(Fault::new(fault::code(error), &reason)));
+                reports(Report::Failed(Fault::new(fault::code(error), &in_words(error))));
             }
             // Said before the end of the stream, which gets stuck in a jitter buffer now and then.
             gst::MessageView::Warning(warning)

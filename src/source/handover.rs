@@ -16,7 +16,7 @@ use super::joining::Joining;
 use super::line::{Line, SECOND};
 use super::rtsp::{self, Learned};
 use super::zero::Zero;
-use crate::stage::{Closed, Door, Frame};
+use crate::stage::{Closed, Door, Frame, frame_time};
 
 /// What is counted of a source over all its connections.
 #[derive(Debug, Default)]
@@ -214,7 +214,8 @@ impl Handover {
         let running_time =
             if self.telling.reconnects { running_time.map(|time| self.rising(time)) } else { running_time };
         let played = if self.telling.reconnects { running_time } else { at(gst::FormattedSegment::to_stream_time) };
-        let stream_time = self.counters.zero.time(buffer.pts(), played);
+        let lasts = buffer.duration().or_else(|| frame_time(&info));
+        let stream_time = self.counters.zero.time(buffer.pts(), played, lasts);
         let frame = Frame {
             seq: self.counters.decoded.load(Ordering::Acquire),
             stream_time,

@@ -8,6 +8,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use super::complaints;
 use super::web::{Answer, Opened};
 
 /// No picture of a camera is larger.
@@ -79,7 +80,11 @@ fn take(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
             End::At(end) => return Some(bytes.drain(..end).collect()),
             End::NotYet if bytes.len() <= LARGEST => return None,
             End::NotYet => drop(bytes.drain(..2)),
-            End::Never(before) => drop(bytes.drain(..before)),
+            End::Never(before) => {
+                // It began as a picture.
+                complaints::add();
+                bytes.drain(..before);
+            }
         }
     }
 }

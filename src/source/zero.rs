@@ -17,6 +17,9 @@ enum Kind {
     Buffer,
     /// Whatever it is, the first one is zero.
     First,
+    /// Stream time, of frames that are all alike: AVI counts packets, which B-frames leave in another order than they are
+    /// shown in, and decoders give two frames one time.
+    Counted,
 }
 
 /// The zero of one source, over all its connections.
@@ -25,11 +28,13 @@ pub(super) struct Zero {
     kind: AtomicU8,
     /// Time of the first frame, nanoseconds, and one more; 0 until there is one.
     first: AtomicU64,
+    /// Time of the last frame, in the same way.
+    last: AtomicU64,
 }
 
 impl Default for Zero {
     fn default() -> Self {
-        Self { kind: AtomicU8::new(Kind::Container as u8), first: AtomicU64::new(0) }
+        Self { kind: AtomicU8::new(Kind::Container as u8), first: AtomicU64::new(0), last: AtomicU64::new(0) }
     }
 }
 
@@ -44,6 +49,7 @@ impl Zero {
         let kind = match element.factory().map(|factory| factory.name()).as_deref() {
             Some("tsdemux" | "mpegpsdemux") => Kind::First,
             Some("matroskademux") => Kind::Buffer,
+            Some("avidemux") => Kind::Counted,
             _ => return,
         };
         // What is live stays that.
@@ -51,11 +57,12 @@ impl Zero {
         let _ = self.kind.compare_exchange(container, kind as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The time of a frame by its buffer's and its stream time.
+    /// The time of a frame by its buffer's and its stream time, and how long it lasts.
     pub(super) fn time(
         &self,
         buffer: Option<gst::ClockTime>,
         stream: Option<gst::ClockTime>,
+        lasts: Option<gst::ClockTime>,
     ) -> Option<gst::ClockTime> {
         let kind = self.kind.load(Ordering::Acquire);
         if kind == Kind::Container as u8 {
@@ -65,6 +72,13 @@ impl Zero {
             return buffer;
         }
         let time = stream?;
+        if kind == Kind::Counted as u8 {
+            let last = self.last.load(Ordering::Acquire).checked_sub(1).map(gst::ClockTime::from_nseconds);
+            let next = last.filter(|last| time <= *last).zip(lasts).map(|(last, lasts)| last + lasts);
+            let time = next.unwrap_or(time);
+            self.last.store(time.nseconds().saturating_add(1), Ordering::Release);
+            return Some(time);
+        }
         let fresh = time.nseconds().saturating_add(1);
         let first = self.first.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire).err().unwrap_or(fresh);
         Some(gst::ClockTime::from_nseconds(fresh.saturating_sub(first)))
@@ -82,7 +96,7 @@ mod tests {
         let of = |demuxer: &str| {
             let zero = Zero::default();
             zero.note(&gst::ElementFactory::make(demuxer).build().expect("is installed"));
-            [zero.time(ms(1480), ms(780)), zero.time(ms(1520), ms(820))]
+            [zero.time(ms(1480), ms(780), None), zero.time(ms(1520), ms(820), None)]
         };
         assert_eq!(of("qtdemux"), [ms(780), ms(820)]);
         assert_eq!(of("matroskademux"), [ms(1480), ms(1520)]);
@@ -90,6 +104,11 @@ mod tests {
         let live = Zero::default();
         live.of_live();
         live.note(&gst::ElementFactory::make("matroskademux").build().expect("is installed"));
-        assert_eq!([live.time(ms(0), ms(0)), live.time(ms(9), ms(40)), live.time(None, None)], [ms(0), ms(40), None]);
+        let times = [(ms(0), ms(0)), (ms(9), ms(40)), (None, None)].map(|(buffer, time)| live.time(buffer, time, None));
+        assert_eq!(times, [ms(0), ms(40), None]);
+        let avi = Zero::default();
+        avi.note(&gst::ElementFactory::make("avidemux").build().expect("is installed"));
+        let times = [0, 40, 80, 80, 120, 200].map(|time| avi.time(None, ms(time), ms(40)));
+        assert_eq!(times, [0, 40, 80, 120, 160, 200].map(ms), "no two frames of a film have one time");
     }
 }

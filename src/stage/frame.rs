@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use grounding::CompiledQuery;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use records::{Clock, Resolution};
 
+use super::question::Asking;
 use crate::source::Fault;
 
 /// A decoded frame as the source handed it over. The buffer is shared, never written.
@@ -59,8 +59,15 @@ impl Frame {
     }
 }
 
+/// How long a frame lasts where all last as long.
+pub(crate) fn frame_time(info: &gst_video::VideoInfo) -> Option<gst::ClockTime> {
+    let (rate, second) = (info.fps(), gst::ClockTime::SECOND.nseconds());
+    let nanoseconds = second.checked_mul(u64::try_from(rate.denom()).ok()?)?.checked_div(rate.numer().try_into().ok()?);
+    nanoseconds.map(gst::ClockTime::from_nseconds)
+}
+
 /// What a source says between its frames.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Note {
     /// The connection is lost, or the first one was not made. It is tried again.
     GapStart {
@@ -78,32 +85,6 @@ pub enum Note {
         /// Why.
         fault: Fault,
     },
-    /// From here on the stream is asked for something else.
-    Query(Arc<Question>),
-}
-
-/// What a stream is asked for.
-#[derive(Clone)]
-pub struct Question {
-    /// The sentence.
-    pub text: String,
-    /// Counts the questions of a stream, from 1.
-    pub rev: u32,
-    /// The sentence as the model takes it; none for models that read it themselves.
-    pub compiled: Option<Arc<CompiledQuery>>,
-}
-
-/// By what was asked: a sentence is compiled to the same thing every time.
-impl PartialEq for Question {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.text, self.rev) == (&other.text, other.rev)
-    }
-}
-
-impl Eq for Question {}
-
-impl std::fmt::Debug for Question {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Question").field("text", &self.text).field("rev", &self.rev).finish_non_exhaustive()
-    }
+    /// From here on the stream is asked something else.
+    Queries(Arc<Asking>),
 }

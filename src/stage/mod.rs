@@ -6,12 +6,12 @@
 //! appsink ─ intake ─► letterbox ─┘                 └─► outcomes ─► records, appsrc
 //! ```
 //!
-//! One model serves all streams in turn, with a query for each. All channels are bounded. In `every-frame` mode a full
+//! One model serves all streams in turn, each with its own queries. All channels are bounded. In `every-frame` mode a full
 //! queue blocks its sender, back to the decoder, so nothing is lost, and the letterbox of the next frame overlaps with
 //! the grounding of this one. In `freshest` mode the newest frame takes the place of the one that waits ([`Intake`]), until
 //! the moment when the model is free for it; only then it is letterboxed. Every frame that enters leaves as a [`Grounded`],
 //! in order, also when it was overtaken and when the run is stopped: then the rest leaves unmeasured, with the cause
-//! `shutdown`, so that the books close. What a source says between its frames ([`Note`]) keeps its place among them. The
+//! `shutdown`, so that frame accounting closes. What a source says between its frames ([`Note`]) keeps its place among them. The
 //! stage ends when its inputs do.
 
 mod convert;
@@ -20,6 +20,7 @@ mod frame;
 mod intake;
 mod planes;
 mod prepare;
+mod question;
 mod sampling;
 mod still;
 mod thumbnail;
@@ -31,12 +32,14 @@ use std::time::Duration;
 
 use blocks::preprocess::{Letterboxed, Rect};
 use crossbeam_channel::{Receiver, bounded};
-use grounding::{Canvas, CompiledQuery, Findings, Grounder};
+use grounding::{Canvas, CompiledQuery, Finding, Findings, Grounder};
 
 pub(crate) use convert::view;
-pub use frame::{Frame, Note, Question};
+pub(crate) use frame::frame_time;
+pub use frame::{Frame, Note};
 pub use intake::{Closed, Door, Intake, Mode};
 use prepare::Preparer;
+pub use question::{Asking, QuerySettings, Question, Questions, asked};
 use records::track::Outcome;
 pub use sampling::Sampling;
 pub use still::StaticGate;
@@ -54,9 +57,14 @@ pub struct Job<'a> {
     pub picture: &'a Letterboxed,
 }
 
-/// A box in pixels of the picture that was letterboxed, and the probability that the object is there, from models that
-/// can tell.
-pub type Answer = (Rect, Option<f32>);
+/// What was found on one picture, by query, in the order in which its stream asks them.
+pub type Answer = Vec<Findings>;
+
+/// The answer of a model that looks for one thing and always gives one box, in pixels of the picture that was letterboxed;
+/// with the probability that the thing is there, from models that can tell.
+pub fn one_box(rect: Rect, presence: Option<f32>) -> Answer {
+    vec![Findings { presence, found: vec![Finding { rect, on_canvas: [0.0; 4], score: presence }] }]
+}
 
 /// A model and its queries, as the stage sees them.
 pub trait Ground: Send {
@@ -74,9 +82,14 @@ pub trait Ground: Send {
     /// The device failed. The run ends.
     fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>>;
 
-    /// From the next picture of `stream` on, `question` is what it is asked. Models that look for one thing need not listen.
-    fn ask(&mut self, stream: usize, question: &Question) {
-        let _ = (stream, question);
+    /// Whether it can give all things that match a sentence, and not the best alone.
+    fn gives_all(&self) -> bool {
+        true
+    }
+
+    /// From the next picture of `stream` on, `questions` are what it is asked. Models that look for one thing need not listen.
+    fn ask(&mut self, stream: usize, questions: &[Arc<Question>]) {
+        let _ = (stream, questions);
     }
 }
 
@@ -84,8 +97,8 @@ pub trait Ground: Send {
 pub struct Model {
     /// The model.
     pub grounder: Arc<Grounder>,
-    /// What the streams look for, by stream.
-    pub queries: Vec<Arc<CompiledQuery>>,
+    /// What the streams are asked, by stream.
+    pub queries: Vec<Vec<Arc<CompiledQuery>>>,
 }
 
 impl Ground for Model {
@@ -97,21 +110,22 @@ impl Ground for Model {
         self.grounder.canvases()
     }
 
-    /// Pictures of all streams go through the model together.
-    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
-        let missing = || grounding::Error::Unsupported("the model gave no answer".into());
-        let of = |job: &Job| self.queries.get(job.stream).map(|query| [&**query]).ok_or_else(missing);
-        let queries = jobs.iter().map(of).collect::<grounding::Result<Vec<[&CompiledQuery; 1]>>>()?;
-        let queries: Vec<&[&CompiledQuery]> = queries.iter().map(<[_; 1]>::as_slice).collect();
-        let pictures: Vec<&Letterboxed> = jobs.iter().map(|job| job.picture).collect();
-        let found = self.grounder.ground_each(&pictures, &queries)?;
-        let answer = |findings: &Findings| findings.best().map(|best| (best.rect, findings.presence));
-        found.iter().flatten().map(|findings| answer(findings).ok_or_else(missing)).collect()
+    fn gives_all(&self) -> bool {
+        self.grounder.gives_all()
     }
 
-    fn ask(&mut self, stream: usize, question: &Question) {
-        if let (Some(query), Some(compiled)) = (self.queries.get_mut(stream), &question.compiled) {
-            *query = Arc::clone(compiled);
+    /// Pictures of all streams go through the model together, with all queries of each.
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
+        let of = |job: &Job| self.queries.get(job.stream).map_or(&[][..], Vec::as_slice);
+        let queries: Vec<Vec<&CompiledQuery>> = jobs.iter().map(|job| of(job).iter().map(|q| &**q).collect()).collect();
+        let queries: Vec<&[&CompiledQuery]> = queries.iter().map(Vec::as_slice).collect();
+        let pictures: Vec<&Letterboxed> = jobs.iter().map(|job| job.picture).collect();
+        self.grounder.ground_each(&pictures, &queries)
+    }
+
+    fn ask(&mut self, stream: usize, questions: &[Arc<Question>]) {
+        if let Some(queries) = self.queries.get_mut(stream) {
+            *queries = questions.iter().filter_map(|question| question.compiled.clone()).collect();
         }
     }
 }

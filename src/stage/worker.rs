@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use blocks::preprocess::Rect;
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 use rayon::prelude::*;
 use records::track::Outcome;
 
 use super::intake::Arrival;
 use super::prepare::{Prepared, Preparer, Ready};
-use super::{Batching, Delivered, Ground, Grounded, Job, Note, Passing};
+use super::{Answer, Batching, Delivered, Ground, Grounded, Job, Note, Passing};
 
 /// Where a stream's frames come from.
 pub(super) enum Feed {
@@ -220,12 +219,12 @@ impl<F: FnOnce(String)> Worker<F> {
         frame.map(|frame| Asked { stream, frame, rest })
     }
 
-    /// Sends items on. What comes after a change of the query is asked the new one: items before the frame to measure are
+    /// Sends items on. What comes after a change of the queries is asked the new ones: items before the frame to measure are
     /// delivered before it is grounded, those behind it after.
     fn deliver(&mut self, stream: usize, items: Delivered) {
         for item in &items {
-            if let Passing::Note(Note::Query(question)) = item {
-                self.model.ask(stream, question);
+            if let Passing::Note(Note::Queries(asking)) = item {
+                self.model.ask(stream, &asking.questions);
             }
         }
         if let Some(port) = &mut self.ports[stream] {
@@ -264,7 +263,7 @@ impl<F: FnOnce(String)> Worker<F> {
             }
             let (frame, outcome) = match &mut answers {
                 Ok(answers) => match answers.next() {
-                    Some((rect, presence)) => (frame, Outcome::Measured { rect, presence }),
+                    Some(findings) => (frame, Outcome::Measured(findings)),
                     None => (frame, Outcome::Error { cause: "model", message: "the model gave no answer".into() }),
                 },
                 Err(None) => (frame.without_picture(), Outcome::Dropped { cause: "shutdown" }),
@@ -279,7 +278,7 @@ impl<F: FnOnce(String)> Worker<F> {
     }
 
     /// The first failure ends the run; the frames behind it are not tried.
-    fn answers(&mut self, asked: &[Asked]) -> Result<Vec<(Rect, Option<f32>)>, String> {
+    fn answers(&mut self, asked: &[Asked]) -> Result<Vec<Answer>, String> {
         let pictures = asked.iter().filter_map(|asked| Some((asked.stream, asked.frame.picture.as_ref().ok()?)));
         let jobs: Vec<Job> = pictures.map(|(stream, picture)| Job { stream, picture }).collect();
         let model = &mut self.model;

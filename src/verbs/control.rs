@@ -17,7 +17,13 @@ use crate::service::Command;
 pub(super) fn run(args: ControlArgs) -> Result<()> {
     let path = place_of_control(&args.socket)?;
     let command = match args.command {
-        ControlCommand::SetQuery { query, stream } => Command::SetQuery { query, stream },
+        ControlCommand::SetQuery { query, name, threshold, stream } => {
+            Command::SetQuery { query, name, threshold, stream }
+        }
+        ControlCommand::AddQuery { query, name, threshold, all, stream } => {
+            Command::AddQuery { query, name, threshold, all, stream }
+        }
+        ControlCommand::RemoveQuery { name, stream } => Command::RemoveQuery { name, stream },
         ControlCommand::Status => Command::Status,
         ControlCommand::Stop => Command::Stop,
     };

@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use blocks::preprocess::{Letterboxer, Picture};
-use grounding::{CompiledQuery, Findings, Grounder};
-use records::track::{Outcome, Seen, Track, Tracking};
-use records::{Asked, FrameRecord, JsonLines, Latency, Resolution, run_id};
+use blocks::preprocess::{Letterboxer, Picture, Rect};
+use grounding::{CompiledQuery, Grounder};
+use records::track::{Asked, Outcome, QuerySeen, Seen, StreamTrack, Tracking};
+use records::{FrameRecord, JsonLines, Latency, Query, QueryStatus, Resolution, run_id};
 
 use crate::cli::GroundArgs;
 use crate::config::{load_model, threshold};
 use crate::error::{Error, Result};
-use crate::overlay::{Annotation, blend_rgb};
+use crate::overlay::{Annotation, Parts, blend_rgb, tiles};
+use crate::service::check_all;
 use crate::sink::place;
 use crate::source::open_picture;
+use crate::stage::QuerySettings;
 
 /// Grounds pictures, one after the other. A picture that cannot be read is reported and does not stop the others.
 ///
@@ -24,15 +26,22 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
     let grounder =
         load_model(args.model.as_deref(), &args.device, args.precision.into(), args.compiled_query.is_some())?;
     let threshold = threshold(args.threshold, &grounder)?;
-    let query = match (&args.query, &args.compiled_query) {
-        (_, Some(file)) => grounder.load_query(file)?,
-        (text, None) => grounder.compile(text.as_deref().unwrap_or_default())?,
+    let compiled = match &args.compiled_query {
+        Some(file) => vec![grounder.load_query(file)?],
+        None => args.query.iter().map(|text| grounder.compile(text)).collect::<grounding::Result<_>>()?,
     };
+    let queries: Vec<QuerySettings> = compiled.iter().map(|query| QuerySettings::of(query.text())).collect();
+    check_all(&queries).map_err(|reason| Error::Usage(format!("--query: {reason}")))?;
     if let Some(file) = &args.save_query {
+        let [query] = compiled.as_slice() else {
+            return Err(Error::Usage(format!("--save-query {}: is for one --query", file.display())));
+        };
         query.save(file)?;
         tracing::info!("query saved to {}", file.display());
     }
-    let job = Job { grounder: &grounder, query: &query, threshold, target, run_id: run_id() };
+    let queries: Vec<Query> = compiled.iter().map(|query| Query::of(query.text())).collect();
+    let job =
+        Job { grounder: &grounder, compiled: compiled.iter().collect(), queries, threshold, target, run_id: run_id() };
     let mut records = JsonLines::create(Path::new("-"), true)?;
     let mut letterboxer = Letterboxer::default();
     let mut failed = 0;
@@ -57,7 +66,8 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
 
 struct Job<'a> {
     grounder: &'a Grounder,
-    query: &'a CompiledQuery,
+    compiled: Vec<&'a CompiledQuery>,
+    queries: Vec<Query>,
     threshold: Option<f32>,
     target: Option<DrawTarget>,
     run_id: String,
@@ -68,17 +78,10 @@ impl Job<'_> {
         let mut picture = open_picture(path)?;
         let letterboxed =
             letterboxer.letterbox(&picture.view()?, self.grounder.canvas_for(picture.width, picture.height))?;
-        let answers = self.grounder.ground(&[&letterboxed], &[self.query])?;
-        let seen = self.see(&measured(&answers[0][0])?);
+        let mut answers = self.grounder.ground(&[&letterboxed], &self.compiled)?;
+        let seen = self.see(&Outcome::Measured(answers.pop().unwrap_or_default()));
         if let Some(target) = &self.target {
-            let annotation = Annotation {
-                rect: seen.rect,
-                carried: false,
-                query: self.query.text().to_owned(),
-                presence: seen.presence,
-                trained: self.grounder.trained(),
-            };
-            let tiles = annotation.tiles(picture.width, picture.height)?;
+            let tiles = tiles(&self.annotations(&seen), Parts::default(), picture.width, picture.height)?;
             blend_rgb(&mut picture.rgb, picture.width, &tiles);
             write_png(&target.file(path), &picture)?;
         }
@@ -88,7 +91,24 @@ impl Job<'_> {
 
     /// Pictures have no history.
     fn see(&self, outcome: &Outcome) -> Seen {
-        Track::new(Tracking::plain(self.threshold)).see(outcome, Duration::ZERO, 1.0)
+        let asked = |query: &Query| Asked { query: query.clone(), tracking: Tracking::plain(self.threshold) };
+        StreamTrack::new(self.queries.iter().map(asked).collect()).see(outcome, Duration::ZERO, 1.0)
+    }
+
+    /// What is drawn.
+    fn annotations(&self, seen: &Seen) -> Vec<Annotation> {
+        let trained = self.grounder.trained();
+        let claims = self.queries.iter().zip(&seen.queries).enumerate();
+        let of_claim = |(place, (query, claim)): (usize, (&Query, &QuerySeen))| {
+            let annotation = |rect: Option<Rect>, score| {
+                let query = query.name.clone();
+                Annotation { rect, carried: false, place, query, id: None, score, trained }
+            };
+            let missing = claim.status == QueryStatus::Absent;
+            let objects = claim.objects.iter().map(|object| annotation(Some(object.rect), object.score));
+            objects.chain(missing.then(|| annotation(None, claim.presence))).collect::<Vec<_>>()
+        };
+        claims.flat_map(of_claim).collect()
     }
 
     fn record<'b>(
@@ -100,17 +120,13 @@ impl Job<'_> {
         start: Instant,
     ) -> FrameRecord<'b> {
         let source = path.to_str().unwrap_or("(no UTF-8 path)");
-        let asked = Asked { run_id: &self.run_id, source, query: self.query.text(), query_rev: 1 };
         let spent = 1e3 * start.elapsed().as_secs_f64();
         let latency_ms = Some(Latency { queue: 0.0, ground: spent, total: spent });
-        FrameRecord { latency_ms, ..FrameRecord::new(asked, seq as u64, seen, resolution) }
+        FrameRecord {
+            latency_ms,
+            ..FrameRecord::new((&self.run_id, source), seq as u64, &self.queries, seen, resolution)
+        }
     }
-}
-
-/// The best of what was found.
-fn measured(Findings { presence, found }: &Findings) -> Result<Outcome> {
-    let best = found.first().ok_or_else(|| Error::Worker("the model gave no answer".into()))?;
-    Ok(Outcome::Measured { rect: best.rect, presence: *presence })
 }
 
 /// Where drawings go.

@@ -9,7 +9,7 @@ use qrnet_train::feed::Feed;
 use qrnet_train::trainer::Setup;
 
 use crate::error::{Error, Result};
-use crate::overlay::{Annotation, blend_rgb};
+use crate::overlay::{Annotation, Parts, blend_rgb, tiles};
 
 /// Pictures smaller than this are drawn larger, so that captions can be read.
 const READABLE: usize = 384;
@@ -31,10 +31,12 @@ pub(super) fn draw(setup: &Setup, out: &Path, count: usize) -> Result<()> {
             carried: false,
             rect,
             query: format!("{} ({}, {})", example.phrase, example.kind, example.source),
-            presence: None,
+            score: None,
+            place: 0,
+            id: None,
             trained: true,
         };
-        let tiles = annotation.tiles(picture.width, picture.height)?;
+        let tiles = tiles(&[annotation], Parts::default(), picture.width, picture.height)?;
         blend_rgb(&mut picture.rgb, picture.width, &tiles);
         save(&out.join(format!("preview-{i:04}.png")), &picture)?;
     }

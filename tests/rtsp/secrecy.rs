@@ -95,7 +95,7 @@ fn no_complaint_repeats_a_password() {
             run(&[&["--log-format", format, "run", "--source", source, "--model", &model], &asked[..]].concat());
         }
     };
-    with(&format!("rtsp://me:{WORD}/x@127.0.0.1:1/x"));
+    with(&format!("rtsp://me:{WORD}/x@127.0.0.1:1/live/x"));
     with(&format!("rtsp://me:{WORD}@/x"));
     with(&format!("rtsp:/me:{WORD}@127.0.0.1:1/x"));
     with(&format!("rtsp://127.0.0.1:1/user=me&password={WORD}&channel=1"));

@@ -5,6 +5,7 @@ pub mod canvas;
 pub mod checkpoint;
 pub mod error;
 pub mod files;
+pub mod findings;
 pub mod layers;
 pub mod ops;
 pub mod pass;

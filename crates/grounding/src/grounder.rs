@@ -4,11 +4,11 @@ use std::path::Path;
 
 use blocks::canvas::Canvas;
 use blocks::error::{Error, Result};
+use blocks::findings::{Finding, Findings};
 use blocks::preprocess::Letterboxed;
 use qrnet::{Grounding, MemoryModel, Placement};
 
 use crate::family::Family;
-use crate::findings::{Finding, Findings};
 use crate::query::{CompiledQuery, OfFamily};
 
 /// A model ready to ground.
@@ -109,6 +109,13 @@ impl Grounder {
     pub fn claims_from(&self) -> Option<f32> {
         match &self.0 {
             Model::QrNet(grounder) => grounder.config().claims_from(),
+        }
+    }
+
+    /// Whether it gives all things that match a sentence, and not the best alone.
+    pub fn gives_all(&self) -> bool {
+        match &self.0 {
+            Model::QrNet(_) => false,
         }
     }
 

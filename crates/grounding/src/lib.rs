@@ -20,14 +20,13 @@
 //! ```
 
 mod family;
-mod findings;
 mod grounder;
 mod query;
 
+pub use blocks::findings::{Finding, Findings};
 pub use blocks::{Canvas, Error, Result};
 pub use candle_core::Device;
 pub use family::Family;
-pub use findings::{Finding, Findings};
 pub use grounder::Grounder;
 pub use qrnet::{MemoryModel, Placement, Precision};
 pub use query::{CompiledQuery, QueryCompiler};

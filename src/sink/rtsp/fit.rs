@@ -103,7 +103,7 @@ mod tests {
         let mut buffer = gst::Buffer::from_mut_slice(vec![255u8; 100 * 100 * 3 + 3 * 4 * 25]);
         meta::tests::mark(buffer.make_mut(), (50, 25, 50, 25));
         let fitted = fit.frame(&buffer).expect("converted");
-        let drawn = meta::annotation(&fitted).expect("an annotation").rect;
+        let drawn = meta::annotations(&fitted)[0].rect;
         assert_eq!(drawn, Some(Rect { x0: 160.0, y0: 40.0, x1: 240.0, y1: 80.0 }));
         let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&fitted, &to).expect("mapped");
         let luma = |x: usize, y: usize| frame.plane_data(0).expect("a plane")[y * frame.plane_stride()[0] as usize + x];

@@ -15,11 +15,12 @@ use records::{FrameStatus, Resolution};
 
 use super::fit::Fit;
 use crate::error::{Error, Result};
+use crate::overlay::Parts;
 use crate::pipeline;
 use crate::sink::branches::{draw_from_meta, pads};
-use crate::sink::{Query, annotate, meta};
+use crate::sink::{annotate, meta};
 use crate::source::Timing;
-use crate::stage::{Frame, Question};
+use crate::stage::{Frame, Questions};
 
 /// Frames that may wait for an encoder; older ones are left out.
 const WAITING: u64 = 3;
@@ -42,7 +43,7 @@ pub struct Verdict {
     /// The claim.
     pub seen: Seen,
     /// What was asked.
-    pub question: Arc<Question>,
+    pub questions: Questions,
     /// Of the picture that it is about: on another one its box would lie elsewhere.
     pub resolution: Resolution,
 }
@@ -55,6 +56,7 @@ struct Inner {
     name: String,
     launch: String,
     trained: bool,
+    parts: Parts,
     clock: gst::Clock,
     state: Mutex<State>,
 }
@@ -102,12 +104,13 @@ impl Mount {
     pub const KEEPS: usize = WAITING as usize + 2;
 
     /// `launch` encodes and payloads; frames of a live source keep its `timing`.
-    pub fn new(name: &str, launch: &str, timing: &Timing, trained: bool) -> Self {
+    pub fn new(name: &str, launch: &str, timing: &Timing, trained: bool, parts: Parts) -> Self {
         let (clock, base) = timing.base().map_or_else(|| (gst::SystemClock::obtain(), None), |(c, b)| (c, Some(b)));
         Self(Arc::new(Inner {
             name: name.to_owned(),
             launch: launch.to_owned(),
             trained,
+            parts,
             clock,
             state: Mutex::new(State { base, ..State::default() }),
         }))
@@ -151,15 +154,14 @@ impl Mount {
     /// As [`Mount::show`].
     pub fn show_at_once(&self, frame: &Frame) -> Result<()> {
         let verdict = self.state().verdict.clone().filter(|verdict| verdict.resolution == frame.resolution());
-        let Some(Verdict { seen, question, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
-        let seen = Seen { measured: false, raw: None, ..seen };
-        let query = Query { text: &question.text, rev: question.rev, trained: self.0.trained };
-        self.show(frame, annotate(frame, &seen, &query))
+        let Some(Verdict { seen, questions, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
+        let queries = questions.iter().map(|question| &question.asked.query);
+        self.show(frame, annotate(frame, &seen.as_of_before(), queries, self.0.trained))
     }
 
     /// What frames that are shown at once are said to show; none where that is not known any more.
     pub fn set_verdict(&self, verdict: Option<Verdict>) {
-        let known = |verdict: &Verdict| matches!(verdict.seen.status, FrameStatus::Box | FrameStatus::Absent);
+        let known = |verdict: &Verdict| verdict.seen.status == FrameStatus::Measured;
         if verdict.as_ref().is_none_or(known) {
             self.state().verdict = verdict;
         }
@@ -252,7 +254,7 @@ impl Mount {
             .build();
         let overlay = gst::ElementFactory::make("overlaycomposition").build();
         let overlay = overlay.map_err(|_| fail(pipeline::missing(&["overlaycomposition"])))?;
-        draw_from_meta(&overlay);
+        draw_from_meta(&overlay, self.0.parts);
         let encoder = pipeline::build("rtsp", &self.0.launch, &pads(info), gst::PadDirection::Sink)?;
         let payloader = payloader(&encoder, "rtsp")?;
         let bin = gst::Bin::new();

@@ -5,12 +5,13 @@ use std::path::Path;
 use gstreamer as gst;
 use qrnet::Config;
 use qrnet_train::recipe::Recipe;
+use records::Query;
 
 use crate::cli::RunArgs;
 use crate::config::{RunFile, RunSettings, chosen, is_streams_file, model_variant};
 use crate::error::{Error, Result};
 use crate::pipeline::{Hole, PipelineFile, build};
-use crate::stage::Mode;
+use crate::stage::{Mode, QuerySettings};
 
 /// What a file is, by keys that only one kind has.
 enum Kind {
@@ -149,7 +150,9 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         args.source.push("test:".into());
     }
     if args.compiled_query.is_none() {
-        args.query.get_or_insert_with(|| OPEN.into());
+        if args.query.is_empty() {
+            args.query.push(OPEN.into());
+        }
     }
     let unwatched = !args.allow_anonymous && args.out_credentials.is_none();
     args.allow_anonymous |= unwatched;
@@ -170,7 +173,10 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
             Mode::Freshest => "freshest",
         };
         lines.push(format!("source      {}", if sourceless { OPEN } else { &stream.address.name }));
-        lines.push(format!("query       {}", stream.query));
+        for QuerySettings { name, text, .. } in &stream.queries {
+            let own = if *name == Query::name_of(text) { String::new() } else { format!("{name}: ") };
+            lines.push(format!("query       {own}{text}"));
+        }
         lines.push(format!("mode        {mode}"));
         lines.extend(
             stream.records.iter().map(|place| format!("out         {}:{}", place.format.kind(), place.path.display())),

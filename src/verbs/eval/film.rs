@@ -55,14 +55,28 @@ struct Line {
     #[serde(default)]
     source: String,
     #[serde(default)]
-    query: String,
-    #[serde(default)]
     status: String,
     frame_index: Option<u64>,
-    #[serde(rename = "box")]
-    boxed: Option<Sides>,
-    presence: Option<f32>,
     resolution: Option<Size>,
+    #[serde(default)]
+    queries: Vec<Claim>,
+    #[serde(default)]
+    objects: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Claim {
+    name: String,
+    text: String,
+    status: String,
+    presence: Option<f32>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    query: String,
+    #[serde(rename = "box")]
+    boxed: Sides,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +94,7 @@ struct Size {
 }
 
 impl Records {
-    /// Adds what stands in a file of `spotter.frame/1`.
+    /// Adds what stands in a file of `spotter.frame/2`.
     ///
     /// # Errors
     /// It cannot be read, a line is no JSON, or a frame stands there twice.
@@ -91,24 +105,29 @@ impl Records {
         for (number, line) in text.lines().enumerate() {
             let fail = |reason: String| Error::Usage(format!("{}, line {}: {reason}", path.display(), number + 1));
             let line: Line = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
-            let (Some(index), Some(size), true) = (line.frame_index, line.resolution, line.schema == FRAME_SCHEMA)
+            let (Some(index), Some(size), true) = (line.frame_index, &line.resolution, line.schema == FRAME_SCHEMA)
             else {
                 continue;
             };
-            let key = (film_name(Path::new(&line.source)), line.query);
-            let claim = line.boxed.map(|b| Rect { x0: b.x, y0: b.y, x1: b.x + b.w, y1: b.y + b.h });
-            let denies = match line.status.as_str() {
-                "absent" => true,
-                "box" => false,
-                _ => denied.get(&key).copied().unwrap_or(false),
-            };
-            denied.insert(key.clone(), denies);
-            let is_lost = ["dropped", "error"].contains(&line.status.as_str());
-            let answered = claim.is_some() || (denies && !is_lost);
-            let recorded = Recorded { claim, answered, presence: line.presence, size: (size.width, size.height) };
-            let shown = format!("frame_index {index} of {:?} on {}", key.1, key.0.display());
-            if self.0.entry(key).or_default().insert(index + 1, recorded).is_some() {
-                return Err(fail(format!("{shown} stands there twice")));
+            for claim in line.queries {
+                let key = (film_name(Path::new(&line.source)), claim.text);
+                // The best one stands first.
+                let best = line.objects.iter().find(|object| object.query == claim.name).map(|object| &object.boxed);
+                let boxed = best.map(|b| Rect { x0: b.x, y0: b.y, x1: b.x + b.w, y1: b.y + b.h });
+                let denies = match claim.status.as_str() {
+                    "absent" => true,
+                    "box" => false,
+                    _ => denied.get(&key).copied().unwrap_or(false),
+                };
+                denied.insert(key.clone(), denies);
+                let is_lost = ["dropped", "error"].contains(&line.status.as_str());
+                let answered = boxed.is_some() || (denies && !is_lost);
+                let size = (size.width, size.height);
+                let recorded = Recorded { claim: boxed, answered, presence: claim.presence, size };
+                let shown = format!("frame_index {index} of {:?} on {}", key.1, key.0.display());
+                if self.0.entry(key).or_default().insert(index + 1, recorded).is_some() {
+                    return Err(fail(format!("{shown} stands there twice")));
+                }
             }
         }
         Ok(())
@@ -191,16 +210,18 @@ impl<'a> Streaming<'a> {
         const TICK: Duration = Duration::from_millis(50);
         let settings = RunSettings::resolve(RunArgs {
             source: vec![clip.to_owned()],
-            query: Some(phrase.to_owned()),
+            query: vec![phrase.into()],
             out: vec![OutArg::Records(Format::Native, file.to_path_buf())],
             measuring: self.args.measuring.clone(),
             reproducible: true,
             ..RunArgs::default()
         })?;
         let threshold = threshold(settings.threshold, &self.grounder)?;
-        let model =
-            Model { grounder: Arc::clone(&self.grounder), queries: vec![Arc::new(self.grounder.compile(phrase)?)] };
-        let service = Service::start(&settings.service, std::iter::once((clip, phrase)))?;
+        let model = Model {
+            grounder: Arc::clone(&self.grounder),
+            queries: vec![vec![Arc::new(self.grounder.compile(phrase)?)]],
+        };
+        let service = Service::start(&settings.service, std::iter::once(clip))?;
         let (end, stop) = bounded::<()>(0);
         std::thread::scope(|scope| {
             let running = scope.spawn(|| ground_file(&settings, model, threshold, &"eval".into(), stop, &service));

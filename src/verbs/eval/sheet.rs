@@ -6,7 +6,7 @@ use blocks::preprocess::{Picture, Rect};
 use qrnet_train::evaluate::Seen;
 
 use crate::error::{Error, Result};
-use crate::overlay::{Annotation, blend_rgb};
+use crate::overlay::{Annotation, Parts, blend_rgb, tiles};
 use crate::verbs::preview::{save, scaled};
 
 /// Cells of a sheet, across and down.
@@ -123,10 +123,12 @@ fn cell(seen: &Seen) -> Result<Picture> {
         carried: false,
         rect: seen.here.then(|| answer.clipped(picture.width as f64, picture.height as f64)),
         query: seen.example.phrase.clone(),
-        presence: seen.presence,
+        score: seen.presence,
+        place: 0,
+        id: None,
         trained: true,
     };
-    let tiles = annotation.tiles(picture.width, picture.height)?;
+    let tiles = tiles(&[annotation], Parts::default(), picture.width, picture.height)?;
     blend_rgb(&mut picture.rgb, picture.width, &tiles);
     // Above the answer, whose line is wider.
     if let Some(truth) = truth {

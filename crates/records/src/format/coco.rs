@@ -1,4 +1,4 @@
-//! COCO's layout of a data set: images are frames, annotations boxes, categories sentences. Images are written as they
+//! COCO's layout of a data set: images are frames, annotations boxes with the ids of their tracks, categories queries. Images are written as they
 //! come; annotations wait in a file of their own until the end, since COCO wants each list in one piece.
 
 use std::io::{self, Seek, Write};
@@ -7,7 +7,8 @@ use serde_json::json;
 use tempfile::SpooledTempFile;
 
 use super::{Encoding, Line};
-use crate::{FrameRecord, PixelBox, hundredths};
+use crate::number::{hundredths, ten_thousandths};
+use crate::{ObjectRecord, PixelBox};
 
 /// Annotations that stay in memory, in bytes.
 const IN_MEMORY: usize = 1 << 20;
@@ -16,7 +17,7 @@ pub(super) struct Coco {
     images: u64,
     boxes: u64,
     annotations: SpooledTempFile,
-    /// Sentences, in the order in which they came.
+    /// Names of queries, in the order in which they came.
     categories: Vec<String>,
 }
 
@@ -35,16 +36,17 @@ impl Coco {
         }) + 1
     }
 
-    fn annotate(&mut self, record: &FrameRecord, PixelBox { x, y, w, h }: PixelBox) -> io::Result<()> {
+    fn annotate(&mut self, object: &ObjectRecord) -> io::Result<()> {
+        let PixelBox { x, y, w, h } = object.boxed;
         let [x, y, w, h] = [x, y, w, h].map(hundredths);
-        let category = self.category(record.query);
+        let category = self.category(object.query);
         self.boxes += 1;
         let mut annotation = json!({
             "id": self.boxes, "image_id": self.images, "category_id": category, "bbox": [x, y, w, h],
-            "area": hundredths(w * h), "iscrowd": 0, "measured": record.measured,
+            "area": hundredths(w * h), "iscrowd": 0, "track_id": object.id, "measured": object.measured,
         });
-        if let Some(presence) = record.presence {
-            annotation["score"] = ((f64::from(presence) * 1e4).round() / 1e4).into();
+        if let Some(score) = object.score {
+            annotation["score"] = ten_thousandths(score).into();
         }
         if self.boxes > 1 {
             self.annotations.write_all(b",\n")?;
@@ -65,7 +67,9 @@ impl Encoding for Coco {
         let Line::Frame(record) = line else { return Ok(()) };
         // What was dropped was not looked at, and is no picture that a reader could miss a box on.
         let Some(resolution) = record.resolution else { return Ok(()) };
-        self.category(record.query);
+        for query in &record.queries {
+            self.category(query.name);
+        }
         self.images += 1;
         let index = record.frame_index.unwrap_or(record.seq);
         // As `--out frames:` names them.
@@ -78,7 +82,7 @@ impl Encoding for Coco {
             out.extend(b",\n");
         }
         serde_json::to_writer(&mut *out, &image)?;
-        record.boxed.map_or(Ok(()), |boxed| self.annotate(record, boxed))
+        record.objects.iter().try_for_each(|object| self.annotate(object))
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {

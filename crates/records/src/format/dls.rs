@@ -1,11 +1,12 @@
-//! What `gvametaconvert` of Intel's DL Streamer writes with `add-empty-results`: an object a line and frame.
+//! What `gvametaconvert` of Intel's DL Streamer writes with `add-empty-results`: a line for every frame, with its objects.
 
 use std::io;
 
 use serde::Serialize;
 
 use super::{Encoding, Line};
-use crate::{FrameRecord, probability};
+use crate::number::probability;
+use crate::{FrameRecord, ObjectRecord};
 
 pub(super) struct Dls;
 
@@ -31,6 +32,7 @@ struct Object<'a> {
     detection: Detection<'a>,
     /// Whole pixels.
     h: u64,
+    id: u64,
     region_id: u64,
     roi_type: &'a str,
     w: u64,
@@ -57,9 +59,9 @@ struct Corners {
 }
 
 impl<'a> Object<'a> {
-    /// Edges are rounded, then subtracted.
-    fn of(record: &FrameRecord<'a>) -> Option<Self> {
-        let (pixels, norm) = (record.boxed?, record.box_norm?);
+    /// Edges are rounded, then subtracted. `region_id` counts the objects of a frame, `id` is that of its track.
+    fn of(record: &FrameRecord<'a>, number: u64, object: &ObjectRecord<'a>) -> Option<Self> {
+        let (pixels, norm) = (object.boxed, object.box_norm?);
         let edges = |from: f64, length: f64| {
             let (first, last) = (from.round().max(0.0) as u64, (from + length).round().max(0.0) as u64);
             (first, last - first)
@@ -72,9 +74,10 @@ impl<'a> Object<'a> {
             y_max: digits(norm.y + norm.h),
             y_min: digits(norm.y),
         };
-        let (label, label_id) = (record.query, record.query_rev);
-        let detection = Detection { bounding_box: corners, confidence: record.presence, label, label_id };
-        Some(Self { detection, h, region_id: record.seq + 1, roi_type: label, w, x, y })
+        let place = record.queries.iter().position(|query| query.name == object.query)?;
+        let (label, label_id) = (object.query, u32::try_from(place + 1).ok()?);
+        let detection = Detection { bounding_box: corners, confidence: object.score, label, label_id };
+        Some(Self { detection, h, id: object.id, region_id: number, roi_type: label, w, x, y })
     }
 }
 
@@ -82,7 +85,10 @@ impl Encoding for Dls {
     fn add(&mut self, line: Line, out: &mut Vec<u8>) -> io::Result<()> {
         let Line::Frame(record) = line else { return Ok(()) };
         let frame = Frame {
-            objects: Object::of(record).into_iter().collect(),
+            objects: (1..)
+                .zip(&record.objects)
+                .filter_map(|(number, object)| Object::of(record, number, object))
+                .collect(),
             resolution: record.resolution.map(|r| Size { height: r.height, width: r.width }),
             source: record.source,
             timestamp: record.pts_ns,

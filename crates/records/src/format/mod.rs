@@ -17,19 +17,19 @@ use crate::{Event, FrameRecord};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 #[value(rename_all = "lowercase")]
 pub enum Format {
-    /// `spotter.frame/1` and `spotter.event/1`, as JSON Lines.
+    /// `spotter.frame/2` and `spotter.event/1`, as JSON Lines.
     #[default]
     #[value(alias = "jsonl")]
     Native,
-    /// `MOTChallenge`: a line for every frame with a box. Frames and pixels count from 1.
+    /// `MOTChallenge`: a line for every object. Frames and pixels count from 1.
     Mot,
     /// COCO: one JSON object, with an image for every frame.
     Coco,
-    /// `WebVTT`: a cue for every frame with a box, as a metadata track.
+    /// `WebVTT`: a cue for every frame with objects, as a metadata track.
     Vtt,
     /// The JSON Lines of Intel's DL Streamer, a line for every frame.
     Dls,
-    /// A table with a row for every frame.
+    /// A table with a row for every object, and for every query of a frame that has none.
     Csv,
 }
 
@@ -71,7 +71,7 @@ impl Format {
     pub(super) fn encoding(self) -> Box<dyn Encoding> {
         match self {
             Self::Native => Box::new(native::Native),
-            Self::Mot => Box::new(mot::Mot::default()),
+            Self::Mot => Box::new(mot::Mot),
             Self::Coco => Box::new(coco::Coco::default()),
             Self::Vtt => Box::new(vtt::Vtt::default()),
             Self::Dls => Box::new(dls::Dls),

@@ -1,12 +1,13 @@
-//! `WebVTT`, as a metadata track: a cue for every frame with a box, from its time to that of the next frame, whose text is
-//! a JSON object. Times are whole milliseconds.
+//! `WebVTT`, as a metadata track: a cue for every frame with objects, from its time to that of the next frame, whose text
+//! is a JSON object that lists them. Times are whole milliseconds.
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
 use super::{Encoding, Line};
-use crate::{Event, EventKind, FrameRecord, PixelBox, hundredths};
+use crate::number::{hundredths, ten_thousandths};
+use crate::{Event, EventKind, FrameRecord, ObjectRecord, PixelBox};
 
 /// How long the last cue lasts where no frame tells, in milliseconds.
 const FRAME_TIME: u64 = 40;
@@ -26,14 +27,20 @@ struct Cue {
 }
 
 impl Cue {
-    fn of(record: &FrameRecord, PixelBox { x, y, w, h }: PixelBox, from: u64) -> Self {
-        let [x, y, w, h] = [x, y, w, h].map(hundredths);
-        let mut value = json!({
-            "query": record.query, "box": {"x": x, "y": y, "w": w, "h": h}, "measured": record.measured,
-        });
-        if let Some(presence) = record.presence {
-            value["presence"] = ((f64::from(presence) * 1e4).round() / 1e4).into();
-        }
+    fn of(record: &FrameRecord, from: u64) -> Self {
+        let object = |object: &ObjectRecord| {
+            let PixelBox { x, y, w, h } = object.boxed;
+            let [x, y, w, h] = [x, y, w, h].map(hundredths);
+            let mut value = json!({
+                "query": object.query, "id": object.id, "box": {"x": x, "y": y, "w": w, "h": h},
+                "measured": object.measured,
+            });
+            if let Some(score) = object.score {
+                value["score"] = ten_thousandths(score).into();
+            }
+            value
+        };
+        let mut value = json!({ "objects": record.objects.iter().map(object).collect::<Vec<_>>() });
         if let Some(r) = record.resolution {
             value["resolution"] = json!({"width": r.width, "height": r.height});
         }
@@ -75,7 +82,7 @@ impl Encoding for Vtt {
         }
         let length = self.last.map_or(FRAME_TIME, |(before, _)| from.saturating_sub(before));
         self.last = Some((from, length));
-        self.open = record.boxed.map(|boxed| Cue::of(record, boxed, from));
+        self.open = (!record.objects.is_empty()).then(|| Cue::of(record, from));
         Ok(())
     }
 
@@ -87,26 +94,30 @@ impl Encoding for Vtt {
 
 #[cfg(test)]
 mod tests {
+    use blocks::findings::{Finding, Findings};
     use blocks::preprocess::Rect;
 
     use super::*;
-    use crate::track::Seen;
-    use crate::{Asked, EVENT_SCHEMA, FrameCounts, FrameStatus, Resolution};
+    use crate::track::{Asked, Outcome, StreamTrack, Tracking};
+    use crate::{Counts, EVENT_SCHEMA, Query, Resolution};
 
     #[test]
     fn no_cue_lasts_through_a_gap() {
         let (mut vtt, mut out) = (Vtt::default(), Vec::new());
+        let asked = Asked { query: Query::of("it"), tracking: Tracking::plain(None) };
+        let mut track = StreamTrack::new(vec![asked]);
         let mut frame = |seq: u64, milliseconds: u64, out: &mut Vec<u8>, gap: bool| {
-            let rect = Some(Rect { x0: 1.0, y0: 2.0, x1: 4.0, y1: 6.0 });
-            let seen = Seen { status: FrameStatus::Box, measured: true, rect, raw: rect, presence: None, cause: None };
+            let rect = Rect { x0: 1.0, y0: 2.0, x1: 4.0, y1: 6.0 };
+            let found = vec![Finding { rect, on_canvas: [0.0; 4], score: None }];
+            let outcome = Outcome::Measured(vec![Findings { presence: None, found }]);
+            let seen = track.see(&outcome, std::time::Duration::from_millis(milliseconds), 8.0);
             let resolution = Resolution { width: 8, height: 8, rotation: 0, par: 1.0 };
-            let asked = Asked { run_id: "run", source: "camera", query: "it", query_rev: 1 };
             let pts_ns = Some(1_000_000 * milliseconds);
-            let record = FrameRecord { pts_ns, ..FrameRecord::new(asked, seq, &seen, Some(resolution)) };
-            vtt.add(Line::Frame(&record), out).expect("written");
+            let record = FrameRecord::new(("run", "camera"), seq, track.queries(), &seen, Some(resolution));
+            vtt.add(Line::Frame(&FrameRecord { pts_ns, ..record }), out).expect("written");
             if gap {
-                let kind =
-                    EventKind::GapStart { code: "STREAM_TIMEOUT", reason: "no frame", books: FrameCounts::default() };
+                let counts = Counts::default();
+                let kind = EventKind::GapStart { code: "STREAM_TIMEOUT", reason: "no frame", counts };
                 let event = Event { schema: EVENT_SCHEMA, run_id: "run", source: "camera", kind: &kind };
                 vtt.add(Line::Event(&event), out).expect("written");
             }

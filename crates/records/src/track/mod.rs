@@ -1,19 +1,28 @@
-//! What a stream knows over time: presence with hysteresis, smoothing, boxes carried over gaps, scene cuts.
+//! What a stream knows over time: presence with hysteresis, smoothing, boxes carried over gaps, which thing is which.
 //!
-//! The stage measures frames one by one; a [`Track`] turns its measurements into what is claimed of each frame. With
-//! [`Tracking::plain`] it is the threshold and nothing else, as for single pictures.
+//! The stage measures frames one by one; a [`StreamTrack`] turns its measurements into what is claimed of each frame, query
+//! by query. With [`Tracking::plain`] it is the threshold and nothing else, as for single pictures.
+//!
+//! Things have ids. A query for one thing keeps its id while each box can be the next place of the one before
+//! (a constant-velocity Kalman filter says where that may be); one for all things is followed by `ByteTrack` ([`many`]).
+//! An id is never used for two things of a source, and a scene cut ends all of them.
 
 mod cut;
+mod many;
+mod motion;
+mod one;
 mod smooth;
 
 use std::time::Duration;
 
+use blocks::findings::Findings;
 use blocks::preprocess::Rect;
 
-use crate::FrameStatus;
+use crate::{FrameStatus, Query, QueryStatus};
 
 pub use cut::{CutDetector, THUMBNAIL};
-use smooth::BoxFilter;
+use many::Many;
+use one::One;
 
 /// How boxes are smoothed over time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -26,7 +35,7 @@ pub enum Smoothing {
     OneEuro,
 }
 
-/// How measurements become claims.
+/// How measurements of one query become claims.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tracking {
     /// Presence from which on the object counts as there, 0..1; `None` without a presence head.
@@ -37,30 +46,37 @@ pub struct Tracking {
     pub smoothing: Smoothing,
     /// How long the last box stands in for one that is missing.
     pub hold: Duration,
+    /// How long a thing that is not seen keeps its id.
+    pub lost: Duration,
+    /// Whether all that match are wanted, and not the best alone.
+    pub all: bool,
 }
+
+/// How long a thing that is not seen keeps its id, where nothing else is said.
+pub const LOST: Duration = Duration::from_secs(2);
 
 impl Tracking {
     /// A threshold, no memory.
     pub fn plain(threshold: Option<f32>) -> Self {
-        Self { threshold, hysteresis: 0.0, smoothing: Smoothing::Off, hold: Duration::ZERO }
-    }
-
-    /// True where anything is kept from one frame to the next, so that a scene cut has something to forget.
-    pub fn remembers(&self) -> bool {
-        self.hysteresis > 0.0 || self.smoothing != Smoothing::Off || !self.hold.is_zero()
+        Self {
+            threshold,
+            hysteresis: 0.0,
+            smoothing: Smoothing::Off,
+            hold: Duration::ZERO,
+            lost: Duration::ZERO,
+            all: false,
+        }
     }
 }
 
-/// What a model found on a frame. What is claimed of it in the end, [`Track`] decides.
+/// What a model found on a frame. What is claimed of it in the end, [`StreamTrack`] decides.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The model looked at it.
-    Measured {
-        /// Where the object is if it is there, in pixels of the picture as grounded, clipped to it.
-        rect: Rect,
-        /// Probability that it is; only with a presence head.
-        presence: Option<f32>,
-    },
+    Measured(
+        /// By query, in the order in which the stream asks them.
+        Vec<Findings>,
+    ),
     /// The frame was not looked at, and is forwarded.
     Skipped {
         /// Why.
@@ -85,218 +101,187 @@ pub enum Outcome {
 pub struct Seen {
     /// What became of the frame.
     pub status: FrameStatus,
-    /// True when the claim was measured on this very frame.
-    pub measured: bool,
-    /// The box to show, in pixels of the picture as grounded; a carried one where `measured` is false.
-    pub rect: Option<Rect>,
-    /// The box as measured on this frame.
-    pub raw: Option<Rect>,
-    /// Probability that the object is in the picture, as measured on this frame.
-    pub presence: Option<f32>,
-    /// Why there is no measurement, or none that is shown.
+    /// Why it was not measured.
     pub cause: Option<&'static str>,
+    /// By query, in the order in which the stream asks them.
+    pub queries: Vec<QuerySeen>,
 }
 
 impl Seen {
-    /// True where an earlier frame's box stands in.
-    pub fn carried(&self) -> bool {
-        self.rect.is_some() && !self.measured
-    }
-
-    fn unmeasured(status: FrameStatus, cause: &'static str) -> Self {
-        Self { status, measured: false, rect: None, raw: None, presence: None, cause: Some(cause) }
+    /// The same, of a picture that came later: nothing of it was measured there.
+    #[must_use]
+    pub fn as_of_before(mut self) -> Self {
+        for claim in &mut self.queries {
+            claim.measured = false;
+            for object in &mut claim.objects {
+                (object.measured, object.raw) = (false, None);
+            }
+        }
+        self
     }
 }
 
-/// What was last seen.
-#[derive(Debug, Clone, Copy)]
-struct Last {
-    rect: Rect,
-    time: Duration,
+/// What is claimed of one query on a frame.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuerySeen {
+    /// The claim.
+    pub status: QueryStatus,
+    /// True when the claim was measured on this very frame.
+    pub measured: bool,
+    /// Probability that it is in the picture, 0..1, as measured on this frame.
+    pub presence: Option<f32>,
+    /// Why there is no measurement, or none that is shown.
+    pub cause: Option<&'static str>,
+    /// What is to be seen, best first.
+    pub objects: Vec<Object>,
+}
+
+impl QuerySeen {
+    /// True where boxes of an earlier frame stand in.
+    pub fn carried(&self) -> bool {
+        !self.objects.is_empty() && self.objects.iter().all(|object| !object.measured)
+    }
+}
+
+/// One thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// The same as long as it is the same thing.
+    pub id: u64,
+    /// The box to show, in pixels of the picture as grounded; a carried one where `measured` is false.
+    pub rect: Rect,
+    /// The box as measured on this frame.
+    pub raw: Option<Rect>,
+    /// Probability that it is what is looked for, 0..1, of the frame that it was measured on.
+    pub score: Option<f32>,
+    /// True when the box was measured on this very frame.
+    pub measured: bool,
+    /// Why it was not.
+    pub cause: Option<&'static str>,
+}
+
+/// Ids of one source: each is given once.
+#[derive(Debug, Default)]
+struct Ids(u64);
+
+impl Ids {
+    fn next(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// One query, and how its measurements become claims.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The query.
+    pub query: Query,
+    /// Of its measurements.
+    pub tracking: Tracking,
+}
+
+/// The memory of one query.
+enum Memory {
+    One(Box<One>),
+    Many(Box<Many>),
+}
+
+impl Memory {
+    fn new(tracking: Tracking) -> Self {
+        if tracking.all { Self::Many(Box::new(Many::new(tracking))) } else { Self::One(Box::new(One::new(tracking))) }
+    }
 }
 
 /// The memory of one stream.
-pub struct Track {
-    settings: Tracking,
-    there: bool,
-    last: Option<Last>,
-    filter: BoxFilter,
+#[derive(Default)]
+pub struct StreamTrack {
+    queries: Vec<(Asked, Memory)>,
+    ids: Ids,
 }
 
-impl Track {
-    /// An empty memory.
-    pub fn new(settings: Tracking) -> Self {
-        Self { settings, there: false, last: None, filter: BoxFilter::default() }
+impl StreamTrack {
+    /// An empty memory of a stream that is asked `queries`.
+    pub fn new(queries: Vec<Asked>) -> Self {
+        let mut track = Self::default();
+        track.ask(queries);
+        track
+    }
+
+    /// From now on the stream is asked `queries`. What is known of those that stay as they are is kept.
+    pub fn ask(&mut self, queries: Vec<Asked>) {
+        let mut before = std::mem::take(&mut self.queries);
+        let remembered = |asked: Asked| {
+            let place = before.iter().position(|(known, _)| *known == asked);
+            place.map(|place| before.swap_remove(place)).unwrap_or_else(|| {
+                let memory = Memory::new(asked.tracking);
+                (asked, memory)
+            })
+        };
+        self.queries = queries.into_iter().map(remembered).collect();
+    }
+
+    /// What the stream is asked.
+    pub fn queries(&self) -> impl ExactSizeIterator<Item = &Query> + Clone {
+        self.queries.iter().map(|(asked, _)| &asked.query)
     }
 
     /// Forgets everything: another scene began.
     pub fn reset(&mut self) {
-        self.there = false;
-        self.last = None;
-        self.filter = BoxFilter::default();
+        for (asked, memory) in &mut self.queries {
+            *memory = Memory::new(asked.tracking);
+        }
     }
 
     /// What is claimed of the next frame. `time` is its stream time, `diagonal` its picture's in pixels.
     pub fn see(&mut self, outcome: &Outcome, time: Duration, diagonal: f64) -> Seen {
-        match outcome {
-            Outcome::Measured { rect, presence } => self.measured(*rect, *presence, time, diagonal),
-            Outcome::Skipped { cause } => {
-                // Between two measurements the last one stands, whatever `hold` says: that is what a stride means. Where it
-                // said "not here", an earlier box stands in no longer than it may.
-                let rect = if self.there { self.last.map(|last| last.rect) } else { self.held(time) };
-                Seen { rect, ..Seen::unmeasured(FrameStatus::Skipped, cause) }
+        let (status, cause) = match outcome {
+            Outcome::Measured(_) => (FrameStatus::Measured, None),
+            Outcome::Skipped { cause } => (FrameStatus::Skipped, Some(*cause)),
+            Outcome::Dropped { cause } => (FrameStatus::Dropped, Some(*cause)),
+            Outcome::Error { cause, .. } => (FrameStatus::Error, Some(*cause)),
+        };
+        let nothing = Findings::default();
+        let moment = Moment { time, diagonal };
+        let ids = &mut self.ids;
+        let claim = |(place, (_, memory)): (usize, &mut (Asked, Memory))| match outcome {
+            Outcome::Measured(found) => {
+                let findings = found.get(place).unwrap_or(&nothing);
+                match memory {
+                    Memory::One(one) => one.measured(findings, moment, ids),
+                    Memory::Many(many) => many.measured(findings, moment, ids),
+                }
             }
-            Outcome::Dropped { cause } => Seen::unmeasured(FrameStatus::Dropped, cause),
-            Outcome::Error { cause, .. } => {
-                let rect = self.held(time);
-                Seen { rect, ..Seen::unmeasured(FrameStatus::Error, cause) }
-            }
-        }
+            Outcome::Skipped { cause } => match memory {
+                Memory::One(one) => one.skipped(cause, time),
+                Memory::Many(many) => many.skipped(cause),
+            },
+            Outcome::Dropped { cause } => QuerySeen { cause: Some(cause), ..QuerySeen::default() },
+            Outcome::Error { cause, .. } => match memory {
+                Memory::One(one) => one.failed(cause, time),
+                Memory::Many(many) => many.failed(cause, time),
+            },
+        };
+        let queries = self.queries.iter_mut().enumerate().map(claim).collect();
+        Seen { status, cause, queries }
     }
+}
 
-    fn measured(&mut self, raw: Rect, presence: Option<f32>, time: Duration, diagonal: f64) -> Seen {
-        self.there = self.settings.threshold.zip(presence).is_none_or(|(threshold, presence)| {
-            presence >= if self.there { threshold - self.settings.hysteresis } else { threshold }
-        });
-        if self.there {
-            let rect = match self.settings.smoothing {
-                Smoothing::Off => raw,
-                Smoothing::OneEuro => self.filter.next(raw, time, diagonal),
-            };
-            self.last = Some(Last { rect, time });
-            return Seen {
-                status: FrameStatus::Box,
-                measured: true,
-                rect: Some(rect),
-                raw: Some(raw),
-                presence,
-                cause: None,
-            };
-        }
-        let absent = Seen { status: FrameStatus::Absent, measured: true, rect: None, raw: None, presence, cause: None };
-        if let Some(rect) = self.held(time) {
-            return Seen { status: FrameStatus::Box, measured: false, rect: Some(rect), cause: Some(HOLD), ..absent };
-        }
-        self.last = None;
-        self.filter = BoxFilter::default();
-        absent
-    }
+/// Of a frame: its stream time, and the diagonal of its picture in pixels.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    time: Duration,
+    diagonal: f64,
+}
 
-    /// The last box, while it may stand in.
-    fn held(&self, time: Duration) -> Option<Rect> {
-        let last = self.last.filter(|_| !self.settings.hold.is_zero())?;
-        (time.checked_sub(last.time)? <= self.settings.hold).then_some(last.rect)
-    }
+/// Boxes that stand in on a frame which was not measured.
+fn carried(objects: Vec<Object>, cause: &'static str) -> QuerySeen {
+    let status = if objects.is_empty() { QueryStatus::None } else { QueryStatus::Carried };
+    let objects = objects.into_iter().map(|object| Object { raw: None, measured: false, cause: Some(cause), ..object });
+    QuerySeen { status, measured: false, presence: None, cause: Some(cause), objects: objects.collect() }
 }
 
 /// The cause of a frame whose own measurement said "not here" while an earlier box is still carried.
 const HOLD: &str = "hold";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DIAGONAL: f64 = 800.0;
-
-    fn settings() -> Tracking {
-        Tracking { hysteresis: 0.1, ..Tracking::plain(Some(0.5)) }
-    }
-
-    fn found(x: f64, presence: f32) -> Outcome {
-        Outcome::Measured { rect: Rect { x0: x, y0: 10.0, x1: x + 50.0, y1: 60.0 }, presence: Some(presence) }
-    }
-
-    fn at(frame: u64) -> Duration {
-        Duration::from_millis(40 * frame)
-    }
-
-    #[test]
-    fn presence_has_to_fall_well_below_the_threshold_before_a_thing_is_gone() {
-        let mut track = Track::new(settings());
-        let statuses: Vec<FrameStatus> = [0.45, 0.5, 0.45, 0.41, 0.39, 0.45, 0.49, 0.51]
-            .iter()
-            .enumerate()
-            .map(|(k, presence)| track.see(&found(0.0, *presence), at(k as u64), DIAGONAL).status)
-            .collect();
-        assert_eq!(
-            statuses,
-            [false, true, true, true, false, false, false, true].map(|here| if here {
-                FrameStatus::Box
-            } else {
-                FrameStatus::Absent
-            })
-        );
-    }
-
-    #[test]
-    fn a_held_box_says_that_it_is_held_and_ends_in_time() {
-        let mut track = Track::new(Tracking { hold: at(2), ..settings() });
-        track.see(&found(7.0, 0.9), at(0), DIAGONAL);
-        for frame in [1, 2] {
-            let seen = track.see(&found(300.0, 0.1), at(frame), DIAGONAL);
-            assert_eq!((seen.status, seen.measured, seen.cause), (FrameStatus::Box, false, Some("hold")));
-            assert_eq!(seen.rect.map(|r| r.x0), Some(7.0));
-            assert_eq!((seen.raw, seen.presence), (None, Some(0.1)));
-            assert!(seen.carried());
-        }
-        let seen = track.see(&found(300.0, 0.1), at(3), DIAGONAL);
-        assert_eq!((seen.status, seen.measured, seen.rect, seen.cause), (FrameStatus::Absent, true, None, None));
-    }
-
-    #[test]
-    fn skipped_frames_carry_the_last_box_until_it_is_gone_or_the_scene_cut() {
-        let mut track = Track::new(settings());
-        let skipped = Outcome::Skipped { cause: "stride" };
-        assert_eq!(track.see(&skipped, at(0), DIAGONAL).rect, None);
-        track.see(&found(7.0, 0.9), at(1), DIAGONAL);
-        let seen = track.see(&skipped, at(2), DIAGONAL);
-        assert_eq!((seen.status, seen.cause, seen.carried()), (FrameStatus::Skipped, Some("stride"), true));
-        track.reset();
-        assert_eq!(track.see(&skipped, at(3), DIAGONAL).rect, None, "nothing crosses a cut");
-        track.see(&found(7.0, 0.9), at(4), DIAGONAL);
-        track.see(&found(7.0, 0.1), at(5), DIAGONAL);
-        assert_eq!(track.see(&skipped, at(6), DIAGONAL).rect, None, "an absent thing is not carried");
-    }
-
-    #[test]
-    fn failed_frames_claim_nothing_unless_a_box_is_held() {
-        let failed = Outcome::Error { cause: "decode", message: String::new() };
-        let mut track = Track::new(settings());
-        track.see(&found(7.0, 0.9), at(0), DIAGONAL);
-        let seen = track.see(&failed, at(1), DIAGONAL);
-        assert_eq!((seen.status, seen.rect, seen.presence), (FrameStatus::Error, None, None));
-        let mut track = Track::new(Tracking { hold: at(1), ..settings() });
-        track.see(&found(7.0, 0.9), at(0), DIAGONAL);
-        assert!(track.see(&failed, at(1), DIAGONAL).carried());
-    }
-
-    #[test]
-    fn a_stride_does_not_stretch_what_is_held() {
-        let mut track = Track::new(Tracking { hold: at(2), ..settings() });
-        let skipped = Outcome::Skipped { cause: "stride" };
-        track.see(&found(7.0, 0.9), at(0), DIAGONAL);
-        assert!(track.see(&skipped, at(5), DIAGONAL).carried(), "nothing has said otherwise yet");
-        let mut track = Track::new(Tracking { hold: at(2), ..settings() });
-        track.see(&found(7.0, 0.9), at(0), DIAGONAL);
-        assert!(track.see(&found(7.0, 0.1), at(1), DIAGONAL).carried());
-        assert!(track.see(&skipped, at(2), DIAGONAL).carried());
-        assert!(!track.see(&skipped, at(3), DIAGONAL).carried());
-    }
-
-    #[test]
-    fn smoothing_keeps_the_measured_box_beside_its_own() {
-        let mut track = Track::new(Tracking { smoothing: Smoothing::OneEuro, ..settings() });
-        track.see(&found(100.0, 0.9), at(0), DIAGONAL);
-        let seen = track.see(&found(110.0, 0.9), at(1), DIAGONAL);
-        assert_eq!(seen.raw.map(|r| r.x0), Some(110.0));
-        let x = seen.rect.expect("a box").x0;
-        assert!(x > 100.0 && x < 110.0, "{x}");
-    }
-
-    #[test]
-    fn without_a_presence_head_every_frame_has_its_box() {
-        let mut track = Track::new(Tracking::plain(None));
-        let outcome = Outcome::Measured { rect: Rect { x0: 1.0, y0: 2.0, x1: 3.0, y1: 4.0 }, presence: None };
-        assert_eq!(track.see(&outcome, at(0), DIAGONAL).status, FrameStatus::Box);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
-//! What a model found of a sentence on a picture.
+//! What a model found of a sentence on a picture, whatever its family.
 
-use blocks::preprocess::Rect;
+use crate::preprocess::Rect;
 
 /// One thing that was found.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,0 +1,115 @@
+//! What happens between frames.
+
+use serde::Serialize;
+
+use crate::number::milliseconds;
+use crate::{Clock, Counts, Resolution};
+
+/// Something that happened to the source or the run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Event<'a> {
+    /// [`EVENT_SCHEMA`].
+    pub schema: &'static str,
+    /// One id per run.
+    pub run_id: &'a str,
+    /// The source's name.
+    pub source: &'a str,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: &'a EventKind<'a>,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind<'a> {
+    /// The first frame arrived.
+    SourceUp {
+        /// Its picture.
+        resolution: Resolution,
+    },
+    /// The picture has another size, rotation or pixel shape from frame `seq` on.
+    Resolution {
+        /// The first such frame.
+        seq: u64,
+        /// Its picture.
+        resolution: Resolution,
+    },
+    /// The connection to the source is lost, or the first one was not made; it is tried again.
+    GapStart {
+        /// `STREAM_…`.
+        code: &'a str,
+        /// In words.
+        reason: &'a str,
+        /// What became of the frames of the connection that is lost.
+        #[serde(flatten)]
+        counts: Counts,
+    },
+    /// Another attempt to connect failed.
+    GapRetry {
+        /// Counts the attempts of this gap, from 1.
+        attempt: u64,
+        /// `STREAM_…`.
+        code: &'a str,
+        /// In words.
+        reason: &'a str,
+    },
+    /// Frames come again.
+    GapEnd {
+        /// The first of them.
+        seq: u64,
+        /// How long the gap was.
+        #[serde(serialize_with = "milliseconds")]
+        seconds: f64,
+    },
+    /// The capture times come from another clock from frame `seq` on.
+    Clock {
+        /// The first such frame.
+        seq: u64,
+        /// The clock until then.
+        from: Clock,
+        /// The clock from then on.
+        to: Clock,
+    },
+    /// The stream is asked something else from frame `seq` on.
+    Query {
+        /// The first such frame.
+        seq: u64,
+        /// What happened to the query.
+        change: Change,
+        /// Its name.
+        name: &'a str,
+        /// Its sentence.
+        text: &'a str,
+        /// Counts the sentences of a query, from 1.
+        rev: u32,
+    },
+    /// The decoder could not restore whole pictures.
+    DecodeError {
+        /// The first such frame, or one that follows it closely: decoders work ahead.
+        seq: u64,
+        /// How many such stretches there were so far, this one included.
+        count: u64,
+    },
+    /// The run is over.
+    End {
+        /// What became of the frames.
+        #[serde(flatten)]
+        counts: Counts,
+        /// Code and message where it did not end by itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+}
+
+/// What happens to a query while its stream runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It is asked from now on.
+    Added,
+    /// It asks something else, or claims otherwise.
+    Changed,
+    /// It is asked no more.
+    Removed,
+}

@@ -1,0 +1,114 @@
+//! One thing at a time: the best answer of a model to one query.
+
+use std::time::Duration;
+
+use blocks::findings::Findings;
+use blocks::preprocess::Rect;
+
+use super::motion::Motion;
+use super::smooth::BoxFilter;
+use super::{HOLD, Ids, Moment, Object, QuerySeen, Smoothing, Tracking, carried};
+use crate::QueryStatus;
+
+/// The memory of a query for one thing.
+pub(super) struct One {
+    settings: Tracking,
+    there: bool,
+    last: Option<Last>,
+    filter: BoxFilter,
+    lock: Option<Lock>,
+}
+
+/// What was last seen.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    id: u64,
+    rect: Rect,
+    score: Option<f32>,
+    time: Duration,
+}
+
+/// The thing that is followed.
+struct Lock {
+    id: u64,
+    motion: Motion,
+    time: Duration,
+}
+
+impl One {
+    pub(super) fn new(settings: Tracking) -> Self {
+        Self { settings, there: false, last: None, filter: BoxFilter::default(), lock: None }
+    }
+
+    pub(super) fn measured(&mut self, findings: &Findings, moment: Moment, ids: &mut Ids) -> QuerySeen {
+        let Moment { time, diagonal } = moment;
+        let presence = findings.presence;
+        let enough = self.settings.threshold.zip(presence).is_none_or(|(threshold, presence)| {
+            presence >= if self.there { threshold - self.settings.hysteresis } else { threshold }
+        });
+        let best = findings.best().filter(|_| enough);
+        let was_there = std::mem::replace(&mut self.there, best.is_some());
+        let Some(best) = best else { return self.absent(presence, time) };
+        let rect = match self.settings.smoothing {
+            Smoothing::Off => best.rect,
+            Smoothing::OneEuro => self.filter.next(best.rect, time, diagonal),
+        };
+        let id = self.follow(&best.rect, time, was_there, ids);
+        self.last = Some(Last { id, rect, score: best.score, time });
+        let object = Object { id, rect, raw: Some(best.rect), score: best.score, measured: true, cause: None };
+        QuerySeen { status: QueryStatus::Box, measured: true, presence, cause: None, objects: vec![object] }
+    }
+
+    fn absent(&mut self, presence: Option<f32>, time: Duration) -> QuerySeen {
+        if let Some(object) = self.held(time) {
+            let object = Object { cause: Some(HOLD), ..object };
+            let (measured, cause) = (false, Some(HOLD));
+            return QuerySeen { status: QueryStatus::Box, measured, presence, cause, objects: vec![object] };
+        }
+        self.last = None;
+        self.filter = BoxFilter::default();
+        QuerySeen { status: QueryStatus::Absent, measured: true, presence, cause: None, objects: Vec::new() }
+    }
+
+    pub(super) fn skipped(&self, cause: &'static str, time: Duration) -> QuerySeen {
+        // Between two measurements the last one stands, whatever `hold` says: that is what a stride means. Where it
+        // said "not here", an earlier box stands in no longer than it may.
+        let object = if self.there { self.last.map(Object::from) } else { self.held(time) };
+        carried(object.into_iter().collect(), cause)
+    }
+
+    pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QuerySeen {
+        carried(self.held(time).into_iter().collect(), cause)
+    }
+
+    /// The last box, while it may stand in.
+    fn held(&self, time: Duration) -> Option<Object> {
+        let last = self.last.filter(|_| !self.settings.hold.is_zero())?;
+        (time.checked_sub(last.time)? <= self.settings.hold).then(|| last.into())
+    }
+
+    /// The id of what is at `rect` now: that of the thing before, if it can be there. Between two measurements that both
+    /// found it nobody said that it was lost, however long that took.
+    fn follow(&mut self, rect: &Rect, time: Duration, was_there: bool, ids: &mut Ids) -> u64 {
+        let usable = self.lock.as_mut().filter(|lock| {
+            let gap = time.saturating_sub(lock.time);
+            (was_there || gap <= self.settings.lost) && lock.motion.may_be_at(rect, gap)
+        });
+        if let Some(lock) = usable {
+            let gap = time.saturating_sub(lock.time);
+            lock.motion.predict(gap);
+            lock.motion.update(rect);
+            lock.time = time;
+            return lock.id;
+        }
+        let id = ids.next();
+        self.lock = Some(Lock { id, motion: Motion::new(rect), time });
+        id
+    }
+}
+
+impl From<Last> for Object {
+    fn from(Last { id, rect, score, .. }: Last) -> Self {
+        Self { id, rect, raw: None, score, measured: false, cause: None }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a stream is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grounding::CompiledQuery;
+use records::track::Asked;
+use records::{Change, Query};
+use serde::{Deserialize, Serialize};
+
+/// A query as it is wanted; what is left open, the run decides.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuerySettings {
+    /// How records, metrics and commands call it.
+    pub name: String,
+    /// The sentence.
+    pub text: String,
+    /// Presence from which on it counts as there, 0..1; the run's where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
+    /// How far presence may fall below the threshold, 0..1; the run's where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hysteresis: Option<f32>,
+    /// How long the last box stands in for a missing one; the run's where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Duration>,
+    /// Whether all that match are wanted, and not the best alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+impl QuerySettings {
+    /// A sentence, called by itself.
+    pub fn of(text: &str) -> Self {
+        Self { name: Query::name_of(text), text: text.to_owned(), ..Self::default() }
+    }
+}
+
+/// What a stream is asked from one moment on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asking {
+    /// All its questions.
+    pub questions: Questions,
+    /// What is new about them.
+    pub changes: Vec<(Change, Arc<Question>)>,
+}
+
+/// The questions of a stream, in the order in which they are answered.
+pub type Questions = Arc<[Arc<Question>]>;
+
+/// One question to a stream.
+#[derive(Clone)]
+pub struct Question {
+    /// The query, and how its measurements become claims.
+    pub asked: Asked,
+    /// The sentence as the model takes it; none for models that read it themselves.
+    pub compiled: Option<Arc<CompiledQuery>>,
+}
+
+/// By what is asked: a sentence is compiled to the same thing every time.
+impl PartialEq for Question {
+    fn eq(&self, other: &Self) -> bool {
+        self.asked == other.asked
+    }
+}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question").field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+/// Copies of what `questions` ask, as a track takes them.
+pub fn asked(questions: &[Arc<Question>]) -> Vec<Asked> {
+    questions.iter().map(|question| question.asked.clone()).collect()
+}
