@@ -123,6 +123,13 @@ fn coco_instances() {
         "\"id\": 44",
         "ROOT/coco/annotations/instances_val2017.json, category 44: stands there twice, expected every id once",
     );
+    for blank in ["", " "] {
+        broken.says(
+            "\"name\": \"bottle\"",
+            &format!("\"name\": \"{blank}\""),
+            "ROOT/coco/annotations/instances_val2017.json, category 44: has no name, expected one for every category",
+        );
+    }
     broken.says("\"iscrowd\": 1", "\"iscrowd\": \"yes\"", r#"ROOT/coco/annotations/instances_val2017.json, annotation 82446: `iscrowd` is "yes", expected 0, 1, false or true"#);
     broken.says(
         "\"width\": 640",

@@ -71,7 +71,7 @@ struct Caption {
 ///
 /// # Errors
 /// A file or the folder is missing, a file is cut short or not of this layout; an id twice; an annotation of a picture or class that the file
-/// lacks; a box that leaves its picture; captions of which none is of these pictures.
+/// lacks; a category without a name; a box that leaves its picture; captions of which none is of these pictures.
 pub fn read(
     name: &str,
     annotations: &Path,
@@ -94,6 +94,10 @@ pub fn read(
     }
     let places = by_id(file, "image", images.iter().map(|image| image.id))?;
     let classes = by_id(file, "category", categories.iter().map(|category| category.id))?;
+    if let Some(nameless) = categories.iter().find(|category| category.name.trim().is_empty()) {
+        let reason = "has no name, expected one for every category";
+        return Err(Error::entry(file, format_args!("category {}", nameless.id), reason));
+    }
     let mut set = LabelledSet {
         name: name.to_owned(),
         classes: categories.into_iter().map(|category| category.name).collect(),
