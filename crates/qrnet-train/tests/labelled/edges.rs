@@ -66,7 +66,15 @@ fn boxes_over_the_edge_are_cut_and_those_without_area_left_out() {
     let all = [of(1.0, 1.0, 0.0, 5.0), of(201.0, 5.0, 2.0, 5.0), of(5.0, 5.0, -3.0, 5.0), of(1.0, 1.0, 1.0, 1.0)];
     let (set, said) = read(&all.join(", "));
     assert_eq!(set.pictures[0].objects, [object(0, rect(1.0, 1.0, 2.0, 2.0))]);
-    assert_eq!(said, ["own: 3 boxes without an area were left out"]);
+    // One that ends before it begins is more than flat.
+    let turned = format!(
+        "own: 1 box with swapped corners or a negative size was left out: (5, 5)-(2, 10) of {}",
+        trees.at("pack/a.jpg").display()
+    );
+    assert_eq!(said, ["own: 2 boxes without an area were left out", turned.as_str()]);
+    let (_, said) = read(&[&all[2], &all[2], &all[3]].map(String::as_str).join(", "));
+    let turned = turned.replace("1 box", "2 boxes").replace("was left out:", "were left out, the first");
+    assert_eq!(said, [turned]);
     let (set, said) = read(&all[0]);
     // The class is known all the same.
     assert_eq!((set.pictures[0].objects.len(), set.classes.as_slice()), (0, &["cat".to_owned()][..]));

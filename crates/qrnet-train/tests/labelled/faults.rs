@@ -96,6 +96,9 @@ fn coco_instances() {
         "{\"images\": [], \"annotations\": [], \"categories\": []}",
         "ROOT/coco/annotations/instances_val2017.json: `images` is empty, expected pictures",
     );
+    for held in ["[]", "3", " \n"] {
+        broken.holds(held, "ROOT/coco/annotations/instances_val2017.json: is no JSON object, expected COCO's instances: `images`, `annotations` and `categories`");
+    }
     broken.says("\"categories\"", "\"kategories\"", "ROOT/coco/annotations/instances_val2017.json: lacks the key `categories`, expected COCO's instances: `images`, `annotations` and `categories`");
     broken.says("\"images\"", "\"imags\"", "ROOT/coco/annotations/instances_val2017.json: lacks the key `images`, expected COCO's instances: `images`, `annotations` and `categories`");
     broken.says(
@@ -140,6 +143,7 @@ fn coco_instances() {
     broken.says("[217.62, 240.54, 38.99, 57.75]", "[640, 240.54, 38.99, 57.75]", "ROOT/coco/annotations/instances_val2017.json, annotation 82445: the box (640, 240.54)-(678.99, 298.29) leaves the picture ROOT/coco/val2017/000000397133.jpg of 640x427 pixels, expected it inside (up to 2 px and 1 % over)");
     let captions = "coco/annotations/captions_val2017.json";
     let broken = Broken { trees: &trees, name: captions, text: CAPTIONS, read: Trees::coco };
+    broken.holds("[]", "ROOT/coco/annotations/captions_val2017.json: is no JSON object, expected COCO's captions: `annotations` with `image_id` and `caption`");
     broken.holds("{\"annotations\": [{\"image_id\": 1, \"caption\": \"a\"}]}", "ROOT/coco/annotations/captions_val2017.json: no caption is of one of the 2 pictures, expected captions of them");
     broken.says(
         "\"caption\"",
@@ -191,6 +195,7 @@ fn pascal_voc() {
         "ROOT/voc/Annotations/000005.xml, line 32: <object> lacks <bndbox>",
     );
     broken.says("<ymax>339", "<ymax>", r#"ROOT/voc/Annotations/000005.xml, line 20: <ymax> is "", expected a number"#);
+    broken.says("<xmax>324", "<xmax>-90", "ROOT/voc/Annotations/000005.xml, line 16: the box (262, 210)-(-90, 339) has swapped corners or a negative size, and leaves the picture ROOT/voc/JPEGImages/000005.jpg of 500x375 pixels, expected it inside (up to 2 px and 1 % over)");
     broken.says("<ymax>339", "<ymax>381", "ROOT/voc/Annotations/000005.xml, line 16: the box (262, 210)-(324, 381) leaves the picture ROOT/voc/JPEGImages/000005.jpg of 500x375 pixels, expected it inside (up to 2 px and 1 % over)");
     let list = "voc/ImageSets/Main/trainval.txt";
     let broken = Broken { trees: &trees, name: list, text: "000005\n", read: Trees::voc };
@@ -202,10 +207,10 @@ fn pascal_voc() {
     );
     broken.holds("000006\n", "cannot read ROOT/voc/Annotations/000006.xml: No such file or directory (os error 2)");
     let read = |folder: &str, split: &str| trees.message(voc::read("voc", &trees.at(folder), split, true));
-    assert_eq!(
-        read("voc", "tset"),
-        "cannot read ROOT/voc/ImageSets/Main/tset.txt: No such file or directory (os error 2)"
-    );
+    // What is said of single classes is no split.
+    write(trees.root(), "voc/ImageSets/Main/chair_trainval.txt", "000005  1\n");
+    write(trees.root(), "voc/ImageSets/Main/val.txt", "000007\n");
+    assert_eq!(read("voc", "tset"), r#"ROOT/voc/ImageSets/Main: has no split "tset", expected one of trainval, val"#);
     assert_eq!(read("coco", "train"), "ROOT/coco/Annotations: no such folder, expected VOC's annotations there");
     std::fs::remove_dir_all(trees.at("voc/JPEGImages")).expect("removed");
     assert_eq!(read("voc", "trainval"), "ROOT/voc/JPEGImages: no such folder, expected VOC's pictures there");
@@ -294,6 +299,9 @@ fn yolo_labels() {
         read("yolo", "train"),
         "ROOT/yolo: has no names of classes, expected data.yaml or classes.txt there or `names` in the recipe"
     );
+    write(trees.root(), "yolo/classes.txt", "\n \n");
+    let blank = "ROOT/yolo/classes.txt: holds no name, expected the names of the classes, one a line";
+    assert_eq!(read("yolo", "train"), blank);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use blocks::preprocess::Rect;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::{parse_json, read_bytes, read_json};
+use super::super::{parse_json, read_bytes};
 use super::fit::{Boxes, size};
 use super::pack::flag;
 use super::text::folder;
@@ -79,13 +79,12 @@ pub fn read(
     captions: Option<&Path>,
     complete: bool,
 ) -> Result<LabelledSet> {
+    const EXPECTED: &str = "expected COCO's instances: `images`, `annotations` and `categories`";
     let file = annotations;
     folder(pictures, "COCO's pictures")?;
-    let File { images, annotations, categories, licenses: licences } = parse_json(file, &read_bytes(file)?)?;
-    let lacking = |key: &str| {
-        let expected = "expected COCO's instances: `images`, `annotations` and `categories`";
-        Error::file(file, format_args!("lacks the key `{key}`, {expected}"))
-    };
+    let bytes = object(file, EXPECTED)?;
+    let File { images, annotations, categories, licenses: licences } = parse_json(file, &bytes)?;
+    let lacking = |key: &str| Error::file(file, format_args!("lacks the key `{key}`, {EXPECTED}"));
     let images = images.ok_or_else(|| lacking("images"))?;
     let annotations = annotations.ok_or_else(|| lacking("annotations"))?;
     let categories = categories.ok_or_else(|| lacking("categories"))?;
@@ -138,7 +137,8 @@ pub fn read(
 
 /// Sentences of pictures that the set has not are left out: a part of a data set goes with the captions of all of it.
 fn add_captions(set: &mut LabelledSet, file: &Path, places: &HashMap<i64, usize>) -> Result<()> {
-    let CaptionFile { annotations } = read_json(file)?;
+    let bytes = object(file, "expected COCO's captions: `annotations` with `image_id` and `caption`")?;
+    let CaptionFile { annotations } = parse_json(file, &bytes)?;
     let mut used = false;
     for Caption { image_id, caption } in annotations {
         if let Some(place) = places.get(&image_id) {
@@ -151,6 +151,15 @@ fn add_captions(set: &mut LabelledSet, file: &Path, places: &HashMap<i64, usize>
     }
     let count = set.pictures.len();
     Err(Error::file(file, format_args!("no caption is of one of the {count} pictures, expected captions of them")))
+}
+
+/// The content of a file that should hold an object: of a list, serde would tell in words of Rust's types.
+fn object(file: &Path, expected: &str) -> Result<Vec<u8>> {
+    let bytes = read_bytes(file)?;
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') => Ok(bytes),
+        _ => Err(Error::file(file, format_args!("is no JSON object, {expected}"))),
+    }
 }
 
 /// Positions by id.

@@ -15,12 +15,15 @@ const OVER: (f64, f64) = (2.0, 0.01);
 pub(super) struct Boxes<'a> {
     set: &'a str,
     flat: usize,
+    /// Those that end before they begin, and the first of them with its picture.
+    turned: usize,
+    first_turned: String,
 }
 
 impl<'a> Boxes<'a> {
     /// For the set of this name.
     pub(super) fn of(set: &'a str) -> Self {
-        Self { set, flat: 0 }
+        Self { set, flat: 0, turned: 0, first_turned: String::new() }
     }
 
     /// The box inside its picture of width and height; none where it has no area there.
@@ -33,15 +36,25 @@ impl<'a> Boxes<'a> {
             return Err(format!("the box is {}, expected finite numbers", edges(&rect)));
         }
         let (width, height) = size;
+        let turned = x1 < x0 || y1 < y0;
+        let shown = || edges(&Rect { x0: round(x0), y0: round(y0), x1: round(x1), y1: round(y1) });
         let leaves = |low: f64, high: f64, side: f64| -low.min(high) > over(side) || low.max(high) - side > over(side);
         if leaves(x0, x1, width) || leaves(y0, y1, height) {
+            let how = if turned { "has swapped corners or a negative size, and leaves" } else { "leaves" };
             return Err(format!(
-                "the box {} leaves the picture {} of {width}x{height} pixels, expected it inside (up to {} px and {} % over)",
-                edges(&Rect { x0: round(x0), y0: round(y0), x1: round(x1), y1: round(y1) }),
+                "the box {} {how} the picture {} of {width}x{height} pixels, expected it inside (up to {} px and {} % over)",
+                shown(),
                 picture.display(),
                 OVER.0,
                 100.0 * OVER.1,
             ));
+        }
+        if turned {
+            if self.turned == 0 {
+                self.first_turned = format!("{} of {}", shown(), picture.display());
+            }
+            self.turned += 1;
+            return Ok(None);
         }
         let clipped = rect.clipped(width, height);
         if clipped.width() <= 0.0 || clipped.height() <= 0.0 {
@@ -57,6 +70,14 @@ impl<'a> Boxes<'a> {
             0 => {}
             1 => tracing::warn!("{}: 1 box without an area was left out", self.set),
             flat => tracing::warn!("{}: {flat} boxes without an area were left out", self.set),
+        }
+        let what = "with swapped corners or a negative size";
+        match self.turned {
+            0 => {}
+            1 => tracing::warn!("{}: 1 box {what} was left out: {}", self.set, self.first_turned),
+            turned => {
+                tracing::warn!("{}: {turned} boxes {what} were left out, the first {}", self.set, self.first_turned);
+            }
         }
     }
 }

@@ -42,9 +42,13 @@ impl Names {
             Self::from_yaml(&text).map_err(|reason| Error::file(file, reason))?
         } else {
             // Empty lines at the end are no names.
-            Self { names: text.trim_end().lines().map(|line| line.trim().to_owned()).collect(), pose: false }
+            let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+            if names.is_empty() {
+                return Err(Error::file(file, "holds no name, expected the names of the classes, one a line"));
+            }
+            Self { names, pose: false }
         };
-        if let Some(nameless) = found.names.iter().position(String::is_empty) {
+        if let Some(nameless) = found.names.iter().position(|name| name.trim().is_empty()) {
             return Err(Error::file(file, format_args!("class {nameless} has no name, expected one for every class")));
         }
         Ok(found)
