@@ -200,3 +200,50 @@ fn a_square_model_becomes_one_for_wide_pictures() {
         assert!(ran.stderr.contains(reason), "{args:?}: {}", ran.stderr);
     }
 }
+
+#[test]
+fn a_model_of_several_canvases_becomes_one_of_one_of_them() {
+    let scratch = Scratch::new();
+    let own = "canvas = { width = 128, height = 128 }";
+    let several = format!("{own}\ncanvases = [{{ width = 256, height = 128 }}, {{ width = 128, height = 256 }}]");
+    let sizes = include_str!("../configs/model/tiny.toml").replace(own, &several);
+    assert!(sizes.contains("canvases"));
+    let sizes = scratch.write("several.toml", sizes.as_bytes());
+    let (vocabulary, checkpoint, all) = (vocabulary(&scratch), fixture("tiny_checkpoint.pth"), scratch.file("all"));
+    let checkpoint = checkpoint.to_str().expect("UTF-8");
+    spotter(&["convert", checkpoint, "--config", &sizes, "--tokenizer", &vocabulary, "--out", &all]).expect_success();
+    let boxed = |picture: &str, model: &str| {
+        let ran = spotter(&["ground", picture, "--query", "w5 w6", "--model", model]).expect_success();
+        let found = &ran.lines()[0]["box_norm"];
+        ["x", "y", "w", "h"].map(|key| found[key].as_f64().expect("a number"))
+    };
+    // Pictures that take the canvas in question, of all that the model is for.
+    for (canvas, size, how) in [
+        ("256x128", (200, 100), "positions sampled from 128x128"),
+        ("128x256", (100, 200), "positions sampled from 128x128"),
+        ("128x128", (100, 100), "positions as they are, those of 128x128"),
+    ] {
+        let one = scratch.file(canvas);
+        let ran = spotter(&["convert", &all, "--canvas", canvas, "--out", &one]).expect_success();
+        assert!(ran.stderr.contains(how), "{canvas}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("are a start for training"), "{canvas}: {}", ran.stderr);
+        let config: serde_json::Value =
+            serde_json::from_str(&scratch.read(&format!("{canvas}/config.json"))).expect("JSON");
+        assert!(config.get("canvases").is_none() && config.get("pos_canvas").is_none(), "{config}");
+        let check = spotter(&["check", &one, "--deep"]).expect_success().stdout;
+        for said in [format!("canvas      {canvas}").as_str(), "weights     trained", "verified"] {
+            assert!(check.contains(said), "{said} is not in {check}");
+        }
+        let picture = picture(&scratch, &format!("{canvas}.png"), size);
+        for (one, other) in boxed(&picture, &one).into_iter().zip(boxed(&picture, &all)) {
+            assert!((one - other).abs() < 1e-3, "{canvas}: {one} and {other}");
+        }
+    }
+    // One that it never saw is no model yet, and has none of the others either.
+    let stretched = scratch.file("stretched");
+    let ran = spotter(&["convert", &all, "--canvas", "384x256", "--out", &stretched]).expect_success();
+    assert!(ran.stderr.contains("are a start for training"), "{}", ran.stderr);
+    assert!(!scratch.read("stretched/config.json").contains("canvases"));
+    let check = spotter(&["check", &stretched, "--deep"]).expect_success().stdout;
+    assert!(check.contains("weights     untrained"), "{check}");
+}

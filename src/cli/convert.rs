@@ -34,8 +34,8 @@ pub struct ConvertArgs {
     /// With --random: take the text tower from this Hugging Face BERT directory.
     #[arg(long, value_name = "DIR", requires = "random")]
     pub bert: Option<PathBuf>,
-    /// The sizes: a TOML file, or the name of a variant in configs/model (camera, qrnet-swin-s-l20, qrnet-swin-s-l40, small,
-    /// tiny). Needed for all but a model directory.
+    /// The sizes: a TOML file, or the name of a variant in configs/model (camera, photographs, qrnet-swin-s-l20,
+    /// qrnet-swin-s-l40, small, sprites-tiny, tiny). Needed for all but a model directory.
     #[arg(long, value_name = "NAME|FILE")]
     pub config: Option<String>,
     /// tokenizer.json or vocab.txt. Without it, --random takes the BERT directory's, else one over single characters.
@@ -43,7 +43,8 @@ pub struct ConvertArgs {
     pub tokenizer: Option<PathBuf>,
     /// For a model directory: the canvas that pictures are fitted into, in pixels, multiples of 64. One that is smaller
     /// than the model's own by multiples of 128 (640x384 in 640x640) costs less and takes the middle of its positions;
-    /// take one into which pictures fit as large as before. Another one stretches positions, for training to begin with.
+    /// take one into which pictures fit as large as before. Of several canvases that the model is for it keeps this one
+    /// alone. Another one stretches positions, for training to begin with.
     #[arg(long, value_name = "WxH", value_parser = canvas)]
     pub canvas: Option<Canvas>,
     /// The model directory or safetensors file to write.

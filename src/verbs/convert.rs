@@ -75,25 +75,20 @@ fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
     }
     let dir = ModelDir::open(input)?;
     let own = dir.config();
-    let within = Config { canvas, pos_canvas: Some(own.position_canvas()), ..own.clone() };
-    // Canvases with as many tokens would pass as well, with rows of another shape.
     let position = own.position_canvas();
-    let inside = canvas.width <= position.width && canvas.height <= position.height;
-    let (config, how) = if inside && within.validate("--canvas").is_ok() {
-        (within, "positions in the middle of those of")
-    } else {
-        (Config { canvas, pos_canvas: None, ..own.clone() }, "positions stretched from")
-    };
+    let (positions, config) = Positions::of(own, canvas);
     config.validate("--canvas")?;
     let weights = dir.weights();
-    let sources = Sources { model: Some(&weights), model_config: Some(own), ..Sources::default() };
-    let tensors = if config.pos_canvas.is_some() {
-        weights::load(&weights, own, &Device::Cpu)?.0
+    // What the new model needs is drawn nowhere: the old one has to be whole.
+    let whole = weights::load(&weights, own, &Device::Cpu)?.0;
+    let tensors = if config.position_canvas() == position {
+        whole
     } else {
+        let sources = Sources { model: Some(&weights), model_config: Some(own), ..Sources::default() };
         weights::initialise(&config, 0, sources, &Device::Cpu)?.0
     };
-    let how = format!("{how} {}", own.position_canvas());
-    if config.pos_canvas.is_none() {
+    let how = format!("{} {position}", positions.told());
+    if positions == Positions::Stretched {
         tracing::info!("in the middle of {position} lie canvases that are smaller by multiples of 128");
         tracing::warn!(
             "stretched positions are a start for training on canvas {canvas} ([init] model), not a model yet"
@@ -102,8 +97,50 @@ fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
     tracing::info!("{}: canvas {canvas}, {how}", input.display());
     let origin = format!("From `{}`, whose canvas is {}: {how}.", input.display(), own.canvas);
     // Boxes of stretched positions are to be trusted as little as those of no training.
-    let trained = dir.trained() && config.pos_canvas.is_some();
+    let trained = dir.trained() && positions != Positions::Stretched;
     write(args, &config, &tensors, &dir.load_tokenizer()?, &origin, trained)
+}
+
+/// Where the rows of visual tokens come from when a model is made for another canvas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Positions {
+    /// The model is for this canvas, and its table belongs to it.
+    Kept,
+    /// The model is for this canvas, for which it samples its table: that is done once.
+    Sampled,
+    /// Its middle.
+    Middle,
+    /// Sampled for a canvas that the model has never seen.
+    Stretched,
+}
+
+impl Positions {
+    /// How a model of the sizes `own` becomes one of `canvas` alone, and the sizes of that one.
+    fn of(own: &Config, canvas: Canvas) -> (Self, Config) {
+        let position = own.position_canvas();
+        let alone = Config { canvas, pos_canvas: None, canvases: Vec::new(), ..own.clone() };
+        let within = Config { pos_canvas: Some(position), ..alone.clone() };
+        // Canvases with as many tokens would pass as well, with rows of another shape.
+        let inside = canvas.width <= position.width && canvas.height <= position.height;
+        if own.all_canvases().contains(&canvas) {
+            if own.is_sampled(canvas) {
+                return (Self::Sampled, alone);
+            }
+            // The table of one canvas may be that of a larger one.
+            let pos_canvas = own.pos_canvas.filter(|table| *table != canvas);
+            return (Self::Kept, Config { pos_canvas, ..alone });
+        }
+        if inside && within.validate("--canvas").is_ok() { (Self::Middle, within) } else { (Self::Stretched, alone) }
+    }
+
+    fn told(self) -> &'static str {
+        match self {
+            Self::Kept => "positions as they are, those of",
+            Self::Sampled => "positions sampled from",
+            Self::Middle => "positions in the middle of those of",
+            Self::Stretched => "positions stretched from",
+        }
+    }
 }
 
 /// Refuses what a model directory holds itself.
