@@ -78,3 +78,17 @@ fn a_camera_picture_is_turned_upright_first() {
     let ran = spotter(&["ground", &jpeg, "--query", "a", "--model", &model()]).expect_success();
     assert_eq!(ran.lines()[0]["resolution"]["width"], 80);
 }
+
+#[test]
+fn a_claimed_box_has_an_area_in_pictures_of_a_few_columns() {
+    let scratch = Scratch::new();
+    for size in [(3, 3000), (3000, 3), (1, 64)] {
+        let thin = picture(&scratch, &format!("{}x{}.png", size.0, size.1), size);
+        let line =
+            spotter(&["ground", &thin, "--query", "red", "--model", &model()]).expect_success().lines()[0].clone();
+        assert_eq!(line["status"], "box", "{line}");
+        for side in ["w", "h"] {
+            assert!(line["box"][side].as_f64().expect("a number") >= 0.5, "{side} of {line}");
+        }
+    }
+}

@@ -22,7 +22,7 @@ use blocks::canvas::Canvas;
 use blocks::checkpoint::TensorFile;
 use blocks::checkpoint::Tensors;
 use blocks::error::{Error, Result};
-use blocks::preprocess::{Letterboxed, Rect, Transform};
+use blocks::preprocess::{Letterboxed, Rect};
 use blocks::text::tokenizer::QueryTokenizer;
 
 /// A model ready to ground.
@@ -435,28 +435,5 @@ impl Grounder {
         }
         cache.push(((place, visible.to_vec()), Arc::clone(&plan)));
         Ok(plan)
-    }
-}
-
-impl CanvasPlan {
-    /// Which visual tokens lie on the picture: those whose top left pixel does, as the reference's nearest mask has it.
-    pub(crate) fn visible_tokens(&self, transform: &Transform) -> Vec<bool> {
-        self.token_levels()
-            .into_iter()
-            .flat_map(|level| {
-                let (grid, stride) = (self.level(level), self.stride(level));
-                (0..grid.len()).map(move |i| transform.shows(i % grid.w * stride, i / grid.w * stride))
-            })
-            .collect()
-    }
-
-    /// A predicted box in pixels of the picture, clipped to it.
-    pub fn box_to_picture(&self, [cx, cy, w, h]: [f32; 4], transform: &Transform) -> Rect {
-        let frame = self.box_frame();
-        let (cx, cy) = (f64::from(cx) * frame.width + frame.left, f64::from(cy) * frame.height + frame.top);
-        let (w, h) = (f64::from(w) * frame.width / 2.0, f64::from(h) * frame.height / 2.0);
-        let on_canvas = Rect { x0: cx - w, y0: cy - h, x1: cx + w, y1: cy + h };
-        let (width, height) = transform.grounded;
-        transform.from_canvas(&on_canvas).clipped(width as f64, height as f64)
     }
 }

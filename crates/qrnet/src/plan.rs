@@ -8,6 +8,7 @@ use crate::swin;
 use crate::weights::corners;
 use blocks::canvas::Canvas;
 use blocks::canvas::Grid;
+use blocks::preprocess::{Rect, Transform};
 use blocks::swin::Windows;
 
 /// Geometry of one canvas.
@@ -100,6 +101,32 @@ impl CanvasPlan {
         ]
     }
 
+    /// A predicted box in pixels of the picture, clipped to it. It has an area: of a side of which less than half a pixel is
+    /// inside, as of pictures so thin that the canvas shows them as a line, it takes a whole one.
+    pub fn box_to_picture(&self, [cx, cy, w, h]: [f32; 4], transform: &Transform) -> Rect {
+        let frame = self.box_frame();
+        let (cx, cy) = (f64::from(cx) * frame.width + frame.left, f64::from(cy) * frame.height + frame.top);
+        let (w, h) = (f64::from(w) * frame.width / 2.0, f64::from(h) * frame.height / 2.0);
+        let on_canvas = Rect { x0: cx - w, y0: cy - h, x1: cx + w, y1: cy + h };
+        let (width, height) = transform.grounded;
+        let (width, height) = (width as f64, height as f64);
+        let inside = transform.from_canvas(&on_canvas).clipped(width, height);
+        let (x0, x1) = at_least_a_pixel(inside.x0, inside.x1, width);
+        let (y0, y1) = at_least_a_pixel(inside.y0, inside.y1, height);
+        Rect { x0, y0, x1, y1 }
+    }
+
+    /// Which visual tokens lie on the picture: those whose top left pixel does, as the reference's nearest mask has it.
+    pub(crate) fn visible_tokens(&self, transform: &Transform) -> Vec<bool> {
+        self.token_levels()
+            .into_iter()
+            .flat_map(|level| {
+                let (grid, stride) = (self.level(level), self.stride(level));
+                (0..grid.len()).map(move |i| transform.shows(i % grid.w * stride, i / grid.w * stride))
+            })
+            .collect()
+    }
+
     /// Grid of level `level`; one level more than the backbone has stages.
     pub fn level(&self, level: usize) -> Grid {
         self.levels[level]
@@ -151,6 +178,15 @@ impl CanvasPlan {
     }
 }
 
+/// One side of a box in a picture of `length` pixels; of less than half of one, a whole one around it.
+fn at_least_a_pixel(from: f64, to: f64, length: f64) -> (f64, f64) {
+    if to - from >= 0.5 {
+        return (from, to);
+    }
+    let first = (f64::midpoint(from, to) - 0.5).clamp(0.0, (length - 1.0).max(0.0));
+    (first, first + 1.0)
+}
+
 fn position_rows(config: &Config, canvas: Canvas) -> (Vec<u32>, BoxFrame) {
     let table = config.position_canvas();
     let front = 1 + config.max_query_len;
@@ -199,6 +235,29 @@ fn mixed_positions(config: &Config, canvas: Canvas, device: &Device) -> Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_box_has_an_area_in_the_thinnest_picture() {
+        let config = Config::from_toml(include_str!("../../../configs/model/tiny.toml"), "tiny").expect("valid");
+        let plan = CanvasPlan::new(&config, config.canvas, &Device::Cpu).expect("a plan");
+        for (raw, (width, height), expected) in [
+            // On the canvas the picture is one column wide: boxes beside it, across it, at its end.
+            ([0.25, 0.5, 0.25, 0.5], (3, 3000), (1.0, 1500.0)),
+            ([0.75, 0.5, 0.25, 0.5], (3, 3000), (1.0, 1500.0)),
+            ([0.5, 0.5, 1.0, 1.0], (3, 3000), (3.0, 3000.0)),
+            ([0.5, 0.0, 1.0, 0.0], (3, 3000), (3.0, 1.0)),
+            ([0.25, 0.25, 0.0, 0.0], (3000, 1), (1.0, 1.0)),
+            // What has half a pixel or more keeps its size.
+            ([0.5, 0.5, 0.5, 0.5], (100, 100), (50.0, 50.0)),
+            ([0.5, 0.5, 0.0075, 0.5], (100, 100), (0.75, 50.0)),
+        ] {
+            let rect = plan.box_to_picture(raw, &Transform::letterbox(width, height, config.canvas));
+            let inside = rect.x0 >= 0.0 && rect.y0 >= 0.0 && rect.x1 <= width as f64 && rect.y1 <= height as f64;
+            let near = |found: f64, expected: f64| (found - expected).abs() < 1e-6;
+            let as_large = near(rect.width(), expected.0) && near(rect.height(), expected.1);
+            assert!(inside && as_large, "{raw:?} in {width}x{height}: {rect:?}, expected {expected:?}");
+        }
+    }
 
     #[test]
     fn smaller_canvas_takes_the_centred_rows() {
