@@ -30,6 +30,11 @@ fn queries() {
     assert!(long.stderr.contains("is longer than the model's 8 pieces; cut off: \"ijk lmn\""), "{}", long.stderr);
     let partly = spotter(&["ground", &picture, "--model", &model, "--query", "cat 猫"]).expect_success();
     assert!(partly.stderr.contains("does not know [\"猫\"]"), "{}", partly.stderr);
+    // What nobody would read is not quoted whole.
+    for endless in ["猫".repeat(3000), format!("cat {}", "x".repeat(3000))] {
+        let said = spotter(&["ground", &picture, "--model", &model, "--query", &endless]).stderr;
+        assert!(said.contains("\"…") && said.chars().count() < 1000, "{said}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use blocks::error::quoted;
 use crossbeam_channel::Receiver;
 use grounding::CompiledQuery;
 use records::track::{Asked, Tracking};
@@ -275,7 +276,7 @@ pub(crate) fn check_all(queries: &[QuerySettings]) -> std::result::Result<(), St
 
 fn check(text: &str) -> std::result::Result<(), String> {
     if text.trim().is_empty() {
-        return Err(format!("query {text:?}: says nothing, expected words"));
+        return Err(format!("query {}: says nothing, expected words", quoted(text)));
     }
     match text.chars().count() {
         length if length > LONGEST => Err(format!("query: has {length} letters, expected at most {LONGEST}")),

@@ -73,7 +73,7 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A query that cannot be compiled.
-    #[error("query {query:?}: {reason}")]
+    #[error("query {}: {reason}", quoted(query))]
     Query {
         /// The text as given.
         query: String,
@@ -144,6 +144,30 @@ impl Error {
     }
 }
 
+/// A sentence as messages quote it: no more of it than one looks at.
+pub fn quoted(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sentences_are_cut_between_letters() {
+        assert_eq!(quoted("a \"red\" car"), r#""a \"red\" car""#);
+        let whole = "ü".repeat(80);
+        assert_eq!(quoted(&whole), format!("\"{whole}\""));
+        assert_eq!(quoted(&format!("{whole}ü")), format!("\"{whole}\"…"));
+        let error = Error::Query { query: "x".repeat(5000), reason: "is too long".into() };
+        assert_eq!(error.to_string(), format!("query \"{}\"…: is too long", "x".repeat(80)));
+    }
 }

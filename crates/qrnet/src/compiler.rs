@@ -15,7 +15,7 @@ use crate::params::Part;
 use crate::query::CompiledQuery;
 use crate::weights;
 use blocks::checkpoint::TensorFile;
-use blocks::error::Result;
+use blocks::error::{Result, quoted};
 use blocks::pass::Pass;
 use blocks::text::tokenizer::QueryTokenizer;
 
@@ -78,12 +78,15 @@ impl QueryCompiler {
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = &encoded.cut {
             tracing::warn!(
-                "query {text:?} is longer than the model's {} pieces; cut off: {cut:?}",
-                self.max_query_len - 2
+                "query {} is longer than the model's {} pieces; cut off: {}",
+                quoted(text),
+                self.max_query_len - 2,
+                quoted(cut)
             );
         }
         if !encoded.unknown.is_empty() {
-            tracing::warn!("query {text:?}: the model's tokenizer does not know {:?}", encoded.unknown);
+            let unknown: Vec<String> = encoded.unknown.iter().map(|word| quoted(word)).collect();
+            tracing::warn!("query {}: the model's tokenizer does not know [{}]", quoted(text), unknown.join(", "));
         }
         self.compile_pieces(text, encoded.ids)
     }

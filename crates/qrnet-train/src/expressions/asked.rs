@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use blocks::error::quoted;
 use blocks::preprocess::{Picture, Rect};
 use blocks::text::tokenizer::QueryTokenizer;
 use rand::RngExt;
@@ -341,7 +342,7 @@ impl DataSet for Asked {
         for phrase in self.phrases() {
             let encoded = tokenizer
                 .encode(phrase)
-                .map_err(|e| Error::entry(Path::new(&*self.source), format_args!("phrase {phrase:?}"), e))?;
+                .map_err(|e| Error::entry(Path::new(&*self.source), format_args!("phrase {}", quoted(phrase)), e))?;
             found.read += 1;
             found.cut += usize::from(encoded.cut.is_some());
             found.unknown += usize::from(!encoded.unknown.is_empty());
