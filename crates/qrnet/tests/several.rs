@@ -157,5 +157,17 @@ fn a_backbone_is_taken_whole_and_sees_through_gates_that_know_nothing() {
     assert!(message.contains("backbone.safetensors") && message.contains(missing), "{message}");
     blocks::checkpoint::save(&[("conv1.weight".to_owned(), network[0].1.clone())], None, &path).expect("saved");
     let message = weights::initialise(&config, 9, sources(), &Device::Cpu).expect_err("another model").to_string();
-    assert!(message.ends_with("holds none of the tensors that this source should bring"), "{message}");
+    let expected = "holds none of the tensors that this source should bring, expected `visumodel.backbone.stem.weight` among others";
+    assert!(message.ends_with(expected), "{message}");
+    for value in [f32::NAN, f32::INFINITY] {
+        let name = "visumodel.backbone.blocks.9.project.bias";
+        let mut broken: Vec<_> = network.iter().filter(|(other, _)| other != name).cloned().collect();
+        let mut bias = values(&drawn[name]);
+        bias[7] = value;
+        broken.push((name.to_owned(), Tensor::new(bias, &Device::Cpu).expect("a tensor")));
+        blocks::checkpoint::save(&broken, None, &path).expect("saved");
+        let message = weights::initialise(&config, 9, sources(), &Device::Cpu).expect_err("no number").to_string();
+        assert!(message.contains("backbone.safetensors: tensor `") && message.contains(name), "{message}");
+        assert!(message.ends_with("expected finite values"), "{message}");
+    }
 }

@@ -98,16 +98,19 @@ pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, R
 /// Draws all tensors from `seed`, then overwrites what the sources hold. Later sources win: detector, text, model.
 ///
 /// # Errors
-/// A source cannot be read, holds a tensor of another shape, or holds nothing that the model needs; the text source's
-/// own `config.json` tells of another encoder than the configuration.
+/// A source cannot be read, holds a tensor of another shape or of what is no number, or holds nothing that the model needs;
+/// the text source's own `config.json` tells of another encoder than the configuration.
 pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device) -> Result<(Tensors, Report)> {
     let mut tensors = init::parameters(config, seed, device)?;
     let mut report = Report::default();
     let mut overlay = |tensors: &mut Tensors, path: &Path, rename: Rename, own: Option<&Config>| -> Result<()> {
         let (found, part) = pick(&TensorFile::open(path)?, config, (rename, own), device)?;
         if found.is_empty() {
-            return Err(Error::file(path, "holds none of the tensors that this source should bring"));
+            let wanted =
+                wanted(config, rename).map_or_else(String::new, |name| format!(", expected `{name}` among others"));
+            return Err(Error::file(path, format!("holds none of the tensors that this source should bring{wanted}")));
         }
+        finite(path, &found)?;
         report.loaded.extend(part.loaded);
         report.ignored.extend(part.ignored);
         tensors.extend(found);
@@ -129,6 +132,28 @@ pub fn initialise(config: &Config, seed: u64, sources: Sources, device: &Device)
     report.loaded.dedup();
     report.initial = tensors.keys().filter(|name| report.loaded.binary_search(name).is_err()).cloned().collect();
     Ok((tensors, report))
+}
+
+/// A tensor that a source should bring, as the source calls it.
+fn wanted(config: &Config, rename: Rename) -> Option<String> {
+    parameters(config).find_map(|spec| {
+        let bare = |prefix: &str| spec.name.strip_prefix(prefix).map(str::to_owned);
+        let mut names = ["", "visumodel.", "textmodel.bert."].into_iter().filter_map(bare);
+        names.find(|name| rename(name).as_deref() == Some(spec.name.as_str()))
+    })
+}
+
+/// Sees that what weights start from are numbers: training would find out after its first step, and blame the data.
+fn finite(path: &Path, tensors: &Tensors) -> Result<()> {
+    for (name, tensor) in tensors {
+        // Nothing times zero is nothing, unless it is no number or infinite.
+        let sum: f32 = tensor.affine(0.0, 0.0)?.sum_all()?.to_scalar()?;
+        if sum.is_nan() {
+            let reason = format!("tensor `{name}` holds what is no number (NaN or infinite), expected finite values");
+            return Err(Error::file(path, reason));
+        }
+    }
+    Ok(())
 }
 
 /// Sees that a converted backbone holds all of a MobileNetV2: a part of one would be mended by random numbers, and nobody would

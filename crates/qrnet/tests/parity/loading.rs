@@ -182,6 +182,15 @@ fn damaged_and_foreign_files_are_named() {
     }
     let missing = dir.path().join("nothing.pth");
     assert!(message(&missing).contains("cannot read"));
+    // Each source where the other belongs.
+    let (detector, text) = (path("tiny_detector.pth"), path("tiny_bert").join("model.safetensors"));
+    for (sources, name) in [
+        (Sources { detector: Some(&text), ..Sources::default() }, "`backbone.patch_embed.proj.weight`"),
+        (Sources { text: Some(&detector), ..Sources::default() }, "`embeddings.word_embeddings.weight`"),
+    ] {
+        let text = weights::initialise(&config, 3, sources, &Device::Cpu).expect_err("another model").to_string();
+        assert!(text.contains("holds none of the tensors") && text.contains(name), "{text}");
+    }
 
     let (tensors, _) = weights::load(&path("tiny.safetensors"), &config, &Device::Cpu).expect("loads");
     let fewer: Vec<_> =
