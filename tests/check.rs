@@ -75,6 +75,32 @@ fn a_recipes_labels_are_read_where_they_are_there() {
 }
 
 #[test]
+fn what_a_recipe_names_and_lacks_is_a_warning() {
+    let scratch = Scratch::new();
+    let recipe = scratch.write(
+        "photographs.toml",
+        b"name = \"photographs\"\nseed = 1\nmodel = \"tiny\"\ntokenizer = \"media/photographs/vocab.txt\"\nsteps = 1\n\
+          batch = 1\ninit = { model = \"before\" }\noptimiser = { rate = 1e-3, weight_decay = 0.0 }\n[[phase]]\n\
+          [[phase.lists]]\nformat = \"boxes\"\nfile = \"labels.jsonl\"\n",
+    );
+    let warned = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.starts_with("warning ")).map(|line| scratch.generic(line)).collect()
+    };
+    let said = spotter(&["check", &recipe]).expect_success().stdout;
+    let expected = [
+        "warning     `tokenizer`: DIR/media/photographs/vocab.txt is not there; scripts/fetch-photograph-weights.sh brings it",
+        "warning     `init.model`: DIR/before is not there",
+        "warning     labels: DIR/labels.jsonl is not there",
+    ];
+    assert_eq!(warned(&said), expected, "{said}");
+    let ran = spotter(&["train", &recipe, "--out", &scratch.file("run")]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("fetch-photograph-weights.sh brings it"), "{}", ran.stderr);
+    scratch.write("before", b"");
+    let said = spotter(&["check", &recipe]).expect_success().stdout;
+    assert_eq!(warned(&said), [expected[0], expected[2]], "{said}");
+}
+
+#[test]
 fn what_is_wrong_is_named_with_file_line_and_key() {
     let scratch = Scratch::new();
     let check = |name: &str, text: &str| {

@@ -27,6 +27,14 @@ pub enum Error {
         /// What a valid value looks like.
         expected: String,
     },
+    /// A file that a recipe names.
+    #[error("`{key}` in the recipe: {source}")]
+    Named {
+        /// Dotted path of the key that names it.
+        key: &'static str,
+        /// What is wrong with the file.
+        source: qrnet::Error,
+    },
     /// The loss or its gradient is no number.
     #[error("step {step}: the {what} is {value}; the batch was saved as {batch}")]
     NotFinite {
@@ -71,7 +79,7 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Recipe { .. } | Self::Unsupported(_) => true,
-            Self::Model(error) => error.is_usage(),
+            Self::Model(error) | Self::Named { source: error, .. } => error.is_usage(),
             _ => false,
         }
     }

@@ -12,7 +12,7 @@ use crate::data::video::{FrameSource, NoVideo};
 use crate::data::{DataSet, Origin};
 use crate::error::{Error, Result};
 use crate::feed::{self, Feed};
-use crate::recipe::{EvalSet, Recipe};
+use crate::recipe::{EvalSet, Recipe, there};
 use crate::scenes::{self, Art, SceneSettings, Scenes};
 
 /// Targets are relative to the canvas: a model whose boxes are relative to another one is neither trained nor measured
@@ -56,7 +56,11 @@ impl Setup {
         let (length, size) = (config.max_query_len, config.bert.vocab_size);
         let tokenizer = match recipe.tokenizer.as_str() {
             "words" => QueryTokenizer::words(scenes::words(), length, size)?,
-            file => QueryTokenizer::from_file(&base.join(file), length, size)?,
+            file => {
+                let file = base.join(file);
+                there("tokenizer", &file)?;
+                QueryTokenizer::from_file(&file, length, size)?
+            }
         };
         Self::with_tokenizer(recipe, config, tokenizer, base)
     }

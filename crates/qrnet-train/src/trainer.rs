@@ -90,6 +90,7 @@ impl Trainer {
     /// The data or a file that the start names cannot be used, or the device cannot hold the model.
     pub fn new(mut setup: Setup, device: &Device) -> Result<(Self, Report)> {
         own_positions(&setup.config)?;
+        setup.recipe.check_start(&setup.base)?;
         let data = Arc::new(Data::open(&mut setup)?);
         let (recipe, config) = (&setup.recipe, &setup.config);
         let from = |path: &Option<PathBuf>| path.as_ref().map(|path| setup.base.join(path));
@@ -104,7 +105,8 @@ impl Trainer {
             model: model.as_deref(),
             model_config: model_dir.as_ref().map(ModelDir::config),
         };
-        let (mut tensors, report) = weights::initialise(config, recipe.seed, sources, device)?;
+        let (mut tensors, report) = weights::initialise(config, recipe.seed, sources, device)
+            .map_err(|error| recipe.named(error, &setup.base))?;
         if start.smooth_positions && model.is_none() {
             smooth_positions(config, &mut tensors, device)?;
         }

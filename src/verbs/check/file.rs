@@ -6,6 +6,7 @@ use gstreamer as gst;
 use qrnet::Config;
 use qrnet_train::recipe::Recipe;
 use records::Query;
+use qrnet_train::recipe::{Recipe, brought_by};
 
 use crate::cli::RunArgs;
 use crate::config::{RunFile, RunSettings, chosen, is_streams_file, model_variant};
@@ -120,8 +121,19 @@ fn recipe(text: &str, path: &Path, name: &str) -> Result<Vec<String>> {
         format!("model       {}", describe(&config)),
         format!("training    {} steps of {} examples", recipe.steps, recipe.batch),
     ];
+    for (key, file) in recipe.files(blocks::files::parent(path)) {
+        if !file.exists() {
+            lines.push(missing(&format!("`{key}`"), &file));
+        }
+    }
     lines.extend(data(&recipe, path)?);
     Ok(lines)
+}
+
+/// What is not here may be where the recipe will be used: no error, but a warning.
+fn missing(what: &str, path: &Path) -> String {
+    let hint = brought_by(path).map_or_else(String::new, |script| format!("; {script} brings it"));
+    format!("warning     {what}: {} is not there{hint}", path.display())
 }
 
 /// What is there of the data that the recipe in `path` names.
@@ -130,9 +142,8 @@ fn data(recipe: &Recipe, path: &Path) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let trained = recipe.phase.iter().flat_map(|phase| &phase.lists);
     for list in trained.chain(recipe.eval.iter().flat_map(|set| &set.lists)) {
-        // Data that is not here may be where the recipe will be used.
-        if let Some(missing) = list.missing(base) {
-            lines.push(format!("data        {}: {} is not there", list.name(), missing.display()));
+        if let Some(path) = list.missing(base) {
+            lines.push(missing(&list.name(), &path));
         } else if let Some(labels) = list.clip_labels(base)? {
             let (frames, things) = (labels.frames().len(), labels.referents().len());
             lines.push(format!("data        {}: {frames} frames, {things} to ask for", list.name()));

@@ -1,6 +1,7 @@
 //! A training recipe: everything that decides what a run computes, as TOML.
 
 mod check;
+mod files;
 mod phrases;
 mod sets;
 
@@ -8,6 +9,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use blocks::strict::{self, Strict};
+pub use files::brought_by;
+pub(crate) use files::there;
 pub use phrases::Phrases;
 use serde::{Deserialize, Serialize};
 

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use candle_core::{DType, Device, Tensor};
 use qrnet::Config;
 use qrnet_train::objective::Weights;
 use qrnet_train::optim::Settings;
 use qrnet_train::recipe::Recipe;
 use qrnet_train::schedule::Course;
+use qrnet_train::trainer::{Setup, Trainer};
 
 fn configs() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs"))
@@ -78,4 +80,40 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         let error = Recipe::from_toml(&changed, "mine.toml").expect_err("refused").to_string();
         assert!(error.starts_with("mine.toml") && error.contains(message), "{error}");
     }
+}
+
+#[test]
+fn what_weights_start_from_is_named_by_its_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let message = |change: &dyn Fn(&mut Recipe)| {
+        let mut recipe = crate::support::recipe();
+        change(&mut recipe);
+        let error = Setup::new(recipe, crate::support::config(), folder.path())
+            .and_then(|setup| Trainer::new(setup, &Device::Cpu).map(|_| ()))
+            .expect_err("is refused");
+        error.to_string().replace(&folder.path().display().to_string(), "DIR")
+    };
+    let script = "scripts/fetch-photograph-weights.sh brings it";
+    assert_eq!(
+        message(&|recipe| recipe.tokenizer = "media/photographs/vocab.txt".into()),
+        format!("DIR/media/photographs/vocab.txt: no such file or folder (`tokenizer` in the recipe); {script}")
+    );
+    assert_eq!(
+        message(&|recipe| recipe.init.text = Some("media/photographs/words.safetensors".into())),
+        format!(
+            "DIR/media/photographs/words.safetensors: no such file or folder (`init.text` in the recipe); {script}"
+        )
+    );
+    assert_eq!(
+        message(&|recipe| recipe.init.backbone = Some("mine.pth".into())),
+        "DIR/mine.pth: no such file or folder (`init.backbone` in the recipe)"
+    );
+    let other = Tensor::zeros(3, DType::F32, &Device::Cpu).expect("a tensor");
+    blocks::checkpoint::save(&[("conv1.weight".to_owned(), other)], None, &folder.path().join("other.safetensors"))
+        .expect("saved");
+    assert_eq!(
+        message(&|recipe| recipe.init.backbone = Some("other.safetensors".into())),
+        "`init.backbone` in the recipe: DIR/other.safetensors: holds none of the tensors that this source should bring, \
+         expected `backbone.patch_embed.proj.weight` among others"
+    );
 }
