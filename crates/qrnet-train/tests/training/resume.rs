@@ -11,15 +11,16 @@ use qrnet_train::log::{FILE, read};
 use qrnet_train::recipe::{EvalSet, Every, Phase, Recipe};
 use qrnet_train::trainer::End;
 
-use crate::support::{Run, config, recipe, saved, scenes};
+use crate::support::{Run, config, convolutional, recipe, saved, scenes};
 
 const STEPS: u64 = 9;
 
 /// Everything that could depend on where a run began: dropout, stochastic depth, averaged weights, two passes a step,
 /// two phases, shuffled lists with augmentation, measurements, sums of the log between its lines.
-fn everything(folder: &Path) -> (Recipe, Config) {
-    let mut config = config();
-    config.swin.as_mut().expect("a Swin").drop_path_rate = 0.2;
+fn everything(folder: &Path, mut config: Config) -> (Recipe, Config) {
+    if let Some(swin) = &mut config.swin {
+        swin.drop_path_rate = 0.2;
+    }
     (config.bert.dropout, config.vl.dropout) = (0.1, 0.1);
     let mut recipe = recipe();
     (recipe.steps, recipe.batch, recipe.accumulate, recipe.ema) = (STEPS, 3, 2, 0.9);
@@ -88,22 +89,31 @@ fn compare(recipe: &Recipe, config: &Config, stops: &[&[u64]]) {
 #[test]
 fn a_stop_at_any_step_leaves_no_trace() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (recipe, config) = everything(folder.path());
+    let (recipe, config) = everything(folder.path(), config());
     compare(&recipe, &config, &[&[1], &[2], &[3], &[4], &[5], &[6], &[7], &[8], &[1, 2, 5]]);
 }
 
 #[test]
 fn nor_with_a_frozen_text_tower() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (recipe, mut config) = everything(folder.path());
+    let (recipe, mut config) = everything(folder.path(), config());
     config.bert.frozen = true;
     compare(&recipe, &config, &[&[5], &[2, 7]]);
 }
 
 #[test]
+fn nor_on_a_convolutional_backbone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (recipe, config) = everything(folder.path(), convolutional());
+    // Which canvas a batch takes is drawn as well.
+    assert_eq!((config.mobilenet.is_some(), config.all_canvases().len()), (true, 2));
+    compare(&recipe, &config, &[&[4], &[5], &[2, 7]]);
+}
+
+#[test]
 fn nor_with_lists_and_scenes_in_one_phase() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut recipe, config) = everything(folder.path());
+    let (mut recipe, config) = everything(folder.path(), config());
     recipe.phase[1].scenes = recipe.phase[0].scenes.clone();
     recipe.phase[1].shares = [("list".to_owned(), 2.0), ("scenes".to_owned(), 1.0)].into();
     recipe.phase[1].questions = Some(3);
@@ -114,7 +124,7 @@ fn nor_with_lists_and_scenes_in_one_phase() {
 #[test]
 fn a_run_that_was_killed_does_its_last_steps_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (recipe, config) = everything(folder.path());
+    let (recipe, config) = everything(folder.path(), config());
     let (whole, killed) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let run = |out: &Path, steps| Run { recipe: &recipe, config: &config, out, threads: 2 }.go(steps).expect("runs").1;
     run(whole.path(), None);

@@ -21,6 +21,12 @@ pub(crate) fn config() -> Config {
     Config::from_toml(text, "the tests' model").expect("sizes")
 }
 
+/// Those of one on MobileNetV2, for two canvases.
+pub(crate) fn convolutional() -> Config {
+    let text = include_str!("../fixtures/smallest-mobilenet.toml");
+    Config::from_toml(text, "the tests' convolutional model").expect("sizes")
+}
+
 /// Shapes on pictures as large as the canvas; the losses are those of the embedded default.
 pub(crate) fn recipe() -> Recipe {
     let text = r#"
