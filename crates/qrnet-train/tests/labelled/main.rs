@@ -3,5 +3,6 @@
 mod edges;
 mod faults;
 mod formats;
+mod measured;
 mod sources;
 mod trees;
