@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use blocks::preprocess::Rect;
 use crossbeam_channel::bounded;
-use qrnet::Canvas;
+use grounding::Canvas;
 use records::RecordPlace;
 use serde_json::Value;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
 use spotter::run::stream_until;
-use spotter::stage::{Answer, Ground, Job};
+use spotter::stage::{Answer, Ground, Job, one_box};
 
 /// Finds a box after a while, in all pictures at once or in one after the other.
 struct Slow(Duration);
@@ -28,9 +28,9 @@ impl Ground for Slow {
         Canvas { width: 128, height: 128 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         std::thread::sleep(self.0 * u32::try_from(jobs.len()).unwrap_or(1));
-        Ok(jobs.iter().map(|_| (Rect { x0: 10.0, y0: 10.0, x1: 60.0, y1: 60.0 }, None)).collect())
+        Ok(jobs.iter().map(|_| one_box(Rect { x0: 10.0, y0: 10.0, x1: 60.0, y1: 60.0 }, None)).collect())
     }
 }
 
@@ -50,7 +50,7 @@ fn run_for(sources: &[&str], model: Slow, length: Duration) -> Vec<Value> {
     let scratch = tempfile::tempdir().expect("a folder");
     let to = scratch.path().join("out.jsonl");
     let sources = sources.iter().map(|source| (*source).to_owned()).collect();
-    let args = RunArgs { source: sources, query: Some("anything".into()), ..RunArgs::default() };
+    let args = RunArgs { source: sources, query: vec!["anything".into()], ..RunArgs::default() };
     let mut settings = RunSettings::resolve(args).expect("valid");
     for stream in &mut settings.streams {
         stream.records.push(RecordPlace::native(to.clone()));
@@ -66,11 +66,11 @@ fn run_for(sources: &[&str], model: Slow, length: Duration) -> Vec<Value> {
     }
     drop(stop);
     let books = run.join().expect("no panic").expect("no failure");
-    assert!(books.closed(), "{books}");
+    assert!(books.frames.closed(), "{books}");
     say(&format!("  {books}; resident MiB over time: {}", rss.join(" ")));
     let text = std::fs::read_to_string(&to).expect("read");
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
-    lines.filter(|line| line["schema"] == "spotter.frame/1").collect()
+    lines.filter(|line| line["schema"] == "spotter.frame/2").collect()
 }
 
 fn quantile(values: &mut [f64], share: f64) -> f64 {

@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::Rect;
+use grounding::Canvas;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use qrnet::Canvas;
 use records::RecordPlace;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
 use spotter::pipeline::SinkPart;
 use spotter::run::stream;
 use spotter::sink::Branch;
-use spotter::stage::{Answer, Ground, Job};
+use spotter::stage::{Answer, Ground, Job, one_box};
 
 /// Finds a box at once.
 struct Null;
@@ -29,13 +29,13 @@ impl Ground for Null {
         Canvas { width: 128, height: 128 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
-        Ok(jobs.iter().map(|_| (Rect { x0: 10.0, y0: 10.0, x1: 60.0, y1: 60.0 }, Some(0.9))).collect())
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
+        Ok(jobs.iter().map(|_| one_box(Rect { x0: 10.0, y0: 10.0, x1: 60.0, y1: 60.0 }, Some(0.9))).collect())
     }
 }
 
 fn settings(source: &str) -> RunSettings {
-    let typed = RunArgs { source: vec![source.into()], query: Some("anything".into()), ..RunArgs::default() };
+    let typed = RunArgs { source: vec![source.into()], query: vec!["anything".into()], ..RunArgs::default() };
     RunSettings::resolve(typed).expect("valid")
 }
 

@@ -25,15 +25,20 @@ fn sink() -> spotter::Result<gst::Element> {
     Ok(sink)
 }
 
-/// What stands on one buffer. The region is in pixels; its `detection` structure has the rest.
+/// What stands on one buffer. Regions are in pixels; their `detection` structures have the rest.
 fn line(buffer: &gst::BufferRef) -> String {
     let time = buffer.pts().unwrap_or_default();
-    let region =
-        buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>().find(|region| region.roi_type() == ROI_TYPE);
-    let Some(region) = region else { return format!("{time}  not here") };
-    let (x, y, w, h) = region.rect();
-    let presence = region.param("detection").and_then(|detection| detection.get::<f64>("presence").ok());
-    format!("{time}  x {x} y {y} w {w} h {h}  presence {}", presence.map_or("unknown".into(), |p| format!("{p:.2}")))
+    let regions = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
+    let described = regions.filter(|region| region.roi_type() == ROI_TYPE).map(|region| {
+        let (x, y, w, h) = region.rect();
+        let detection = region.param("detection");
+        let label: String = detection.and_then(|detection| detection.get("label").ok()).unwrap_or_default();
+        let score = detection.and_then(|detection| detection.get::<f64>("confidence").ok());
+        let score = score.map_or("unknown".into(), |score| format!("{score:.2}"));
+        format!("{label} #{} x {x} y {y} w {w} h {h} confidence {score}", region.id())
+    });
+    let described: Vec<String> = described.collect();
+    format!("{time}  {}", if described.is_empty() { "not here".into() } else { described.join("; ") })
 }
 
 fn main() -> spotter::Result<()> {
@@ -41,7 +46,7 @@ fn main() -> spotter::Result<()> {
     let mut args = std::env::args().skip(1);
     let (source, query) = (args.next().ok_or_else(usage)?, args.next().ok_or_else(usage)?);
     spotter::pipeline::init()?;
-    let typed = RunArgs { source: vec![source], query: Some(query), ..RunArgs::default() };
+    let typed = RunArgs { source: vec![source], query: vec![query.as_str().into()], ..RunArgs::default() };
     let mut settings = RunSettings::resolve(typed)?;
     settings.streams[0].output.branches.push(Branch::new(sink));
     spotter::run::run(&settings)

@@ -21,13 +21,13 @@ def read(path):
 
 
 def compare(truth_file, records_file):
-    said = [record for record in read(records_file) if record["schema"] == "spotter.frame/1"]
-    query = said[0]["query"]
+    said = [record for record in read(records_file) if record["schema"] == "spotter.frame/2"]
+    query = said[0]["queries"][0]["text"]
     truth = [line for line in read(truth_file) if line["phrase"] == query]
     if len(truth) != len(said):
         sys.exit(f"{records_file}: {len(said)} records, {truth_file} has {len(truth)} frames about {query!r}")
-    here = [r["status"] == "box" and overlap(t["box"], r["box"]) >= 0.5 for t, r in zip(truth, said) if t["box"]]
-    gone = [r["status"] == "absent" for t, r in zip(truth, said) if t["clear"] and not t["box"]]
+    here = [any(overlap(t["box"], o["box"]) >= 0.5 for o in r["objects"][:1]) for t, r in zip(truth, said) if t["box"]]
+    gone = [r["queries"][0]["status"] == "absent" for t, r in zip(truth, said) if t["clear"] and not t["box"]]
     return query, here, gone, len(said) - len(here) - len(gone)
 
 

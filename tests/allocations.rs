@@ -82,7 +82,7 @@ impl Ground for Watched {
         self.model.canvas()
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         if self.together {
             let now = (LARGE_ONES.load(Ordering::Relaxed), LIVE.load(Ordering::Relaxed));
             self.seen.lock().expect("not poisoned").push(now);
@@ -91,8 +91,8 @@ impl Ground for Watched {
         self.model.ground(jobs)
     }
 
-    fn ask(&mut self, stream: usize, question: &Question) {
-        self.model.ask(stream, question);
+    fn ask(&mut self, stream: usize, questions: &[Arc<Question>]) {
+        self.model.ask(stream, questions);
     }
 }
 
@@ -121,11 +121,11 @@ fn a_run_under_way_allocates_nothing_large_and_does_not_grow() {
     let settings = RunSettings::resolve(*args).expect("valid");
     let grounder = grounder();
     let query = Arc::new(grounder.compile("a").expect("compiles"));
-    let model = Model { grounder: Arc::new(grounder), queries: vec![Arc::clone(&query), query] };
+    let model = Model { grounder: Arc::new(grounder), queries: vec![vec![Arc::clone(&query)], vec![query]] };
     let seen = Arc::default();
     let watched = Watched { model, seen: Arc::clone(&seen), together: false };
     let books = stream(&settings, Box::new(watched), Some(0.5), true).expect("runs");
-    assert_eq!(books.boxed + books.absent, 300, "{books:?}");
+    assert_eq!(books.boxed() + books.absent(), 300, "{books:?}");
 
     let seen = seen.lock().expect("not poisoned");
     assert!(seen.len() >= 120, "{} calls", seen.len());

@@ -207,10 +207,11 @@ fn whatever_inputs_are_called_results_stay_in_their_folder() {
             "{records}"
         );
         let lines = json_lines(&String::from_utf8(found[Path::new(records)].clone()).expect("UTF-8"));
-        let frames = of_schema(&lines, "spotter.frame/1").len();
-        assert_eq!(input["books"]["decoded"].as_u64(), Some(frames as u64), "{input}");
+        let frames = of_schema(&lines, "spotter.frame/2").len();
+        assert_eq!(input["counts"]["frames"]["decoded"].as_u64(), Some(frames as u64), "{input}");
     }
-    let mut lengths: Vec<u64> = inputs.iter().map(|i| i["books"]["decoded"].as_u64().expect("a number")).collect();
+    let mut lengths: Vec<u64> =
+        inputs.iter().map(|i| i["counts"]["frames"]["decoded"].as_u64().expect("a number")).collect();
     lengths.sort_unstable();
     assert_eq!(lengths, [3, 4, 5, 5, 6, 7, 8, 9, 10], "every film once");
     // Done is done: under any of its names.

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use blocks::preprocess::{Letterboxed, Letterboxer, MEAN, Picture, Rect, STD};
-use qrnet::Canvas;
+use grounding::Canvas;
 use spotter::run::stream;
-use spotter::stage::{Answer, Ground, Job};
+use spotter::stage::{Answer, Ground, Job, one_box};
 
 use crate::support::{Scratch, bikes, clip, frame_of, json_lines, of_schema, repository, run_settings, tool};
 
@@ -17,8 +17,8 @@ impl Ground for Nothing {
         Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
-        Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, Some(0.0))).collect())
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
+        Ok(jobs.iter().map(|_| one_box(Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, Some(0.0))).collect())
     }
 }
 
@@ -93,8 +93,8 @@ fn unlike_ffprobe(source: &str) -> Option<String> {
     };
     let times = probed(source);
     let lines = json_lines(&scratch.read("out.jsonl"));
-    let records = of_schema(&lines, "spotter.frame/1");
-    if !books.closed() || books.decoded != times.len() as u64 || records.len() != times.len() {
+    let records = of_schema(&lines, "spotter.frame/2");
+    if !books.frames.closed() || books.frames.decoded != times.len() as u64 || records.len() != times.len() {
         return Some(format!("{source}: {books}, {} records, {} frames", records.len(), times.len()));
     }
     let seconds = |record: &serde_json::Value| record["pts_ns"].as_f64().expect("a time") / 1e9;
@@ -144,7 +144,7 @@ fn damaged_films_alone_raise_events() {
         let error = stream(&settings, Box::new(Nothing), Some(0.5), true).expect_err("is cut short").to_string();
         assert!(error.contains("SOURCE_TRUNCATED"), "{name}: {error}");
         let lines = json_lines(&scratch.read("cut.jsonl"));
-        let frames = of_schema(&lines, "spotter.frame/1").len();
+        let frames = of_schema(&lines, "spotter.frame/2").len();
         assert!((20..100).contains(&frames), "{name}: {frames} frames");
     }
 }
@@ -165,11 +165,11 @@ impl Ground for Colour {
         Canvas { width: self.0, height: self.0 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         let answer = |job: &Job| {
             let [red, green, blue] = Self::of(job.picture);
             // Records clip boxes to the picture, which is 320x320.
-            (Rect { x0: red, y0: green, x1: red + blue / 8.0, y1: green + 10.0 }, None)
+            one_box(Rect { x0: red, y0: green, x1: red + blue / 8.0, y1: green + 10.0 }, None)
         };
         Ok(jobs.iter().map(answer).collect())
     }
@@ -182,7 +182,7 @@ fn colour(source: &str, canvas: usize) -> [f64; 3] {
     let settings = run_settings(&["--source", source, "--query", "anything", "--out", &to]);
     stream(&settings, Box::new(Colour(canvas)), None, true).expect("runs");
     let lines = json_lines(&scratch.read("out.jsonl"));
-    let record = &of_schema(&lines, "spotter.frame/1")[2]["box"];
+    let record = &of_schema(&lines, "spotter.frame/2")[2]["box"];
     let side = |key: &str| record[key].as_f64().expect("a number");
     [side("x"), side("y"), 8.0 * side("w")]
 }

@@ -141,7 +141,7 @@ fn run(home: &Scratch, line: &str, endless: bool) -> Result<(), String> {
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let mut records = 0;
     for line in lines {
-        records += u64::from(line.contains("spotter.frame/1"));
+        records += u64::from(line.contains("spotter.frame/2"));
         if endless && records == 1 {
             tool("kill", &["-TERM", &child.id().to_string()]);
         }

@@ -147,7 +147,7 @@ fn echo(scratch: &Scratch) -> (String, String) {
     let common = ["--query", "red box", "--model", &model, "--threshold", "0", "--out", &records];
     spotter(&[&["run", "--source", &film], &common[..]].concat()).expect_success();
     let said = json_lines(&scratch.read("said.jsonl"));
-    let rows = of_schema(&said, "spotter.frame/1").into_iter().map(|frame| {
+    let rows = of_schema(&said, "spotter.frame/2").into_iter().map(|frame| {
         let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| frame["box"][key].as_f64().expect("a box"));
         format!("{},1,{x},{y},{w},{h}\n", frame["frame_index"].as_u64().expect("a number") + 1)
     });

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{Ran, Scratch, aloud, clip, command, json_lines, model, of_schema, probe, spotter, tool};
 
-const FRAME: &str = "spotter.frame/1";
+const FRAME: &str = "spotter.frame/2";
 const EVENT: &str = "spotter.event/1";
 
 fn run(source: &str, extra: &[&str]) -> Ran {

@@ -11,7 +11,7 @@ fn every_picture_gets_a_record_and_a_drawing() {
     let lines = ran.lines();
     assert_eq!(lines.len(), 2);
     for (i, (line, (width, height))) in lines.iter().zip([(200, 100), (61, 97)]).enumerate() {
-        assert_eq!((line["schema"].as_str(), line["seq"].as_u64()), (Some("spotter.frame/1"), Some(i as u64)));
+        assert_eq!((line["schema"].as_str(), line["seq"].as_u64()), (Some("spotter.frame/2"), Some(i as u64)));
         assert_eq!(
             (line["resolution"]["width"].as_u64(), line["resolution"]["height"].as_u64()),
             (Some(width), Some(height))

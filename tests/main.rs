@@ -17,6 +17,7 @@ mod messages;
 mod metadata;
 mod one_frame;
 mod profile;
+mod queries;
 mod rtsp;
 mod run;
 mod served;

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use blocks::preprocess::Rect;
+use grounding::Canvas;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
-use qrnet::Canvas;
 use spotter::run::stream;
 use spotter::sink::{Branch, FRAME_META, ROI_TYPE};
-use spotter::stage::{Answer, Ground, Job};
+use spotter::stage::{Answer, Ground, Job, one_box};
 
 use crate::support::{Scratch, clip, json_lines, of_schema, run_settings, tool, turn};
 
@@ -22,12 +22,12 @@ impl Ground for Wanderer {
         Canvas { width: 64, height: 64 }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         let answer = |_: &Job| {
             self.0 += 1;
             let step = f64::from(self.0);
             let rect = Rect { x0: 3.3 * step, y0: 1.7 * step + 0.5, x1: 3.3 * step + 20.25, y1: 1.7 * step + 31.125 };
-            (rect, Some(if self.0.is_multiple_of(5) { 0.1 } else { 0.875 }))
+            one_box(rect, Some(if self.0.is_multiple_of(5) { 0.1 } else { 0.875 }))
         };
         Ok(jobs.iter().map(answer).collect())
     }
@@ -76,7 +76,7 @@ fn compare(source: &str, expected: (u64, u64, u64, f64)) {
     stream(&settings, Box::new(Wanderer(0)), Some(0.5), true).expect("runs");
 
     let lines = json_lines(&scratch.read("out.jsonl"));
-    let records = of_schema(&lines, "spotter.frame/1");
+    let records = of_schema(&lines, "spotter.frame/2");
     let seen = seen.lock().expect("whole");
     assert_eq!((seen.len(), records.len()), (10, 10));
     for (read, record) in seen.iter().zip(records) {
@@ -101,8 +101,8 @@ fn compare(source: &str, expected: (u64, u64, u64, f64)) {
             "edges are rounded, then subtracted: {record}"
         );
         let detection = read.detection.as_ref().expect("a detection");
-        assert_eq!(detection.get::<&str>("query"), Ok("a wanderer"));
-        assert_eq!(detection.get::<f64>("presence"), Ok(0.875));
+        assert_eq!(detection.get::<&str>("label"), Ok("a wanderer"));
+        assert_eq!(detection.get::<f64>("confidence"), Ok(0.875));
         let norm = |name: &str| detection.get::<f64>(name).expect("a share");
         assert!((norm("x_min") - number("box_norm", "x")).abs() < 1e-4);
         assert!((norm("y_max") - number("box_norm", "y") - number("box_norm", "h")).abs() < 2e-4);
@@ -140,7 +140,7 @@ fn the_example_prints_a_line_a_frame() {
     let source = clip(&scratch, "ten.mp4", "320x192", 10, &H264);
     let printed = tool(example.to_str().expect("UTF-8"), &[&source, "the red circle"]);
     assert_eq!(printed.lines().count(), 10, "{printed}");
-    assert!(printed.lines().all(|line| line.contains("not here") || line.contains("presence 0.")), "{printed}");
+    assert!(printed.lines().all(|line| line.contains("not here") || line.contains("confidence 0.")), "{printed}");
 }
 
 /// A threshold may be small where things are seldom there; what was seen once must still be gone some day.
@@ -148,7 +148,7 @@ fn the_example_prints_a_line_a_frame() {
 fn hysteresis_follows_the_threshold() {
     let of = |more: &[&str], threshold: f32| {
         let settings = run_settings(&[&["--query", "a wanderer"], more].concat());
-        settings.streams[0].hysteresis(Some(threshold))
+        settings.streams[0].hysteresis.of(Some(threshold))
     };
     let film = ["--source", "test:ball"];
     for threshold in [0.5, 0.05, 0.0] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use records::FrameCounts;
+use records::Counts;
 use spotter::run::stream;
 use spotter::sink::Branch;
 
@@ -17,7 +17,7 @@ const FRAMES: usize = 75;
 const REORDERED: [&str; 2] = ["-bf", "3"];
 
 /// Runs the clip through stage and encoder, and compares every record with the picture it came out with.
-fn follow(takes: Duration, flags: &[&str]) -> FrameCounts {
+fn follow(takes: Duration, flags: &[&str]) -> Counts {
     let scratch = Scratch::new();
     let clip = counter_clip(&scratch, 50, FRAMES, &REORDERED);
     let (jsonl, mp4) = (scratch.file("out.jsonl"), scratch.file("out.mp4"));
@@ -25,11 +25,11 @@ fn follow(takes: Duration, flags: &[&str]) -> FrameCounts {
     let common = ["--query", "the counter", "--source", &clip, "--out", &outs[0], "--out", &outs[1]];
     let settings = run_settings(&[&common, flags].concat());
     let books = stream(&settings, Box::new(Counter { takes }), None, true).expect("runs");
-    assert!(books.closed(), "{books}");
-    assert_eq!(books.decoded, FRAMES as u64);
+    assert!(books.frames.closed(), "{books}");
+    assert_eq!(books.frames.decoded, FRAMES as u64);
 
     let lines = json_lines(&scratch.read("out.jsonl"));
-    let records = of_schema(&lines, "spotter.frame/1");
+    let records = of_schema(&lines, "spotter.frame/2");
     let order: Vec<_> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
     assert_eq!(order, (0..FRAMES as u64).collect::<Vec<_>>(), "one record a frame, in order");
     let forwarded: Vec<_> = records.iter().filter(|record| record["status"] != "dropped").collect();
@@ -56,7 +56,7 @@ const SLOW: Duration = Duration::from_millis(45);
 fn a_fast_model_measures_every_frame_it_is_given() {
     for pace in ["fast", "realtime"] {
         let books = follow(FAST, &["--pace", pace, "--mode", "every-frame"]);
-        assert_eq!(books.boxed, FRAMES as u64);
+        assert_eq!(books.boxed(), FRAMES as u64);
         follow(FAST, &["--pace", pace, "--mode", "freshest"]);
     }
 }
@@ -65,16 +65,16 @@ fn a_fast_model_measures_every_frame_it_is_given() {
 fn a_slow_model_keeps_every_frame_waiting_or_lets_some_go() {
     for pace in ["fast", "realtime"] {
         let books = follow(SLOW, &["--pace", pace, "--mode", "every-frame"]);
-        assert_eq!(books.boxed, FRAMES as u64);
+        assert_eq!(books.boxed(), FRAMES as u64);
         let books = follow(SLOW, &["--pace", pace, "--mode", "freshest"]);
-        assert!(books.dropped > 0 && books.boxed > 0, "{books}");
+        assert!(books.frames.dropped > 0 && books.boxed() > 0, "{books}");
     }
 }
 
 #[test]
 fn frames_between_measured_ones_keep_their_own_pictures() {
     let books = follow(FAST, &["--stride", "3"]);
-    assert_eq!(books.boxed, FRAMES.div_ceil(3) as u64);
+    assert_eq!(books.boxed(), FRAMES.div_ceil(3) as u64);
     follow(FAST, &["--max-fps", "10"]);
     follow(SLOW, &["--stride", "2", "--pace", "realtime", "--mode", "freshest"]);
 }
@@ -110,7 +110,7 @@ fn a_live_sink_waits_for_the_model() {
         Ok(sink)
     }));
     let books = stream(&settings, Box::new(Counter { takes: TAKES }), None, true).expect("runs");
-    assert!(books.boxed > 20, "{books}");
+    assert!(books.boxed() > 20, "{books}");
     let (rendered, dropped) = rendered.lock().expect("whole").expect("the stream ended");
     // A frame may be on its way while the promise grows.
     assert!(dropped <= 3 && rendered > 20, "{rendered} shown, {dropped} thrown away");

@@ -8,7 +8,7 @@ use crate::support::{
     tool, turn,
 };
 
-const FRAME: &str = "spotter.frame/1";
+const FRAME: &str = "spotter.frame/2";
 const EVENT: &str = "spotter.event/1";
 
 /// Runs the small model over `source` for the query "a", with these outputs.

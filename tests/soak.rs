@@ -152,7 +152,7 @@ fn soak_of_streams_that_others_send() {
     for id in ids {
         let mine: Vec<&Value> = lines.iter().filter(|line| line["source"] == id).collect();
         let of = |key: &str, value: &str| mine.iter().filter(|line| line[key] == value).count() as u64;
-        let found = [of("schema", "spotter.frame/1"), of("event", "gap_start"), of("event", "gap_end")];
+        let found = [of("schema", "spotter.frame/2"), of("event", "gap_start"), of("event", "gap_end")];
         let times: Vec<u64> = mine.iter().filter_map(|line| line["pts_ns"].as_u64()).collect();
         assert!(times.is_sorted_by(|a, b| a < b), "{id}: times rise");
         assert!(found[1] >= CUTS && found[2] >= CUTS, "{id}: {found:?} frames, gaps, ends\n{said}");
@@ -184,7 +184,7 @@ fn soak_of_connections_on_a_machine_whose_cores_are_busy() {
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let mut before: Vec<String> = Vec::new();
         for line in lines {
-            if line.contains("spotter.frame/1") {
+            if line.contains("spotter.frame/2") {
                 tool("kill", &["-KILL", &child.id().to_string()]);
                 break;
             }

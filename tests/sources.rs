@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::servers::{Peer, free_port, rtmp_server, web_server};
 use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, repository, spotter, tool, until};
 
-const FRAME: &str = "spotter.frame/1";
+const FRAME: &str = "spotter.frame/2";
 /// A key frame every four seconds, and B-frames: what a trimmed file hides depends on frames before its beginning.
 const FILM: [&str; 6] = ["-c:v", "libx264", "-g", "100", "-sc_threshold", "0"];
 /// What ffprobe and we may differ by: it writes microseconds.

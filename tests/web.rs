@@ -81,7 +81,7 @@ fn a_file_on_a_server_is_a_file() {
     let server = serve(vec![("/clip.mp4", Page::File(bytes, "video/mp4")), ("/moved.mp4", moved)]);
     for path in ["/clip.mp4", "/moved.mp4"] {
         let ran = run(&format!("{server}{path}")).expect_success();
-        assert_eq!(of_schema(&ran.lines(), "spotter.frame/1").len(), 25, "{path}");
+        assert_eq!(of_schema(&ran.lines(), "spotter.frame/2").len(), 25, "{path}");
     }
     let named = server.replace("http://", "http://me:s3cret@");
     let ran = run(&format!("{named}/nothing.mp4"));
@@ -107,7 +107,7 @@ fn a_cut_file_on_a_server_is_truncated_and_not_over() {
     let ran = run(&format!("{server}/cut.mp4"));
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stderr.contains("SOURCE_TRUNCATED"), "{}", ran.stderr);
-    assert!(of_schema(&ran.lines(), "spotter.frame/1").len() > 20, "what is there is grounded");
+    assert!(of_schema(&ran.lines(), "spotter.frame/2").len() > 20, "what is there is grounded");
 }
 
 #[test]
@@ -182,5 +182,5 @@ fn a_certificate_that_nobody_vouches_for_is_refused() {
     let args =
         ["run", "--source", &address, "--query", "a", "--model", &model, "--pipeline", &pipeline, "--out", "jsonl:-"];
     let ran = spotter(&args).expect_success();
-    assert_eq!(of_schema(&ran.lines(), "spotter.frame/1").len(), 25);
+    assert_eq!(of_schema(&ran.lines(), "spotter.frame/2").len(), 25);
 }

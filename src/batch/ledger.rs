@@ -18,7 +18,7 @@ pub(super) const FILE: &str = "ledger.sqlite";
 /// How long another process may hold it.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Counts the layouts of the tables.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS job (

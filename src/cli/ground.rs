@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::ComputeArg;
 
-/// Ground pictures: one JSON line (schema spotter.frame/1) per picture on standard output.
+/// Ground pictures: one JSON line (schema spotter.frame/2) per picture on standard output.
 ///
 /// Example:
 ///   spotter ground street.jpg --query "the bicycle on the left" --model models/mine --out found.png

@@ -19,7 +19,7 @@ use crate::source::Transport;
 
 /// Ground every frame of a video, a camera, an RTSP stream or a row of pictures.
 ///
-/// Every frame becomes one JSON line (schema spotter.frame/1), every event another (spotter.event/1).
+/// Every frame becomes one JSON line (schema spotter.frame/2), every event another (spotter.event/1).
 ///
 /// Examples:
 ///   spotter run --source clip.mp4 --query "the red square" --out jsonl:boxes.jsonl --out mp4:boxes.mp4

@@ -7,6 +7,8 @@ use crossbeam_channel::{Sender, bounded};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use qrnet::{Config, init};
+use records::track::{Asked, Tracking};
+use records::{Change, Query};
 
 use super::*;
 
@@ -55,7 +57,7 @@ fn start(
 
 fn qrnet(digest: &str, of_query: &str) -> Box<dyn Ground> {
     let query = grounder(of_query).compile("cat").expect("compiles");
-    Box::new(Model { grounder: Arc::new(grounder(digest)), queries: vec![Arc::new(query)] })
+    Box::new(Model { grounder: Arc::new(grounder(digest)), queries: vec![vec![Arc::new(query)]] })
 }
 
 /// The frames of what was delivered, in order.
@@ -154,7 +156,7 @@ impl Ground for Gated {
     fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         self.begun.send(()).expect("heard");
         self.go.recv().expect("allowed");
-        Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, None)).collect())
+        Ok(jobs.iter().map(|_| one_box(Rect { x0: 0.0, y0: 0.0, x1: 1.0, y1: 1.0 }, None)).collect())
     }
 }
 
@@ -206,6 +208,25 @@ fn a_stride_forwards_what_it_does_not_measure() {
 }
 
 /// A flash that falls on a frame left out by the stride makes two cuts: what was seen before them stands for nothing.
+/// From here on the stream is asked this alone.
+fn asks(text: &str, rev: u32) -> Note {
+    let query = Query { name: "it".into(), text: text.into(), rev };
+    let asked = Asked { query, tracking: Tracking::plain(None) };
+    let question = Arc::new(Question { asked, compiled: None });
+    Note::Queries(Arc::new(Asking {
+        questions: [Arc::clone(&question)].into(),
+        changes: vec![(Change::Changed, question)],
+    }))
+}
+
+/// The box that a frame was measured to have.
+fn rect(outcome: &Outcome) -> Option<Rect> {
+    match outcome {
+        Outcome::Measured(findings) => findings[0].best().map(|best| best.rect),
+        _ => None,
+    }
+}
+
 #[test]
 fn a_still_scene_is_measured_again_after_a_cut() {
     let settings = StageSettings {
@@ -241,12 +262,11 @@ fn a_still_scene_is_measured_again_where_something_else_is_asked_or_time_has_pas
         let gate = Some(StaticGate { level: 4, recheck: 8 });
         let (stage, Stream { input, output }) =
             start(qrnet("a", "a"), StageSettings { mode, gate, ..EVERY_FRAME }, |e| panic!("no failure: {e}"));
-        let question = Question { text: "a dog".into(), rev: 2, compiled: None };
         let (_running, stopped) = bounded(0);
         let (mut verdicts, mut notes) = (Vec::new(), 0);
         for seq in 0..20 {
             if seq == 3 {
-                input.note(Note::Query(Arc::new(question.clone())), &stopped).expect("taken");
+                input.note(asks("a dog", 2), &stopped).expect("taken");
             }
             input.offer(frame(seq), &stopped).expect("taken");
             // One by one, so that none is overtaken.
@@ -286,7 +306,7 @@ impl Ground for Noting {
         std::thread::sleep(self.takes);
         self.calls.send(jobs.iter().map(|job| job.stream).collect()).expect("heard");
         // The answer says whose it is.
-        let answer = |job: &Job| (Rect { x0: job.stream as f64, y0: 0.0, x1: 60.0, y1: 1.0 }, None);
+        let answer = |job: &Job| one_box(Rect { x0: job.stream as f64, y0: 0.0, x1: 60.0, y1: 1.0 }, None);
         Ok(jobs.iter().map(answer).collect())
     }
 }
@@ -334,7 +354,7 @@ fn every_stream_gets_its_own_answers_and_a_fair_share() {
     let verdicts = feed_all(stage, streams, &[400, 100, 100, 100]);
     for (stream, verdicts) in verdicts.iter().enumerate() {
         assert_eq!(verdicts.len(), if stream == 0 { 400 } else { 100 });
-        let own = |v: &Grounded| matches!(v.outcome, Outcome::Measured { rect, .. } if rect.x0 as usize == stream);
+        let own = |v: &Grounded| rect(&v.outcome).is_some_and(|rect| rect.x0 as usize == stream);
         assert!(verdicts.iter().all(own), "stream {stream} got another's answer");
     }
     // While all have frames waiting, the one with four times as many gets no more than the others.
@@ -484,11 +504,11 @@ impl Ground for Listening {
     }
 
     fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
-        Ok(jobs.iter().map(|_| (Rect { x0: 0.0, y0: 0.0, x1: self.0 as f64, y1: 1.0 }, None)).collect())
+        Ok(jobs.iter().map(|_| one_box(Rect { x0: 0.0, y0: 0.0, x1: self.0 as f64, y1: 1.0 }, None)).collect())
     }
 
-    fn ask(&mut self, _stream: usize, question: &Question) {
-        self.0 = question.text.len();
+    fn ask(&mut self, _stream: usize, questions: &[Arc<Question>]) {
+        self.0 = questions[0].asked.query.text.len();
     }
 }
 
@@ -503,8 +523,7 @@ fn a_question_is_asked_from_the_next_frame_on() {
             for seq in 0..300u32 {
                 if seq % 7 == 3 {
                     let text = "x".repeat(seq as usize);
-                    let question = Question { text, rev: seq, compiled: None };
-                    input.note(Note::Query(Arc::new(question)), &stopped).expect("taken");
+                    input.note(asks(&text, seq), &stopped).expect("taken");
                 }
                 input.offer(frame(u64::from(seq)), &stopped).expect("taken");
             }
@@ -512,15 +531,16 @@ fn a_question_is_asked_from_the_next_frame_on() {
         let (mut asked, mut next, mut measured) = (0, 0, 0);
         for passing in output.iter().flatten() {
             match passing {
-                Passing::Note(Note::Query(question)) => {
-                    assert_eq!(u64::from(question.rev), next, "it keeps its place");
-                    asked = question.text.len();
+                Passing::Note(Note::Queries(asking)) => {
+                    let query = &asking.questions[0].asked.query;
+                    assert_eq!(u64::from(query.rev), next, "it keeps its place");
+                    asked = query.text.len();
                 }
                 Passing::Note(note) => panic!("nobody said {note:?}"),
                 Passing::Frame(grounded) => {
                     assert_eq!(grounded.frame.seq, next);
                     next += 1;
-                    if let Outcome::Measured { rect, .. } = grounded.outcome {
+                    if let Some(rect) = rect(&grounded.outcome) {
                         assert!((rect.width() - asked as f64).abs() < 1e-9, "frame {} in {mode:?}", grounded.frame.seq);
                         measured += 1;
                     }

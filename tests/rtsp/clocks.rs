@@ -21,7 +21,7 @@ fn a_slow_way_does_not_make_frames_younger() {
     live.wait_for_event("clock");
     live.wait_for_frames(2 * RATE as usize);
     let (outcome, lines) = live.end();
-    assert!(outcome.expect("no failure").closed());
+    assert!(outcome.expect("no failure").frames.closed());
     assert_counters_and_times_agree(&lines);
     let said = camera.lines.recv().expect("says when its clip began");
     let began: f64 = said.strip_prefix("began at ").and_then(|ns| ns.parse().ok()).expect("a time");
@@ -53,7 +53,7 @@ fn frames_that_come_out_of_order_are_evenly_spaced() {
     let mut live = Live::start(&["--source", &camera.address, "--query", "a"], Counter { takes: Duration::ZERO });
     live.wait_for_frames(4 * RATE as usize);
     let (outcome, lines) = live.end();
-    assert!(outcome.expect("no failure").closed());
+    assert!(outcome.expect("no failure").frames.closed());
     let measured: Vec<_> = frames(&lines).into_iter().filter(|frame| frame["measured"] == true).collect();
     assert!(measured.len() > 2 * RATE as usize, "{} frames", measured.len());
     for pair in measured.windows(2) {

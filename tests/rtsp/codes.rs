@@ -161,7 +161,7 @@ fn certificates_that_nobody_vouches_for_and_servers_without_tls() {
         crate::support::counter::Counter { takes: std::time::Duration::ZERO },
     );
     live.wait_for_frames(10);
-    assert!(live.end().0.expect("no failure").closed());
+    assert!(live.end().0.expect("no failure").frames.closed());
 
     let plain = Server::camera(&scratch.file("counter.mp4"), &[]);
     let ran = attempts(&plain.address.replace("rtsp://", "rtsps://"), &[]);

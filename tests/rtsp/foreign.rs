@@ -21,7 +21,7 @@ fn follow(server: &Server, flags: &[&str]) -> Vec<serde_json::Value> {
     live.wait_for_frames(RATE as usize);
     let (outcome, lines) = live.end();
     let books = outcome.expect("no failure");
-    assert!(books.closed() && books.error == 0, "{books}");
+    assert!(books.frames.closed() && books.frames.error == 0, "{books}");
     assert_counters_and_times_agree(&lines);
     assert!(events(&lines, "gap_start").is_empty());
     let forwarded = frames(&lines).into_iter().filter(|frame| frame["status"] != "dropped");

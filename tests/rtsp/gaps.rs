@@ -85,7 +85,7 @@ fn a_server_that_is_killed_twenty_times_is_always_found_again() {
     }
     let (outcome, lines) = live.end();
     let books = outcome.expect("being away is no failure");
-    assert!(books.closed(), "{books}");
+    assert!(books.frames.closed(), "{books}");
     assert_eq!(events(&lines, "gap_end").len(), 20);
     assert_gaps_are_told(&lines);
 }
@@ -125,7 +125,7 @@ fn a_frozen_server_is_left_and_found_again() {
             assert!(number(&end, "seconds") > 1.0, "{end}");
         }
         let (outcome, lines) = live.end();
-        assert!(outcome.expect("no failure").closed());
+        assert!(outcome.expect("no failure").frames.closed());
         assert_gaps_are_told(&lines);
     }
 }
@@ -165,7 +165,7 @@ fn a_way_that_is_cut_stalled_or_spoilt_mends() {
     live.wait_for_frames(3 * RATE as usize);
     let (outcome, lines) = live.end();
     match outcome {
-        Ok(books) => assert!(books.closed(), "{books}"),
+        Ok(books) => assert!(books.frames.closed(), "{books}"),
         Err(error) => assert!(error.to_string().contains("frames failed"), "{error}"),
     }
     assert_gaps_are_told(&lines);
@@ -214,7 +214,7 @@ fn reordered_frames_have_rising_times_over_gaps() {
     }
     let (outcome, lines) = live.end();
     let books = outcome.expect("no failure");
-    assert!(books.closed() && books.error == 0, "{books}");
+    assert!(books.frames.closed() && books.frames.error == 0, "{books}");
     assert_gaps_are_told(&lines);
     // Once a connection has the camera's clock it keeps it, also for frames whose own time the decoder lost.
     let changes = events(&lines, "clock").len();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use qrnet::Canvas;
+use grounding::Canvas;
 use serde_json::Value;
 use spotter::config::load_model;
 use spotter::run::stream;
@@ -55,7 +55,7 @@ fn cameras_of_a_file_have_names_queries_and_videos_of_their_own() {
     }
     let (outcome, lines) = live.end();
     let books = outcome.expect("no failure");
-    assert!(books.closed(), "{books}");
+    assert!(books.frames.closed(), "{books}");
     for (source, query, video) in [("gate/1", "the red car", "gate_1.mkv"), ("yard", "a dog", "yard.mkv")] {
         let own: Vec<Value> = of_source(&lines, source).into_iter().cloned().collect();
         let records = frames(&own);
@@ -80,7 +80,7 @@ fn one_camera_that_is_given_up_is_told_and_the_others_go_on() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("STREAM_CONNECTION_FAILED") && ran.stderr.contains("given up"), "{}", ran.stderr);
     let lines = ran.lines();
-    assert_eq!(of_schema(&lines, "spotter.frame/1").len(), 50);
+    assert_eq!(of_schema(&lines, "spotter.frame/2").len(), 50);
     let ends = events(&lines, "end");
     assert_eq!(ends.len(), 2);
     for end in ends {
@@ -99,7 +99,7 @@ impl Ground for Counting {
         self.model.canvas()
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         self.most.fetch_max(jobs.len(), Ordering::AcqRel);
         self.model.ground(jobs)
     }
@@ -115,9 +115,10 @@ fn company_changes_no_answer() {
     let dir = model_with_presence();
     let run = |sources: &[(&str, &str)], batch: &str, to: &str| {
         let grounder =
-            load_model(Some(std::path::Path::new(&dir)), "cpu", qrnet::Precision::F32, false).expect("loads");
+            load_model(Some(std::path::Path::new(&dir)), "cpu", grounding::Precision::F32, false).expect("loads");
         let queries = ["red car", "dog"].map(|text| Arc::new(grounder.compile(text).expect("compiles")));
-        let queries = sources.iter().map(|(_, query)| Arc::clone(&queries[usize::from(*query == "dog")])).collect();
+        let queries =
+            sources.iter().map(|(_, query)| vec![Arc::clone(&queries[usize::from(*query == "dog")])]).collect();
         let (out, most) = (format!("jsonl:{to}"), Arc::new(AtomicUsize::new(0)));
         let mut flags =
             vec!["--query", "a", "--reproducible", "--max-batch", batch, "--batch-timeout-ms", "50", "--out", &out];

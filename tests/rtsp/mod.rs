@@ -12,14 +12,14 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use records::FrameCounts;
+use records::Counts;
 use serde_json::Value;
 use spotter::run::stream_until;
 use spotter::stage::Ground;
 
 use crate::support::counter::{Counter, counter_of};
 use crate::support::servers::Server;
-use crate::support::{Scratch, clip, run_settings, tool};
+use crate::support::{Scratch, clip, of_one_query, run_settings, tool};
 
 /// Frames that need nothing but those before them, as cameras send them, with a key frame a second.
 pub(crate) const AS_CAMERAS: [&str; 8] = ["-profile:v", "baseline", "-bf", "0", "-g", "25", "-tune", "zerolatency"];
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A run within this process, its records read as they come.
 struct Live {
-    run: std::thread::JoinHandle<spotter::Result<FrameCounts>>,
+    run: std::thread::JoinHandle<spotter::Result<Counts>>,
     stop: Sender<()>,
     coming: Receiver<Value>,
     /// What came until now.
@@ -51,7 +51,7 @@ impl Live {
         std::thread::spawn(move || {
             let lines = BufReader::new(std::fs::File::open(pipe).expect("opened")).lines();
             for line in lines.map_while(Result::ok) {
-                let line = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in {line}"));
+                let line = of_one_query(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in {line}")));
                 if say.send(line).is_err() {
                     return;
                 }
@@ -83,11 +83,11 @@ impl Live {
 
     /// So many more frames.
     fn wait_for_frames(&mut self, count: usize) {
-        (0..count).for_each(|_| drop(self.wait_for("frame", |line| line["schema"] == "spotter.frame/1")));
+        (0..count).for_each(|_| drop(self.wait_for("frame", |line| line["schema"] == "spotter.frame/2")));
     }
 
     /// Waits for the run to end by itself; returns how it went and all lines.
-    fn end_by_itself(mut self) -> (spotter::Result<FrameCounts>, Vec<Value>) {
+    fn end_by_itself(mut self) -> (spotter::Result<Counts>, Vec<Value>) {
         let outcome = self.run.join().expect("no panic");
         drop(self.stop);
         self.lines.extend(self.coming.iter());
@@ -95,7 +95,7 @@ impl Live {
     }
 
     /// Ends the run; returns how it went and all lines.
-    fn end(mut self) -> (spotter::Result<FrameCounts>, Vec<Value>) {
+    fn end(mut self) -> (spotter::Result<Counts>, Vec<Value>) {
         drop(self.stop);
         let outcome = self.run.join().expect("no panic");
         self.lines.extend(self.coming.iter());
@@ -104,7 +104,7 @@ impl Live {
 }
 
 fn frames(lines: &[Value]) -> Vec<&Value> {
-    lines.iter().filter(|line| line["schema"] == "spotter.frame/1").collect()
+    lines.iter().filter(|line| line["schema"] == "spotter.frame/2").collect()
 }
 
 fn events<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
@@ -156,6 +156,6 @@ fn our_own_camera_takes_a_clip_that_rtsp_cannot_carry() {
     let mut live = Live::start(&["--source", &server.address, "--query", "the counter"], Counter { takes });
     live.wait_for_frames(10);
     let (outcome, lines) = live.end();
-    assert!(outcome.expect("no failure").closed());
+    assert!(outcome.expect("no failure").frames.closed());
     assert_eq!(frames(&lines)[0]["resolution"]["width"], 192);
 }

@@ -125,7 +125,7 @@ fn assert_kept(flags: &[&str], environment: &[(&str, &str)], forms: &[String]) {
         .env("GST_DEBUG_NO_COLOR", "1")
         .env("GST_DEBUG_DUMP_DOT_DIR", drawings.path());
     let (records, messages) = until_frames(run);
-    assert!(records.contains("spotter.frame/1"), "it was let in: {messages}");
+    assert!(records.contains("spotter.frame/2"), "it was let in: {messages}");
     let mut written = vec![("records".to_owned(), records), ("messages".to_owned(), messages)];
     let read = |name: String| {
         let bytes = std::fs::read(drawings.file(&name)).expect("read");
@@ -161,7 +161,7 @@ fn until_frames(mut run: std::process::Command) -> (String, String) {
     });
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     let mut records = String::new();
-    while records.matches("spotter.frame/1").count() < 10 && stdout.read_line(&mut records).expect("read") > 0 {}
+    while records.matches("spotter.frame/2").count() < 10 && stdout.read_line(&mut records).expect("read") > 0 {}
     crate::support::tool("kill", &["-INT", &child.id().to_string()]);
     stdout.read_to_string(&mut records).expect("read");
     child.wait().expect("ends");

@@ -74,7 +74,7 @@ fn garbage_does_no_harm() {
     // A crowd that says nothing.
     let crowd: Vec<Line> = (0..40).map(|_| Line::to(&path)).collect();
     drop(crowd);
-    assert_eq!(status()["streams"][0]["query_rev"], 1, "nothing has changed");
+    assert_eq!(status()["streams"][0]["queries"][0]["rev"], 1, "nothing has changed");
     service.record("further frame", |line| line["seq"].is_number());
     let (ended, _) = service.stop();
     assert!(ended.success());
@@ -89,9 +89,9 @@ fn the_program_itself_gives_commands() {
     let socket = format!("unix:{path}");
     let tell = |command: &[&str]| spotter(&[&["control", &socket], command].concat());
     let status = tell(&["status"]).expect_success().lines();
-    assert!(status[0]["streams"][0]["query"] == "the white circle", "{}", status[0]);
+    assert!(status[0]["streams"][0]["queries"][0]["text"] == "the white circle", "{}", status[0]);
     let changed = tell(&["set-query", "the red square", "--stream", SOURCE[1]]).expect_success().lines();
-    assert_eq!(changed[0]["query_rev"], json!({SOURCE[1]: 2}));
+    assert_eq!(changed[0]["queries"], json!({SOURCE[1]: {"the red square": 2}}));
     service.record("change", |line| line["event"] == "query");
     let refused = tell(&["set-query", "a dog", "--stream", "nobody"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("stream nobody: there is none"), "{}", refused.stderr);
@@ -116,7 +116,7 @@ fn stop_ends_the_run_cleanly() {
     let status = line.answer().expect("an answer");
     let stream = &status["streams"][0];
     assert!(
-        status["ready"] == true && stream["up"] == true && stream["books"]["decoded"].as_u64() > Some(0),
+        status["ready"] == true && stream["up"] == true && stream["frames"]["decoded"].as_u64() > Some(0),
         "{status}"
     );
     assert_eq!(line.answer().expect("an answer"), json!({"ok": true}));

@@ -52,12 +52,12 @@ fn a_hundred_clients_leave_nothing_behind() {
     let place = service.told("metrics at http://").replace("/metrics", "");
     let address = service.address();
     let records = service.records.clone();
-    super::wait(&records, "frame", |line| line.contains("spotter.frame/1"));
+    super::wait(&records, "frame", |line| line.contains("spotter.frame/2"));
     let forwarded = Arc::new(AtomicUsize::new(0));
     std::thread::spawn({
         let forwarded = Arc::clone(&forwarded);
         move || {
-            let records = records.iter().filter(|line| line.contains("spotter.frame/1"));
+            let records = records.iter().filter(|line| line.contains("spotter.frame/2"));
             records.filter(|line| !line.contains("\"dropped\"")).for_each(|_| {
                 forwarded.fetch_add(1, Ordering::AcqRel);
             });

@@ -59,7 +59,7 @@ fn soak_of_six_hours_without_a_client() {
     });
     drop(stop);
     let books = run.join().expect("no panic").expect("no failure");
-    assert!(books.closed() && books.decoded as usize * 10 > frames * 8, "{books}: {frames} were wanted");
+    assert!(books.frames.closed() && books.frames.decoded as usize * 10 > frames * 8, "{books}: {frames} were wanted");
     let mut table = "| media time | RSS MiB |\n|---|---|\n".to_owned();
     for (k, kib) in samples.iter().enumerate() {
         let _ = writeln!(table, "| {} min | {:.1} |", 5 * (k + 1), *kib as f64 / 1024.0);

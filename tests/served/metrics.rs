@@ -1,4 +1,4 @@
-//! Metrics and probes, against the books and Prometheus' own tool.
+//! Metrics and probes, against the frame accounting and Prometheus' own tool.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -35,7 +35,7 @@ pub(super) fn promtool(what: &[&str], text: &str) {
 }
 
 #[test]
-fn metrics_agree_with_the_books_and_hold_no_secret() {
+fn metrics_agree_with_the_frame_accounting_and_hold_no_secret() {
     const PASSWORDS: [&str; 2] = ["s3cr:t/p@ss \"w'", "v1ewer-w0rd"];
     let scratch = Scratch::new();
     let clip = counter_clip(&scratch, RATE, 60 * RATE as usize, &AS_CAMERAS);
@@ -67,16 +67,19 @@ fn metrics_agree_with_the_books_and_hold_no_secret() {
     records.extend(rest);
     let books = &records.iter().find(|line| line["event"] == "end").expect("an end")["books"];
     let number = |key: &str| books[key].as_u64().expect("a number");
-    assert_eq!(status["streams"][0]["books"], *books);
+    assert_eq!(status["streams"][0]["frames"]["decoded"], books["decoded"]);
+    assert_eq!(status["streams"][0]["counts"][0]["box"], books["box"]);
     assert!(number("decoded") > u64::from(RATE) && number("skipped") > 10, "{books}");
-    for outcome in ["box", "absent", "skipped", "dropped", "error"] {
+    for outcome in ["measured", "skipped", "dropped", "error"] {
         let counted = sum(&text, "spotter_frames_total", &format!("status=\"{outcome}\""));
         assert_eq!(counted, number(outcome), "{outcome}: {books}\n{text}");
     }
     assert_eq!(sum(&text, "spotter_frames_total", "cause=\"stride\""), number("skipped"));
     assert_eq!(sum(&text, "spotter_frames_decoded_total", ""), number("decoded"));
-    assert_eq!(sum(&text, "spotter_frames_carried_total", ""), number("carried"));
-    let measured = number("box") + number("absent");
+    let of_query = |status: &str| sum(&text, "spotter_query_frames_total", &format!("query=\"a\",status=\"{status}\""));
+    assert_eq!(of_query("carried"), number("carried"));
+    assert_eq!((of_query("box"), of_query("absent")), (number("box"), number("absent")));
+    let measured = number("measured");
     assert_eq!(sum(&text, "spotter_grounding_seconds_count", ""), measured);
     assert_eq!(sum(&text, "spotter_grounding_seconds_bucket", "le=\"+Inf\""), measured);
     assert_eq!((sum(&text, "spotter_up", ""), sum(&text, "spotter_gaps_total", "")), (0, 1));

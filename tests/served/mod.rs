@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use serde_json::Value;
 
-use crate::support::{command, tool, until};
+use crate::support::{command, of_one_query, tool, until};
 
 /// How long anything may take to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -82,6 +82,11 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = self.child.try_wait().ok().flatten();
+            let said: Vec<String> = self.messages.try_iter().collect();
+            crate::support::aloud(&format!("the service (ended: {ended:?}) said last:\n{}", said.join("\n")));
+        }
         // It may have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -89,7 +94,7 @@ impl Drop for Service {
 }
 
 fn parsed(line: &str) -> Value {
-    serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))
+    of_one_query(serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}")))
 }
 
 /// The lines of a pipe, read as they come, so that nobody waits for a reader.

@@ -132,7 +132,7 @@ fn players_play_over_tls_and_know_with_whom() {
     let mut watching = crate::support::command(&ours);
     let mut watching = watching.stdout(Stdio::piped()).spawn().expect("starts");
     let records = super::lines(watching.stdout.take().expect("piped"));
-    super::wait(&records, "frame of ours", |line| line.contains("spotter.frame/1"));
+    super::wait(&records, "frame of ours", |line| line.contains("spotter.frame/2"));
     watching.kill().expect("killed");
     watching.wait().expect("gone");
     assert!(service.stop().0.success());

@@ -46,14 +46,14 @@ fn twenty_changes_lose_no_frame_and_each_begins_where_it_says() {
         rev += 1;
         if change % 2 == 0 {
             let answer = line.ask(&json!({"command": "set-query", "query": now}));
-            assert_eq!(answer["query_rev"], json!({ clip.as_str(): rev }), "{answer}");
+            assert_eq!(answer["queries"], json!({ clip.as_str(): { now: rev } }), "{answer}");
         } else {
             scratch.write("run.toml", settings(now).as_bytes());
             tool("kill", &["-HUP", &service.id()]);
             // The file is read beside the run; nothing else is asked until it was.
             until("new query", PATIENCE, || {
                 let status = line.ask(&json!({"command": "status"}));
-                (status["streams"][0]["query_rev"] == rev).then_some(())
+                (status["streams"][0]["queries"][0]["rev"] == rev).then_some(())
             });
         }
     }
@@ -61,13 +61,13 @@ fn twenty_changes_lose_no_frame_and_each_begins_where_it_says() {
 
     let events: Vec<&Value> = records.iter().filter(|line| line["event"] == "query").collect();
     assert_eq!(events.len(), CHANGES);
-    let frames: Vec<&Value> = records.iter().filter(|line| line["schema"] == "spotter.frame/1").collect();
+    let frames: Vec<&Value> = records.iter().filter(|line| line["schema"] == "spotter.frame/2").collect();
     let order: Vec<u64> = frames.iter().map(|frame| frame["seq"].as_u64().expect("a number")).collect();
     assert_eq!(order, (0..total as u64).collect::<Vec<_>>(), "no frame is lost");
     for (seq, frame) in frames.iter().enumerate() {
         let last = events.iter().rfind(|event| event["seq"].as_u64() <= Some(seq as u64));
         let (query, rev) = last.map_or((QUERIES[0], 1), |event| {
-            (event["query"].as_str().expect("a text"), event["query_rev"].as_u64().expect("a number"))
+            (event["text"].as_str().expect("a text"), event["rev"].as_u64().expect("a number"))
         });
         assert_eq!((frame["query"].as_str(), frame["query_rev"].as_u64()), (Some(query), Some(rev)), "{frame}");
         assert_eq!(frame["box"], truth[query][seq]["box"], "the box of frame {seq} is that of {query:?}");
@@ -98,7 +98,7 @@ fn settings_that_cannot_be_taken_change_nothing() {
     let later = reread("query = \"the square\"\nstride = 2\n", "taken at the next start only:");
     assert_eq!(later, "stride");
     let event = service.record("change", |line| line["event"] == "query");
-    assert_eq!((event["query"].as_str(), event["query_rev"].as_u64()), (Some("the square"), Some(2)));
+    assert_eq!((event["text"].as_str(), event["rev"].as_u64()), (Some("the square"), Some(2)));
     assert!(service.stop().0.success());
 }
 
@@ -127,13 +127,13 @@ fn a_stream_that_has_ended_does_not_keep_the_others_from_their_query() {
     service.told("the settings are not taken: query \"qqq\":");
     scratch.write("two.streams", both("the star", "the square").as_bytes());
     tool("kill", &["-HUP", &service.id()]);
-    service.told("short has ended; its query is not taken");
+    service.told("short has ended; its queries are not taken");
     let changed = service.record("change", |line| line["event"] == "query");
-    assert_eq!((changed["source"].as_str(), changed["query"].as_str()), (Some("long"), Some("the square")));
+    assert_eq!((changed["source"].as_str(), changed["text"].as_str()), (Some("long"), Some("the square")));
     let answer = line.ask(&json!({"command": "set-query", "query": "the circle", "stream": "short"}));
     assert!(answer["error"].as_str().expect("refused").contains("stream short: has ended"), "{answer}");
     let answer = line.ask(&json!({"command": "set-query", "query": "the ring"}));
-    assert_eq!(answer["query_rev"], json!({"long": 3}));
+    assert_eq!(answer["queries"], json!({"long": {"the ring": 3}}));
     assert_eq!(service.stop().0.code(), Some(130), "one of them was no service");
 }
 
@@ -176,15 +176,16 @@ fn every_stream_has_a_query_of_its_own() {
     let event = || service.record("change", |line| line["event"] == "query");
     let mut line = Line::to(&path);
     let answer = line.ask(&json!({"command": "set-query", "query": "the ring", "stream": "snow"}));
-    assert_eq!(answer["query_rev"], json!({"snow": 2}));
+    assert_eq!(answer["queries"], json!({"snow": {"the ring": 2}}));
     assert_eq!(event()["source"], "snow");
     // The other file again: one of them is as it was.
     scratch.write("two.streams", both("the circle", "the square").as_bytes());
     tool("kill", &["-HUP", &service.id()]);
     let changed = event();
-    assert_eq!((changed["source"].as_str(), changed["query"].as_str()), (Some("snow"), Some("the square")));
+    assert_eq!((changed["source"].as_str(), changed["text"].as_str()), (Some("snow"), Some("the square")));
     let answer = line.ask(&json!({"command": "set-query", "query": "the square"}));
-    assert_eq!(answer["query_rev"], json!({"ball": 2, "snow": 3}), "what is asked already is not asked anew");
+    let both = json!({"ball": {"the square": 2}, "snow": {"the square": 3}});
+    assert_eq!(answer["queries"], both, "what is asked already is not asked anew");
     assert_eq!(event()["source"], "ball");
     assert!(service.stop().0.success());
 }
@@ -207,9 +208,111 @@ fn a_compiled_query_gives_way_to_what_settings_say_later() {
     record("the circle");
     // The text's half of the model was not loaded; it is now that it is needed.
     let answer = Line::to(&path).ask(&json!({"command": "set-query", "query": "the ring"}));
-    assert!(answer["query_rev"].is_object(), "{answer}");
+    assert!(answer["queries"].is_object(), "{answer}");
     record("the ring");
     scratch.write("run.toml", format!("{source}compiled_query = {star:?}\n").as_bytes());
     tool("kill", &["-HUP", &service.id()]);
     record("the star");
+}
+
+/// Queries come, go and change among the frames; each has the boxes that it has alone, and those that stay keep their ids.
+#[test]
+fn queries_are_added_changed_and_removed_between_two_frames() {
+    const NAMES: [&str; 4] = ["one", "two", "three", "four"];
+    let scratch = Scratch::new();
+    let clip = scratch.file("clip.mp4");
+    tool("ffmpeg", &["-v", "error", "-stream_loop", "2", "-i", &bikes(), "-c", "copy", "-an", &clip]);
+    let truth: HashMap<&str, Vec<Value>> = QUERIES.iter().map(|query| (*query, undisturbed(&clip, query))).collect();
+    let total = truth[QUERIES[0]].len();
+    let config = scratch.write(
+        "run.toml",
+        format!("mode = \"every-frame\"\npace = \"realtime\"\n[[query]]\nname = \"one\"\ntext = \"{}\"\n", QUERIES[0])
+            .as_bytes(),
+    );
+    let path = scratch.file("control");
+    let flags = ["--config", &config, "--source", &clip, "--model", &model(), "--out", "jsonl:-"];
+    let service = Service::start(&[&flags[..], &["--control", &format!("unix:{path}")]].concat());
+    let mut line = Line::to(&path);
+    let mut random = rand::rng();
+    let mut lines = Vec::new();
+    let mut asked: Vec<&str> = vec!["one"];
+    let mut changes = 0;
+    while changes < CHANGES {
+        for _ in 0..random.random_range(1..25) {
+            lines.push(service.record("line", |_| true));
+        }
+        let name = NAMES[random.random_range(0..NAMES.len())];
+        let query = QUERIES[random.random_range(0..QUERIES.len())];
+        let command = match (asked.contains(&name), random.random_range(0..2)) {
+            (false, _) => json!({"command": "add-query", "query": query, "name": name}),
+            (true, 0) if asked.len() > 1 => json!({"command": "remove-query", "name": name}),
+            (true, _) => json!({"command": "set-query", "query": query, "name": name}),
+        };
+        let answer = line.ask(&command);
+        assert_eq!(answer["ok"], true, "{command}: {answer}");
+        match command["command"].as_str() {
+            Some("add-query") => asked.push(name),
+            Some("remove-query") => asked.retain(|other| *other != name),
+            _ => {}
+        }
+        changes += 1;
+    }
+    for (wrong, reason) in [
+        (json!({"command": "remove-query", "name": "nobody"}), "asks no query \"nobody\", expected one of"),
+        (json!({"command": "add-query", "query": "a", "name": asked[0]}), "two queries are called"),
+        (json!({"command": "add-query", "query": "a", "name": "x", "all": true}), "gives one box for a sentence"),
+        (json!({"command": "add-query", "query": "a", "name": "tab\there"}), "expected no control characters"),
+        (json!({"command": "set-query", "query": "a", "name": asked[0], "threshold": 1.5}), "expected a probability"),
+    ] {
+        let answer = line.ask(&wrong);
+        assert!(answer["error"].as_str().is_some_and(|error| error.contains(reason)), "{wrong}: {answer}");
+    }
+    lines.extend(service.records.iter().map(|line| super::parsed(&line)));
+
+    // What is asked, as the events say it.
+    let mut now: Vec<(String, String, u64)> = vec![("one".into(), QUERIES[0].into(), 1)];
+    let (mut seq, mut ids) = (0, HashMap::<u64, String>::new());
+    for line in &lines {
+        if line["event"] == "query" {
+            assert_eq!(line["seq"], seq, "it keeps its place");
+            let name = line["name"].as_str().expect("a name").to_owned();
+            let query = (
+                name.clone(),
+                line["text"].as_str().expect("a text").to_owned(),
+                line["rev"].as_u64().expect("a count"),
+            );
+            let place = now.iter().position(|(known, ..)| *known == name);
+            match (line["change"].as_str(), place) {
+                (Some("removed"), Some(place)) => drop(now.remove(place)),
+                (Some("changed"), Some(place)) => now[place] = query,
+                (Some("added"), None) => now.push(query),
+                _ => panic!("{line} after {now:?}"),
+            }
+        } else if line["seq"].is_number() {
+            let queries = line["queries"].as_array().expect("a list").iter();
+            let told: Vec<_> = queries
+                .map(|q| {
+                    (
+                        q["name"].as_str().expect("a name").into(),
+                        q["text"].as_str().expect("a text").into(),
+                        q["rev"].as_u64().expect("a count"),
+                    )
+                })
+                .collect();
+            assert_eq!(told, now, "frame {seq}");
+            for object in line["objects"].as_array().expect("a list") {
+                let name = object["query"].as_str().expect("a name");
+                let (_, text, _) = now.iter().find(|(known, ..)| known == name).expect("is asked");
+                let alone = &truth[text.as_str()][usize::try_from(seq).expect("small")]["box"];
+                assert_eq!(object["box"], *alone, "the box of {text:?} on frame {seq}");
+                let id = object["id"].as_u64().expect("an id");
+                let owner = ids.entry(id).or_insert_with(|| name.to_owned());
+                assert_eq!(owner, name, "id {id} is given twice");
+            }
+            seq += 1;
+        }
+    }
+    assert_eq!(seq as usize, total, "no frame is lost");
+    let end = lines.iter().rfind(|line| line["event"] == "end").expect("an end");
+    assert_eq!((end["frames"]["decoded"].as_u64(), end["frames"]["measured"].as_u64()), (Some(seq), Some(seq)));
 }

@@ -47,8 +47,8 @@ fn attempt(model: Stepping, flags: &[&str], seconds: u32) -> Option<(Frames, boo
     });
     drop(stop);
     let books = run.join().expect("no panic").expect("no failure");
-    assert!(books.closed(), "{books}");
-    let whole = books.error == 0 && !scratch.read("out.jsonl").contains("\"decode_error\"");
+    assert!(books.frames.closed(), "{books}");
+    let whole = books.frames.error == 0 && !scratch.read("out.jsonl").contains("\"decode_error\"");
     Some((counters_and_boxes(&video), whole))
 }
 
@@ -85,7 +85,7 @@ fn who_comes_late_sees_every_frame_of_a_slow_file() {
     assert!(frames.len() >= 60 && frames[0].0 > 200, "{frames:?}");
     assert!(frames.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1), "no frame is missing: {frames:?}");
     assert!(frames.iter().all(|(counter, boxed)| *boxed == Some(counter % STEPS)), "{frames:?}");
-    assert!(run.join().expect("no panic").expect("no failure").closed());
+    assert!(run.join().expect("no panic").expect("no failure").frames.closed());
 }
 
 #[test]

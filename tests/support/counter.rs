@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use blocks::preprocess::{Letterboxed, Rect};
-use qrnet::Canvas;
-use spotter::stage::{Answer, Ground, Job};
+use grounding::Canvas;
+use spotter::stage::{Answer, Ground, Job, one_box};
 
 use super::Scratch;
 
@@ -110,11 +110,11 @@ impl Ground for Counter {
         Canvas { width: WIDTH, height: HEIGHT }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         std::thread::sleep(self.takes);
         let answer = |job: &Job| {
             let left = Self::read(job.picture) as f64;
-            (at(left), None)
+            one_box(at(left), None)
         };
         Ok(jobs.iter().map(answer).collect())
     }
@@ -134,9 +134,9 @@ impl Ground for Stepping {
         Canvas { width: WIDTH, height: HEIGHT }
     }
 
-    fn ground(&mut self, jobs: &[Job]) -> qrnet::Result<Vec<Answer>> {
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         std::thread::sleep(self.takes);
-        Ok(jobs.iter().map(|job| (at((Counter::read(job.picture) % STEPS * STEP) as f64), None)).collect())
+        Ok(jobs.iter().map(|job| one_box(at((Counter::read(job.picture) % STEPS * STEP) as f64), None)).collect())
     }
 }
 

@@ -1,4 +1,4 @@
-"""Reads record files with the tools of their fields, and prints what they say, a JSON object a line and frame:
+"""Reads record files with the tools of their fields, and prints what they say, a JSON object a line and thing:
 read_formats.py FORMAT FILE. The frame counts from 0, the time is in milliseconds, boxes are x, y, width, height."""
 
 import json
@@ -16,7 +16,7 @@ if kind == "mot":
     import motmetrics
 
     for (frame, track), row in motmetrics.io.loadtxt(path, fmt="mot15-2D", min_confidence=-1).iterrows():
-        say(frame - 1, None, [row.X, row.Y, row.Width, row.Height], score=row.Confidence)
+        say(frame - 1, None, [row.X, row.Y, row.Width, row.Height], id=int(track), score=row.Confidence)
 elif kind == "coco":
     import contextlib
     import io
@@ -29,23 +29,25 @@ elif kind == "coco":
         for annotation in coco.loadAnns(coco.getAnnIds(imgIds=image["id"])):
             (category,) = coco.loadCats(annotation["category_id"])
             score = annotation.get("score")
-            say(image["frame_index"], image["pts_ns"] // 1_000_000, annotation["bbox"], label=category["name"], score=score)
+            time, track = image["pts_ns"] // 1_000_000, annotation["track_id"]
+            say(image["frame_index"], time, annotation["bbox"], id=track, label=category["name"], score=score)
 elif kind == "vtt":
     import webvtt
 
     for cue in webvtt.read(path):
         start = cue.start_time
         time = ((start.hours * 60 + start.minutes) * 60 + start.seconds) * 1000 + start.milliseconds
-        said = json.loads(cue.text)
-        box = said["box"]
-        say(cue.identifier, time, [box["x"], box["y"], box["w"], box["h"]], label=said["query"], score=said.get("presence"))
+        for thing in json.loads(cue.text)["objects"]:
+            box = [thing["box"][side] for side in "xywh"]
+            say(cue.identifier, time, box, id=thing["id"], label=thing["query"], score=thing.get("score"))
 elif kind == "csv":
     import pandas
 
     for row in pandas.read_csv(path).itertuples():
         if pandas.notna(row.x):
-            score = None if pandas.isna(row.presence) else row.presence
-            say(row.frame_index, row.pts_ns // 1_000_000, [row.x, row.y, row.w, row.h], label=row.query, score=score)
+            score = None if pandas.isna(row.score) else row.score
+            box = [row.x, row.y, row.w, row.h]
+            say(row.frame_index, row.pts_ns // 1_000_000, box, id=int(row.id), label=row.query, score=score)
 elif kind == "dls":
     import pandas
 
@@ -56,6 +58,7 @@ elif kind == "dls":
             corners = detection["bounding_box"]
             x, y = corners["x_min"] * size["width"], corners["y_min"] * size["height"]
             w, h = corners["x_max"] * size["width"] - x, corners["y_max"] * size["height"] - y
-            say(number, row.timestamp // 1_000_000, [x, y, w, h], label=detection["label"], score=detection.get("confidence"))
+            score = detection.get("confidence")
+            say(number, row.timestamp // 1_000_000, [x, y, w, h], id=thing["id"], label=detection["label"], score=score)
 else:
     sys.exit(f"no such format: {kind}")

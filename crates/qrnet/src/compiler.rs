@@ -15,7 +15,7 @@ use crate::params::Part;
 use crate::query::CompiledQuery;
 use crate::weights;
 use blocks::checkpoint::TensorFile;
-use blocks::error::{Result, quoted};
+use blocks::error::{Error, Result, quoted};
 use blocks::pass::Pass;
 use blocks::text::tokenizer::QueryTokenizer;
 
@@ -75,6 +75,10 @@ impl QueryCompiler {
     /// # Errors
     /// The sentence is empty or unreadable for the tokenizer.
     pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
+        if !text.trim().is_empty() && !text.chars().any(char::is_alphanumeric) {
+            let reason = "holds no word, expected words that describe an object".into();
+            return Err(Error::Query { query: text.to_owned(), reason });
+        }
         let encoded = self.tokenizer.encode(text)?;
         if let Some(cut) = &encoded.cut {
             tracing::warn!(
@@ -87,6 +91,13 @@ impl QueryCompiler {
         if !encoded.unknown.is_empty() {
             let unknown: Vec<String> = encoded.unknown.iter().map(|word| quoted(word)).collect();
             tracing::warn!("query {}: the model's tokenizer does not know [{}]", quoted(text), unknown.join(", "));
+        }
+        if !encoded.in_pieces.is_empty() {
+            tracing::warn!(
+                "query {}: {:?} is no word that the model's tokenizer has whole; what is found may mean nothing",
+                quoted(text),
+                encoded.in_pieces
+            );
         }
         self.compile_pieces(text, encoded.ids)
     }

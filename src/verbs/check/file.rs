@@ -4,9 +4,8 @@ use std::path::Path;
 
 use gstreamer as gst;
 use qrnet::Config;
-use qrnet_train::recipe::Recipe;
-use records::Query;
 use qrnet_train::recipe::{Recipe, brought_by};
+use records::Query;
 
 use crate::cli::RunArgs;
 use crate::config::{RunFile, RunSettings, chosen, is_streams_file, model_variant};

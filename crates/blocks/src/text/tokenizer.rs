@@ -30,6 +30,11 @@ pub struct QueryTokenizer {
     unknown: Option<u32>,
 }
 
+/// How a piece begins that goes on with the word before it.
+const CONTINUED: &str = "##";
+/// A word of so many pieces is none that a model knows.
+const FEW_PIECES: usize = 3;
+
 /// One query as pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
@@ -39,6 +44,8 @@ pub struct Encoded {
     pub cut: Option<String>,
     /// Words that the vocabulary lacks.
     pub unknown: Vec<String>,
+    /// Words that the vocabulary has in three pieces or more, which mean little by themselves.
+    pub in_pieces: Vec<String>,
 }
 
 impl QueryTokenizer {
@@ -203,7 +210,16 @@ impl QueryTokenizer {
         }
         let cut = (kept < pieces.len()).then(|| lower.get(offsets[kept].0..).unwrap_or_default().to_owned());
         let ids = std::iter::once(self.cls).chain(pieces[..kept].iter().copied()).chain([self.sep]).collect();
-        Ok(Encoded { ids, cut, unknown })
+        let tokens = &encoding.get_tokens()[..kept];
+        let continues = |i: usize| tokens.get(i).is_some_and(|token| token.starts_with(CONTINUED));
+        let in_pieces = (0..kept)
+            .filter(|&i| !continues(i) && (1..FEW_PIECES).all(|next| continues(i + next)))
+            .map(|i| {
+                let last = (i + 1..kept).take_while(|&next| continues(next)).last().unwrap_or(i);
+                lower.get(offsets[i].0..offsets[last].1).unwrap_or_default().to_owned()
+            })
+            .collect();
+        Ok(Encoded { ids, cut, unknown, in_pieces })
     }
 
     /// Pads `ids` to the model's length: ids and an ignore flag (1 = padding) for each.
@@ -220,7 +236,7 @@ fn wordpiece(vocabulary: &str) -> tokenizers::Result<Tokenizer> {
     let ids: serde_json::Map<_, _> =
         vocabulary.lines().enumerate().map(|(id, piece)| (piece.trim().to_owned(), id.into())).collect();
     let model = serde_json::json!({
-        "type": "WordPiece", "vocab": ids, "unk_token": UNKNOWN, "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+        "type": "WordPiece", "vocab": ids, "unk_token": UNKNOWN, "continuing_subword_prefix": CONTINUED, "max_input_chars_per_word": 100,
     });
     let model = WordPiece::from_bytes(model.to_string())?;
     let id = |piece: &str| model.token_to_id(piece).unwrap_or(0);
