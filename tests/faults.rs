@@ -90,7 +90,7 @@ fn files_without_a_picture() {
     let sound = scratch.file("sound.mp4");
     tool("ffmpeg", &["-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", &sound]);
     let text = scratch.write("text.mp4", "Nothing to be seen.\n".repeat(400).as_bytes());
-    for (source, reason) in [(none, "without a video frame"), (sound, "video"), (text, "a text file")] {
+    for (source, reason) in [(none, "without a video frame"), (sound, "no picture"), (text, "a text file")] {
         let out = scratch.file("out.jsonl");
         let ran = run(&source, &["--out", &format!("jsonl:{out}")]);
         assert_eq!(ran.code, Some(1), "{source}: {}", ran.stderr);

@@ -62,7 +62,7 @@ pub(crate) fn rtmp_server(scratch: &Scratch, port: u16) -> (String, [String; 4])
     assert!(Path::new(folder).exists(), "{folder} is not there (make peers)");
     let settings = format!(
         "daemon off; master_process off; pid {}; error_log stderr; load_module {folder}/ngx_rtmp_module.so; events {{}} \
-         rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}",
+         rtmp {{ access_log off; server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}",
         scratch.file("nginx.pid"),
     );
     let settings = scratch.write("nginx.conf", settings.as_bytes());

@@ -359,7 +359,7 @@ impl Grounder {
             let message = format!("a picture of {} values, expected {size}", other.pixels.len());
             return Err(Error::Unsupported(message));
         }
-        let (gates, text) = stack(queries)?;
+        let (gates, text) = stack(queries, self.config.max_query_len)?;
         let visible: Vec<Vec<bool>> = pictures.iter().map(|p| plan.visible_tokens(&p.transform)).collect();
         let same = visible.windows(2).all(|pair| pair[0] == pair[1]) && visible[0].contains(&true);
         let (layout, ignore) = if same {

@@ -141,9 +141,9 @@ fn open(path: &Path) -> Result<(TensorFile, [String; 2])> {
     Ok((file, header))
 }
 
-/// Several queries side by side, one per picture; shorter ones are padded.
-pub(crate) fn stack(queries: &[&CompiledQuery]) -> candle_core::Result<(Vec<Gates>, CompiledText)> {
-    let longest = queries.iter().map(|q| q.ids.len()).max().unwrap_or(0);
+/// Several queries side by side, one per picture. All are padded to the model's `longest`, and not to the longest of them:
+/// sums over tokens then add up in one order, whoever shares the call, and the answers are the same bit for bit.
+pub(crate) fn stack(queries: &[&CompiledQuery], longest: usize) -> candle_core::Result<(Vec<Gates>, CompiledText)> {
     let pad = |pick: fn(&CompiledQuery) -> &Tensor| -> candle_core::Result<Tensor> {
         let padded: Vec<Tensor> = queries
             .iter()

@@ -64,7 +64,9 @@ struct Line {
     objects: Vec<Object>,
 }
 
-#[derive(Deserialize)]
+/// Events hold counts of queries in its place.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Claim {
     name: String,
     text: String,
