@@ -29,7 +29,7 @@ fn every_query_has_the_answers_that_it_has_alone() {
     let (film, dir) = (bikes(), model_with_presence());
     let run = |queries: &[&str]| {
         let mut args = vec!["run", "--source", &film, "--model", &dir, "--threshold", "0.3", "--reproducible"];
-        queries.iter().for_each(|query| args.extend(["--query", query]));
+        args.extend(queries.iter().flat_map(|query| ["--query", query]));
         args.extend(["--out", "jsonl:-"]);
         raw_lines(&spotter(&args).expect_success().stdout)
     };
@@ -74,7 +74,7 @@ fn every_line_keeps_its_schema() {
     let dir = model_with_presence();
     let run = |source: &str, flags: &[&str]| {
         let mut args = vec!["run", "--source", source, "--model", &dir, "--out", "jsonl:-"];
-        QUERIES.iter().for_each(|query| args.extend(["--query", query]));
+        args.extend(QUERIES.iter().flat_map(|query| ["--query", query]));
         raw_lines(&spotter(&[&args[..], flags].concat()).stdout)
     };
     let mut statuses = std::collections::BTreeSet::new();
@@ -146,9 +146,10 @@ fn streams_and_settings_ask_in_sentences_and_in_tables() {
     let scratch = Scratch::new();
     let of = |name: &str, text: &str, queries: &[[&str; 2]]| {
         let streams = scratch.write(name, text.as_bytes());
-        let flag = if name.ends_with(".toml") { "--config" } else { "--source" };
+        let is_settings = std::path::Path::new(name).extension().is_some_and(|ending| ending == "toml");
+        let flag = if is_settings { "--config" } else { "--source" };
         let args = ["run", flag, &streams, "--query", "the ring", "--model", &model(), "--out", "jsonl:-"];
-        let args = if name.ends_with(".toml") { [&args[..3], &args[5..]].concat() } else { args.to_vec() };
+        let args = if is_settings { [&args[..3], &args[5..]].concat() } else { args.to_vec() };
         let lines = raw_lines(&spotter(&args).expect_success().stdout);
         let frame = of_schema(&lines, FRAME)[0].clone();
         let told: Vec<[&str; 2]> = frame["queries"]

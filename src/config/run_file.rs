@@ -175,7 +175,7 @@ impl RunFile {
                 Some(queries) if typed.query.is_empty() && typed.compiled_query.is_none() => queries.list(),
                 _ => typed.query.clone(),
             },
-            compiled_query: if !typed.query.is_empty() { None } else { typed.compiled_query.or(self.compiled_query) },
+            compiled_query: if typed.query.is_empty() { typed.compiled_query.or(self.compiled_query) } else { None },
             model: typed.model.or(self.model),
             out,
             device: typed.device.or(self.device),

@@ -205,7 +205,7 @@ impl Delivery {
         let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
         let seen = self.track.see(&grounded.outcome, time, diagonal);
         self.counts.add(&seen, self.track.queries());
-        self.links.status.frame(grounded, self.track.queries(), &seen, waiting);
+        self.links.status.frame(grounded, &self.track.queries(), &seen, waiting);
         if self.broken {
             return Ok(());
         }
@@ -320,9 +320,10 @@ impl Delivery {
         for (change, question) in &asking.changes {
             let Query { name, text, rev } = &question.asked.query;
             let seq = self.next_seq;
-            match change {
-                Change::Removed => tracing::info!("looks for {text:?} no more from frame {seq} on"),
-                _ => tracing::info!("looks for {text:?} from frame {seq} on (revision {rev})"),
+            if *change == Change::Removed {
+                tracing::info!("looks for {text:?} no more from frame {seq} on");
+            } else {
+                tracing::info!("looks for {text:?} from frame {seq} on (revision {rev})");
             }
             self.event(&EventKind::Query { seq, change: *change, name, text, rev: *rev })?;
         }

@@ -163,8 +163,8 @@ impl Queries {
             let query = match compiled.get(&wanted.text) {
                 Some(query) => query.clone(),
                 // What is asked already, was compiled.
-                None => match compiled_before(all, &wanted.text) {
-                    Some(query) => query,
+                None => match asked_before(all, &wanted.text) {
+                    Some(question) => question.compiled.clone(),
                     None => (self.compile)(&wanted.text)?,
                 },
             };
@@ -193,10 +193,11 @@ fn known(before: &[QuerySettings], now: &[QuerySettings], place: usize) -> Optio
     named(before, &now[place].name).or_else(renamed)
 }
 
-fn compiled_before(streams: &[Arc<Stream>], text: &str) -> Option<Option<Arc<CompiledQuery>>> {
+/// A question of any stream that asks the same.
+fn asked_before(streams: &[Arc<Stream>], text: &str) -> Option<Arc<Question>> {
     let questions = |stream: &Arc<Stream>| stream.now().questions;
     let mut all = streams.iter().map(questions).flat_map(|questions| questions.to_vec());
-    all.find(|question| question.asked.query.text == text).map(|question| question.compiled.clone())
+    all.find(|question| question.asked.query.text == text)
 }
 
 /// Does to a list of queries what is wanted.
@@ -208,6 +209,9 @@ fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(
         queries.iter().map(|query| format!("{:?}", query.name)).collect::<Vec<_>>().join(", ")
     };
     match what {
+        What::Set { text: None, threshold: None, .. } => {
+            Err("set-query: says neither a sentence nor a threshold".into())
+        }
         What::Set { name, text, threshold } => {
             let place = match name {
                 Some(name) => queries.iter().position(|query| query.name == *name),

@@ -108,7 +108,7 @@ impl Status {
     pub(crate) fn frame<'a>(
         &self,
         grounded: &Grounded,
-        queries: impl Iterator<Item = &'a Query> + Clone,
+        queries: &(impl Iterator<Item = &'a Query> + Clone),
         seen: &Seen,
         waiting: usize,
     ) {

@@ -141,15 +141,15 @@ pub fn annotations(buffer: &gst::BufferRef) -> Vec<Annotation> {
     };
     let mut all: Vec<Annotation> = regions.filter_map(of_region).collect();
     let claims = structure.get::<gst::Array>("queries");
-    let claims =
-        claims.iter().flat_map(|claims| claims.as_slice()).filter_map(|value| value.get::<gst::Structure>().ok());
+    let claims = claims.iter().flat_map(gst::Array::as_slice).filter_map(|value| value.get::<gst::Structure>().ok());
     for (place, claim) in claims.enumerate() {
         if claim.get::<&str>("status") != Ok(QueryStatus::Absent.as_str()) {
             continue;
         }
         let Ok(query) = claim.get::<String>("name") else { continue };
         let score = claim.get::<f64>("presence").ok().map(|presence| presence as f32);
-        all.push(Annotation { rect: None, carried: late, place, query, id: None, score, trained });
+        let carried = late || !claim.get::<bool>("measured").unwrap_or(true);
+        all.push(Annotation { rect: None, carried, place, query, id: None, score, trained });
     }
     all
 }

@@ -177,14 +177,15 @@ fn ground_by_qrnet(
     pictures: &[&Letterboxed],
     queries: &[&[&CompiledQuery]],
 ) -> Result<Vec<Vec<Findings>>> {
-    fn own<'a>(query: &&'a CompiledQuery) -> &'a qrnet::CompiledQuery {
+    fn own(query: &CompiledQuery) -> &qrnet::CompiledQuery {
         match &query.0 {
             OfFamily::QrNet(query) => query,
         }
     }
     let of = |picture: usize| queries[picture].iter().map(move |_| picture);
     let asked: Vec<usize> = (0..pictures.len()).flat_map(of).collect();
-    let each: Vec<&qrnet::CompiledQuery> = queries.iter().flat_map(|queries| queries.iter().map(own)).collect();
+    let each: Vec<&qrnet::CompiledQuery> =
+        queries.iter().flat_map(|queries| queries.iter().map(|query| own(query))).collect();
     let same = each.windows(2).all(|pair| std::ptr::eq(pair[0], pair[1]));
     let answers = grounder.ground_questions(pictures, &asked, if same { &each[..each.len().min(1)] } else { &each })?;
     let mut answers = answers.into_iter().map(|Grounding { rect, canvas: on_canvas, presence, .. }| Findings {

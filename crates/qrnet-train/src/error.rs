@@ -33,7 +33,7 @@ pub enum Error {
         /// Dotted path of the key that names it.
         key: &'static str,
         /// What is wrong with the file.
-        source: qrnet::Error,
+        source: Box<qrnet::Error>,
     },
     /// The loss or its gradient is no number.
     #[error("step {step}: the {what} is {value}; the batch was saved as {batch}")]
@@ -79,7 +79,8 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Recipe { .. } | Self::Unsupported(_) => true,
-            Self::Model(error) | Self::Named { source: error, .. } => error.is_usage(),
+            Self::Model(error) => error.is_usage(),
+            Self::Named { source, .. } => source.is_usage(),
             _ => false,
         }
     }

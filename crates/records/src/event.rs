@@ -8,7 +8,7 @@ use crate::{Clock, Counts, Resolution};
 /// Something that happened to the source or the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event<'a> {
-    /// [`EVENT_SCHEMA`].
+    /// [`EVENT_SCHEMA`](crate::EVENT_SCHEMA).
     pub schema: &'static str,
     /// One id per run.
     pub run_id: &'a str,

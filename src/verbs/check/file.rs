@@ -159,10 +159,8 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
     if sourceless {
         args.source.push("test:".into());
     }
-    if args.compiled_query.is_none() {
-        if args.query.is_empty() {
-            args.query.push(OPEN.into());
-        }
+    if args.compiled_query.is_none() && args.query.is_empty() {
+        args.query.push(OPEN.into());
     }
     let unwatched = !args.allow_anonymous && args.out_credentials.is_none();
     args.allow_anonymous |= unwatched;

@@ -52,15 +52,15 @@ impl Recipe {
 
     /// What is wrong with a file, and which key names that file.
     pub(crate) fn named(&self, source: qrnet::Error, base: &Path) -> Error {
-        let path = match &source {
-            qrnet::Error::Io { path, .. }
-            | qrnet::Error::File { path, .. }
-            | qrnet::Error::MissingTensors { path, .. }
-            | qrnet::Error::Shape { path, .. } => path,
-            _ => return source.into(),
+        let (qrnet::Error::Io { path, .. }
+        | qrnet::Error::File { path, .. }
+        | qrnet::Error::MissingTensors { path, .. }
+        | qrnet::Error::Shape { path, .. }) = &source
+        else {
+            return source.into();
         };
         match self.files(base).into_iter().find(|(_, own)| path.starts_with(own)) {
-            Some((key, _)) => Error::Named { key, source },
+            Some((key, _)) => Error::Named { key, source: Box::new(source) },
             None => source.into(),
         }
     }

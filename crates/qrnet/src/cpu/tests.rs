@@ -94,7 +94,8 @@ impl Both {
     /// The same for the questions whose pictures `asked` tells.
     fn agree_on(&self, pictures: &[Vec<f32>], asked: &[usize], queries: &[&CompiledQuery], ignore: &[u8], what: &str) {
         let Canvas { width, height } = self.config.canvas;
-        let (gates, text) = stack(queries).expect("stacked");
+        let (gates, text) =
+            stack(queries, queries.iter().map(|query| query.ids().len()).max().unwrap_or(0)).expect("stacked");
         let head = self.folding.plan(&self.plan.positions, None, &Device::Cpu).expect("constants");
         let constants = Constants::new(&head).expect("constants");
         let slices: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
@@ -212,7 +213,7 @@ fn another_query_gives_another_answer() {
     let pictures = both.pictures(1, "j");
     let rects = queries.each_ref().map(|query| {
         both.agree(&pictures, &[query], &[], "one of two queries");
-        let (gates, text) = stack(&[query]).expect("stacked");
+        let (gates, text) = stack(&[query], query.ids().len()).expect("stacked");
         let head = both.folding.plan(&both.plan.positions, None, &Device::Cpu).expect("constants");
         let constants = Constants::new(&head).expect("constants");
         let found = both.kernels.ground(0, &[&pictures[0]], &[0], &gates, &text, &constants, &[]).expect("grounds");
@@ -253,7 +254,7 @@ fn a_damaged_picture_is_told_and_does_not_spoil_the_next() {
     let query = both.compile(&[2, 4, 3]);
     let mut pictures = both.pictures(2, "f");
     pictures[1][100] = f32::NAN;
-    let (gates, text) = stack(&[&query]).expect("stacked");
+    let (gates, text) = stack(&[&query], query.ids().len()).expect("stacked");
     let head = both.folding.plan(&both.plan.positions, None, &Device::Cpu).expect("constants");
     let constants = Constants::new(&head).expect("constants");
     let slices: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
@@ -267,7 +268,7 @@ fn a_damaged_picture_is_told_and_does_not_spoil_the_next() {
 fn half_precision_stays_near() {
     let both = Both::new(|config| config.canvas = Canvas { width: 128, height: 128 });
     let query = both.compile(&[2, 4, 3]);
-    let (gates, text) = stack(&[&query]).expect("stacked");
+    let (gates, text) = stack(&[&query], query.ids().len()).expect("stacked");
     let head = both.folding.plan(&both.plan.positions, None, &Device::Cpu).expect("constants");
     let image = Tensor::new(both.pictures(2, "i").concat(), &Device::Cpu)
         .and_then(|image| image.reshape((2, 3, 128, 128)))
@@ -291,7 +292,7 @@ fn half_precision_stays_near() {
 fn any_number_of_threads_gives_the_same_bytes() {
     let both = Both::new(|config| config.canvas = Canvas { width: 192, height: 128 });
     let query = both.compile(&[2, 4, 3]);
-    let (gates, text) = stack(&[&query]).expect("stacked");
+    let (gates, text) = stack(&[&query], query.ids().len()).expect("stacked");
     let head = both.folding.plan(&both.plan.positions, None, &Device::Cpu).expect("constants");
     let constants = Constants::new(&head).expect("constants");
     let pictures = both.pictures(2, "h");

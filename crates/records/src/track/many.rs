@@ -1,5 +1,5 @@
-//! All things that match: `ByteTrack` (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box",
-//! ECCV 2022, algorithm 1). Boxes above the threshold are matched with all tracks by overlap; what is left of the tracks that
+//! All things that match: `ByteTrack` (Zhang et al., "`ByteTrack`: Multi-Object Tracking by Associating Every Detection
+//! Box", ECCV 2022, algorithm 1). Boxes above the threshold are matched with all tracks by overlap; what is left of the tracks that
 //! were seen a moment ago is matched with weaker boxes, down to the threshold less its hysteresis; strong boxes that are
 //! left begin tracks. Tracks that are not seen keep their id for `lost`.
 

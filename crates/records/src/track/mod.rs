@@ -4,7 +4,7 @@
 //! by query. With [`Tracking::plain`] it is the threshold and nothing else, as for single pictures.
 //!
 //! Things have ids. A query for one thing keeps its id while each box can be the next place of the one before
-//! (a constant-velocity Kalman filter says where that may be); one for all things is followed by `ByteTrack` ([`many`]).
+//! (a constant-velocity Kalman filter says where that may be); one for all things is followed by `ByteTrack`.
 //! An id is never used for two things of a source, and a scene cut ends all of them.
 
 mod cut;
@@ -212,10 +212,11 @@ impl StreamTrack {
         let mut before = std::mem::take(&mut self.queries);
         let remembered = |asked: Asked| {
             let place = before.iter().position(|(known, _)| *known == asked);
-            place.map(|place| before.swap_remove(place)).unwrap_or_else(|| {
-                let memory = Memory::new(asked.tracking);
-                (asked, memory)
-            })
+            if let Some(place) = place {
+                return before.swap_remove(place);
+            }
+            let memory = Memory::new(asked.tracking);
+            (asked, memory)
         };
         self.queries = queries.into_iter().map(remembered).collect();
     }
