@@ -28,9 +28,9 @@ peers: setup
 	@bash scripts/fetch-deb.sh promtool prometheus /usr/bin/promtool >/dev/null
 	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null
 
+# One call: a second one, with the features that development dependencies turn on, would build nearly all of it again.
 build: setup
-	$(CARGO) build --release --locked
-	$(CARGO) build --release --locked --example rtsp_camera
+	$(CARGO) build --release --locked --bins --examples
 
 demo: build media
 	@bash scripts/demo.sh
@@ -48,7 +48,7 @@ test-slow: media peers
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess
 	$(CARGO) test --release --locked -p qrnet --test slow
 	$(CARGO) test --release --locked -p qrnet-train --test expressions photographs -- --nocapture
-	$(CARGO) build --release --locked --examples
+	$(CARGO) build --release --locked --bins --examples
 	$(CARGO) test --release --locked --test it -- --ignored soak
 
 # Other engines run the same weights in turns with ours (benches/frame; 5 GB of packages); out/bench.md holds the tables.
