@@ -16,7 +16,7 @@ use crate::model::FrameModel;
 use crate::model_dir::ModelDir;
 use crate::params::Part;
 use crate::plan::CanvasPlan;
-use crate::query::{CompiledQuery, stack};
+use crate::query::{CompiledQuery, Stacks};
 use crate::weights;
 use blocks::canvas::Canvas;
 use blocks::checkpoint::TensorFile;
@@ -39,6 +39,7 @@ pub struct Grounder {
     folding: Arc<Folding>,
     text: Option<QueryCompiler>,
     head_plans: Mutex<Vec<(LayoutKey, Arc<Layout>)>>,
+    stacks: Stacks,
 }
 
 /// Element type that pictures are computed in.
@@ -212,8 +213,8 @@ impl Grounder {
         let plan = |canvas| CanvasPlan::new(&config, canvas, device);
         let plans = config.all_canvases().into_iter().map(plan).collect::<candle_core::Result<Vec<_>>>()?;
         let (frame, folding) = (FrameSide::new(&config, vb, &plans, precision)?, Arc::new(Folding::new(&config, vb)?));
-        let (device, head_plans) = (device.clone(), Mutex::default());
-        Ok(Self { config, digest, trained: true, device, plans, frame, folding, text: None, head_plans })
+        let (device, head_plans, stacks) = (device.clone(), Mutex::default(), Stacks::default());
+        Ok(Self { config, digest, trained: true, device, plans, frame, folding, text: None, head_plans, stacks })
     }
 
     /// Sizes.
@@ -359,7 +360,8 @@ impl Grounder {
             let message = format!("a picture of {} values, expected {size}", other.pixels.len());
             return Err(Error::Unsupported(message));
         }
-        let (gates, text) = stack(queries, self.config.max_query_len)?;
+        let stacked = self.stacks.get(queries, self.config.max_query_len)?;
+        let (gates, text) = (&stacked.gates, &stacked.text);
         let visible: Vec<Vec<bool>> = pictures.iter().map(|p| plan.visible_tokens(&p.transform)).collect();
         let same = visible.windows(2).all(|pair| pair[0] == pair[1]) && visible[0].contains(&true);
         let (layout, ignore) = if same {
@@ -371,11 +373,11 @@ impl Grounder {
         let found = match (&self.frame, &*layout) {
             (FrameSide::Cpu(frame), Layout::Cpu(constants)) => {
                 let pixels: Vec<&[f32]> = pictures.iter().map(|picture| picture.pixels.as_slice()).collect();
-                frame.ground(place, &pixels, asked, &gates, &text, constants, &ignore)?
+                frame.ground(place, &pixels, asked, gates, text, constants, &ignore)?
             }
             (FrameSide::Tensors(frame), Layout::Tensors(head)) => {
                 let image = trace_span!("to tensor").in_scope(|| Letterboxed::batch(pictures, &self.device))?;
-                frame.ground(&image, asked, &gates, &text, plan, head, &ignore)?
+                frame.ground(&image, asked, gates, text, plan, head, &ignore)?
             }
             _ => unreachable!("a layout is made for its model"),
         };

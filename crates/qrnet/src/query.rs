@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, TensorId};
 
 use crate::config::Config;
 use crate::fusion::compiled::CompiledText;
@@ -141,6 +142,48 @@ fn open(path: &Path) -> Result<(TensorFile, [String; 2])> {
     Ok((file, header))
 }
 
+/// Several queries side by side.
+pub(crate) struct Stacked {
+    pub(crate) gates: Vec<Gates>,
+    pub(crate) text: CompiledText,
+}
+
+/// The stacks of the last calls: streams ask the same from frame to frame, and what depends on the text alone need not be
+/// copied for every frame.
+#[derive(Default)]
+pub(crate) struct Stacks(Mutex<Vec<(Vec<TensorId>, Arc<Stacked>)>>);
+
+/// How many queries the kept stacks may hold together, beyond the newest one's: frames of several streams share a call in
+/// changing company, and a query of the full model takes 1.3 MB.
+const KEPT_QUERIES: usize = 64;
+
+impl Stacks {
+    /// The stack of `queries`, from an earlier call or made now. Tensors' ids are never used twice, so that a query which
+    /// is gone cannot be taken for another.
+    pub(crate) fn get(&self, queries: &[&CompiledQuery], longest: usize) -> candle_core::Result<Arc<Stacked>> {
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = || queries.iter().map(|query| query.tokens.id());
+        {
+            let mut kept = kept();
+            if let Some(place) = kept.iter().position(|(ids, _)| ids.iter().copied().eq(own())) {
+                kept[..=place].rotate_right(1);
+                return Ok(Arc::clone(&kept[0].1));
+            }
+        }
+        // Made without the lock: threads that compute may be lent to others who want it meanwhile.
+        let (gates, text) = stack(queries, longest)?;
+        let made = Arc::new(Stacked { gates, text });
+        let mut kept = kept();
+        kept.insert(0, (own().collect(), Arc::clone(&made)));
+        let mut queries = 0;
+        kept.retain(|(ids, _)| {
+            queries += ids.len();
+            queries <= KEPT_QUERIES || queries == ids.len()
+        });
+        Ok(made)
+    }
+}
+
 /// Several queries side by side, one per picture. All are padded to the model's `longest`, and not to the longest of them:
 /// sums over tokens then add up in one order, whoever shares the call, and the answers are the same bit for bit.
 pub(crate) fn stack(queries: &[&CompiledQuery], longest: usize) -> candle_core::Result<(Vec<Gates>, CompiledText)> {
@@ -166,4 +209,46 @@ pub(crate) fn stack(queries: &[&CompiledQuery], longest: usize) -> candle_core::
             .collect::<candle_core::Result<_>>()?,
     };
     Ok((gates, CompiledText { tokens, qkv, ignore }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A query of two pieces whose tokens are all `value`.
+    fn query(value: f32) -> CompiledQuery {
+        let full = |columns: usize| Tensor::full(value, (2, columns), &Device::Cpu).expect("filled");
+        CompiledQuery::new(format!("{value}"), vec![1, 2], "digest".into(), Vec::new(), full(4), full(12))
+    }
+
+    fn first_values(stacked: &Stacked) -> Vec<f32> {
+        let tokens: Vec<Vec<Vec<f32>>> = stacked.text.tokens.to_vec3().expect("[Q, n, d]");
+        tokens.iter().map(|query| query[0][0]).collect()
+    }
+
+    #[test]
+    fn the_same_queries_are_stacked_once_and_others_anew() {
+        let (stacks, one, two) = (Stacks::default(), query(1.0), query(2.0));
+        let both = stacks.get(&[&one, &two], 5).expect("stacked");
+        let turned = stacks.get(&[&two, &one], 5).expect("stacked");
+        assert_eq!((first_values(&both), first_values(&turned)), (vec![1.0, 2.0], vec![2.0, 1.0]));
+        assert_eq!(both.text.tokens.dims(), [2, 5, 4]);
+        assert!(Arc::ptr_eq(&both, &stacks.get(&[&one, &two], 5).expect("kept")));
+        assert!(Arc::ptr_eq(&turned, &stacks.get(&[&two.clone(), &one], 5).expect("a copy is the same query")));
+    }
+
+    #[test]
+    fn queries_that_came_in_place_of_others_are_not_taken_for_them() {
+        let stacks = Stacks::default();
+        for value in 0..200 {
+            let query = Box::new(query(value as f32));
+            assert_eq!(first_values(&stacks.get(&[&query], 3).expect("stacked")), [value as f32]);
+        }
+        let queries = |(ids, _): &(Vec<TensorId>, _)| ids.len();
+        assert_eq!(stacks.0.lock().expect("whole").iter().map(queries).sum::<usize>(), KEPT_QUERIES);
+        let many: Vec<CompiledQuery> = (0..100).map(|value| query(value as f32)).collect();
+        let all: Vec<&CompiledQuery> = many.iter().collect();
+        let kept = stacks.get(&all, 3).expect("more than are kept beside it");
+        assert!(Arc::ptr_eq(&kept, &stacks.get(&all, 3).expect("the newest stays")));
+    }
 }
