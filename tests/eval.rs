@@ -267,6 +267,46 @@ fn sets_alone_are_measured_as_those_of_a_recipe() {
 }
 
 #[test]
+fn fixed_questions_are_written_and_measured_as_those_made_on_the_way() {
+    let scratch = Scratch::new();
+    let picture = image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([4 * x as u8, 5 * y as u8, 90]));
+    picture.save(scratch.file("a.png")).expect("a picture");
+    let boxes =
+        r#"[{"label": "dog", "x": 4, "y": 6, "w": 20, "h": 24}, {"label": "cat", "x": 30, "y": 10, "w": 30, "h": 30}]"#;
+    scratch.write(
+        "labels.jsonl",
+        format!("{{\"image\": \"a.png\", \"width\": 64, \"height\": 48, \"boxes\": {boxes}}}\n").as_bytes(),
+    );
+    let list =
+        |rest: &str| format!("name = \"pets\"\n[[eval]]\nname = \"pets\"\n[[eval.lists]]\nname = \"pets\"\n{rest}");
+    let fixed = "format = \"boxes\"\nfile = \"labels.jsonl\"\ncomplete = true\nask = { questions = \"absence\" }\n";
+    let made = scratch.write("made.toml", list(fixed).as_bytes());
+    let folder = scratch.file("questions");
+    let ran = spotter(&["eval", &made, "--write-questions", &folder]).expect_success();
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("2 questions"), "{}{}", ran.stdout, ran.stderr);
+    let written = scratch.read("questions/pets.jsonl");
+    let lines: Vec<serde_json::Value> = json_lines(&written);
+    let asked: Vec<_> = lines.iter().map(|line| (line["phrase"].as_str(), line["box"]["x"].as_f64())).collect();
+    assert_eq!(asked, [(Some("the dog"), Some(4.0)), (Some("the cat"), Some(30.0))]);
+
+    let read = scratch.write("read.toml", list("format = \"jsonl\"\nfile = \"questions/pets.jsonl\"\n").as_bytes());
+    let measured = |file: &str| {
+        let json = scratch.file("out.json");
+        spotter(&["eval", file, "--model", &model_with_presence(), "--json", &json]).expect_success();
+        let figures: serde_json::Value = serde_json::from_str(&scratch.read("out.json")).expect("JSON");
+        figures["pets"]["all"].clone()
+    };
+    let figures = measured(&made);
+    assert_eq!(figures["examples"], 2);
+    assert_eq!(figures, measured(&read));
+
+    // Sets that ask nothing fixed leave nothing.
+    let ran = spotter(&["eval", &sets(&scratch, 3), "--write-questions", &scratch.file("none")]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("none of its sets has fixed questions"), "{}", ran.stderr);
+    assert!(!std::path::Path::new(&scratch.file("none")).exists());
+}
+
+#[test]
 fn calibrated_presence_means_what_it_says() {
     let scratch = Scratch::new();
     let (sets, out) = (sets(&scratch, 600), scratch.file("calibrated"));

@@ -44,6 +44,10 @@ pub struct EvalArgs {
     /// Write contact sheets of hits and misses into this folder.
     #[arg(long, value_name = "DIR")]
     pub draw: Option<PathBuf>,
+    /// Write the fixed questions of the sets (`ask = { questions = ... }`) into this folder, a file of JSON Lines for each
+    /// list, and measure nothing. A recipe reads them back as `format = "jsonl"`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "streaming", "compiled", "draw", "count", "records", "json"])]
+    pub write_questions: Option<PathBuf>,
     /// Write all numbers into this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

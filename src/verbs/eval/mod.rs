@@ -18,6 +18,7 @@ use qrnet_train::batch::Collator;
 use qrnet_train::data::clip::Baselines;
 use qrnet_train::data::{Example, Guesses};
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
+use qrnet_train::expressions::questions;
 use qrnet_train::metrics::{Estimate, Summary};
 use qrnet_train::recipe::{EvalSet, Recipe};
 use qrnet_train::trainer::Setup;
@@ -44,8 +45,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         return Err(Error::Usage(format!("{flags}: are for --streaming")));
     }
     let mut recipe = to_measure(&args.recipe, args.split.as_deref())?;
-    use_threads(args.threads)?;
     let base = files::parent(&args.recipe);
+    if let Some(folder) = &args.write_questions {
+        return write_questions(&recipe, base, folder);
+    }
+    use_threads(args.threads)?;
     let trained = film::trained_on(&recipe, base);
     // What is trained on need not be there.
     recipe.phase.clear();
@@ -67,6 +71,27 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
         all.insert(set.name.clone(), Report { figures, baselines, guesses });
     }
     json.map_or(Ok(()), |json| json.write(&all))
+}
+
+/// Writes the fixed questions of all sets, a file for each list.
+///
+/// # Errors
+/// None of the sets has any, their data cannot be read, or a file cannot be written.
+fn write_questions(recipe: &Recipe, base: &Path, folder: &Path) -> Result<()> {
+    let mut written = false;
+    for list in recipe.eval.iter().flat_map(|set| &set.lists) {
+        let Some((set, all)) = list.fixed_questions(base)? else { continue };
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let file = folder.join(format!("{}.jsonl", list.name()));
+        questions::write(&set, &all, &file)?;
+        tracing::info!("{}: {} questions", file.display(), all.len());
+        written = true;
+    }
+    if !written {
+        let reason = "none of its sets has fixed questions, expected a list with `ask = { questions = \"names\" }`";
+        return Err(Error::Usage(format!("--write-questions: {}: {reason}", recipe.name)));
+    }
+    Ok(())
 }
 
 /// The recipe in `file`, of its evaluation sets that which `split` names, or all.

@@ -10,7 +10,7 @@ use super::place::place;
 use super::video::FrameSource;
 use super::{DataSet, Entry, Layout, Listed, index, jsonl, mdetr, refer};
 use crate::error::{Error, Result};
-use crate::expressions::{Ask, Asked};
+use crate::expressions::{Ask, Asked, Question, questions};
 
 /// One data set on disk. Paths are relative to the recipe's folder, or begin with `$SPOTTER_DATA`
 /// ([`DATA`](super::place::DATA)).
@@ -382,6 +382,27 @@ impl Source {
             }
         };
         Ok(Some(set))
+    }
+
+    /// Labelled pictures and the fixed questions that are asked of them; none where a recipe asks no fixed ones.
+    ///
+    /// # Errors
+    /// As [`Source::labelled`].
+    pub fn fixed_questions(&self, base: &Path) -> Result<Option<(LabelledSet, Vec<Question>)>> {
+        let (Self::Boxes { ask, .. }
+        | Self::Coco { ask, .. }
+        | Self::Voc { ask, .. }
+        | Self::Yolo { ask, .. }
+        | Self::Flickr30k { ask, .. }) = self
+        else {
+            return Ok(None);
+        };
+        let Some(which) = ask.questions else { return Ok(None) };
+        self.check(base)?;
+        Ok(self.labelled(base)?.map(|set| {
+            let all = questions::questions(&set, which);
+            (set, all)
+        }))
     }
 
     /// The labels of a film without its pictures; none of other data sets.
