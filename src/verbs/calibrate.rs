@@ -10,7 +10,7 @@ use qrnet::weights;
 use qrnet::{Config, ModelDir, NewModel};
 use qrnet_train::batch::Collator;
 use qrnet_train::evaluate::{Compiled, evaluate};
-use qrnet_train::metrics::{Calibration, auroc, balanced_threshold, calibration_error};
+use qrnet_train::metrics::{Calibration, auroc, best_threshold, calibration_error};
 use qrnet_train::recipe::Recipe;
 use qrnet_train::trainer::Setup;
 
@@ -123,7 +123,7 @@ fn calibrated(args: &CalibrateArgs, scored: &[Scored]) -> Result<(Calibration, f
             "--split {split}: presence is the lower where things are there (AUROC {ranked:.4}), expected a set and a model that agree"
         )));
     }
-    let threshold = balanced_threshold(&by(found, &all)).ok_or_else(one_sided)?;
+    let threshold = best_threshold(&by(found, &all)).ok_or_else(one_sided)?;
     let halves = [pairs(&|one| !one.second), pairs(&|one| one.second)];
     let fits = [Calibration::fit(&halves[0]), Calibration::fit(&halves[1])];
     let crossed = match fits {

@@ -89,32 +89,27 @@ fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The probability from which on to claim presence: where the share of what is there that is claimed, and the share of what
-/// is not there that is denied, have the largest sum (Youden 1950), whatever the shares of both in `scored`. Half way to
-/// the next score below; none unless both sides are among `scored`.
-pub fn balanced_threshold(scored: &[(f32, bool)]) -> Option<f32> {
+/// The probability from which on to claim presence: where the share of claims that are right (precision) and the share of
+/// what is there that is claimed (recall) have the largest harmonic mean, F1 (van Rijsbergen 1979). It depends on how often in
+/// `scored` the thing is there. Half way to the next score below; none unless both sides are among `scored`.
+pub fn best_threshold(scored: &[(f32, bool)]) -> Option<f32> {
     let present = scored.iter().filter(|(_, present)| *present).count();
-    let absent = scored.len() - present;
-    if present == 0 || absent == 0 {
+    if present == 0 || present == scored.len() {
         return None;
     }
     let mut order = scored.to_vec();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut claimed, mut wrong) = (0usize, 0usize);
+    let mut right = 0usize;
     let mut best = (f64::MIN, order[0].0);
     for (i, &(score, is_there)) in order.iter().enumerate() {
-        if is_there {
-            claimed += 1;
-        } else {
-            wrong += 1;
-        }
+        right += usize::from(is_there);
         let below = order.get(i + 1).map_or(0.0, |(next, _)| *next);
         if below >= score {
             continue;
         }
-        let sum = claimed as f64 / present as f64 - wrong as f64 / absent as f64;
-        if sum > best.0 {
-            best = (sum, f32::midpoint(score, below));
+        let f1 = 2.0 * right as f64 / (i + 1 + present) as f64;
+        if f1 > best.0 {
+            best = (f1, f32::midpoint(score, below));
         }
     }
     Some(best.1)
@@ -160,11 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_weigh_both_sides_alike() {
-        let scored = [(0.9, true), (0.6, true), (0.5, false), (0.3, true), (0.2, false), (0.1, false), (0.05, false)];
-        // 2 of 3 claimed, none of 4 denied wrongly: 0.67; with 0.3 all three, one of four wrong: 0.75.
-        assert_eq!(balanced_threshold(&scored), Some(0.25));
-        assert_eq!(balanced_threshold(&[(0.4, true), (0.4, false)]), Some(0.2));
-        assert_eq!(balanced_threshold(&[(0.4, true)]), None);
+    fn thresholds_have_the_best_f1() {
+        let scored = [(0.9, true), (0.6, true), (0.5, false), (0.4, false), (0.3, true), (0.2, false), (0.1, false)];
+        // Two claims, both right, of three: 2 * 2 / (2 + 3) = 0.8; from 0.3 on, three of five right, of three: 0.75.
+        assert_eq!(best_threshold(&scored), Some(0.55));
+        assert_eq!(best_threshold(&[(0.4, true), (0.4, false)]), Some(0.2));
+        assert_eq!(best_threshold(&[(0.4, true)]), None);
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Moment;
 
-pub use calibrate::{Calibration, balanced_threshold};
+pub use calibrate::{Calibration, best_threshold};
 pub use estimate::Estimate;
 pub use figures::{Accuracy, Figures, IOU_THRESHOLDS};
 pub use film::FilmFigures;
