@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use frames::overlay::Part;
 use records::Format;
 use serde::{Deserialize, Serialize};
 
 use super::{Decoding, Measuring};
 use crate::config::{QueryEntry, StreamEntry};
-use crate::overlay::Part;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, Began};

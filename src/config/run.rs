@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use frames::overlay::Parts;
 use grounding::Precision;
 use gstreamer as gst;
 use records::RecordPlace;
@@ -17,7 +18,6 @@ use super::time::{LONGEST, duration};
 use super::{RunFile, check_device, missing};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
-use crate::overlay::Parts;
 use crate::pipeline::{PipelineFile, SinkPart};
 use crate::secrets::Login;
 use crate::service::ServiceSettings;

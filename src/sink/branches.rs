@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use frames::overlay::Parts;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 use super::numbered::{Unfinished, numbered};
-use super::{OutputSettings, frames, meta};
+use super::{OutputSettings, png};
 use crate::error::{Error, Result};
-use crate::overlay;
 use crate::pipeline::{self, Hole, PipelineFile};
 
 /// One place where annotated frames go.
@@ -206,7 +206,7 @@ fn target_bin(
     match target {
         Target::Mp4(path) => file("mp4", path),
         Target::Mkv(path) => file("mkv", path),
-        Target::Frames(folder) => frames::branch(folder, &launch("frames")?),
+        Target::Frames(folder) => png::branch(folder, &launch("frames")?),
         Target::Display => pipeline::build("display", &launch("display")?, &[], gst::PadDirection::Sink),
     }
 }
@@ -252,7 +252,7 @@ fn one_encoder_thread(element: &gst::Element) {
 }
 
 /// Lets the overlay draw what stands in the metadata of the buffer at hand.
-pub(super) fn draw_from_meta(overlay: &gst::Element, parts: overlay::Parts) {
+pub(super) fn draw_from_meta(overlay: &gst::Element, parts: Parts) {
     let size = Mutex::new((0, 0));
     overlay.connect("draw", false, move |arguments| {
         let _span = tracing::trace_span!("draw").entered();
@@ -265,27 +265,12 @@ pub(super) fn draw_from_meta(overlay: &gst::Element, parts: overlay::Parts) {
             *size = (info.width() as usize, info.height() as usize);
         }
         let Some(buffer) = sample.buffer() else { return none() };
-        match tiles(buffer, parts, *size) {
-            Ok(tiles) if tiles.is_empty() => none(),
-            Ok(tiles) => Some(overlay::attach_tiles(tiles).to_value()),
+        match frames::overlay_composition(buffer, parts, *size) {
+            Ok(composition) => Some(composition.to_value()),
             Err(error) => {
-                tracing::warn!("{error}");
+                tracing::warn!("{}", Error::from(error));
                 none()
             }
         }
     });
-}
-
-/// What the metadata of a frame of this size says, as it is drawn.
-fn tiles(
-    buffer: &gst::BufferRef,
-    parts: overlay::Parts,
-    (width, height): (usize, usize),
-) -> Result<Vec<overlay::Tile>> {
-    let mut tiles = match meta::notice(buffer) {
-        Some(notice) => overlay::notice_tiles(&notice, width, height)?,
-        None => Vec::new(),
-    };
-    tiles.extend(overlay::tiles(&meta::annotations(buffer), parts, width, height)?);
-    Ok(tiles)
 }

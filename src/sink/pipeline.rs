@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use frames::overlay::Parts;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
@@ -14,7 +15,6 @@ use gstreamer_video as gst_video;
 use super::branches::{self, Branch, Built, Target, Trunk};
 use super::numbered::Unfinished;
 use crate::error::{Error, Result};
-use crate::overlay::Parts;
 use crate::pipeline::{self, SinkPart};
 use crate::source::{Report, Timing, forward_bus};
 use crate::stage::{QUEUE, frame_time};

@@ -14,16 +14,13 @@
 //! `shutdown`, so that frame accounting closes. What a source says between its frames ([`Note`]) keeps its place among them. The
 //! stage ends when its inputs do.
 
-mod convert;
 mod cuts;
 mod frame;
 mod intake;
-mod planes;
 mod prepare;
 mod question;
 mod sampling;
 mod still;
-mod thumbnail;
 mod worker;
 
 use std::sync::Arc;
@@ -34,7 +31,6 @@ use blocks::preprocess::{Letterboxed, Rect};
 use crossbeam_channel::{Receiver, bounded};
 use grounding::{Canvas, CompiledQuery, Finding, Findings, Grounder};
 
-pub(crate) use convert::view;
 pub(crate) use frame::frame_time;
 pub use frame::{Frame, Note};
 pub use intake::{Closed, Door, Intake, Mode};

@@ -1,20 +1,17 @@
-//! Decoded frame → letterboxed picture. Colour follows the caps' matrix and range (`GstVideoConverter`).
+//! Decoded frame → letterboxed picture.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use blocks::preprocess::{Letterboxed, Letterboxer};
+use blocks::preprocess::Letterboxed;
 use crossbeam_channel::{Receiver, Sender};
+use frames::FrameLetterboxer;
 use grounding::Canvas;
-use gstreamer as gst;
-use gstreamer_video as gst_video;
 use records::track::Outcome;
 
-use super::convert::{Conversion, readable, view};
 use super::cuts::Cuts;
 use super::intake::{Arrival, Item, Treatment};
-use super::planes::Planes;
 use super::still::Gate;
 use super::{Frame, Note, StageSettings};
 
@@ -39,7 +36,7 @@ pub(super) struct Prepared {
 /// Prepares what one source hands over.
 pub(super) struct Preparer {
     canvases: Vec<Canvas>,
-    converter: Converter,
+    letterboxer: FrameLetterboxer,
     cuts: Option<Cuts>,
     gate: Option<Gate>,
     stop: Arc<AtomicBool>,
@@ -51,7 +48,7 @@ impl Preparer {
     pub(super) fn new(canvases: Vec<Canvas>, settings: &StageSettings, stop: &Arc<AtomicBool>) -> Self {
         Self {
             canvases,
-            converter: Converter::default(),
+            letterboxer: FrameLetterboxer::default(),
             cuts: settings.watch_cuts.then(Cuts::new),
             gate: settings.gate.map(Gate::new),
             stop: Arc::clone(stop),
@@ -100,9 +97,9 @@ impl Preparer {
             }
             Treatment::Measure => {
                 let _span = tracing::trace_span!("letterbox").entered();
-                let letterboxed =
-                    self.converter.letterbox(&frame, &self.canvases, self.memory.pop().unwrap_or_default());
-                letterboxed.map_err(|message| Outcome::Error { cause: "picture", message })
+                let memory = self.memory.pop().unwrap_or_default();
+                let letterboxed = self.letterboxer.letterbox(&frame.buffer, &frame.info, &self.canvases, memory);
+                letterboxed.map_err(|error| Outcome::Error { cause: "picture", message: error.to_string() })
             }
         };
         let ready = Instant::now();
@@ -123,33 +120,5 @@ pub(super) fn run(
         if prepared.send(preparer.prepare(arrival)).is_err() {
             return;
         }
-    }
-}
-
-/// Conversion to RGB and the letterbox, with the memory that both reuse.
-#[derive(Default)]
-struct Converter {
-    rgb: Option<Conversion>,
-    letterboxer: Letterboxer,
-}
-
-impl Converter {
-    fn letterbox(&mut self, frame: &Frame, canvases: &[Canvas], memory: Vec<f32>) -> Result<Letterboxed, String> {
-        let (width, height) = (frame.info.width() as usize, frame.info.height() as usize);
-        let canvas = Canvas::fitting(canvases, width, height).ok_or("the model has no canvas")?;
-        let letterboxer = &mut self.letterboxer;
-        if let Some(planes) = Planes::of(&frame.info) {
-            let frame = readable(&frame.buffer, &frame.info)?;
-            let view = planes.view(&frame).map_err(|e| e.to_string())?;
-            return letterboxer.letterbox_yuv(&view, canvas, memory).map_err(|e| e.to_string());
-        }
-        let place = |rgb: &gst_video::VideoFrameRef<&gst::BufferRef>| {
-            view(rgb).and_then(|v| letterboxer.letterbox_into(&v, canvas, memory)).map_err(|e| e.to_string())
-        };
-        if frame.info.format() == gst_video::VideoFormat::Rgb {
-            return place(&readable(&frame.buffer, &frame.info)?);
-        }
-        let size = (frame.info.width(), frame.info.height());
-        place(&Conversion::of(&mut self.rgb, frame, gst_video::VideoFormat::Rgb, size)?)
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::{Letterboxer, Picture, Rect};
+use frames::overlay::{Annotation, Parts, blend_rgb, tiles};
 use grounding::{CompiledQuery, Grounder};
 use records::track::{Asked, Outcome, QuerySeen, Seen, StreamTrack, Tracking};
 use records::{FrameRecord, JsonLines, Latency, Query, QueryStatus, Resolution, run_id};
@@ -11,7 +12,6 @@ use records::{FrameRecord, JsonLines, Latency, Query, QueryStatus, Resolution, r
 use crate::cli::GroundArgs;
 use crate::config::{load_model, threshold};
 use crate::error::{Error, Result};
-use crate::overlay::{Annotation, Parts, blend_rgb, tiles};
 use crate::service::check_all;
 use crate::sink::place;
 use crate::source::open_picture;

@@ -8,7 +8,6 @@
 mod access;
 mod address;
 mod factory;
-mod fit;
 mod mount;
 mod server;
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use frames::overlay::Parts;
+use frames::{Rescaler, meta};
 use gst::glib;
 use gst::prelude::*;
 use gstreamer as gst;
@@ -13,12 +15,10 @@ use gstreamer_video as gst_video;
 use records::track::Seen;
 use records::{FrameStatus, Resolution};
 
-use super::fit::Fit;
 use crate::error::{Error, Result};
-use crate::overlay::Parts;
 use crate::pipeline;
+use crate::sink::annotate;
 use crate::sink::branches::{draw_from_meta, pads};
-use crate::sink::{annotate, meta};
 use crate::source::Timing;
 use crate::stage::{Frame, Questions};
 
@@ -65,7 +65,7 @@ struct Inner {
 struct State {
     /// Of the first frame, for ever.
     info: Option<gst_video::VideoInfo>,
-    fit: Option<Fit>,
+    rescaler: Option<Rescaler>,
     last: Option<Last>,
     /// What the clock shows when running time is 0.
     base: Option<gst::ClockTime>,
@@ -292,11 +292,12 @@ impl Mount {
         if like(&frame.info) == like(first) {
             return Ok(buffer);
         }
-        let fit = match state.fit.take().filter(|fit| fit.is_for(&frame.info)) {
-            Some(fit) => fit,
-            None => Fit::new(&frame.info, first).map_err(fail)?,
+        let fail = |error: frames::Error| fail(error.to_string());
+        let rescaler = match state.rescaler.take().filter(|rescaler| rescaler.is_for(&frame.info)) {
+            Some(rescaler) => rescaler,
+            None => Rescaler::new(&frame.info, first).map_err(fail)?,
         };
-        state.fit.insert(fit).frame(&buffer).map_err(fail)
+        state.rescaler.insert(rescaler).rescale(&buffer).map_err(fail)
     }
 }
 
