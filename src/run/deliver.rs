@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use records::track::{Outcome, Seen, StreamTrack};
+use records::track::{FrameResult, Outcome, StreamTracker};
 use records::{
     Change, Clock, Counts, EVENT_SCHEMA, Event, EventKind, FrameRecord, FrameStatus, Latency, Line, Query, RecordFile,
     Resolution,
@@ -42,7 +42,7 @@ impl Names {
         &'a self,
         grounded: &Grounded,
         queries: impl IntoIterator<Item = &'a Query>,
-        seen: &Seen,
+        result: &FrameResult,
     ) -> FrameRecord<'a> {
         let Grounded { frame, queued, grounding, .. } = grounded;
         let milliseconds = |duration: Duration| 1e3 * duration.as_secs_f64();
@@ -59,7 +59,7 @@ impl Names {
                 ground: milliseconds(*grounding),
                 total: milliseconds(frame.arrived.elapsed()),
             }),
-            ..FrameRecord::new(names, frame.seq, queries, seen, Some(frame.resolution()))
+            ..FrameRecord::new(names, frame.seq, queries, result, Some(frame.resolution()))
         }
     }
 }
@@ -95,7 +95,7 @@ struct Gap {
 pub(super) struct Delivery {
     names: Names,
     questions: Questions,
-    track: StreamTrack,
+    track: StreamTracker,
     records: Vec<RecordFile>,
     settings: OutputSettings,
     output: Option<Output>,
@@ -129,7 +129,7 @@ impl Delivery {
     ) -> Self {
         Self {
             names,
-            track: StreamTrack::new(asked(&questions)),
+            track: StreamTracker::new(asked(&questions)),
             questions,
             records,
             settings: settings.output.clone(),
@@ -203,14 +203,14 @@ impl Delivery {
             self.track.reset();
         }
         let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
-        let seen = self.track.see(&grounded.outcome, time, diagonal);
-        self.counts.add(&seen, self.track.queries());
-        self.links.status.frame(grounded, &self.track.queries(), &seen, waiting);
+        let result = self.track.update(&grounded.outcome, time, diagonal);
+        self.counts.add(&result, self.track.queries());
+        self.links.status.frame(grounded, &self.track.queries(), &result, waiting);
         if self.broken {
             return Ok(());
         }
         self.resume(grounded)?;
-        self.deliver(grounded, &seen, resolution)
+        self.deliver(grounded, &result, resolution)
     }
 
     /// Tells of the end of a gap.
@@ -231,7 +231,7 @@ impl Delivery {
         Ok(())
     }
 
-    fn deliver(&mut self, grounded: &Grounded, seen: &Seen, resolution: Resolution) -> Result<()> {
+    fn deliver(&mut self, grounded: &Grounded, result: &FrameResult, resolution: Resolution) -> Result<()> {
         let frame = &grounded.frame;
         match self.resolution.replace(resolution) {
             None => self.open(resolution)?,
@@ -246,10 +246,10 @@ impl Delivery {
         self.note_error(grounded)?;
         let elsewhere = self.is_seen();
         tracing::trace_span!("record").in_scope(|| {
-            let record = self.names.record(grounded, self.track.queries(), seen);
+            let record = self.names.record(grounded, self.track.queries(), result);
             write_all(&mut self.records, Line::Frame(&record), elsewhere)
         })?;
-        if seen.status == FrameStatus::Dropped {
+        if result.status == FrameStatus::Dropped {
             return Ok(());
         }
         let at_once = self.links.overlay_sync == OverlaySync::LowLatency;
@@ -257,14 +257,14 @@ impl Delivery {
             // This one has been shown already; the next ones get what was found on it.
             for mount in &self.links.mounts {
                 let questions = Arc::clone(&self.questions);
-                mount.set_verdict(Some(Verdict { seen: seen.clone(), questions, resolution }));
+                mount.set_verdict(Some(Verdict { result: result.clone(), questions, resolution }));
             }
         }
         if self.settings.is_empty() && (at_once || self.links.mounts.is_empty()) {
             return Ok(());
         }
         let _span = tracing::trace_span!("annotate").entered();
-        let annotated = annotate(frame, seen, self.track.queries(), self.names.trained);
+        let annotated = annotate(frame, result, self.track.queries(), self.names.trained);
         if !at_once {
             self.links.mounts.iter().try_for_each(|mount| mount.show(frame, annotated.clone()))?;
         }
@@ -312,10 +312,10 @@ impl Delivery {
         }
     }
 
-    /// From the next frame on, other queries. What was seen of those that stay is kept.
+    /// From the next frame on, other queries. What is known of those that stay is kept.
     fn ask(&mut self, asking: &Asking) -> Result<()> {
         self.questions = Arc::clone(&asking.questions);
-        self.track.ask(asked(&self.questions));
+        self.track.set_queries(asked(&self.questions));
         self.links.mounts.iter().for_each(|mount| mount.set_verdict(None));
         for (change, question) in &asking.changes {
             let Query { name, text, rev } = &question.asked.query;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
-use records::track::Asked;
+use records::track::TrackedQuery;
 use records::{Counts, Query, RecordFile, RecordPlace};
 
 use crate::cli::OverlaySync;
@@ -393,7 +393,7 @@ fn questions(
         let pairs = stream.queries.iter().zip(compiled);
         let question = |(wanted, compiled): (&QuerySettings, _)| {
             let query = Query { name: wanted.name.clone(), text: wanted.text.clone(), rev: 1 };
-            let asked = Asked { query, tracking: claim(number, wanted)? };
+            let asked = TrackedQuery { query, tracking: claim(number, wanted)? };
             Ok(Arc::new(Question { asked, compiled }))
         };
         pairs.map(question).collect::<Result<Vec<_>>>().map(Questions::from)

@@ -6,7 +6,7 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use records::track::Seen;
+use records::track::FrameResult;
 use records::{Change, FrameStatus, Query, QueryStatus};
 
 use crate::stage::Grounded;
@@ -193,14 +193,19 @@ pub(super) struct StreamMetrics {
 }
 
 impl StreamMetrics {
-    pub(super) fn frame<'a>(&self, queries: impl Iterator<Item = &'a Query>, seen: &Seen, grounded: &Grounded) {
-        let labels = [&self.stream, seen.status.as_str(), seen.cause.unwrap_or_default()];
+    pub(super) fn frame<'a>(
+        &self,
+        queries: impl Iterator<Item = &'a Query>,
+        result: &FrameResult,
+        grounded: &Grounded,
+    ) {
+        let labels = [&self.stream, result.status.as_str(), result.cause.unwrap_or_default()];
         self.frames.with_label_values(&labels).inc();
-        for (query, claim) in queries.zip(&seen.queries) {
+        for (query, claim) in queries.zip(&result.queries) {
             let status = if claim.carried() { QueryStatus::Carried } else { claim.status };
             self.found.with_label_values(&[self.stream.as_str(), &query.name, status.as_str()]).inc();
         }
-        if seen.status == FrameStatus::Measured {
+        if result.status == FrameStatus::Measured {
             self.grounding.observe(grounded.grounding.as_secs_f64());
             self.latency.observe(grounded.frame.arrived.elapsed().as_secs_f64());
         }

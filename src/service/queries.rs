@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use blocks::error::quoted;
 use crossbeam_channel::Receiver;
 use grounding::CompiledQuery;
-use records::track::{Asked, Tracking};
+use records::track::{TrackedQuery, Tracking};
 use records::{Change, MOST_QUERIES, Query};
 
 use crate::error::{Error, Result};
@@ -173,7 +173,8 @@ impl Queries {
             let rev =
                 names.into_iter().flatten().filter_map(|name| revisions.get(name)).max().copied().unwrap_or(0) + 1;
             revisions.insert(wanted.name.clone(), rev);
-            let asked = Asked { query: Query { name: wanted.name.clone(), text: wanted.text.clone(), rev }, tracking };
+            let asked =
+                TrackedQuery { query: Query { name: wanted.name.clone(), text: wanted.text.clone(), rev }, tracking };
             let question = Arc::new(Question { asked, compiled: query });
             let change = if known.is_some() { Change::Changed } else { Change::Added };
             changes.push((change, Arc::clone(&question)));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::Rect;
-use records::track::Seen;
+use records::track::FrameResult;
 use records::{Change, Counts, FrameCounts, FrameStatus, PixelBox, Query};
 use serde_json::{Value, json};
 
@@ -109,23 +109,23 @@ impl Status {
         &self,
         grounded: &Grounded,
         queries: &(impl Iterator<Item = &'a Query> + Clone),
-        seen: &Seen,
+        result: &FrameResult,
         waiting: usize,
     ) {
-        self.metrics.frame(queries.clone(), seen, grounded);
+        self.metrics.frame(queries.clone(), result, grounded);
         let mut state = self.state();
         state.to_deliver = waiting;
-        state.counts.add(seen, queries.clone());
+        state.counts.add(result, queries.clone());
         state.gap = None;
         state.progress = Instant::now();
         state.newest = Some(grounded.frame.arrived);
-        if seen.status == FrameStatus::Measured {
-            for ((_, found), claim) in state.queries.iter_mut().zip(&seen.queries) {
+        if result.status == FrameStatus::Measured {
+            for ((_, found), claim) in state.queries.iter_mut().zip(&result.queries) {
                 let boxes = || claim.objects.iter().map(|object| (object.id, object.rect)).collect();
                 *found = Some(if claim.objects.is_empty() { Found::Absent } else { Found::Boxes(boxes()) });
             }
         }
-        if seen.status != FrameStatus::Dropped {
+        if result.status != FrameStatus::Dropped {
             state.delay = grounded.frame.arrived.elapsed();
         }
     }

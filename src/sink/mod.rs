@@ -11,7 +11,7 @@ mod undated;
 use frames::meta;
 use gstreamer as gst;
 use records::Query;
-use records::track::Seen;
+use records::track::FrameResult;
 
 use crate::stage::Frame;
 
@@ -22,15 +22,15 @@ pub use pipeline::{Output, OutputSettings};
 pub(crate) use rtsp::payloader;
 pub use rtsp::{Access, Mount, RtspOut, RtspServers, Verdict, launch};
 
-/// A shallow copy of the frame's buffer with what was `seen` of `queries` as its metadata: the pixels stay where the decoder put
+/// A shallow copy of the frame's buffer with the `result` of `queries` as its metadata: the pixels stay where the decoder put
 /// them. `trained` is false where the model's weights are as drawn.
 pub fn annotate<'a>(
     frame: &Frame,
-    seen: &Seen,
+    result: &FrameResult,
     queries: impl IntoIterator<Item = &'a Query>,
     trained: bool,
 ) -> gst::Buffer {
     let mut buffer = frame.buffer.copy();
-    meta::attach(buffer.make_mut(), frame.seq, &frame.resolution(), seen, queries, trained);
+    meta::attach(buffer.make_mut(), frame.seq, &frame.resolution(), result, queries, trained);
     buffer
 }

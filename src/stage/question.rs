@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grounding::CompiledQuery;
-use records::track::Asked;
+use records::track::TrackedQuery;
 use records::{Change, Query};
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub type Questions = Arc<[Arc<Question>]>;
 #[derive(Clone)]
 pub struct Question {
     /// The query, and how its measurements become claims.
-    pub asked: Asked,
+    pub asked: TrackedQuery,
     /// The sentence as the model takes it; none for models that read it themselves.
     pub compiled: Option<Arc<CompiledQuery>>,
 }
@@ -71,6 +71,6 @@ impl std::fmt::Debug for Question {
 }
 
 /// Copies of what `questions` ask, as a track takes them.
-pub fn asked(questions: &[Arc<Question>]) -> Vec<Asked> {
+pub fn asked(questions: &[Arc<Question>]) -> Vec<TrackedQuery> {
     questions.iter().map(|question| question.asked.clone()).collect()
 }

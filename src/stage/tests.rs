@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use qrnet::{Config, init};
-use records::track::{Asked, Tracking};
+use records::track::{TrackedQuery, Tracking};
 use records::{Change, Query};
 
 use super::*;
@@ -211,7 +211,7 @@ fn a_stride_forwards_what_it_does_not_measure() {
 /// From here on the stream is asked this alone.
 fn asks(text: &str, rev: u32) -> Note {
     let query = Query { name: "it".into(), text: text.into(), rev };
-    let asked = Asked { query, tracking: Tracking::plain(None) };
+    let asked = TrackedQuery { query, tracking: Tracking::plain(None) };
     let question = Arc::new(Question { asked, compiled: None });
     Note::Queries(Arc::new(Asking {
         questions: [Arc::clone(&question)].into(),

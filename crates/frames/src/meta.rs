@@ -7,7 +7,7 @@
 use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use records::track::{Object, Seen};
+use records::track::{FrameResult, Object};
 use records::{NormBox, Query, QueryStatus, Resolution};
 
 use crate::overlay::Annotation;
@@ -20,19 +20,19 @@ const DETECTION: &str = "detection";
 const QUERY: &str = "query";
 const NOTICE: &str = "notice";
 
-/// Attaches what was `seen` of `queries` on the frame with the number `seq` to its buffer; boxes are in pixels of `resolution`.
+/// Attaches the `result` of `queries` on the frame with the number `seq` to its buffer; boxes are in pixels of `resolution`.
 /// `trained` is false where the model's weights are as drawn: captions say so.
 pub fn attach<'a>(
     buffer: &mut gst::BufferRef,
     seq: u64,
     resolution: &Resolution,
-    seen: &Seen,
+    result: &FrameResult,
     queries: impl IntoIterator<Item = &'a Query>,
     trained: bool,
 ) {
     register();
-    let (mut claims, mut objects) = (Vec::with_capacity(seen.queries.len()), Vec::new());
-    for (place, (query, claim)) in queries.into_iter().zip(&seen.queries).enumerate() {
+    let (mut claims, mut objects) = (Vec::with_capacity(result.queries.len()), Vec::new());
+    for (place, (query, claim)) in queries.into_iter().zip(&result.queries).enumerate() {
         let mut structure = gst::Structure::builder(QUERY)
             .field("name", &query.name)
             .field("text", &query.text)
@@ -48,7 +48,7 @@ pub fn attach<'a>(
     }
     if let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, FRAME_META) {
         let structure = meta.mut_structure();
-        structure.set("status", seen.status.as_str());
+        structure.set("status", result.status.as_str());
         structure.set("seq", seq);
         structure.set("trained", trained);
         structure.set("queries", gst::Array::new(claims));
@@ -57,7 +57,7 @@ pub fn attach<'a>(
         add_region(buffer, resolution, place, query, object);
     }
     #[cfg(feature = "v1_24")]
-    relate(buffer, seen);
+    relate(buffer, result);
 }
 
 /// The region of one object. `label_id` is the place of its query, from 1.
@@ -91,9 +91,9 @@ fn edges(rect: &Rect) -> (u32, u32, u32, u32) {
 /// The same objects in GStreamer's own analytics metadata, as detections of type [`ROI_TYPE`], each tied to a track of its
 /// id. A model without scores claims no confidence; there is no way to say so but 1.
 #[cfg(feature = "v1_24")]
-fn relate(buffer: &mut gst::BufferRef, seen: &Seen) {
+fn relate(buffer: &mut gst::BufferRef, result: &FrameResult) {
     use gstreamer_analytics::prelude::*;
-    let objects: Vec<&Object> = seen.queries.iter().flat_map(|claim| &claim.objects).collect();
+    let objects: Vec<&Object> = result.queries.iter().flat_map(|claim| &claim.objects).collect();
     if objects.is_empty() {
         return;
     }
@@ -201,7 +201,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use blocks::findings::{Finding, Findings};
-    use records::track::{Asked, Outcome, StreamTrack, Tracking};
+    use records::track::{Outcome, StreamTracker, TrackedQuery, Tracking};
 
     use super::*;
     use crate::overlay::Parts;
@@ -218,9 +218,9 @@ pub(crate) mod tests {
         Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 }
     }
 
-    fn asked(texts: &[&str]) -> StreamTrack {
-        let asked = |text: &&str| Asked { query: Query::of(text), tracking: Tracking::plain(Some(0.5)) };
-        StreamTrack::new(texts.iter().map(asked).collect())
+    fn asked(texts: &[&str]) -> StreamTracker {
+        let asked = |text: &&str| TrackedQuery { query: Query::of(text), tracking: Tracking::plain(Some(0.5)) };
+        StreamTracker::new(texts.iter().map(asked).collect())
     }
 
     fn one_box(presence: f32) -> Vec<Findings> {
@@ -228,15 +228,15 @@ pub(crate) mod tests {
         vec![Findings { presence: Some(presence), found }]
     }
 
-    fn see(track: &mut StreamTrack, outcome: &Outcome) -> gst::Buffer {
-        let seen = track.see(outcome, Duration::ZERO, 400.0);
-        annotated(&buffer(), &seen, track)
+    fn see(track: &mut StreamTracker, outcome: &Outcome) -> gst::Buffer {
+        let result = track.update(outcome, Duration::ZERO, 400.0);
+        annotated(&buffer(), &result, track)
     }
 
-    fn annotated(buffer: &gst::Buffer, seen: &Seen, track: &StreamTrack) -> gst::Buffer {
+    fn annotated(buffer: &gst::Buffer, result: &FrameResult, track: &StreamTracker) -> gst::Buffer {
         let resolution = Resolution { width: 320, height: 240, rotation: 0, par: 1.0 };
         let mut copy = buffer.copy();
-        attach(copy.make_mut(), 7, &resolution, seen, track.queries(), true);
+        attach(copy.make_mut(), 7, &resolution, result, track.queries(), true);
         copy
     }
 
@@ -255,8 +255,8 @@ pub(crate) mod tests {
     fn boxes_ride_the_same_memory() {
         let (decoded, mut track) = (buffer(), asked(&["the red car", "a dog", "a cat"]));
         let answer = [one_box(0.75), one_box(0.1), one_box(0.9)].concat();
-        let seen = track.see(&Outcome::Measured(answer), Duration::ZERO, 400.0);
-        let annotated = annotated(&decoded, &seen, &track);
+        let result = track.update(&Outcome::Measured(answer), Duration::ZERO, 400.0);
+        let annotated = annotated(&decoded, &result, &track);
         let address = |buffer: &gst::BufferRef| buffer.peek_memory(0).as_ptr();
         assert_eq!(address(&annotated), address(&decoded), "no pixel was copied");
         assert!(decoded.meta::<gst_video::VideoRegionOfInterestMeta>().is_none(), "the decoder's buffer is untouched");

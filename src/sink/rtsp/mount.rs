@@ -12,7 +12,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
-use records::track::Seen;
+use records::track::FrameResult;
 use records::{FrameStatus, Resolution};
 
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ const LEAST: gst::ClockTime = gst::ClockTime::MSECOND;
 #[derive(Debug, Clone)]
 pub struct Verdict {
     /// The claim.
-    pub seen: Seen,
+    pub result: FrameResult,
     /// What was asked.
     pub questions: Questions,
     /// Of the picture that it is about: on another one its box would lie elsewhere.
@@ -154,14 +154,14 @@ impl Mount {
     /// As [`Mount::show`].
     pub fn show_at_once(&self, frame: &Frame) -> Result<()> {
         let verdict = self.state().verdict.clone().filter(|verdict| verdict.resolution == frame.resolution());
-        let Some(Verdict { seen, questions, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
+        let Some(Verdict { result, questions, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
         let queries = questions.iter().map(|question| &question.asked.query);
-        self.show(frame, annotate(frame, &seen.as_of_before(), queries, self.0.trained))
+        self.show(frame, annotate(frame, &result.as_of_before(), queries, self.0.trained))
     }
 
     /// What frames that are shown at once are said to show; none where that is not known any more.
     pub fn set_verdict(&self, verdict: Option<Verdict>) {
-        let known = |verdict: &Verdict| verdict.seen.status == FrameStatus::Measured;
+        let known = |verdict: &Verdict| verdict.result.status == FrameStatus::Measured;
         if verdict.as_ref().is_none_or(known) {
             self.state().verdict = verdict;
         }
