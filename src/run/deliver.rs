@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::service::Status;
 use crate::sink::{Mount, Output, OutputSettings, Target, Verdict, annotate};
 use crate::source::{Address, Timing};
-use crate::stage::{Asking, Delivered, Grounded, Note, Passing, Questions, asked};
+use crate::stage::{ActiveQueries, GroundedFrame, QueryUpdate, StreamEvent, StreamItem, StreamItems, tracked};
 
 /// What records of a stream are called by.
 pub(super) struct Names {
@@ -40,11 +40,11 @@ impl Names {
 
     fn record<'a>(
         &'a self,
-        grounded: &Grounded,
+        grounded: &GroundedFrame,
         queries: impl IntoIterator<Item = &'a Query>,
         result: &FrameResult,
     ) -> FrameRecord<'a> {
-        let Grounded { frame, queued, grounding, .. } = grounded;
+        let GroundedFrame { frame, queued, grounding, .. } = grounded;
         let milliseconds = |duration: Duration| 1e3 * duration.as_secs_f64();
         let live = self.address.is_live();
         let names = (&*self.run_id, self.address.name.as_str());
@@ -94,7 +94,7 @@ struct Gap {
 /// first line, so that a run that fails before it leaves nothing behind.
 pub(super) struct Delivery {
     names: Names,
-    questions: Questions,
+    queries: ActiveQueries,
     track: StreamTracker,
     records: Vec<RecordFile>,
     settings: OutputSettings,
@@ -121,7 +121,7 @@ pub(super) struct Delivery {
 impl Delivery {
     pub(super) fn new(
         settings: &StreamSettings,
-        questions: Questions,
+        queries: ActiveQueries,
         names: Names,
         records: Vec<RecordFile>,
         timing: Timing,
@@ -129,8 +129,8 @@ impl Delivery {
     ) -> Self {
         Self {
             names,
-            track: StreamTracker::new(asked(&questions)),
-            questions,
+            track: StreamTracker::new(tracked(&queries)),
+            queries,
             records,
             settings: settings.output.clone(),
             output: None,
@@ -152,16 +152,16 @@ impl Delivery {
 
     /// Delivers verdicts until there are none, finishes the files and writes the last event. After a failure the rest is
     /// only counted.
-    pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> Counts {
+    pub(super) fn run(mut self, verdicts: &Receiver<StreamItems>) -> Counts {
         let _span = tracing::info_span!("deliver", stream = self.names.address.name).entered();
         {
             // Said also where this thread panics: the supervisor waits for it.
             let (stream, messages) = (self.links.stream, self.links.messages.clone());
             let _at_the_end = OnDrop(|| drop(messages.send(Message::Drained(stream))));
-            for passing in verdicts.iter().flatten() {
-                let delivered = match passing {
-                    Passing::Frame(grounded) => self.frame(&grounded, verdicts.len()),
-                    Passing::Note(note) => self.note(note),
+            for item in verdicts.iter().flatten() {
+                let delivered = match item {
+                    StreamItem::Frame(grounded) => self.frame(&grounded, verdicts.len()),
+                    StreamItem::Event(event) => self.stream_event(event),
                 };
                 if let Err(error) = delivered {
                     self.broken = true;
@@ -190,7 +190,7 @@ impl Delivery {
         drop(self.links.messages.send(Message::Sink(error)));
     }
 
-    fn frame(&mut self, grounded: &Grounded, waiting: usize) -> Result<()> {
+    fn frame(&mut self, grounded: &GroundedFrame, waiting: usize) -> Result<()> {
         let _span = tracing::trace_span!("frame out").entered();
         let frame = &grounded.frame;
         self.next_seq = frame.seq + 1;
@@ -214,8 +214,8 @@ impl Delivery {
     }
 
     /// Tells of the end of a gap.
-    fn resume(&mut self, grounded: &Grounded) -> Result<()> {
-        let Grounded { frame, .. } = grounded;
+    fn resume(&mut self, grounded: &GroundedFrame) -> Result<()> {
+        let GroundedFrame { frame, .. } = grounded;
         if let Some(gap) = self.gap.take_if(|gap| frame.connection > gap.connection) {
             let seconds = frame.arrived.saturating_duration_since(gap.since).as_secs_f64();
             if gap.connection > 0 {
@@ -231,7 +231,7 @@ impl Delivery {
         Ok(())
     }
 
-    fn deliver(&mut self, grounded: &Grounded, result: &FrameResult, resolution: Resolution) -> Result<()> {
+    fn deliver(&mut self, grounded: &GroundedFrame, result: &FrameResult, resolution: Resolution) -> Result<()> {
         let frame = &grounded.frame;
         match self.resolution.replace(resolution) {
             None => self.open(resolution)?,
@@ -256,8 +256,8 @@ impl Delivery {
         if at_once {
             // This one has been shown already; the next ones get what was found on it.
             for mount in &self.links.mounts {
-                let questions = Arc::clone(&self.questions);
-                mount.set_verdict(Some(Verdict { result: result.clone(), questions, resolution }));
+                let queries = Arc::clone(&self.queries);
+                mount.set_verdict(Some(Verdict { result: result.clone(), queries, resolution }));
             }
         }
         if self.settings.is_empty() && (at_once || self.links.mounts.is_empty()) {
@@ -286,13 +286,13 @@ impl Delivery {
         !self.settings.is_empty() || !self.links.mounts.is_empty()
     }
 
-    fn note(&mut self, note: Note) -> Result<()> {
-        self.links.status.note(&note);
+    fn stream_event(&mut self, event: StreamEvent) -> Result<()> {
+        self.links.status.stream_event(&event);
         if self.broken {
             return Ok(());
         }
-        match note {
-            Note::GapStart { fault, decoded, since } => {
+        match event {
+            StreamEvent::GapStart { fault, decoded, since } => {
                 self.counts.frames.decoded = decoded;
                 let counts = self.counts.since(&self.counts_before);
                 self.counts_before = self.counts.clone();
@@ -304,21 +304,21 @@ impl Delivery {
                 }
                 self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, counts })
             }
-            Note::GapRetry { attempt, fault } => {
+            StreamEvent::GapRetry { attempt, fault } => {
                 self.links.mounts.iter().for_each(|mount| mount.set_gap(fault.code));
                 self.event(&EventKind::GapRetry { attempt, code: fault.code, reason: &fault.reason })
             }
-            Note::Queries(asking) => self.ask(&asking),
+            StreamEvent::Queries(update) => self.set_queries(&update),
         }
     }
 
     /// From the next frame on, other queries. What is known of those that stay is kept.
-    fn ask(&mut self, asking: &Asking) -> Result<()> {
-        self.questions = Arc::clone(&asking.questions);
-        self.track.set_queries(asked(&self.questions));
+    fn set_queries(&mut self, update: &QueryUpdate) -> Result<()> {
+        self.queries = Arc::clone(&update.queries);
+        self.track.set_queries(tracked(&self.queries));
         self.links.mounts.iter().for_each(|mount| mount.set_verdict(None));
-        for (change, question) in &asking.changes {
-            let Query { name, text, rev } = &question.asked.query;
+        for (change, active) in &update.changes {
+            let Query { name, text, rev } = &active.tracked.query;
             let seq = self.next_seq;
             if *change == Change::Removed {
                 tracing::info!("looks for {text:?} no more from frame {seq} on");
@@ -331,7 +331,7 @@ impl Delivery {
     }
 
     /// Says the first failure of a frame aloud, and every stretch of damaged ones in the records.
-    fn note_error(&mut self, grounded: &Grounded) -> Result<()> {
+    fn note_error(&mut self, grounded: &GroundedFrame) -> Result<()> {
         let seq = grounded.frame.seq;
         if let Outcome::Error { message, .. } = &grounded.outcome {
             // One is said, all are in the records: a format that cannot be read fails on every frame.

@@ -25,7 +25,8 @@ use crate::signals::{Signals, Wish};
 use crate::sink::{Mount, RtspOut, RtspServers};
 use crate::source::{Counters, Ended, Keeper, Kind, Timing};
 use crate::stage::{
-    Door, Frame, Ground, Intake, Model, QuerySettings, Question, Questions, Stage, StageSettings, Stream,
+    ActiveQueries, ActiveQuery, Frame, Ground, InputHandle, Model, QuerySettings, Stage, StageInput, StageSettings,
+    Stream,
 };
 use crate::threads::use_threads;
 use board::Board;
@@ -103,8 +104,8 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     crate::heap::settle();
     let (trained, grounder) = (grounder.trained(), Arc::new(grounder));
     let first = queries.iter().map(|queries| queries.iter().cloned().map(Some).collect()).collect();
-    let asking = Asking { first, compile: operate::compiler(settings, &grounder) };
-    supervise(settings, Box::new(Model { grounder, queries }), asking, threshold, trained, hearing, &service)?
+    let query_setup = QuerySetup { first, compile: operate::compiler(settings, &grounder) };
+    supervise(settings, Box::new(Model { grounder, queries }), query_setup, threshold, trained, hearing, &service)?
         .report()
         .map(drop)
 }
@@ -131,9 +132,9 @@ pub fn stream_until(
 ) -> Result<Counts> {
     let service = service(settings)?;
     let hearing = Hearing { stop, ..Hearing::default() };
-    // The model reads its questions itself.
-    let asking = Asking::none(settings);
-    supervise(settings, model, asking, threshold, trained, hearing, &service)?.report()
+    // The model reads its queries itself.
+    let query_setup = QuerySetup::none(settings);
+    supervise(settings, model, query_setup, threshold, trained, hearing, &service)?.report()
 }
 
 /// Grounds one file as a part of more work: nothing is said of it, and `service` sees its frames. Ends early where `stop` is
@@ -150,9 +151,9 @@ pub(crate) fn ground_file(
     service: &Service,
 ) -> Result<Counts> {
     let hearing = Hearing { stop, run_id: Some(Arc::clone(run_id)), alone: false, ..Hearing::default() };
-    let asking = Asking::none(settings);
+    let query_setup = QuerySetup::none(settings);
     let trained = model.grounder.trained();
-    supervise(settings, Box::new(model), asking, threshold, trained, hearing, service)?.verdict()
+    supervise(settings, Box::new(model), query_setup, threshold, trained, hearing, service)?.verdict()
 }
 
 fn service(settings: &RunSettings) -> Result<Service> {
@@ -180,14 +181,14 @@ impl Default for Hearing {
 }
 
 /// How sentences become what the model takes.
-struct Asking {
+struct QuerySetup {
     /// Of the queries that streams begin with, by stream.
     first: Vec<Vec<Option<Arc<grounding::CompiledQuery>>>>,
     /// Of those that come later.
     compile: Compile,
 }
 
-impl Asking {
+impl QuerySetup {
     /// Of a model that reads sentences itself, or was given them.
     fn none(settings: &RunSettings) -> Self {
         let first = settings.streams.iter().map(|stream| vec![None; stream.queries.len()]).collect();
@@ -198,7 +199,7 @@ impl Asking {
 fn supervise(
     settings: &RunSettings,
     model: Box<dyn Ground>,
-    asking: Asking,
+    query_setup: QuerySetup,
     threshold: Option<f32>,
     trained: bool,
     Hearing { messages, inbox, stop: asked_to_stop, run_id, alone }: Hearing,
@@ -206,7 +207,7 @@ fn supervise(
 ) -> Result<Over> {
     let (started, overlay_sync) = (Instant::now(), settings.overlay_sync);
     let claim = operate::claim(settings, threshold, model.gives_all());
-    let questions = questions(settings, asking.first, &claim)?;
+    let active = active_queries(settings, query_setup.first, &claim)?;
     let remembers = settings.sampling.skips() || settings.gate.is_some();
     let stages: Vec<StageSettings> = settings
         .streams
@@ -225,7 +226,7 @@ fn supervise(
         None => records::run_id().into(),
     };
     let (stop, stopped) = bounded(0);
-    let queries = Arc::new(Queries::new(asking.compile, claim, stopped.clone()));
+    let queries = Arc::new(Queries::new(query_setup.compile, claim, stopped.clone()));
     // What can be wrong with it is said before anything is served.
     let control = operate::control(settings, service, &queries, &messages, &run_id)?;
     let reread = operate::Reread::start(settings, &queries)?;
@@ -239,8 +240,8 @@ fn supervise(
     let records = record_files(settings);
     let board = alone.then(|| Board::new(settings, service.seen.streams()));
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reread);
-    let ways = settings.streams.iter().zip(questions).zip(timings).zip(mounts).zip(streams);
-    for (index, ((((settings, questions), timing), mounts), Stream { input, output })) in ways.enumerate() {
+    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(streams);
+    for (index, ((((settings, active), timing), mounts), Stream { input, output })) in ways.enumerate() {
         let mounts: Vec<Mount> = mounts.into_iter().map(|(_, mount)| mount).collect();
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
@@ -250,13 +251,13 @@ fn supervise(
             OverlaySync::LowLatency if !mounts.is_empty() => shown_at_once(input, &mounts, &messages),
             _ => input,
         };
-        let door = Door::to(input.clone());
-        queries.add(&name, Arc::clone(&questions), settings.queries.clone(), door.clone());
+        let handle = InputHandle::new(input.clone());
+        queries.add(&name, Arc::clone(&active), settings.queries.clone(), handle.clone());
         let status = Arc::clone(service.seen.status(index));
-        status.link(door.clone(), Arc::clone(&counters), &questions);
+        status.link(handle.clone(), Arc::clone(&counters), &active);
         let delivery = Delivery::new(
             settings,
-            questions,
+            active,
             Names::new(settings, &run_id, trained),
             settings.records.iter().filter_map(|place| records.get(place).cloned()).collect(),
             timing.clone(),
@@ -282,7 +283,7 @@ fn supervise(
         let keeper = std::thread::Builder::new().name("source".into()).spawn(move || {
             ended(keeper.run(&stopped));
             // Not before: with its ways into the stage the stream ends there, and that must not be heard first.
-            door.close();
+            handle.close();
             drop(keeper);
         });
         supervisor.watch(Running {
@@ -368,7 +369,7 @@ fn mounts(settings: &RunSettings, timings: &[Timing], trained: bool) -> Result<V
 }
 
 /// Every frame is shown when it comes, before the stage sees it.
-fn shown_at_once(input: Intake, mounts: &[Mount], messages: &Sender<Message>) -> Intake {
+fn shown_at_once(input: StageInput, mounts: &[Mount], messages: &Sender<Message>) -> StageInput {
     let (mounts, failed) = (mounts.to_vec(), post(messages, Message::Sink));
     input.tapped(move |frame: &Frame| {
         for mount in &mounts {
@@ -383,20 +384,20 @@ fn shown_at_once(input: Intake, mounts: &[Mount], messages: &Sender<Message>) ->
 ///
 /// # Errors
 /// The model cannot do what a query wants.
-fn questions(
+fn active_queries(
     settings: &RunSettings,
     compiled: Vec<Vec<Option<Arc<grounding::CompiledQuery>>>>,
     claim: &Claim,
-) -> Result<Vec<Questions>> {
+) -> Result<Vec<ActiveQueries>> {
     let streams = settings.streams.iter().zip(compiled).enumerate();
     let of_stream = |(number, (stream, compiled)): (usize, (&StreamSettings, Vec<_>))| {
         let pairs = stream.queries.iter().zip(compiled);
-        let question = |(wanted, compiled): (&QuerySettings, _)| {
+        let active = |(wanted, compiled): (&QuerySettings, _)| {
             let query = Query { name: wanted.name.clone(), text: wanted.text.clone(), rev: 1 };
-            let asked = TrackedQuery { query, tracking: claim(number, wanted)? };
-            Ok(Arc::new(Question { asked, compiled }))
+            let tracked = TrackedQuery { query, tracking: claim(number, wanted)? };
+            Ok(Arc::new(ActiveQuery { tracked, compiled }))
         };
-        pairs.map(question).collect::<Result<Vec<_>>>().map(Questions::from)
+        pairs.map(active).collect::<Result<Vec<_>>>().map(ActiveQueries::from)
     };
     streams.map(of_stream).collect()
 }

@@ -9,7 +9,7 @@ use prometheus::{
 use records::track::FrameResult;
 use records::{Change, FrameStatus, Query, QueryStatus};
 
-use crate::stage::Grounded;
+use crate::stage::GroundedFrame;
 
 /// Seconds; from the small model on many cores to the full one on two.
 const GROUNDING_SECONDS: [f64; 13] = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4];
@@ -197,7 +197,7 @@ impl StreamMetrics {
         &self,
         queries: impl Iterator<Item = &'a Query>,
         result: &FrameResult,
-        grounded: &Grounded,
+        grounded: &GroundedFrame,
     ) {
         let labels = [&self.stream, result.status.as_str(), result.cause.unwrap_or_default()];
         self.frames.with_label_values(&labels).inc();

@@ -1,7 +1,7 @@
 //! Changing what streams look for while they run.
 //!
 //! A new sentence is compiled beside the run, while frames are asked the old one. Then it is sent into the stage among
-//! the frames ([`Note::Queries`]), so that the change falls between two of them.
+//! the frames ([`StreamEvent::Queries`]), so that the change falls between two of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use records::track::{TrackedQuery, Tracking};
 use records::{Change, MOST_QUERIES, Query};
 
 use crate::error::{Error, Result};
-use crate::stage::{Asking, Door, Note, QuerySettings, Question, Questions};
+use crate::stage::{ActiveQueries, ActiveQuery, InputHandle, QuerySettings, QueryUpdate, StreamEvent};
 
 /// Makes of a sentence what the model takes; nothing for models that read sentences themselves.
 pub(crate) type Compile = Box<dyn Fn(&str) -> Result<Option<Arc<CompiledQuery>>> + Send + Sync>;
@@ -40,13 +40,13 @@ struct Stream {
     number: usize,
     name: String,
     now: Mutex<Now>,
-    door: Door,
+    input: InputHandle,
 }
 
 /// What a stream is asked.
 #[derive(Clone)]
 struct Now {
-    questions: Questions,
+    queries: ActiveQueries,
     /// As they were wanted, in the same order.
     settings: Vec<QuerySettings>,
     /// Revisions that were given to names, also of queries that are gone.
@@ -96,13 +96,13 @@ impl Queries {
         Self { compile, claim, stopped, streams: Mutex::default(), turn: Mutex::default() }
     }
 
-    /// A stream that begins with `questions`, wanted as `settings` say; changes go in through `door`.
-    pub(crate) fn add(&self, name: &str, questions: Questions, settings: Vec<QuerySettings>, door: Door) {
+    /// A stream that begins with `queries`, wanted as `settings` say; changes go in through `input`.
+    pub(crate) fn add(&self, name: &str, queries: ActiveQueries, settings: Vec<QuerySettings>, input: InputHandle) {
         let mut streams = lock(&self.streams);
-        let revisions = questions.iter().map(|q| (q.asked.query.name.clone(), q.asked.query.rev)).collect();
-        let now = Mutex::new(Now { questions, settings, revisions });
+        let revisions = queries.iter().map(|q| (q.tracked.query.name.clone(), q.tracked.query.rev)).collect();
+        let now = Mutex::new(Now { queries, settings, revisions });
         let number = streams.len();
-        streams.push(Arc::new(Stream { number, name: name.to_owned(), now, door }));
+        streams.push(Arc::new(Stream { number, name: name.to_owned(), now, input }));
     }
 
     /// Asks streams something else: all that is wished, or nothing.
@@ -133,12 +133,12 @@ impl Queries {
             }
         }
         let mut compiled: HashMap<String, Option<Arc<CompiledQuery>>> = HashMap::new();
-        let mut asking = Vec::new();
+        let mut updates = Vec::new();
         for (stream, settings) in wanted {
             let next = stream.is_open().then(|| self.next(stream, &streams, &settings, &mut compiled)).transpose()?;
-            asking.push((stream, settings, next));
+            updates.push((stream, settings, next));
         }
-        Ok(asking.into_iter().map(|(stream, settings, next)| stream.ask(settings, next, &self.stopped)).collect())
+        Ok(updates.into_iter().map(|(stream, settings, next)| stream.update(settings, next, &self.stopped)).collect())
     }
 
     /// What `stream` is asked with these `settings`, and what is new about it.
@@ -148,23 +148,23 @@ impl Queries {
         all: &[Arc<Stream>],
         settings: &[QuerySettings],
         compiled: &mut HashMap<String, Option<Arc<CompiledQuery>>>,
-    ) -> Result<(Asking, HashMap<String, u32>)> {
-        let Now { questions, settings: before, mut revisions } = stream.now();
+    ) -> Result<(QueryUpdate, HashMap<String, u32>)> {
+        let Now { queries, settings: before, mut revisions } = stream.now();
         let (mut next, mut changes) = (Vec::new(), Vec::new());
         let mut kept = HashSet::new();
         for (place, wanted) in settings.iter().enumerate() {
             let known = known(&before, settings, place);
             kept.extend(known);
             if let Some(known) = known.filter(|known| before[*known] == *wanted) {
-                next.push(Arc::clone(&questions[known]));
+                next.push(Arc::clone(&queries[known]));
                 continue;
             }
             let tracking = (self.claim)(stream.number, wanted).map_err(|e| stream.refuse(&e.to_string()))?;
             let query = match compiled.get(&wanted.text) {
                 Some(query) => query.clone(),
                 // What is asked already, was compiled.
-                None => match asked_before(all, &wanted.text) {
-                    Some(question) => question.compiled.clone(),
+                None => match with_text(all, &wanted.text) {
+                    Some(active) => active.compiled.clone(),
                     None => (self.compile)(&wanted.text)?,
                 },
             };
@@ -173,16 +173,16 @@ impl Queries {
             let rev =
                 names.into_iter().flatten().filter_map(|name| revisions.get(name)).max().copied().unwrap_or(0) + 1;
             revisions.insert(wanted.name.clone(), rev);
-            let asked =
+            let tracked =
                 TrackedQuery { query: Query { name: wanted.name.clone(), text: wanted.text.clone(), rev }, tracking };
-            let question = Arc::new(Question { asked, compiled: query });
+            let active = Arc::new(ActiveQuery { tracked, compiled: query });
             let change = if known.is_some() { Change::Changed } else { Change::Added };
-            changes.push((change, Arc::clone(&question)));
-            next.push(question);
+            changes.push((change, Arc::clone(&active)));
+            next.push(active);
         }
-        let gone = questions.iter().enumerate().filter(|(place, _)| !kept.contains(place));
-        changes.splice(0..0, gone.map(|(_, question)| (Change::Removed, Arc::clone(question))));
-        Ok((Asking { questions: next.into(), changes }, revisions))
+        let gone = queries.iter().enumerate().filter(|(place, _)| !kept.contains(place));
+        changes.splice(0..0, gone.map(|(_, active)| (Change::Removed, Arc::clone(active))));
+        Ok((QueryUpdate { queries: next.into(), changes }, revisions))
     }
 }
 
@@ -194,11 +194,11 @@ fn known(before: &[QuerySettings], now: &[QuerySettings], place: usize) -> Optio
     named(before, &now[place].name).or_else(renamed)
 }
 
-/// A question of any stream that asks the same.
-fn asked_before(streams: &[Arc<Stream>], text: &str) -> Option<Arc<Question>> {
-    let questions = |stream: &Arc<Stream>| stream.now().questions;
-    let mut all = streams.iter().map(questions).flat_map(|questions| questions.to_vec());
-    all.find(|question| question.asked.query.text == text)
+/// An active query of any stream with the same sentence.
+fn with_text(streams: &[Arc<Stream>], text: &str) -> Option<Arc<ActiveQuery>> {
+    let queries = |stream: &Arc<Stream>| stream.now().queries;
+    let mut all = streams.iter().map(queries).flat_map(|queries| queries.to_vec());
+    all.find(|active| active.tracked.query.text == text)
 }
 
 /// Does to a list of queries what is wanted.
@@ -299,7 +299,7 @@ impl Stream {
     }
 
     fn is_open(&self) -> bool {
-        self.door.open().is_some()
+        self.input.get().is_some()
     }
 
     fn refuse(&self, reason: &str) -> Error {
@@ -307,29 +307,29 @@ impl Stream {
     }
 
     /// `next` is there where the stream is open.
-    fn ask(
+    fn update(
         &self,
         settings: Vec<QuerySettings>,
-        next: Option<(Asking, HashMap<String, u32>)>,
+        next: Option<(QueryUpdate, HashMap<String, u32>)>,
         stopped: &Receiver<()>,
     ) -> Changed {
-        let told = |questions: &Questions, how| Changed {
+        let told = |queries: &ActiveQueries, how| Changed {
             stream: self.name.clone(),
-            revisions: questions.iter().map(|q| (q.asked.query.name.clone(), q.asked.query.rev)).collect(),
+            revisions: queries.iter().map(|q| (q.tracked.query.name.clone(), q.tracked.query.rev)).collect(),
             how,
         };
-        let before = self.now().questions;
-        let Some((asking, revisions)) = next else { return told(&before, How::Ended) };
-        let Some(intake) = self.door.open() else { return told(&before, How::Ended) };
-        if asking.questions == before {
+        let before = self.now().queries;
+        let Some((update, revisions)) = next else { return told(&before, How::Ended) };
+        let Some(input) = self.input.get() else { return told(&before, How::Ended) };
+        if update.queries == before {
             return told(&before, How::Same);
         }
-        let asking = Arc::new(asking);
-        if intake.note(Note::Queries(Arc::clone(&asking)), stopped).is_err() {
+        let update = Arc::new(update);
+        if input.push_event(StreamEvent::Queries(Arc::clone(&update)), stopped).is_err() {
             return told(&before, How::Ended);
         }
-        let changed = told(&asking.questions, How::New);
-        *lock(&self.now) = Now { questions: Arc::clone(&asking.questions), settings, revisions };
+        let changed = told(&update.queries, How::New);
+        *lock(&self.now) = Now { queries: Arc::clone(&update.queries), settings, revisions };
         changed
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::metrics::{Metrics, StreamMetrics};
 use crate::source::Counters;
-use crate::stage::{Door, Grounded, Note, Questions};
+use crate::stage::{ActiveQueries, GroundedFrame, InputHandle, StreamEvent};
 
 /// A stream with frames waiting from which nothing came for so long does not live.
 const STUCK: Duration = Duration::from_mins(1);
@@ -25,7 +25,7 @@ pub(crate) struct Status {
 
 /// The parts of a running stream.
 struct Links {
-    door: Door,
+    input: InputHandle,
     counters: Arc<Counters>,
 }
 
@@ -92,13 +92,13 @@ impl Status {
     }
 
     /// The stream runs: where it goes in, what counts it, and what it is asked.
-    pub(crate) fn link(&self, door: Door, counters: Arc<Counters>, questions: &Questions) {
+    pub(crate) fn link(&self, input: InputHandle, counters: Arc<Counters>, queries: &ActiveQueries) {
         // A stream runs once.
-        let _ = self.links.set(Links { door, counters });
+        let _ = self.links.set(Links { input, counters });
         let mut state = self.state();
         // What came before was loading.
         state.progress = Instant::now();
-        state.queries = questions.iter().map(|question| (question.asked.query.clone(), None)).collect();
+        state.queries = queries.iter().map(|active| (active.tracked.query.clone(), None)).collect();
         for (query, _) in &state.queries {
             self.metrics.asked(Change::Added, query);
         }
@@ -107,7 +107,7 @@ impl Status {
     /// Takes note of a frame that is about to be delivered; so many arrivals wait behind it.
     pub(crate) fn frame<'a>(
         &self,
-        grounded: &Grounded,
+        grounded: &GroundedFrame,
         queries: &(impl Iterator<Item = &'a Query> + Clone),
         result: &FrameResult,
         waiting: usize,
@@ -130,27 +130,27 @@ impl Status {
         }
     }
 
-    /// Takes note of what the source says.
-    pub(crate) fn note(&self, note: &Note) {
+    /// Takes note of an event of the stream.
+    pub(crate) fn stream_event(&self, event: &StreamEvent) {
         let mut state = self.state();
         state.progress = Instant::now();
-        match note {
-            Note::GapStart { fault, .. } => {
+        match event {
+            StreamEvent::GapStart { fault, .. } => {
                 state.gap = Some(fault.code);
                 state.gaps += 1;
                 self.metrics.gap(fault.code);
             }
-            Note::GapRetry { fault, .. } => {
+            StreamEvent::GapRetry { fault, .. } => {
                 state.gap = Some(fault.code);
                 self.metrics.retry(fault.code);
             }
-            Note::Queries(asking) => {
+            StreamEvent::Queries(update) => {
                 let known = std::mem::take(&mut state.queries);
                 let found = |query: &Query| known.iter().find(|(known, _)| known == query).and_then(|(_, f)| f.clone());
-                let queries = asking.questions.iter().map(|question| &question.asked.query);
+                let queries = update.queries.iter().map(|active| &active.tracked.query);
                 state.queries = queries.map(|query| (query.clone(), found(query))).collect();
-                for (change, question) in &asking.changes {
-                    self.metrics.asked(*change, &question.asked.query);
+                for (change, active) in &update.changes {
+                    self.metrics.asked(*change, &active.tracked.query);
                 }
             }
         }
@@ -179,7 +179,7 @@ impl Status {
 
     /// Arrivals that wait for the model.
     fn waiting(&self) -> usize {
-        self.links.get().and_then(|links| links.door.open()).map_or(0, |intake| intake.waiting())
+        self.links.get().and_then(|links| links.input.get()).map_or(0, |input| input.waiting())
     }
 
     pub(super) fn is_stuck(&self) -> bool {

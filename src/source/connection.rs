@@ -22,14 +22,14 @@ use super::tracks::Tracks;
 use super::{Keeper, SourceSettings, complaints, deinterlace, mjpeg, pictures, pipe, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
-use crate::stage::Door;
+use crate::stage::InputHandle;
 
 /// A running source pipeline.
 pub(super) struct Connection {
     pipeline: gst::Pipeline,
     counters: Arc<Counters>,
     stop: Option<Sender<()>>,
-    door: Door,
+    input: InputHandle,
     feeder: Option<JoinHandle<()>>,
     /// Tells the feeder to end.
     let_go: Arc<AtomicBool>,
@@ -152,7 +152,7 @@ impl Connection {
             _ => Pace::Own,
         };
         let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back(), clock };
-        let door = Door::to(frames.clone());
+        let input = InputHandle::new(frames.clone());
         if address.is_live() {
             counters.zero.of_live();
         }
@@ -172,7 +172,7 @@ impl Connection {
         let (joining, alive) = (Joining::default(), Arc::clone(counters));
         joining.watch(&bin, move || _ = alive.alive.fetch_add(1, Ordering::AcqRel));
         let handover = Handover::new(
-            door.clone(),
+            input.clone(),
             stopped,
             Arc::clone(counters),
             rotation,
@@ -199,7 +199,7 @@ impl Connection {
             pipeline,
             counters: Arc::clone(counters),
             stop: Some(stop),
-            door,
+            input,
             feeder,
             let_go,
             on_a_server,
@@ -315,7 +315,7 @@ impl Connection {
             pipeline.set_state(gst::State::Null).is_ok()
         };
         let stopped = if self.may_hang { stop_patiently(&self.pipeline, to_null) } else { to_null() };
-        self.door.close();
+        self.input.close();
         if !stopped {
             tracing::warn!("the source pipeline did not stop cleanly");
         }

@@ -16,7 +16,7 @@ use super::joining::Joining;
 use super::line::{Line, SECOND};
 use super::rtsp::{self, Learned};
 use super::zero::Zero;
-use crate::stage::{Closed, Door, Frame, frame_time};
+use crate::stage::{Closed, Frame, InputHandle, frame_time};
 
 /// What is counted of a source over all its connections.
 #[derive(Debug, Default)]
@@ -104,7 +104,7 @@ pub(super) enum Pace {
 
 /// What the appsink's thread needs to hand a frame over.
 pub(super) struct Handover {
-    frames: Door,
+    frames: InputHandle,
     stopped: Receiver<()>,
     counters: Arc<Counters>,
     rotation: Arc<AtomicU32>,
@@ -125,7 +125,7 @@ pub(super) struct Handover {
 
 impl Handover {
     pub(super) fn new(
-        frames: Door,
+        frames: InputHandle,
         stopped: Receiver<()>,
         counters: Arc<Counters>,
         rotation: Arc<AtomicU32>,
@@ -236,7 +236,7 @@ impl Handover {
             self.counters.longest.fetch_max(time.nseconds().saturating_sub(last), Ordering::AcqRel);
         }
         self.counters.handing_over.store(true, Ordering::Release);
-        let handed = self.frames.open().ok_or(Closed).and_then(|intake| intake.offer(frame, &self.stopped));
+        let handed = self.frames.get().ok_or(Closed).and_then(|input| input.push(frame, &self.stopped));
         self.counters.handing_over.store(false, Ordering::Release);
         handed.map_err(|_| gst::FlowError::Flushing)?;
         self.counters.decoded.fetch_add(1, Ordering::AcqRel);
@@ -289,7 +289,7 @@ fn rtcp_time(buffer: &gst::BufferRef) -> Option<u64> {
 /// The end of the source pipeline. It keeps time itself only where a file is played at its own pace.
 pub(super) fn appsink(realtime: bool, mut handover: Handover) -> gst_app::AppSink {
     let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
-    let pictures = handover.frames.open().map_or(0, |intake| intake.pictures());
+    let pictures = handover.frames.get().map_or(0, |input| input.max_buffers());
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         handover.deliver(&sample, sink.current_running_time())

@@ -14,7 +14,7 @@ pub use super::handover::Counters;
 use super::rtsp::{Credentials, Learned, Transport};
 use super::{SourceSettings, Timing};
 use crate::error::{Error, Result};
-use crate::stage::{Intake, Note};
+use crate::stage::{StageInput, StreamEvent};
 
 /// How a source that was lost is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub struct Keeper {
     /// How it is played.
     pub settings: SourceSettings,
     /// Where its frames go.
-    pub frames: Intake,
+    pub frames: StageInput,
     /// The time that its connections and its output share.
     pub timing: Timing,
     /// What came out of it.
@@ -332,12 +332,12 @@ impl<'a> Reconnecting<'a> {
             tracing::warn!("{fault}; next attempt in {:.1} s", wait.as_secs_f64());
             wait
         };
-        let note = match self.failed {
-            0 => Note::GapStart { fault, decoded, since },
-            attempt => Note::GapRetry { attempt, fault },
+        let event = match self.failed {
+            0 => StreamEvent::GapStart { fault, decoded, since },
+            attempt => StreamEvent::GapRetry { attempt, fault },
         };
         self.failed += 1;
-        if self.keeper.frames.note(note, stop).is_err() {
+        if self.keeper.frames.push_event(event, stop).is_err() {
             return Ok(false);
         }
         Ok(self.pause(wait, stop))

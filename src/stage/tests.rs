@@ -61,20 +61,20 @@ fn qrnet(digest: &str, of_query: &str) -> Box<dyn Ground> {
 }
 
 /// The frames of what was delivered, in order.
-fn frames(output: &Receiver<Delivered>) -> Vec<Grounded> {
+fn frames(output: &Receiver<StreamItems>) -> Vec<GroundedFrame> {
     let frames = output.iter().flatten().map(|passing| match passing {
-        Passing::Frame(frame) => *frame,
-        Passing::Note(note) => panic!("nobody said {note:?}"),
+        StreamItem::Frame(frame) => *frame,
+        StreamItem::Event(note) => panic!("nobody said {note:?}"),
     });
     frames.collect()
 }
 
 /// Feeds `count` frames and collects the verdicts in order.
-fn feed((stage, stream): (Stage, Stream), count: u64) -> Vec<Grounded> {
+fn feed((stage, stream): (Stage, Stream), count: u64) -> Vec<GroundedFrame> {
     let Stream { input, output } = stream;
     let feeder = std::thread::spawn(move || {
         let (_running, stopped) = bounded(0);
-        (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+        (0..count).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
     });
     let verdicts = frames(&output);
     feeder.join().expect("fed");
@@ -131,8 +131,8 @@ fn a_frame_that_cannot_be_read_is_an_error_of_its_own() {
     let (_running, stopped) = bounded(0);
     let mut short = frame(0);
     short.buffer = gst::Buffer::from_slice(vec![0; 10]);
-    input.offer(short, &stopped).expect("taken");
-    input.offer(frame(1), &stopped).expect("taken");
+    input.push(short, &stopped).expect("taken");
+    input.push(frame(1), &stopped).expect("taken");
     drop(input);
     let verdicts = frames(&output);
     assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "picture", message } if message.contains("mapped")));
@@ -169,10 +169,10 @@ fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
     let (stage, Stream { input, output }) = stage;
     let threads = stage.into_threads();
     let (_running, stopped) = bounded(0);
-    input.offer(frame(0), &stopped).expect("taken");
+    input.push(frame(0), &stopped).expect("taken");
     has_begun.recv().expect("frame 0 is with the model");
     // Nobody takes from here on but the preparing thread, which holds at most two frames; offering never blocks.
-    (1..100).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+    (1..100).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
     drop(input);
     let collected = std::thread::spawn(move || frames(&output));
     allow.send(()).expect("waits");
@@ -202,20 +202,20 @@ fn a_stride_forwards_what_it_does_not_measure() {
     let model = qrnet("a", "a");
     let stage = start(model, settings, |reason| panic!("no failure: {reason}"));
     let verdicts = feed(stage, 7);
-    let skipped = |v: &Grounded| v.outcome == Outcome::Skipped { cause: "stride" };
+    let skipped = |v: &GroundedFrame| v.outcome == Outcome::Skipped { cause: "stride" };
     assert_eq!(verdicts.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
     assert!(verdicts.iter().all(|v| v.frame.buffer.size() > 0));
 }
 
 /// A flash that falls on a frame left out by the stride makes two cuts: what was seen before them stands for nothing.
 /// From here on the stream is asked this alone.
-fn asks(text: &str, rev: u32) -> Note {
+fn asks(text: &str, rev: u32) -> StreamEvent {
     let query = Query { name: "it".into(), text: text.into(), rev };
-    let asked = TrackedQuery { query, tracking: Tracking::plain(None) };
-    let question = Arc::new(Question { asked, compiled: None });
-    Note::Queries(Arc::new(Asking {
-        questions: [Arc::clone(&question)].into(),
-        changes: vec![(Change::Changed, question)],
+    let tracked = TrackedQuery { query, tracking: Tracking::plain(None) };
+    let active = Arc::new(ActiveQuery { tracked, compiled: None });
+    StreamEvent::Queries(Arc::new(QueryUpdate {
+        queries: [Arc::clone(&active)].into(),
+        changes: vec![(Change::Changed, active)],
     }))
 }
 
@@ -243,7 +243,7 @@ fn a_still_scene_is_measured_again_after_a_cut() {
             if seq == 4 {
                 frame.buffer = gst::Buffer::from_slice(vec![250; frame.info.size()]);
             }
-            input.offer(frame, &stopped).expect("taken");
+            input.push(frame, &stopped).expect("taken");
         }
     });
     let verdicts = frames(&output);
@@ -266,15 +266,15 @@ fn a_still_scene_is_measured_again_where_something_else_is_asked_or_time_has_pas
         let (mut verdicts, mut notes) = (Vec::new(), 0);
         for seq in 0..20 {
             if seq == 3 {
-                input.note(asks("a dog", 2), &stopped).expect("taken");
+                input.push_event(asks("a dog", 2), &stopped).expect("taken");
             }
-            input.offer(frame(seq), &stopped).expect("taken");
+            input.push(frame(seq), &stopped).expect("taken");
             // One by one, so that none is overtaken.
             while verdicts.len() as u64 <= seq {
                 for passing in output.recv().expect("delivered") {
                     match passing {
-                        Passing::Frame(grounded) => verdicts.push(*grounded),
-                        Passing::Note(_) => notes += 1,
+                        StreamItem::Frame(grounded) => verdicts.push(*grounded),
+                        StreamItem::Event(_) => notes += 1,
                     }
                 }
             }
@@ -323,7 +323,7 @@ fn many(count: usize, mode: Mode, batching: Batching, takes: Duration) -> (Stage
 }
 
 /// Feeds every stream its own number of frames, and takes what comes out.
-fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Grounded>> {
+fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<GroundedFrame>> {
     let all_ready = Arc::new(std::sync::Barrier::new(streams.len()));
     let feeders: Vec<_> = streams
         .into_iter()
@@ -333,7 +333,7 @@ fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Groun
             let feeder = std::thread::spawn(move || {
                 let (_running, stopped) = bounded(0);
                 ready.wait();
-                (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+                (0..count).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
             });
             (feeder, std::thread::spawn(move || frames(&output)))
         })
@@ -354,7 +354,7 @@ fn every_stream_gets_its_own_answers_and_a_fair_share() {
     let verdicts = feed_all(stage, streams, &[400, 100, 100, 100]);
     for (stream, verdicts) in verdicts.iter().enumerate() {
         assert_eq!(verdicts.len(), if stream == 0 { 400 } else { 100 });
-        let own = |v: &Grounded| rect(&v.outcome).is_some_and(|rect| rect.x0 as usize == stream);
+        let own = |v: &GroundedFrame| rect(&v.outcome).is_some_and(|rect| rect.x0 as usize == stream);
         assert!(verdicts.iter().all(own), "stream {stream} got another's answer");
     }
     // While all have frames waiting, the one with four times as many gets no more than the others.
@@ -387,15 +387,15 @@ fn a_frame_waits_for_others_as_long_as_it_may() {
     let (_running, stopped) = bounded(0);
     let second = streams.pop().expect("two");
     let first = streams.pop().expect("two");
-    first.input.offer(frame(0), &stopped).expect("taken");
+    first.input.push(frame(0), &stopped).expect("taken");
     assert!(calls.recv_timeout(Duration::from_millis(300)).is_err(), "the first waits");
-    second.input.offer(frame(0), &stopped).expect("taken");
+    second.input.push(frame(0), &stopped).expect("taken");
     let mut call = calls.recv().expect("grounded");
     call.sort_unstable();
     assert_eq!(call, [0, 1]);
     // Nobody is left to wait for.
     drop(second);
-    first.input.offer(frame(1), &stopped).expect("taken");
+    first.input.push(frame(1), &stopped).expect("taken");
     assert_eq!(calls.recv().expect("grounded"), [0]);
     drop(first);
     stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
@@ -408,12 +408,12 @@ fn a_stream_that_nobody_takes_from_does_not_hold_up_the_others() {
     let Stream { input, output: nobodys } = streams.remove(0);
     let stuck = std::thread::spawn(move || {
         let (_running, stopped) = bounded(0);
-        (0..50).for_each(|seq| _ = input.offer(frame(seq), &stopped));
+        (0..50).for_each(|seq| _ = input.push(frame(seq), &stopped));
     });
     let Stream { input, output } = streams.remove(0);
     let taken = std::thread::spawn(move || frames(&output));
     let (_running, stopped) = bounded(0);
-    (0..200).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+    (0..200).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
     drop(input);
     assert_eq!(taken.join().expect("taken").len(), 200);
     drop(nobodys);
@@ -421,8 +421,8 @@ fn a_stream_that_nobody_takes_from_does_not_hold_up_the_others() {
     stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
-fn gap() -> Note {
-    Note::GapRetry { attempt: 7, fault: crate::source::Fault::of_test() }
+fn gap() -> StreamEvent {
+    StreamEvent::GapRetry { attempt: 7, fault: crate::source::Fault::of_test() }
 }
 
 /// What is overtaken, left out or said in between keeps its place, also while the model is busy.
@@ -435,21 +435,21 @@ fn notes_and_skipped_frames_keep_their_place() {
     let (stage, Stream { input, output }) =
         start(Box::new(Gated { begun, go }), settings, |e| panic!("no failure: {e}"));
     let (_running, stopped) = bounded(0);
-    input.offer(frame(0), &stopped).expect("taken");
+    input.push(frame(0), &stopped).expect("taken");
     has_begun.recv().expect("frame 0 is with the model");
     // 1 and 2 are left out, 3 is overtaken by 6, with a note on either side of it.
     for seq in 1..=2 {
-        input.offer(frame(seq), &stopped).expect("taken");
+        input.push(frame(seq), &stopped).expect("taken");
     }
-    input.note(gap(), &stopped).expect("taken");
-    input.offer(frame(3), &stopped).expect("taken");
-    input.note(gap(), &stopped).expect("taken");
+    input.push_event(gap(), &stopped).expect("taken");
+    input.push(frame(3), &stopped).expect("taken");
+    input.push_event(gap(), &stopped).expect("taken");
     for seq in 4..=8 {
-        input.offer(frame(seq), &stopped).expect("taken");
+        input.push(frame(seq), &stopped).expect("taken");
     }
-    input.note(gap(), &stopped).expect("taken");
+    input.push_event(gap(), &stopped).expect("taken");
     drop(input);
-    let taker = std::thread::spawn(move || output.iter().flatten().collect::<Vec<Passing>>());
+    let taker = std::thread::spawn(move || output.iter().flatten().collect::<Vec<StreamItem>>());
     allow.send(()).expect("waits");
     while has_begun.recv().is_ok() {
         allow.send(()).expect("waits");
@@ -459,8 +459,8 @@ fn notes_and_skipped_frames_keep_their_place() {
         .expect("taken")
         .iter()
         .map(|passing| match passing {
-            Passing::Note(_) => "note".into(),
-            Passing::Frame(grounded) => {
+            StreamItem::Event(_) => "note".into(),
+            StreamItem::Frame(grounded) => {
                 let what = match &grounded.outcome {
                     Outcome::Measured { .. } => "measured",
                     Outcome::Skipped { .. } => "skipped",
@@ -507,12 +507,12 @@ impl Ground for Listening {
         Ok(jobs.iter().map(|_| one_box(Rect { x0: 0.0, y0: 0.0, x1: self.0 as f64, y1: 1.0 }, None)).collect())
     }
 
-    fn ask(&mut self, _stream: usize, questions: &[Arc<Question>]) {
-        self.0 = questions[0].asked.query.text.len();
+    fn set_queries(&mut self, _stream: usize, queries: &[Arc<ActiveQuery>]) {
+        self.0 = queries[0].tracked.query.text.len();
     }
 }
 
-/// A new question counts from the frame behind it on, in both modes, and wherever the frames wait.
+/// A new query counts from the frame behind it on, in both modes, and wherever the frames wait.
 #[test]
 fn a_question_is_asked_from_the_next_frame_on() {
     for mode in [Mode::EveryFrame, Mode::Freshest] {
@@ -523,21 +523,21 @@ fn a_question_is_asked_from_the_next_frame_on() {
             for seq in 0..300u32 {
                 if seq % 7 == 3 {
                     let text = "x".repeat(seq as usize);
-                    input.note(asks(&text, seq), &stopped).expect("taken");
+                    input.push_event(asks(&text, seq), &stopped).expect("taken");
                 }
-                input.offer(frame(u64::from(seq)), &stopped).expect("taken");
+                input.push(frame(u64::from(seq)), &stopped).expect("taken");
             }
         });
         let (mut asked, mut next, mut measured) = (0, 0, 0);
         for passing in output.iter().flatten() {
             match passing {
-                Passing::Note(Note::Queries(asking)) => {
-                    let query = &asking.questions[0].asked.query;
+                StreamItem::Event(StreamEvent::Queries(update)) => {
+                    let query = &update.queries[0].tracked.query;
                     assert_eq!(u64::from(query.rev), next, "it keeps its place");
                     asked = query.text.len();
                 }
-                Passing::Note(note) => panic!("nobody said {note:?}"),
-                Passing::Frame(grounded) => {
+                StreamItem::Event(note) => panic!("nobody said {note:?}"),
+                StreamItem::Frame(grounded) => {
                     assert_eq!(grounded.frame.seq, next);
                     next += 1;
                     if let Some(rect) = rect(&grounded.outcome) {

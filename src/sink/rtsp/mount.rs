@@ -20,7 +20,7 @@ use crate::pipeline;
 use crate::sink::annotate;
 use crate::sink::branches::{draw_from_meta, pads};
 use crate::source::Timing;
-use crate::stage::{Frame, Questions};
+use crate::stage::{ActiveQueries, Frame};
 
 /// Frames that may wait for an encoder; older ones are left out.
 const WAITING: u64 = 3;
@@ -43,7 +43,7 @@ pub struct Verdict {
     /// The claim.
     pub result: FrameResult,
     /// What was asked.
-    pub questions: Questions,
+    pub queries: ActiveQueries,
     /// Of the picture that it is about: on another one its box would lie elsewhere.
     pub resolution: Resolution,
 }
@@ -154,8 +154,8 @@ impl Mount {
     /// As [`Mount::show`].
     pub fn show_at_once(&self, frame: &Frame) -> Result<()> {
         let verdict = self.state().verdict.clone().filter(|verdict| verdict.resolution == frame.resolution());
-        let Some(Verdict { result, questions, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
-        let queries = questions.iter().map(|question| &question.asked.query);
+        let Some(Verdict { result, queries, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
+        let queries = queries.iter().map(|active| &active.tracked.query);
         self.show(frame, annotate(frame, &result.as_of_before(), queries, self.0.trained))
     }
 

@@ -11,18 +11,18 @@ use grounding::Canvas;
 use records::track::Outcome;
 
 use super::cuts::Cuts;
-use super::intake::{Arrival, Item, Treatment};
-use super::still::Gate;
-use super::{Frame, Note, StageSettings};
+use super::input::{Arrival, Item, Treatment};
+use super::static_gate::Gate;
+use super::{Frame, StageSettings, StreamEvent};
 
 /// One step of a source, ready for the model.
 pub(super) enum Ready {
-    Frame(Box<Prepared>),
-    Note(Note),
+    Frame(Box<Preprocessed>),
+    Event(StreamEvent),
 }
 
 /// A frame on its way to the worker.
-pub(super) struct Prepared {
+pub(super) struct Preprocessed {
     pub(super) frame: Frame,
     /// The picture, or what became of the frame without one.
     pub(super) picture: Result<Letterboxed, Outcome>,
@@ -34,7 +34,7 @@ pub(super) struct Prepared {
 }
 
 /// Prepares what one source hands over.
-pub(super) struct Preparer {
+pub(super) struct Preprocessor {
     canvases: Vec<Canvas>,
     letterboxer: FrameLetterboxer,
     cuts: Option<Cuts>,
@@ -44,7 +44,7 @@ pub(super) struct Preparer {
     memory: Vec<Vec<f32>>,
 }
 
-impl Preparer {
+impl Preprocessor {
     pub(super) fn new(canvases: Vec<Canvas>, settings: &StageSettings, stop: &Arc<AtomicBool>) -> Self {
         Self {
             canvases,
@@ -56,16 +56,16 @@ impl Preparer {
         }
     }
 
-    pub(super) fn prepare(&mut self, arrival: Arrival) -> Vec<Ready> {
-        let prepare = |item| match item {
+    pub(super) fn preprocess(&mut self, arrival: Arrival) -> Vec<Ready> {
+        let preprocess = |item| match item {
             Item::Frame(frame, treatment) => Ready::Frame(Box::new(self.frame(frame, treatment))),
-            Item::Note(note) => {
-                // Another question, or another picture after a gap.
+            Item::Event(event) => {
+                // Another query, or another picture after a gap.
                 self.gate.iter_mut().for_each(Gate::reset);
-                Ready::Note(note)
+                Ready::Event(event)
             }
         };
-        arrival.into_iter().map(prepare).collect()
+        arrival.into_iter().map(preprocess).collect()
     }
 
     /// Takes the memory of a picture back.
@@ -73,7 +73,7 @@ impl Preparer {
         self.memory.push(pixels);
     }
 
-    fn frame(&mut self, frame: Frame, treatment: Treatment) -> Prepared {
+    fn frame(&mut self, frame: Frame, treatment: Treatment) -> Preprocessed {
         let _span = tracing::trace_span!("prepare").entered();
         let start = Instant::now();
         let queued = start.duration_since(frame.arrived);
@@ -104,20 +104,20 @@ impl Preparer {
         };
         let ready = Instant::now();
         let spent = if picture.is_ok() { ready - start } else { Duration::ZERO };
-        Prepared { frame, picture, cut, spent, ready, queued }
+        Preprocessed { frame, picture, cut, spent, ready, queued }
     }
 }
 
 /// Prepares ahead of the model until there are no frames or nobody takes them.
 pub(super) fn run(
-    mut preparer: Preparer,
+    mut preprocessor: Preprocessor,
     arrivals: &Receiver<Arrival>,
-    prepared: &Sender<Vec<Ready>>,
+    preprocessed: &Sender<Vec<Ready>>,
     recycled: &Receiver<Vec<f32>>,
 ) {
     for arrival in arrivals {
-        recycled.try_iter().for_each(|pixels| preparer.recycle(pixels));
-        if prepared.send(preparer.prepare(arrival)).is_err() {
+        recycled.try_iter().for_each(|pixels| preprocessor.recycle(pixels));
+        if preprocessed.send(preprocessor.preprocess(arrival)).is_err() {
             return;
         }
     }
