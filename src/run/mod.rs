@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::service::{Claim, Compile, Queries, Service};
 use crate::signals::{Signals, Wish};
 use crate::sink::{Mount, RtspOut, RtspServers};
-use crate::source::{Counters, Ended, Keeper, Kind, Timing};
+use crate::source::{Counters, Ended, Kind, SourceLoop, Timing};
 use crate::stage::{
     ActiveQueries, ActiveQuery, Frame, Ground, InputHandle, Model, QuerySettings, Stage, StageInput, StageSettings,
     Stream,
@@ -272,7 +272,7 @@ fn supervise(
             },
         );
         let deliverer = std::thread::Builder::new().name("deliver".into()).spawn(move || delivery.run(&output));
-        let keeper = Keeper {
+        let source = SourceLoop {
             address: settings.address.clone(),
             settings: settings.source.clone(),
             frames: input,
@@ -280,11 +280,11 @@ fn supervise(
             counters,
         };
         let (ended, stopped) = (post(&messages, move |ended| Message::Ended(index, ended)), stopped.clone());
-        let keeper = std::thread::Builder::new().name("source".into()).spawn(move || {
-            ended(keeper.run(&stopped));
+        let source = std::thread::Builder::new().name("source".into()).spawn(move || {
+            ended(source.run(&stopped));
             // Not before: with its ways into the stage the stream ends there, and that must not be heard first.
             handle.close();
-            drop(keeper);
+            drop(source);
         });
         supervisor.watch(Running {
             name,
@@ -292,7 +292,7 @@ fn supervise(
             output_stop: stopper,
             finish,
             deliverer: Some(deliverer.map_err(|e| Error::Worker(e.to_string()))?),
-            keeper: Some(keeper.map_err(|e| Error::Worker(e.to_string()))?),
+            source: Some(source.map_err(|e| Error::Worker(e.to_string()))?),
             ended: None,
             drained: false,
         });

@@ -28,7 +28,7 @@ pub(super) struct Running {
     /// Tells its delivery how it ended.
     pub(super) finish: Sender<Ending>,
     pub(super) deliverer: Option<JoinHandle<Counts>>,
-    pub(super) keeper: Option<JoinHandle<()>>,
+    pub(super) source: Option<JoinHandle<()>>,
     pub(super) ended: Option<Ending>,
     pub(super) drained: bool,
 }
@@ -86,7 +86,7 @@ impl Supervisor {
         let mut counts = Vec::new();
         for stream in std::mem::take(&mut self.streams) {
             drop(stream.finish);
-            if let Some(thread) = stream.keeper {
+            if let Some(thread) = stream.source {
                 self.joined(thread.join());
             }
             if let Some(of_stream) = stream.deliverer.and_then(|thread| self.joined(thread.join())) {
