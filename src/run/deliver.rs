@@ -10,13 +10,13 @@ use records::{
     Resolution,
 };
 
-use super::supervisor::Ending;
+use super::supervisor::StreamEnd;
 use super::{Message, OutputStopper, post};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::service::Status;
-use crate::sink::{Mount, Output, OutputSettings, Target, Verdict, annotate};
+use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
 use crate::source::{Address, Timing};
 use crate::stage::{ActiveQueries, GroundedFrame, QueryUpdate, StreamEvent, StreamItem, StreamItems, tracked};
 
@@ -77,10 +77,10 @@ pub(super) struct Links {
     pub(super) stopper: OutputStopper,
     pub(super) status: Arc<Status>,
     /// Where the stream is served.
-    pub(super) mounts: Vec<Mount>,
+    pub(super) mounts: Vec<MountPoint>,
     pub(super) overlay_sync: OverlaySync,
     /// How the stream ended; disconnected where nobody knows.
-    pub(super) finished: Receiver<Ending>,
+    pub(super) finished: Receiver<StreamEnd>,
 }
 
 /// A stretch without a connection.
@@ -150,17 +150,17 @@ impl Delivery {
         }
     }
 
-    /// Delivers verdicts until there are none, finishes the files and writes the last event. After a failure the rest is
+    /// Delivers items until there are none, finishes the files and writes the last event. After a failure the rest is
     /// only counted.
-    pub(super) fn run(mut self, verdicts: &Receiver<StreamItems>) -> Counts {
+    pub(super) fn run(mut self, items: &Receiver<StreamItems>) -> Counts {
         let _span = tracing::info_span!("deliver", stream = self.names.address.name).entered();
         {
             // Said also where this thread panics: the supervisor waits for it.
             let (stream, messages) = (self.links.stream, self.links.messages.clone());
             let _at_the_end = OnDrop(|| drop(messages.send(Message::Drained(stream))));
-            for item in verdicts.iter().flatten() {
+            for item in items.iter().flatten() {
                 let delivered = match item {
-                    StreamItem::Frame(grounded) => self.frame(&grounded, verdicts.len()),
+                    StreamItem::Frame(grounded) => self.frame(&grounded, items.len()),
                     StreamItem::Event(event) => self.stream_event(event),
                 };
                 if let Err(error) = delivered {
@@ -172,7 +172,7 @@ impl Delivery {
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
-            let farewell = farewell.spawn(move || Mount::end_all(&mounts));
+            let farewell = farewell.spawn(move || MountPoint::end_all(&mounts));
             if let Err(error) = self.finish_output() {
                 self.post_failure(error);
             }
@@ -257,7 +257,7 @@ impl Delivery {
             // This one has been shown already; the next ones get what was found on it.
             for mount in &self.links.mounts {
                 let queries = Arc::clone(&self.queries);
-                mount.set_verdict(Some(Verdict { result: result.clone(), queries, resolution }));
+                mount.set_latest(Some(LatestResult { result: result.clone(), queries, resolution }));
             }
         }
         if self.settings.is_empty() && (at_once || self.links.mounts.is_empty()) {
@@ -300,7 +300,7 @@ impl Delivery {
                 for mount in &self.links.mounts {
                     mount.set_gap(fault.code);
                     // What comes next may show something else.
-                    mount.set_verdict(None);
+                    mount.set_latest(None);
                 }
                 self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, counts })
             }
@@ -316,7 +316,7 @@ impl Delivery {
     fn set_queries(&mut self, update: &QueryUpdate) -> Result<()> {
         self.queries = Arc::clone(&update.queries);
         self.track.set_queries(tracked(&self.queries));
-        self.links.mounts.iter().for_each(|mount| mount.set_verdict(None));
+        self.links.mounts.iter().for_each(|mount| mount.set_latest(None));
         for (change, active) in &update.changes {
             let Query { name, text, rev } = &active.tracked.query;
             let seq = self.next_seq;
@@ -390,7 +390,7 @@ impl Delivery {
     }
 
     /// Writes the last event and what is buffered. Records that were never begun are not begun with it.
-    fn close(&mut self, ending: &Ending) {
+    fn close(&mut self, ending: &StreamEnd) {
         self.counts.frames.decoded = ending.decoded;
         self.records.retain(RecordFile::is_open);
         let counts = self.counts.clone();

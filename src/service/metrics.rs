@@ -224,7 +224,7 @@ impl StreamMetrics {
     }
 
     /// A query is asked from now on, or no more.
-    pub(super) fn asked(&self, change: Change, query: &Query) {
+    pub(super) fn query_changed(&self, change: Change, query: &Query) {
         let labels = [self.stream.as_str(), &query.name];
         match change {
             Change::Removed => drop(self.revision.remove_label_values(&labels)),

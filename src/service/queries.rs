@@ -21,7 +21,7 @@ pub(crate) type Compile = Box<dyn Fn(&str) -> Result<Option<Arc<CompiledQuery>>>
 ///
 /// # Errors
 /// The model cannot do what the query wants.
-pub(crate) type Claim = Box<dyn Fn(usize, &QuerySettings) -> Result<Tracking> + Send + Sync>;
+pub(crate) type TrackingOf = Box<dyn Fn(usize, &QuerySettings) -> Result<Tracking> + Send + Sync>;
 
 /// The longest sentence, in letters: models read a few dozen words, and records repeat it with every frame.
 const LONGEST: usize = 1000;
@@ -29,7 +29,7 @@ const LONGEST: usize = 1000;
 /// What the streams of a run look for.
 pub(crate) struct Queries {
     compile: Compile,
-    claim: Claim,
+    tracking_of: TrackingOf,
     stopped: Receiver<()>,
     streams: Mutex<Vec<Arc<Stream>>>,
     /// Locked while something is changed: changes come one after the other.
@@ -39,13 +39,13 @@ pub(crate) struct Queries {
 struct Stream {
     number: usize,
     name: String,
-    now: Mutex<Now>,
+    now: Mutex<CurrentQueries>,
     input: InputHandle,
 }
 
 /// What a stream is asked.
 #[derive(Clone)]
-struct Now {
+struct CurrentQueries {
     queries: ActiveQueries,
     /// As they were wanted, in the same order.
     settings: Vec<QuerySettings>,
@@ -55,13 +55,13 @@ struct Now {
 
 /// What is wanted of a stream, or of all of them.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct QueryRequest<'a> {
     pub(crate) stream: Option<&'a str>,
-    pub(crate) what: What,
+    pub(crate) edit: QueryEdit,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum What {
+pub(crate) enum QueryEdit {
     /// Ask this, under the name of a query that is asked; without a name, in place of the only one.
     Set { name: Option<String>, text: Option<String>, threshold: Option<f32> },
     /// Ask this too.
@@ -72,17 +72,17 @@ pub(crate) enum What {
     Replace(Vec<QuerySettings>),
 }
 
-/// What became of a wish, for one stream.
+/// What became of a request, for one stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Changed {
+pub(crate) struct EditResult {
     pub(crate) stream: String,
     /// Revisions of its queries, by name.
     pub(crate) revisions: Vec<(String, u32)>,
-    pub(crate) how: How,
+    pub(crate) outcome: EditOutcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum EditOutcome {
     /// The next frame that comes is asked that.
     New,
     /// It was asked that before.
@@ -92,32 +92,32 @@ pub(crate) enum How {
 }
 
 impl Queries {
-    pub(crate) fn new(compile: Compile, claim: Claim, stopped: Receiver<()>) -> Self {
-        Self { compile, claim, stopped, streams: Mutex::default(), turn: Mutex::default() }
+    pub(crate) fn new(compile: Compile, tracking_of: TrackingOf, stopped: Receiver<()>) -> Self {
+        Self { compile, tracking_of, stopped, streams: Mutex::default(), turn: Mutex::default() }
     }
 
     /// A stream that begins with `queries`, wanted as `settings` say; changes go in through `input`.
     pub(crate) fn add(&self, name: &str, queries: ActiveQueries, settings: Vec<QuerySettings>, input: InputHandle) {
         let mut streams = lock(&self.streams);
         let revisions = queries.iter().map(|q| (q.tracked.query.name.clone(), q.tracked.query.rev)).collect();
-        let now = Mutex::new(Now { queries, settings, revisions });
+        let now = Mutex::new(CurrentQueries { queries, settings, revisions });
         let number = streams.len();
         streams.push(Arc::new(Stream { number, name: name.to_owned(), now, input }));
     }
 
-    /// Asks streams something else: all that is wished, or nothing.
+    /// Asks streams something else: all that is requested, or nothing.
     ///
     /// # Blocking
     /// While sentences are compiled, and in `every-frame` mode while a stream's queue is full.
     ///
     /// # Errors
-    /// A wish cannot be met: a sentence says nothing or cannot be compiled, a name is taken or is nobody's, there is no such
+    /// A request cannot be met: a sentence says nothing or cannot be compiled, a name is taken or is nobody's, there is no such
     /// stream.
-    pub(crate) fn change(&self, wishes: &[Wish]) -> Result<Vec<Changed>> {
+    pub(crate) fn change(&self, requests: &[QueryRequest]) -> Result<Vec<EditResult>> {
         let streams = lock(&self.streams).clone();
         let _turn = lock(&self.turn);
         let mut wanted: Vec<(&Arc<Stream>, Vec<QuerySettings>)> = Vec::new();
-        for Wish { stream, what } in wishes {
+        for QueryRequest { stream, edit } in requests {
             let meant: Vec<_> = streams.iter().filter(|other| stream.is_none_or(|name| other.name == name)).collect();
             if meant.is_empty() {
                 let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
@@ -129,7 +129,7 @@ impl Queries {
                     wanted.push((stream, stream.now().settings));
                     wanted.len() - 1
                 });
-                apply(&mut wanted[place].1, what).map_err(|reason| stream.refuse(&reason))?;
+                apply(&mut wanted[place].1, edit).map_err(|reason| stream.refuse(&reason))?;
             }
         }
         let mut compiled: HashMap<String, Option<Arc<CompiledQuery>>> = HashMap::new();
@@ -149,7 +149,7 @@ impl Queries {
         settings: &[QuerySettings],
         compiled: &mut HashMap<String, Option<Arc<CompiledQuery>>>,
     ) -> Result<(QueryUpdate, HashMap<String, u32>)> {
-        let Now { queries, settings: before, mut revisions } = stream.now();
+        let CurrentQueries { queries, settings: before, mut revisions } = stream.now();
         let (mut next, mut changes) = (Vec::new(), Vec::new());
         let mut kept = HashSet::new();
         for (place, wanted) in settings.iter().enumerate() {
@@ -159,7 +159,7 @@ impl Queries {
                 next.push(Arc::clone(&queries[known]));
                 continue;
             }
-            let tracking = (self.claim)(stream.number, wanted).map_err(|e| stream.refuse(&e.to_string()))?;
+            let tracking = (self.tracking_of)(stream.number, wanted).map_err(|e| stream.refuse(&e.to_string()))?;
             let query = match compiled.get(&wanted.text) {
                 Some(query) => query.clone(),
                 // What is asked already, was compiled.
@@ -205,15 +205,15 @@ fn with_text(streams: &[Arc<Stream>], text: &str) -> Option<Arc<ActiveQuery>> {
 ///
 /// # Errors
 /// In words, why it cannot be done.
-fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(), String> {
+fn apply(queries: &mut Vec<QuerySettings>, edit: &QueryEdit) -> std::result::Result<(), String> {
     let names = |queries: &[QuerySettings]| {
         queries.iter().map(|query| format!("{:?}", query.name)).collect::<Vec<_>>().join(", ")
     };
-    match what {
-        What::Set { text: None, threshold: None, .. } => {
+    match edit {
+        QueryEdit::Set { text: None, threshold: None, .. } => {
             Err("set-query: says neither a sentence nor a threshold".into())
         }
-        What::Set { name, text, threshold } => {
+        QueryEdit::Set { name, text, threshold } => {
             let place = match name {
                 Some(name) => queries.iter().position(|query| query.name == *name),
                 None if queries.len() == 1 => Some(0),
@@ -236,11 +236,11 @@ fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(
             }
             check_all(queries)
         }
-        What::Add(query) => {
+        QueryEdit::Add(query) => {
             queries.push(query.clone());
             check_all(queries)
         }
-        What::Remove(name) => {
+        QueryEdit::Remove(name) => {
             let place = queries.iter().position(|query| query.name == *name);
             let place = place.ok_or_else(|| format!("asks no query {name:?}, expected one of {}", names(queries)))?;
             if queries.len() == 1 {
@@ -249,7 +249,7 @@ fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(
             queries.remove(place);
             Ok(())
         }
-        What::Replace(all) => {
+        QueryEdit::Replace(all) => {
             queries.clone_from(all);
             check_all(queries)
         }
@@ -294,7 +294,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stream {
-    fn now(&self) -> Now {
+    fn now(&self) -> CurrentQueries {
         lock(&self.now).clone()
     }
 
@@ -312,24 +312,24 @@ impl Stream {
         settings: Vec<QuerySettings>,
         next: Option<(QueryUpdate, HashMap<String, u32>)>,
         stopped: &Receiver<()>,
-    ) -> Changed {
-        let told = |queries: &ActiveQueries, how| Changed {
+    ) -> EditResult {
+        let told = |queries: &ActiveQueries, outcome| EditResult {
             stream: self.name.clone(),
             revisions: queries.iter().map(|q| (q.tracked.query.name.clone(), q.tracked.query.rev)).collect(),
-            how,
+            outcome,
         };
         let before = self.now().queries;
-        let Some((update, revisions)) = next else { return told(&before, How::Ended) };
-        let Some(input) = self.input.get() else { return told(&before, How::Ended) };
+        let Some((update, revisions)) = next else { return told(&before, EditOutcome::Ended) };
+        let Some(input) = self.input.get() else { return told(&before, EditOutcome::Ended) };
         if update.queries == before {
-            return told(&before, How::Same);
+            return told(&before, EditOutcome::Same);
         }
         let update = Arc::new(update);
         if input.push_event(StreamEvent::Queries(Arc::clone(&update)), stopped).is_err() {
-            return told(&before, How::Ended);
+            return told(&before, EditOutcome::Ended);
         }
-        let changed = told(&update.queries, How::New);
-        *lock(&self.now) = Now { queries: Arc::clone(&update.queries), settings, revisions };
+        let changed = told(&update.queries, EditOutcome::New);
+        *lock(&self.now) = CurrentQueries { queries: Arc::clone(&update.queries), settings, revisions };
         changed
     }
 }

@@ -54,7 +54,7 @@ pub(crate) enum Found {
 }
 
 /// What a terminal shows.
-pub(crate) struct Glance {
+pub(crate) struct StreamSummary {
     pub(crate) decoded: u64,
     pub(crate) measured: u64,
     pub(crate) dropped: u64,
@@ -100,7 +100,7 @@ impl Status {
         state.progress = Instant::now();
         state.queries = queries.iter().map(|active| (active.tracked.query.clone(), None)).collect();
         for (query, _) in &state.queries {
-            self.metrics.asked(Change::Added, query);
+            self.metrics.query_changed(Change::Added, query);
         }
     }
 
@@ -150,7 +150,7 @@ impl Status {
                 let queries = update.queries.iter().map(|active| &active.tracked.query);
                 state.queries = queries.map(|query| (query.clone(), found(query))).collect();
                 for (change, active) in &update.changes {
-                    self.metrics.asked(*change, &active.tracked.query);
+                    self.metrics.query_changed(*change, &active.tracked.query);
                 }
             }
         }
@@ -186,13 +186,13 @@ impl Status {
         self.waiting() > 0 && self.state().progress.elapsed() > STUCK
     }
 
-    pub(crate) fn glance(&self) -> Glance {
+    pub(crate) fn summary(&self) -> StreamSummary {
         let share = self.links.get().and_then(|links| links.counters.share());
         let state = self.state();
         let FrameCounts { measured, dropped, .. } = state.counts.frames;
         let State { delay, gap, .. } = *state;
         let found = state.queries.iter().map(|(query, found)| (query.name.clone(), found.clone())).collect();
-        Glance { decoded: state.counts.frames.accounted(), measured, dropped, delay, found, gap, share }
+        StreamSummary { decoded: state.counts.frames.accounted(), measured, dropped, delay, found, gap, share }
     }
 
     fn decoded(&self) -> u64 {

@@ -2,11 +2,11 @@
 
 mod branches;
 pub(crate) mod holes;
-mod numbered;
+mod mp4_times;
+mod output_file;
 mod pipeline;
 mod png;
 mod rtsp;
-mod undated;
 
 use frames::meta;
 use gstreamer as gst;
@@ -17,10 +17,10 @@ use crate::stage::Frame;
 
 pub use branches::{Branch, Target};
 pub(crate) use branches::{place, same_file};
-pub(crate) use numbered::file_name;
+pub(crate) use output_file::file_name;
 pub use pipeline::{Output, OutputSettings};
 pub(crate) use rtsp::payloader;
-pub use rtsp::{Access, Mount, RtspOut, RtspServers, Verdict, launch};
+pub use rtsp::{Access, LatestResult, MountPoint, RtspOut, RtspServers, launch};
 
 /// A shallow copy of the frame's buffer with the `result` of `queries` as its metadata: the pixels stay where the decoder put
 /// them. `trained` is false where the model's weights are as drawn.

@@ -116,7 +116,7 @@ fn feeder(
 
 impl Connection {
     /// Builds and starts the pipeline of connection `number` of a source, with these `settings` in place of its own. Frames
-    /// go into the intake, which may block the decoder; how it ends goes into `reports`.
+    /// go into the stage, which may block the decoder; how it ends goes into `reports`.
     ///
     /// # Errors
     /// The pipeline cannot be built or started.

@@ -69,29 +69,29 @@ fn frames(output: &Receiver<StreamItems>) -> Vec<GroundedFrame> {
     frames.collect()
 }
 
-/// Feeds `count` frames and collects the verdicts in order.
+/// Feeds `count` frames and collects the results in order.
 fn feed((stage, stream): (Stage, Stream), count: u64) -> Vec<GroundedFrame> {
     let Stream { input, output } = stream;
     let feeder = std::thread::spawn(move || {
         let (_running, stopped) = bounded(0);
         (0..count).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
     });
-    let verdicts = frames(&output);
+    let results = frames(&output);
     feeder.join().expect("fed");
     for thread in stage.into_threads() {
         thread.join().expect("no panic gets out");
     }
-    verdicts
+    results
 }
 
 #[test]
 fn every_frame_leaves_once_and_in_order() {
     let model = qrnet("a", "a");
     let stage = start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}"));
-    let verdicts = feed(stage, 40);
-    assert_eq!(verdicts.iter().map(|v| v.frame.seq).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
-    assert!(verdicts.iter().all(|v| matches!(v.outcome, Outcome::Measured { .. })));
-    assert!(verdicts.iter().all(|v| v.grounding > Duration::ZERO));
+    let results = feed(stage, 40);
+    assert_eq!(results.iter().map(|v| v.frame.seq).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    assert!(results.iter().all(|v| matches!(v.outcome, Outcome::Measured { .. })));
+    assert!(results.iter().all(|v| v.grounding > Duration::ZERO));
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn a_failing_model_is_reported_once_and_loses_no_frame() {
     let model = qrnet("b", "a");
     let (report, reports) = bounded(10);
     let stage = start(model, EVERY_FRAME, move |reason| report.send(reason).expect("taken"));
-    let verdicts = feed(stage, 20);
-    assert_eq!(verdicts.len(), 20);
-    assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "model", .. }));
+    let results = feed(stage, 20);
+    assert_eq!(results.len(), 20);
+    assert!(matches!(&results[0].outcome, Outcome::Error { cause: "model", .. }));
     assert!(
-        verdicts[1..].iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }),
+        results[1..].iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }),
         "nothing is tried after that"
     );
     let reasons: Vec<String> = reports.iter().collect();
@@ -117,9 +117,9 @@ fn a_stopped_stage_lets_the_rest_through_unmeasured() {
     let model = qrnet("a", "a");
     let stage = start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}"));
     stage.0.stopper()();
-    let verdicts = feed(stage, 30);
-    assert_eq!(verdicts.len(), 30);
-    assert!(verdicts.iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }));
+    let results = feed(stage, 30);
+    assert_eq!(results.len(), 30);
+    assert!(results.iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }));
 }
 
 #[test]
@@ -134,9 +134,9 @@ fn a_frame_that_cannot_be_read_is_an_error_of_its_own() {
     input.push(short, &stopped).expect("taken");
     input.push(frame(1), &stopped).expect("taken");
     drop(input);
-    let verdicts = frames(&output);
-    assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "picture", message } if message.contains("mapped")));
-    assert!(matches!(&verdicts[1].outcome, Outcome::Measured { .. }), "the next frame is grounded");
+    let results = frames(&output);
+    assert!(matches!(&results[0].outcome, Outcome::Error { cause: "picture", message } if message.contains("mapped")));
+    assert!(matches!(&results[1].outcome, Outcome::Measured { .. }), "the next frame is grounded");
     for thread in threads {
         thread.join().expect("no panic");
     }
@@ -179,16 +179,16 @@ fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
     while has_begun.recv().is_ok() {
         allow.send(()).expect("waits");
     }
-    let verdicts = collected.join().expect("collected");
+    let results = collected.join().expect("collected");
     assert_eq!(
-        verdicts.iter().map(|v| v.frame.seq).collect::<Vec<_>>(),
+        results.iter().map(|v| v.frame.seq).collect::<Vec<_>>(),
         (0..100).collect::<Vec<_>>(),
         "the books close"
     );
     let measured: Vec<u64> =
-        verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq).collect();
+        results.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq).collect();
     assert_eq!(measured, [0, 99], "the newest is looked at, and nothing that was older when the model was free");
-    let dropped = verdicts.iter().filter(|v| v.outcome == Outcome::Dropped { cause: "overload" });
+    let dropped = results.iter().filter(|v| v.outcome == Outcome::Dropped { cause: "overload" });
     assert!(dropped.clone().all(|v| v.frame.buffer.size() == 0), "their memory is free");
     assert_eq!(dropped.count() + measured.len(), 100);
     for thread in threads {
@@ -201,10 +201,10 @@ fn a_stride_forwards_what_it_does_not_measure() {
     let settings = StageSettings { sampling: Sampling { stride: 3, max_fps: None }, ..EVERY_FRAME };
     let model = qrnet("a", "a");
     let stage = start(model, settings, |reason| panic!("no failure: {reason}"));
-    let verdicts = feed(stage, 7);
+    let results = feed(stage, 7);
     let skipped = |v: &GroundedFrame| v.outcome == Outcome::Skipped { cause: "stride" };
-    assert_eq!(verdicts.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
-    assert!(verdicts.iter().all(|v| v.frame.buffer.size() > 0));
+    assert_eq!(results.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
+    assert!(results.iter().all(|v| v.frame.buffer.size() > 0));
 }
 
 /// A flash that falls on a frame left out by the stride makes two cuts: what was seen before them stands for nothing.
@@ -246,11 +246,11 @@ fn a_still_scene_is_measured_again_after_a_cut() {
             input.push(frame, &stopped).expect("taken");
         }
     });
-    let verdicts = frames(&output);
+    let results = frames(&output);
     feeder.join().expect("fed");
-    let measured = verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
+    let measured = results.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
     assert_eq!(measured.collect::<Vec<_>>(), [0, 6], "the first one after the flash, and it alone");
-    assert_eq!(verdicts.iter().filter(|v| v.cut).map(|v| v.frame.seq).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(results.iter().filter(|v| v.cut).map(|v| v.frame.seq).collect::<Vec<_>>(), [4, 5]);
     for thread in stage.into_threads() {
         thread.join().expect("no panic");
     }
@@ -263,26 +263,26 @@ fn a_still_scene_is_measured_again_where_something_else_is_asked_or_time_has_pas
         let (stage, Stream { input, output }) =
             start(qrnet("a", "a"), StageSettings { mode, gate, ..EVERY_FRAME }, |e| panic!("no failure: {e}"));
         let (_running, stopped) = bounded(0);
-        let (mut verdicts, mut notes) = (Vec::new(), 0);
+        let (mut results, mut notes) = (Vec::new(), 0);
         for seq in 0..20 {
             if seq == 3 {
                 input.push_event(asks("a dog", 2), &stopped).expect("taken");
             }
             input.push(frame(seq), &stopped).expect("taken");
             // One by one, so that none is overtaken.
-            while verdicts.len() as u64 <= seq {
+            while results.len() as u64 <= seq {
                 for passing in output.recv().expect("delivered") {
                     match passing {
-                        StreamItem::Frame(grounded) => verdicts.push(*grounded),
+                        StreamItem::Frame(grounded) => results.push(*grounded),
                         StreamItem::Event(_) => notes += 1,
                     }
                 }
             }
         }
         drop(input);
-        let measured = verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
+        let measured = results.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
         assert_eq!((measured.collect::<Vec<_>>(), notes), (vec![0, 3, 11, 19], 1), "{mode:?}");
-        let skipped = verdicts.iter().filter(|v| v.outcome == Outcome::Skipped { cause: "static" });
+        let skipped = results.iter().filter(|v| v.outcome == Outcome::Skipped { cause: "static" });
         assert!(skipped.clone().all(|v| v.frame.buffer.size() > 0), "they are forwarded");
         assert_eq!(skipped.count(), 16, "{mode:?}");
         for thread in stage.into_threads() {
@@ -338,24 +338,24 @@ fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Groun
             (feeder, std::thread::spawn(move || frames(&output)))
         })
         .collect();
-    let verdicts = feeders.into_iter().map(|(feeder, taker)| {
+    let results = feeders.into_iter().map(|(feeder, taker)| {
         feeder.join().expect("fed");
         taker.join().expect("taken")
     });
-    let verdicts = verdicts.collect();
+    let results = results.collect();
     stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
-    verdicts
+    results
 }
 
 #[test]
 fn every_stream_gets_its_own_answers_and_a_fair_share() {
     let (stage, streams, calls) =
         many(4, Mode::EveryFrame, Batching { most: 1, patience: Duration::ZERO }, Duration::from_millis(2));
-    let verdicts = feed_all(stage, streams, &[400, 100, 100, 100]);
-    for (stream, verdicts) in verdicts.iter().enumerate() {
-        assert_eq!(verdicts.len(), if stream == 0 { 400 } else { 100 });
+    let results = feed_all(stage, streams, &[400, 100, 100, 100]);
+    for (stream, results) in results.iter().enumerate() {
+        assert_eq!(results.len(), if stream == 0 { 400 } else { 100 });
         let own = |v: &GroundedFrame| rect(&v.outcome).is_some_and(|rect| rect.x0 as usize == stream);
-        assert!(verdicts.iter().all(own), "stream {stream} got another's answer");
+        assert!(results.iter().all(own), "stream {stream} got another's answer");
     }
     // While all have frames waiting, the one with four times as many gets no more than the others.
     let calls: Vec<usize> = calls.iter().flatten().skip(40).take(240).collect();
