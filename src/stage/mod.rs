@@ -1,9 +1,9 @@
 //! The grounding stage: bounded queues between the decoders, the model and the outputs.
 //!
 //! ```text
-//! appsink ─ intake ─► letterbox ─┐                 ┌─► outcomes ─► records, appsrc
-//! appsink ─ intake ─► letterbox ─┼─► worker: model ┼─► outcomes ─► records, appsrc
-//! appsink ─ intake ─► letterbox ─┘                 └─► outcomes ─► records, appsrc
+//! appsink ─ input ──► letterbox ─┐                 ┌─► outcomes ─► records, appsrc
+//! appsink ─ input ──► letterbox ─┼─► worker: model ┼─► outcomes ─► records, appsrc
+//! appsink ─ input ──► letterbox ─┘                 └─► outcomes ─► records, appsrc
 //! ```
 //!
 //! One model serves all streams in turn, each with its own queries. All channels are bounded. In `every-frame` mode a full
@@ -155,15 +155,15 @@ pub type StreamItems = Vec<StreamItem>;
 #[derive(Debug, Clone, Copy)]
 pub struct Batching {
     /// Pictures that go through the model at once, at most; from 1.
-    pub most: usize,
+    pub max_size: usize,
     /// How long the first of them waits for the others.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for Batching {
     /// One by one.
     fn default() -> Self {
-        Self { most: 1, patience: Duration::ZERO }
+        Self { max_size: 1, timeout: Duration::ZERO }
     }
 }
 
@@ -184,7 +184,7 @@ pub struct StageSettings {
 pub struct Stream {
     /// Frames go in here.
     pub input: StageInput,
-    /// Verdicts come out here, in order; the channel ends with the stream.
+    /// Grounded frames and events come out here, in order; the channel ends with the stream.
     pub output: Receiver<StreamItems>,
 }
 

@@ -350,7 +350,7 @@ fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Groun
 #[test]
 fn every_stream_gets_its_own_answers_and_a_fair_share() {
     let (stage, streams, calls) =
-        many(4, Mode::EveryFrame, Batching { most: 1, patience: Duration::ZERO }, Duration::from_millis(2));
+        many(4, Mode::EveryFrame, Batching { max_size: 1, timeout: Duration::ZERO }, Duration::from_millis(2));
     let results = feed_all(stage, streams, &[400, 100, 100, 100]);
     for (stream, results) in results.iter().enumerate() {
         assert_eq!(results.len(), if stream == 0 { 400 } else { 100 });
@@ -367,7 +367,7 @@ fn every_stream_gets_its_own_answers_and_a_fair_share() {
 
 #[test]
 fn frames_that_wait_together_are_grounded_together() {
-    let batching = Batching { most: 3, patience: Duration::ZERO };
+    let batching = Batching { max_size: 3, timeout: Duration::ZERO };
     let (stage, streams, calls) = many(4, Mode::EveryFrame, batching, Duration::from_millis(5));
     feed_all(stage, streams, &[40, 40, 40, 40]);
     let calls: Vec<Vec<usize>> = calls.iter().collect();
@@ -382,7 +382,7 @@ fn frames_that_wait_together_are_grounded_together() {
 
 #[test]
 fn a_frame_waits_for_others_as_long_as_it_may() {
-    let batching = Batching { most: 2, patience: Duration::from_mins(1) };
+    let batching = Batching { max_size: 2, timeout: Duration::from_mins(1) };
     let (stage, mut streams, calls) = many(2, Mode::Freshest, batching, Duration::ZERO);
     let (_running, stopped) = bounded(0);
     let second = streams.pop().expect("two");
@@ -403,7 +403,7 @@ fn a_frame_waits_for_others_as_long_as_it_may() {
 
 #[test]
 fn a_stream_that_nobody_takes_from_does_not_hold_up_the_others() {
-    let batching = Batching { most: 4, patience: Duration::ZERO };
+    let batching = Batching { max_size: 4, timeout: Duration::ZERO };
     let (stage, mut streams, _calls) = many(2, Mode::EveryFrame, batching, Duration::ZERO);
     let Stream { input, output: nobodys } = streams.remove(0);
     let stuck = std::thread::spawn(move || {

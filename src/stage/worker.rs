@@ -132,7 +132,7 @@ impl<F: FnOnce(String)> Worker<F> {
                 continue;
             }
             // Not where there is nobody else to wait for.
-            while batch.len() < self.batching.most.min(self.running()) && Instant::now() < deadline {
+            while batch.len() < self.batching.max_size.min(self.running()) && Instant::now() < deadline {
                 self.wait(&batch, Some(deadline));
                 self.gather(&mut batch);
             }
@@ -151,7 +151,7 @@ impl<F: FnOnce(String)> Worker<F> {
         let first = self.turn;
         let mut taken = Vec::new();
         for stream in (0..count).map(|offset| (first + offset) % count) {
-            if batch.len() + taken.len() >= self.batching.most {
+            if batch.len() + taken.len() >= self.batching.max_size {
                 break;
             }
             if batch.iter().any(|entry| entry.stream == stream) {
@@ -174,7 +174,7 @@ impl<F: FnOnce(String)> Worker<F> {
                 Err(TryRecvError::Disconnected) => self.slots[stream] = None,
             }
         }
-        let deadline = Instant::now() + self.batching.patience;
+        let deadline = Instant::now() + self.batching.timeout;
         for (stream, ready) in self.preprocess(taken) {
             if let Some(frame) = self.pass(stream, ready) {
                 batch.push(frame);
