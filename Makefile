@@ -66,5 +66,5 @@ lint: setup
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	# The feature's library may not be here: that it compiles is all that can be said.
 	SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_NO_PKG_CONFIG=1 SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_LIB=gstanalytics-1.0 \
-	  $(CARGO) clippy --release --locked --lib --features v1_24 -- -D warnings
+	  $(CARGO) clippy --release --locked -p spotter-frames -p spotter --lib --features v1_24 -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps

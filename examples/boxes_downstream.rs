@@ -4,12 +4,13 @@
 
 use std::io::Write;
 
+use frames::meta::ROI_TYPE;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
-use spotter::sink::{Branch, ROI_TYPE};
+use spotter::sink::Branch;
 
 /// A sink that swallows frames, with a probe on its pad.
 fn sink() -> spotter::Result<gst::Element> {

@@ -90,6 +90,15 @@ impl From<grounding::Error> for Error {
     }
 }
 
+impl From<frames::Error> for Error {
+    fn from(error: frames::Error) -> Self {
+        match error {
+            frames::Error::Picture(error) => Self::Model(error),
+            error => Self::Output { name: "overlay".into(), reason: error.to_string() },
+        }
+    }
+}
+
 impl From<qrnet_train::Error> for Error {
     fn from(error: qrnet_train::Error) -> Self {
         Self::Train(Box::new(error))

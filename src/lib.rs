@@ -1,8 +1,9 @@
 //! Spotter finds what a sentence describes in a moving picture.
 //!
 //! The program's library: a GStreamer source hands decoded frames to the grounding [`stage`], which runs QRNet against a
-//! query compiled once; [`records::track`] makes claims of its measurements over time; they leave as metadata on the frames' own buffers ([`sink`]), as JSON Lines ([`records`]) and
-//! drawn on the picture ([`overlay`]). ARCHITECTURE.md follows one frame from source to sink.
+//! query compiled once; [`records::track`] makes claims of its measurements over time; they leave as JSON Lines ([`records`]), as
+//! metadata on the frames' own buffers ([`frames::meta`]), and drawn on the picture ([`frames::overlay`]) in an output pipeline
+//! ([`sink`]). ARCHITECTURE.md follows one frame from source to sink.
 
 mod batch;
 pub mod cli;
@@ -10,7 +11,6 @@ pub mod config;
 pub mod error;
 pub mod heap;
 pub mod logging;
-pub mod overlay;
 pub mod pipeline;
 pub mod profile;
 pub mod run;

@@ -8,17 +8,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::error::{Error, Result};
 
 /// Signals so close to the first one say no more than that: `timeout` signals its child, and then its whole group.
-const ONE_WISH: Duration = Duration::from_millis(300);
+const ONE_REQUEST: Duration = Duration::from_millis(300);
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum SignalRequest {
     /// To go before the work is done.
     Interrupt,
     /// To end what does not end by itself.
     Stop,
     /// To read settings anew.
-    Reread,
+    Reload,
 }
 
 /// Watches signals for as long as it lives; they stay taken after that.
@@ -28,13 +28,13 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// A `service` is live or watched: SIGTERM ends it as it is meant to. One that `rereads` its settings does so on
+    /// A `service` is live or watched: SIGTERM ends it as it is meant to. One that `reloads` its settings does so on
     /// SIGHUP.
-    pub(super) fn watch(service: bool, rereads: bool, tell: impl Fn(Wish) + Send + 'static) -> Result<Self> {
+    pub(super) fn watch(service: bool, reloads: bool, tell: impl Fn(SignalRequest) + Send + 'static) -> Result<Self> {
         let fail = |e: std::io::Error| Error::Worker(format!("signals cannot be watched: {e}"));
         let (had_terminal, detached) = (has_terminal(), ignores_hangups());
         let mut taken = vec![SIGINT, SIGTERM];
-        if rereads || !detached {
+        if reloads || !detached {
             taken.push(SIGHUP);
         }
         let mut signals = signal_hook::iterator::Signals::new(taken).map_err(fail)?;
@@ -43,8 +43,8 @@ impl Signals {
             let mut first: Option<Instant> = None;
             for signal in signals.forever() {
                 // The same signal says that a terminal was closed.
-                if signal == SIGHUP && rereads && (detached || !had_terminal || has_terminal()) {
-                    tell(Wish::Reread);
+                if signal == SIGHUP && reloads && (detached || !had_terminal || has_terminal()) {
+                    tell(SignalRequest::Reload);
                     continue;
                 }
                 match first {
@@ -52,13 +52,13 @@ impl Signals {
                         first = Some(Instant::now());
                         if signal == SIGTERM && service {
                             tracing::info!("asked to stop (once more ends at once)");
-                            tell(Wish::Stop);
+                            tell(SignalRequest::Stop);
                         } else {
                             tracing::warn!("interrupted: finishing the files (once more ends at once)");
-                            tell(Wish::Interrupt);
+                            tell(SignalRequest::Interrupt);
                         }
                     }
-                    Some(first) if first.elapsed() < ONE_WISH => {}
+                    Some(first) if first.elapsed() < ONE_REQUEST => {}
                     Some(_) => signal_hook::low_level::exit(i32::from(Error::Interrupted.exit_code())),
                 }
             }

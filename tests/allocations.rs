@@ -15,7 +15,7 @@ use qrnet::{Config, init};
 use spotter::cli::{Cli, Verb};
 use spotter::config::RunSettings;
 use spotter::run::stream;
-use spotter::stage::{Answer, Ground, Job, Model, Question};
+use spotter::stage::{ActiveQuery, Answer, Ground, Job, Model};
 
 /// Counts what passes.
 struct Counting;
@@ -91,8 +91,8 @@ impl Ground for Watched {
         self.model.ground(jobs)
     }
 
-    fn ask(&mut self, stream: usize, questions: &[Arc<Question>]) {
-        self.model.ask(stream, questions);
+    fn set_queries(&mut self, stream: usize, questions: &[Arc<ActiveQuery>]) {
+        self.model.set_queries(stream, questions);
     }
 }
 

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use blocks::preprocess::Rect;
+use frames::meta::{FRAME_META, ROI_TYPE};
 use grounding::Canvas;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_video as gst_video;
 use spotter::run::stream;
-use spotter::sink::{Branch, FRAME_META, ROI_TYPE};
+use spotter::sink::Branch;
 use spotter::stage::{Answer, Ground, Job, one_box};
 
 use crate::support::{Scratch, clip, json_lines, of_schema, run_settings, tool, turn};

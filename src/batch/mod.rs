@@ -4,10 +4,10 @@
 //! renamed to their names, and entered as done, in this order: whatever ends the process in between, the next one does
 //! the input again, and equal work gives equal bytes.
 
-mod board;
 mod ledger;
 mod names;
 mod owner;
+mod progress;
 mod summary;
 mod work;
 mod worklist;
@@ -30,8 +30,8 @@ use crate::cli::{BatchArgs, ComputeArg, RunArgs};
 use crate::config::{RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
 use crate::source::Deinterlace;
-use board::Board;
 use ledger::{Content, Entry, Finish, Job, Ledger, State};
+use progress::ProgressDisplay;
 
 use owner::Owner;
 use work::{Common, content, is_over};
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
         common,
         owner,
         ledger: Mutex::new(ledger),
-        board: Board::new(mine.len(), bytes.iter().sum()),
+        progress: ProgressDisplay::new(mine.len(), bytes.iter().sum()),
         retry_failed: args.retry_failed,
         stop,
         next: AtomicUsize::new(0),
@@ -85,8 +85,8 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
     };
     batch.work(&mine, usize::from(args.jobs))?;
     batch.wait_for_others(&mine);
-    let Batch { common, ledger, board, broken, owner, troubled, .. } = batch;
-    drop(board);
+    let Batch { common, ledger, progress, broken, owner, troubled, .. } = batch;
+    drop(progress);
     let ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
     let troubled = troubled.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (entries, is_first) = (ledger.entries()?, ledger.is_first_job()?);
@@ -228,7 +228,7 @@ struct Batch<'a> {
     common: Common,
     owner: Owner,
     ledger: Mutex<Ledger>,
-    board: Board,
+    progress: ProgressDisplay,
     retry_failed: bool,
     stop: &'a Receiver<()>,
     /// Place of the next input that nobody here has looked at.
@@ -312,7 +312,7 @@ impl Batch<'_> {
         if let (State::Done, Err(error)) = (entry.state, &seen) {
             // It was done; whether it still is what it was cannot be told.
             let reason = error.to_string();
-            self.board.end(number, &entry.given, bytes, Err(&reason));
+            self.progress.end(number, &entry.given, bytes, Err(&reason));
             self.troubled.lock().unwrap_or_else(PoisonError::into_inner).push((entry.path, reason));
             return Ok(());
         }
@@ -329,9 +329,9 @@ impl Batch<'_> {
             match (entry.state, &entry.error) {
                 (State::Failed, Some(error)) => {
                     let reason = format!("failed before (--retry-failed tries again): {error}");
-                    self.board.end(number, &entry.given, bytes, Err(&reason));
+                    self.progress.end(number, &entry.given, bytes, Err(&reason));
                 }
-                _ => self.board.end(number, &entry.given, bytes, Ok(None)),
+                _ => self.progress.end(number, &entry.given, bytes, Ok(None)),
             }
             return Ok(());
         }
@@ -346,7 +346,7 @@ impl Batch<'_> {
         let outcome = match seen.and_then(|content| self.ground(&entry, &content)) {
             Ok((counts, results)) => {
                 self.remove(&entry.results, &results);
-                self.board.end(number, &entry.given, bytes, Ok(Some(&counts)));
+                self.progress.end(number, &entry.given, bytes, Ok(Some(&counts)));
                 Finish::Done { counts, results }
             }
             Err(Error::Interrupted) => Finish::Stopped,
@@ -358,7 +358,7 @@ impl Batch<'_> {
                 // Where it was written until then is of no interest, and another place every time.
                 let folder = self.owner.folder.join(entry.id.to_string());
                 let error = error.to_string().replace(&format!("{}/", folder.display()), "");
-                self.board.end(number, &entry.given, bytes, Err(&error));
+                self.progress.end(number, &entry.given, bytes, Err(&error));
                 Finish::Failed(error)
             }
         };
@@ -383,7 +383,7 @@ impl Batch<'_> {
 
     fn ground(&self, entry: &Entry, content: &Content) -> Result<(Counts, Vec<String>)> {
         let service = self.common.service(entry)?;
-        self.board.begin(entry.id, (&entry.given, content.size), service.seen.status(0));
+        self.progress.begin(entry.id, (&entry.given, content.size), service.run_status.stream(0));
         let folder = self.owner.folder.join(entry.id.to_string());
         self.common.ground((entry, content), &folder, &service, self.stop)
     }

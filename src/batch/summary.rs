@@ -7,8 +7,8 @@ use records::Counts;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::board::printable;
 use super::ledger::{Entry, Job, State};
+use super::progress::printable;
 use crate::error::{Error, Result};
 
 /// Its name in the folder of the results; for later jobs in the same folder with the beginning of their digest.

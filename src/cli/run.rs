@@ -6,15 +6,15 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use frames::overlay::Part;
 use records::Format;
 use serde::{Deserialize, Serialize};
 
 use super::{Decoding, Measuring};
 use crate::config::{QueryEntry, StreamEntry};
-use crate::overlay::Part;
 use crate::secrets;
 use crate::sink::RtspOut;
-use crate::sink::holes::{self, Began};
+use crate::sink::holes::{self, StartTime};
 use crate::source::Transport;
 
 /// Ground every frame of a video, a camera, an RTSP stream or a row of pictures.
@@ -315,7 +315,7 @@ impl FromStr for OutArg {
             ("display", "") => Ok(Self::Display),
             ("display", _) => Err(format!("display: takes no path, {expected}")),
             (scheme, _) if ["rtsp", "rtsps"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
-                holes::fill(text, "stream", &Began::now()).parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned()))
+                holes::fill(text, "stream", &StartTime::now()).parse::<RtspOut>().map(|_| Self::Rtsp(text.to_owned()))
             }
             ("mp4" | "mkv" | "frames", "") => Err(format!("has no path, {expected}")),
             ("mp4" | "mkv", "-") => Err(format!("video needs a file, {expected}")),

@@ -14,7 +14,7 @@ use crate::error::Error;
 pub(crate) use model::{check_device, chosen};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
 pub use queries::{QueryEntries, QueryEntry};
-pub use reload::{Anew, Origin};
+pub use reload::{Origin, ReloadedQueries};
 pub(crate) use run::place_of_control;
 pub use run::{Hysteresis, RunSettings, StreamSettings};
 pub use run_file::RunFile;

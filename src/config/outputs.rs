@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cli::OutArg;
 use crate::error::{Error, Result};
 use crate::secrets::without_login;
-use crate::sink::holes::{self, Began};
+use crate::sink::holes::{self, StartTime};
 use crate::sink::{Access, RtspOut, Target, place, same_file};
 
 /// The outputs of one stream.
@@ -33,7 +33,7 @@ impl Outputs {
 /// A place cannot be written or is taken, several streams would write one video, or `access` forbids that one is served.
 pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access: &Access) -> Result<Vec<Outputs>> {
     let (mut places, mut served) = (Vec::new(), Vec::<RtspOut>::new());
-    let began = Began::now();
+    let began = StartTime::now();
     let mut all = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let mut outputs = Outputs { records: Vec::new(), targets: Vec::new(), rtsp: Vec::new() };

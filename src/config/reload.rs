@@ -18,7 +18,7 @@ pub struct Origin {
 
 /// What was read anew.
 #[derive(Debug)]
-pub struct Anew {
+pub struct ReloadedQueries {
     /// What streams look for, by their names.
     pub queries: Vec<(String, Vec<QuerySettings>)>,
     /// Other settings that changed.
@@ -45,7 +45,7 @@ impl Origin {
     ///
     /// # Errors
     /// A file cannot be read, or what it says cannot be used: then nothing of it is.
-    pub fn read(&self) -> Result<Anew> {
+    pub fn read(&self) -> Result<ReloadedQueries> {
         let now = settings(&self.args)?;
         let keys = self.before.keys().chain(now.keys().filter(|key| !self.before.contains_key(*key)));
         let other = keys.filter(|key| !LIVE.contains(&key.as_str()) && self.before.get(*key) != now.get(*key));
@@ -61,7 +61,7 @@ impl Origin {
         all.extend(entries(args.source)?);
         let streams = resolve(all, &common, None)?;
         let queries = streams.into_iter().map(|stream| (stream.address.name, stream.queries)).collect();
-        Ok(Anew { queries, other })
+        Ok(ReloadedQueries { queries, other })
     }
 }
 

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use frames::overlay::Parts;
 use grounding::Precision;
 use gstreamer as gst;
 use records::RecordPlace;
@@ -17,7 +18,6 @@ use super::time::{LONGEST, duration};
 use super::{RunFile, check_device, missing};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
-use crate::overlay::Parts;
 use crate::pipeline::{PipelineFile, SinkPart};
 use crate::secrets::Login;
 use crate::service::ServiceSettings;
@@ -336,17 +336,17 @@ impl Common {
     }
 }
 
-fn batching(most: Option<usize>, patience_ms: Option<u64>) -> Result<Batching> {
+fn batching(most: Option<usize>, timeout_ms: Option<u64>) -> Result<Batching> {
     let most = most.unwrap_or(MAX_BATCH);
     if !BATCHES.contains(&most) {
         return Err(Error::Usage(format!("--max-batch {most}: expected a number from 1 to {}", BATCHES.end())));
     }
-    let patience = patience_ms.unwrap_or(0);
-    if patience > BATCH_TIMEOUT_MS {
+    let timeout = timeout_ms.unwrap_or(0);
+    if timeout > BATCH_TIMEOUT_MS {
         let reason = format!("expected milliseconds up to {BATCH_TIMEOUT_MS}");
-        return Err(Error::Usage(format!("--batch-timeout-ms {patience}: {reason}")));
+        return Err(Error::Usage(format!("--batch-timeout-ms {timeout}: {reason}")));
     }
-    Ok(Batching { most, patience: Duration::from_millis(patience) })
+    Ok(Batching { max_size: most, timeout: Duration::from_millis(timeout) })
 }
 
 /// When a scene counts as still.

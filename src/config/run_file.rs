@@ -3,13 +3,13 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use frames::overlay::Part;
 use records::track::Smoothing;
 use serde::{Deserialize, Serialize};
 
 use super::{QueryEntries, QueryEntry, StreamEntry};
 use crate::cli::{ComputeArg, Decoding, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
-use crate::overlay::Part;
 use crate::source::{Deinterlace, Transport};
 
 /// The file as written. Paths are relative to the place where the program runs, as those of flags are.

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use records::track::{Outcome, Seen, StreamTrack};
+use records::track::{FrameResult, Outcome, StreamTracker};
 use records::{
     Change, Clock, Counts, EVENT_SCHEMA, Event, EventKind, FrameRecord, FrameStatus, Latency, Line, Query, RecordFile,
     Resolution,
 };
 
-use super::supervisor::Ending;
+use super::supervisor::StreamEnd;
 use super::{Message, OutputStopper, post};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::service::Status;
-use crate::sink::{Mount, Output, OutputSettings, Target, Verdict, annotate};
+use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
 use crate::source::{Address, Timing};
-use crate::stage::{Asking, Delivered, Grounded, Note, Passing, Questions, asked};
+use crate::stage::{ActiveQueries, GroundedFrame, QueryUpdate, StreamEvent, StreamItem, StreamItems, tracked};
 
 /// What records of a stream are called by.
 pub(super) struct Names {
@@ -40,11 +40,11 @@ impl Names {
 
     fn record<'a>(
         &'a self,
-        grounded: &Grounded,
+        grounded: &GroundedFrame,
         queries: impl IntoIterator<Item = &'a Query>,
-        seen: &Seen,
+        result: &FrameResult,
     ) -> FrameRecord<'a> {
-        let Grounded { frame, queued, grounding, .. } = grounded;
+        let GroundedFrame { frame, queued, grounding, .. } = grounded;
         let milliseconds = |duration: Duration| 1e3 * duration.as_secs_f64();
         let live = self.address.is_live();
         let names = (&*self.run_id, self.address.name.as_str());
@@ -59,7 +59,7 @@ impl Names {
                 ground: milliseconds(*grounding),
                 total: milliseconds(frame.arrived.elapsed()),
             }),
-            ..FrameRecord::new(names, frame.seq, queries, seen, Some(frame.resolution()))
+            ..FrameRecord::new(names, frame.seq, queries, result, Some(frame.resolution()))
         }
     }
 }
@@ -77,10 +77,10 @@ pub(super) struct Links {
     pub(super) stopper: OutputStopper,
     pub(super) status: Arc<Status>,
     /// Where the stream is served.
-    pub(super) mounts: Vec<Mount>,
+    pub(super) mounts: Vec<MountPoint>,
     pub(super) overlay_sync: OverlaySync,
     /// How the stream ended; disconnected where nobody knows.
-    pub(super) finished: Receiver<Ending>,
+    pub(super) finished: Receiver<StreamEnd>,
 }
 
 /// A stretch without a connection.
@@ -94,8 +94,8 @@ struct Gap {
 /// first line, so that a run that fails before it leaves nothing behind.
 pub(super) struct Delivery {
     names: Names,
-    questions: Questions,
-    track: StreamTrack,
+    queries: ActiveQueries,
+    track: StreamTracker,
     records: Vec<RecordFile>,
     settings: OutputSettings,
     output: Option<Output>,
@@ -121,7 +121,7 @@ pub(super) struct Delivery {
 impl Delivery {
     pub(super) fn new(
         settings: &StreamSettings,
-        questions: Questions,
+        queries: ActiveQueries,
         names: Names,
         records: Vec<RecordFile>,
         timing: Timing,
@@ -129,8 +129,8 @@ impl Delivery {
     ) -> Self {
         Self {
             names,
-            track: StreamTrack::new(asked(&questions)),
-            questions,
+            track: StreamTracker::new(tracked(&queries)),
+            queries,
             records,
             settings: settings.output.clone(),
             output: None,
@@ -150,18 +150,18 @@ impl Delivery {
         }
     }
 
-    /// Delivers verdicts until there are none, finishes the files and writes the last event. After a failure the rest is
+    /// Delivers items until there are none, finishes the files and writes the last event. After a failure the rest is
     /// only counted.
-    pub(super) fn run(mut self, verdicts: &Receiver<Delivered>) -> Counts {
+    pub(super) fn run(mut self, items: &Receiver<StreamItems>) -> Counts {
         let _span = tracing::info_span!("deliver", stream = self.names.address.name).entered();
         {
             // Said also where this thread panics: the supervisor waits for it.
             let (stream, messages) = (self.links.stream, self.links.messages.clone());
             let _at_the_end = OnDrop(|| drop(messages.send(Message::Drained(stream))));
-            for passing in verdicts.iter().flatten() {
-                let delivered = match passing {
-                    Passing::Frame(grounded) => self.frame(&grounded, verdicts.len()),
-                    Passing::Note(note) => self.note(note),
+            for item in items.iter().flatten() {
+                let delivered = match item {
+                    StreamItem::Frame(grounded) => self.frame(&grounded, items.len()),
+                    StreamItem::Event(event) => self.stream_event(event),
                 };
                 if let Err(error) = delivered {
                     self.broken = true;
@@ -172,7 +172,7 @@ impl Delivery {
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
-            let farewell = farewell.spawn(move || Mount::end_all(&mounts));
+            let farewell = farewell.spawn(move || MountPoint::end_all(&mounts));
             if let Err(error) = self.finish_output() {
                 self.post_failure(error);
             }
@@ -190,7 +190,7 @@ impl Delivery {
         drop(self.links.messages.send(Message::Sink(error)));
     }
 
-    fn frame(&mut self, grounded: &Grounded, waiting: usize) -> Result<()> {
+    fn frame(&mut self, grounded: &GroundedFrame, waiting: usize) -> Result<()> {
         let _span = tracing::trace_span!("frame out").entered();
         let frame = &grounded.frame;
         self.next_seq = frame.seq + 1;
@@ -203,19 +203,19 @@ impl Delivery {
             self.track.reset();
         }
         let diagonal = (resolution.width as f64).hypot(resolution.height as f64);
-        let seen = self.track.see(&grounded.outcome, time, diagonal);
-        self.counts.add(&seen, self.track.queries());
-        self.links.status.frame(grounded, &self.track.queries(), &seen, waiting);
+        let result = self.track.update(&grounded.outcome, time, diagonal);
+        self.counts.add(&result, self.track.queries());
+        self.links.status.frame(grounded, &self.track.queries(), &result, waiting);
         if self.broken {
             return Ok(());
         }
         self.resume(grounded)?;
-        self.deliver(grounded, &seen, resolution)
+        self.deliver(grounded, &result, resolution)
     }
 
     /// Tells of the end of a gap.
-    fn resume(&mut self, grounded: &Grounded) -> Result<()> {
-        let Grounded { frame, .. } = grounded;
+    fn resume(&mut self, grounded: &GroundedFrame) -> Result<()> {
+        let GroundedFrame { frame, .. } = grounded;
         if let Some(gap) = self.gap.take_if(|gap| frame.connection > gap.connection) {
             let seconds = frame.arrived.saturating_duration_since(gap.since).as_secs_f64();
             if gap.connection > 0 {
@@ -231,7 +231,7 @@ impl Delivery {
         Ok(())
     }
 
-    fn deliver(&mut self, grounded: &Grounded, seen: &Seen, resolution: Resolution) -> Result<()> {
+    fn deliver(&mut self, grounded: &GroundedFrame, result: &FrameResult, resolution: Resolution) -> Result<()> {
         let frame = &grounded.frame;
         match self.resolution.replace(resolution) {
             None => self.open(resolution)?,
@@ -246,25 +246,25 @@ impl Delivery {
         self.note_error(grounded)?;
         let elsewhere = self.is_seen();
         tracing::trace_span!("record").in_scope(|| {
-            let record = self.names.record(grounded, self.track.queries(), seen);
+            let record = self.names.record(grounded, self.track.queries(), result);
             write_all(&mut self.records, Line::Frame(&record), elsewhere)
         })?;
-        if seen.status == FrameStatus::Dropped {
+        if result.status == FrameStatus::Dropped {
             return Ok(());
         }
         let at_once = self.links.overlay_sync == OverlaySync::LowLatency;
         if at_once {
             // This one has been shown already; the next ones get what was found on it.
             for mount in &self.links.mounts {
-                let questions = Arc::clone(&self.questions);
-                mount.set_verdict(Some(Verdict { seen: seen.clone(), questions, resolution }));
+                let queries = Arc::clone(&self.queries);
+                mount.set_latest(Some(LatestResult { result: result.clone(), queries, resolution }));
             }
         }
         if self.settings.is_empty() && (at_once || self.links.mounts.is_empty()) {
             return Ok(());
         }
         let _span = tracing::trace_span!("annotate").entered();
-        let annotated = annotate(frame, seen, self.track.queries(), self.names.trained);
+        let annotated = annotate(frame, result, self.track.queries(), self.names.trained);
         if !at_once {
             self.links.mounts.iter().try_for_each(|mount| mount.show(frame, annotated.clone()))?;
         }
@@ -286,13 +286,13 @@ impl Delivery {
         !self.settings.is_empty() || !self.links.mounts.is_empty()
     }
 
-    fn note(&mut self, note: Note) -> Result<()> {
-        self.links.status.note(&note);
+    fn stream_event(&mut self, event: StreamEvent) -> Result<()> {
+        self.links.status.stream_event(&event);
         if self.broken {
             return Ok(());
         }
-        match note {
-            Note::GapStart { fault, decoded, since } => {
+        match event {
+            StreamEvent::GapStart { fault, decoded, since } => {
                 self.counts.frames.decoded = decoded;
                 let counts = self.counts.since(&self.counts_before);
                 self.counts_before = self.counts.clone();
@@ -300,25 +300,25 @@ impl Delivery {
                 for mount in &self.links.mounts {
                     mount.set_gap(fault.code);
                     // What comes next may show something else.
-                    mount.set_verdict(None);
+                    mount.set_latest(None);
                 }
                 self.event(&EventKind::GapStart { code: fault.code, reason: &fault.reason, counts })
             }
-            Note::GapRetry { attempt, fault } => {
+            StreamEvent::GapRetry { attempt, fault } => {
                 self.links.mounts.iter().for_each(|mount| mount.set_gap(fault.code));
                 self.event(&EventKind::GapRetry { attempt, code: fault.code, reason: &fault.reason })
             }
-            Note::Queries(asking) => self.ask(&asking),
+            StreamEvent::Queries(update) => self.set_queries(&update),
         }
     }
 
-    /// From the next frame on, other queries. What was seen of those that stay is kept.
-    fn ask(&mut self, asking: &Asking) -> Result<()> {
-        self.questions = Arc::clone(&asking.questions);
-        self.track.ask(asked(&self.questions));
-        self.links.mounts.iter().for_each(|mount| mount.set_verdict(None));
-        for (change, question) in &asking.changes {
-            let Query { name, text, rev } = &question.asked.query;
+    /// From the next frame on, other queries. What is known of those that stay is kept.
+    fn set_queries(&mut self, update: &QueryUpdate) -> Result<()> {
+        self.queries = Arc::clone(&update.queries);
+        self.track.set_queries(tracked(&self.queries));
+        self.links.mounts.iter().for_each(|mount| mount.set_latest(None));
+        for (change, active) in &update.changes {
+            let Query { name, text, rev } = &active.tracked.query;
             let seq = self.next_seq;
             if *change == Change::Removed {
                 tracing::info!("looks for {text:?} no more from frame {seq} on");
@@ -331,7 +331,7 @@ impl Delivery {
     }
 
     /// Says the first failure of a frame aloud, and every stretch of damaged ones in the records.
-    fn note_error(&mut self, grounded: &Grounded) -> Result<()> {
+    fn note_error(&mut self, grounded: &GroundedFrame) -> Result<()> {
         let seq = grounded.frame.seq;
         if let Outcome::Error { message, .. } = &grounded.outcome {
             // One is said, all are in the records: a format that cannot be read fails on every frame.
@@ -390,7 +390,7 @@ impl Delivery {
     }
 
     /// Writes the last event and what is buffered. Records that were never begun are not begun with it.
-    fn close(&mut self, ending: &Ending) {
+    fn close(&mut self, ending: &StreamEnd) {
         self.counts.frames.decoded = ending.decoded;
         self.records.retain(RecordFile::is_open);
         let counts = self.counts.clone();

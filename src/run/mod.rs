@@ -4,9 +4,9 @@
 //! thread that calls [`run`] supervises: streams, outputs, worker and signals report to it through one channel. However
 //! the run ends, frames that were handed over are accounted for, files are finished, and no thread outlives it.
 
-mod board;
+mod commands;
 mod deliver;
-mod operate;
+mod progress;
 mod supervisor;
 
 use std::collections::HashMap;
@@ -14,23 +14,24 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
-use records::track::Asked;
+use records::track::TrackedQuery;
 use records::{Counts, Query, RecordFile, RecordPlace};
 
 use crate::cli::OverlaySync;
 use crate::config::{RunSettings, StreamSettings, load_model, threshold};
 use crate::error::{Error, Result};
-use crate::service::{Claim, Compile, Queries, Service};
-use crate::signals::{Signals, Wish};
-use crate::sink::{Mount, RtspOut, RtspServers};
-use crate::source::{Counters, Ended, Keeper, Kind, Timing};
+use crate::service::{Compile, Queries, Service, TrackingOf};
+use crate::signals::{SignalRequest, Signals};
+use crate::sink::{MountPoint, RtspOut, RtspServers};
+use crate::source::{Counters, Ended, Kind, SourceLoop, Timing};
 use crate::stage::{
-    Door, Frame, Ground, Intake, Model, QuerySettings, Question, Questions, Stage, StageSettings, Stream,
+    ActiveQueries, ActiveQuery, Frame, Ground, InputHandle, Model, QuerySettings, Stage, StageInput, StageSettings,
+    Stream,
 };
 use crate::threads::use_threads;
-use board::Board;
 use deliver::{Delivery, Names};
-use supervisor::{Running, Supervisor};
+use progress::ProgressDisplay;
+use supervisor::{RunningStream, Supervisor};
 
 /// What happens to a run. Streams are counted from 0.
 enum Message {
@@ -49,7 +50,7 @@ enum Message {
     /// Somebody wants a run to end that does not end by itself.
     Stop,
     /// Settings are to be read anew.
-    Reread,
+    Reload,
 }
 
 /// Messages that may wait; posting threads block beyond that.
@@ -66,16 +67,16 @@ type OutputStopper = Arc<Mutex<Option<Box<dyn Fn() + Send>>>>;
 /// The model, a source, an output or the worker failed, or the user interrupted. What was written until then is whole.
 pub fn run(settings: &RunSettings) -> Result<()> {
     use_threads(settings.threads)?;
-    let hearing = Hearing::default();
+    let run_control = RunControl::default();
     // Before anything that takes its time: a signal that nobody takes ends the process.
     let lasts = |stream: &StreamSettings| stream.address.is_live() || !stream.rtsp.is_empty();
     let is_service = settings.streams.iter().all(lasts);
-    let messages = hearing.messages.clone();
-    let _signals = Signals::watch(is_service, settings.origin.is_some(), move |wish| {
-        drop(messages.send(match wish {
-            Wish::Interrupt => Message::Interrupt,
-            Wish::Stop => Message::Stop,
-            Wish::Reread => Message::Reread,
+    let messages = run_control.messages.clone();
+    let _signals = Signals::watch(is_service, settings.origin.is_some(), move |request| {
+        drop(messages.send(match request {
+            SignalRequest::Interrupt => Message::Interrupt,
+            SignalRequest::Stop => Message::Stop,
+            SignalRequest::Reload => Message::Reload,
         }));
     })?;
     let service = service(settings)?;
@@ -103,8 +104,8 @@ pub fn run(settings: &RunSettings) -> Result<()> {
     crate::heap::settle();
     let (trained, grounder) = (grounder.trained(), Arc::new(grounder));
     let first = queries.iter().map(|queries| queries.iter().cloned().map(Some).collect()).collect();
-    let asking = Asking { first, compile: operate::compiler(settings, &grounder) };
-    supervise(settings, Box::new(Model { grounder, queries }), asking, threshold, trained, hearing, &service)?
+    let query_setup = QuerySetup { first, compile: commands::compiler(settings, &grounder) };
+    supervise(settings, Box::new(Model { grounder, queries }), query_setup, threshold, trained, run_control, &service)?
         .report()
         .map(drop)
 }
@@ -130,10 +131,10 @@ pub fn stream_until(
     stop: Receiver<()>,
 ) -> Result<Counts> {
     let service = service(settings)?;
-    let hearing = Hearing { stop, ..Hearing::default() };
-    // The model reads its questions itself.
-    let asking = Asking::none(settings);
-    supervise(settings, model, asking, threshold, trained, hearing, &service)?.report()
+    let run_control = RunControl { stop, ..RunControl::default() };
+    // The model reads its queries itself.
+    let query_setup = QuerySetup::none(settings);
+    supervise(settings, model, query_setup, threshold, trained, run_control, &service)?.report()
 }
 
 /// Grounds one file as a part of more work: nothing is said of it, and `service` sees its frames. Ends early where `stop` is
@@ -149,10 +150,10 @@ pub(crate) fn ground_file(
     stop: Receiver<()>,
     service: &Service,
 ) -> Result<Counts> {
-    let hearing = Hearing { stop, run_id: Some(Arc::clone(run_id)), alone: false, ..Hearing::default() };
-    let asking = Asking::none(settings);
+    let run_control = RunControl { stop, run_id: Some(Arc::clone(run_id)), alone: false, ..RunControl::default() };
+    let query_setup = QuerySetup::none(settings);
     let trained = model.grounder.trained();
-    supervise(settings, Box::new(model), asking, threshold, trained, hearing, service)?.verdict()
+    supervise(settings, Box::new(model), query_setup, threshold, trained, run_control, service)?.into_result()
 }
 
 fn service(settings: &RunSettings) -> Result<Service> {
@@ -161,7 +162,7 @@ fn service(settings: &RunSettings) -> Result<Service> {
 }
 
 /// What a supervisor hears.
-struct Hearing {
+struct RunControl {
     messages: Sender<Message>,
     inbox: Receiver<Message>,
     /// Ends the run.
@@ -172,7 +173,7 @@ struct Hearing {
     alone: bool,
 }
 
-impl Default for Hearing {
+impl Default for RunControl {
     fn default() -> Self {
         let (messages, inbox) = bounded(MESSAGES);
         Self { messages, inbox, stop: never(), run_id: None, alone: true }
@@ -180,14 +181,14 @@ impl Default for Hearing {
 }
 
 /// How sentences become what the model takes.
-struct Asking {
+struct QuerySetup {
     /// Of the queries that streams begin with, by stream.
     first: Vec<Vec<Option<Arc<grounding::CompiledQuery>>>>,
     /// Of those that come later.
     compile: Compile,
 }
 
-impl Asking {
+impl QuerySetup {
     /// Of a model that reads sentences itself, or was given them.
     fn none(settings: &RunSettings) -> Self {
         let first = settings.streams.iter().map(|stream| vec![None; stream.queries.len()]).collect();
@@ -198,15 +199,15 @@ impl Asking {
 fn supervise(
     settings: &RunSettings,
     model: Box<dyn Ground>,
-    asking: Asking,
+    query_setup: QuerySetup,
     threshold: Option<f32>,
     trained: bool,
-    Hearing { messages, inbox, stop: asked_to_stop, run_id, alone }: Hearing,
+    RunControl { messages, inbox, stop: asked_to_stop, run_id, alone }: RunControl,
     service: &Service,
-) -> Result<Over> {
+) -> Result<RunOutcome> {
     let (started, overlay_sync) = (Instant::now(), settings.overlay_sync);
-    let claim = operate::claim(settings, threshold, model.gives_all());
-    let questions = questions(settings, asking.first, &claim)?;
+    let tracking_of = commands::tracking_of(settings, threshold, model.gives_all());
+    let active = active_queries(settings, query_setup.first, &tracking_of)?;
     let remembers = settings.sampling.skips() || settings.gate.is_some();
     let stages: Vec<StageSettings> = settings
         .streams
@@ -225,38 +226,38 @@ fn supervise(
         None => records::run_id().into(),
     };
     let (stop, stopped) = bounded(0);
-    let queries = Arc::new(Queries::new(asking.compile, claim, stopped.clone()));
+    let queries = Arc::new(Queries::new(query_setup.compile, tracking_of, stopped.clone()));
     // What can be wrong with it is said before anything is served.
-    let control = operate::control(settings, service, &queries, &messages, &run_id)?;
-    let reread = operate::Reread::start(settings, &queries)?;
+    let control = commands::control(settings, service, &queries, &messages, &run_id)?;
+    let reload = commands::Reload::start(settings, &queries)?;
     let timings: Vec<Timing> = settings.streams.iter().map(|stream| Timing::new(stream.address.is_live())).collect();
     let mounts = mounts(settings, &timings, trained)?;
     let servers = RtspServers::start(&mounts.iter().flatten().cloned().collect::<Vec<_>>(), &settings.access)?;
-    service.seen.set_clients(servers.clients());
+    service.run_status.set_clients(servers.clients());
     let failed = post(&messages, Message::Worker);
     let (stage, streams) =
         Stage::start(model, &stages, settings.batching, failed).map_err(|e| Error::Worker(e.to_string()))?;
     let records = record_files(settings);
-    let board = alone.then(|| Board::new(settings, service.seen.streams()));
-    let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reread);
-    let ways = settings.streams.iter().zip(questions).zip(timings).zip(mounts).zip(streams);
-    for (index, ((((settings, questions), timing), mounts), Stream { input, output })) in ways.enumerate() {
-        let mounts: Vec<Mount> = mounts.into_iter().map(|(_, mount)| mount).collect();
+    let progress = alone.then(|| ProgressDisplay::new(settings, service.run_status.streams()));
+    let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reload);
+    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(streams);
+    for (index, ((((settings, active), timing), mounts), Stream { input, output })) in ways.enumerate() {
+        let mounts: Vec<MountPoint> = mounts.into_iter().map(|(_, mount)| mount).collect();
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
         let (finish, finished) = bounded(1);
-        let input = input.keeping(mounts.len() * Mount::KEEPS);
+        let input = input.keeping(mounts.len() * MountPoint::KEEPS);
         let input = match overlay_sync {
             OverlaySync::LowLatency if !mounts.is_empty() => shown_at_once(input, &mounts, &messages),
             _ => input,
         };
-        let door = Door::to(input.clone());
-        queries.add(&name, Arc::clone(&questions), settings.queries.clone(), door.clone());
-        let status = Arc::clone(service.seen.status(index));
-        status.link(door.clone(), Arc::clone(&counters), &questions);
+        let handle = InputHandle::new(input.clone());
+        queries.add(&name, Arc::clone(&active), settings.queries.clone(), handle.clone());
+        let status = Arc::clone(service.run_status.stream(index));
+        status.link(handle.clone(), Arc::clone(&counters), &active);
         let delivery = Delivery::new(
             settings,
-            questions,
+            active,
             Names::new(settings, &run_id, trained),
             settings.records.iter().filter_map(|place| records.get(place).cloned()).collect(),
             timing.clone(),
@@ -271,7 +272,7 @@ fn supervise(
             },
         );
         let deliverer = std::thread::Builder::new().name("deliver".into()).spawn(move || delivery.run(&output));
-        let keeper = Keeper {
+        let source = SourceLoop {
             address: settings.address.clone(),
             settings: settings.source.clone(),
             frames: input,
@@ -279,41 +280,41 @@ fn supervise(
             counters,
         };
         let (ended, stopped) = (post(&messages, move |ended| Message::Ended(index, ended)), stopped.clone());
-        let keeper = std::thread::Builder::new().name("source".into()).spawn(move || {
-            ended(keeper.run(&stopped));
+        let source = std::thread::Builder::new().name("source".into()).spawn(move || {
+            ended(source.run(&stopped));
             // Not before: with its ways into the stage the stream ends there, and that must not be heard first.
-            door.close();
-            drop(keeper);
+            handle.close();
+            drop(source);
         });
-        supervisor.watch(Running {
+        supervisor.watch(RunningStream {
             name,
             outputs: settings.output.name(),
             output_stop: stopper,
             finish,
             deliverer: Some(deliverer.map_err(|e| Error::Worker(e.to_string()))?),
-            keeper: Some(keeper.map_err(|e| Error::Worker(e.to_string()))?),
+            source: Some(source.map_err(|e| Error::Worker(e.to_string()))?),
             ended: None,
             drained: false,
         });
     }
     drop((messages, stopped));
-    service.seen.set_started();
-    let (counts, verdict) = supervisor.run(stage.into_threads());
+    service.run_status.set_started();
+    let (counts, result) = supervisor.run(stage.into_threads());
     let finish = |file: &RecordFile| file.finish().map_err(Error::from);
     let finished = records.values().map(finish).fold(Ok(()), Result::and);
-    drop((control, servers, board));
-    Ok(Over { counts, verdict: verdict.and(finished), seconds: started.elapsed().as_secs_f64() })
+    drop((control, servers, progress));
+    Ok(RunOutcome { counts, result: result.and(finished), seconds: started.elapsed().as_secs_f64() })
 }
 
 /// A run that is over.
-struct Over {
+struct RunOutcome {
     /// By stream.
     counts: Vec<(String, Counts)>,
-    verdict: Result<()>,
+    result: Result<()>,
     seconds: f64,
 }
 
-impl Over {
+impl RunOutcome {
     /// Says what became of all frames, and how the run went.
     fn report(self) -> Result<Counts> {
         if self.counts.len() > 1 {
@@ -325,7 +326,7 @@ impl Over {
         if total.frames.decoded > 0 {
             tracing::info!("{total} in {seconds:.1} s ({:.1} frames/s)", total.frames.decoded as f64 / seconds);
         }
-        self.verdict()
+        self.into_result()
     }
 
     fn total(&self) -> Counts {
@@ -337,38 +338,39 @@ impl Over {
     }
 
     /// How it went; frames that failed make it a failure.
-    fn verdict(self) -> Result<Counts> {
+    fn into_result(self) -> Result<Counts> {
         let total = self.total();
         for (name, counts) in self.counts.iter().filter(|(_, counts)| !counts.frames.closed()) {
             let (decoded, entered) = (counts.frames.decoded, counts.frames.accounted());
             tracing::error!("the frames of {name} do not add up: {decoded} decoded, {entered} accounted for");
         }
         match total.frames.error {
-            0 => self.verdict.map(|()| total),
+            0 => self.result.map(|()| total),
             failed => {
                 let (failed, total) = (failed as usize, total.frames.decoded as usize);
-                self.verdict.and(Err(Error::Partial { failed, total, what: "frames" }))
+                self.result.and(Err(Error::Partial { failed, total, what: "frames" }))
             }
         }
     }
 }
 
 /// By stream, what is served of it and where.
-fn mounts(settings: &RunSettings, timings: &[Timing], trained: bool) -> Result<Vec<Vec<(RtspOut, Mount)>>> {
+fn mounts(settings: &RunSettings, timings: &[Timing], trained: bool) -> Result<Vec<Vec<(RtspOut, MountPoint)>>> {
     let of_stream = |(stream, timing): (&StreamSettings, &Timing)| {
         if stream.rtsp.is_empty() {
             return Ok(Vec::new());
         }
         let launch = crate::sink::launch(&stream.output.sinks)?;
-        let mount =
-            |out: &RtspOut| (out.clone(), Mount::new(&out.to_string(), &launch, timing, trained, stream.output.parts));
+        let mount = |out: &RtspOut| {
+            (out.clone(), MountPoint::new(&out.to_string(), &launch, timing, trained, stream.output.parts))
+        };
         Ok(stream.rtsp.iter().map(mount).collect())
     };
     settings.streams.iter().zip(timings).map(of_stream).collect()
 }
 
 /// Every frame is shown when it comes, before the stage sees it.
-fn shown_at_once(input: Intake, mounts: &[Mount], messages: &Sender<Message>) -> Intake {
+fn shown_at_once(input: StageInput, mounts: &[MountPoint], messages: &Sender<Message>) -> StageInput {
     let (mounts, failed) = (mounts.to_vec(), post(messages, Message::Sink));
     input.tapped(move |frame: &Frame| {
         for mount in &mounts {
@@ -383,20 +385,20 @@ fn shown_at_once(input: Intake, mounts: &[Mount], messages: &Sender<Message>) ->
 ///
 /// # Errors
 /// The model cannot do what a query wants.
-fn questions(
+fn active_queries(
     settings: &RunSettings,
     compiled: Vec<Vec<Option<Arc<grounding::CompiledQuery>>>>,
-    claim: &Claim,
-) -> Result<Vec<Questions>> {
+    tracking_of: &TrackingOf,
+) -> Result<Vec<ActiveQueries>> {
     let streams = settings.streams.iter().zip(compiled).enumerate();
     let of_stream = |(number, (stream, compiled)): (usize, (&StreamSettings, Vec<_>))| {
         let pairs = stream.queries.iter().zip(compiled);
-        let question = |(wanted, compiled): (&QuerySettings, _)| {
+        let active = |(wanted, compiled): (&QuerySettings, _)| {
             let query = Query { name: wanted.name.clone(), text: wanted.text.clone(), rev: 1 };
-            let asked = Asked { query, tracking: claim(number, wanted)? };
-            Ok(Arc::new(Question { asked, compiled }))
+            let tracked = TrackedQuery { query, tracking: tracking_of(number, wanted)? };
+            Ok(Arc::new(ActiveQuery { tracked, compiled }))
         };
-        pairs.map(question).collect::<Result<Vec<_>>>().map(Questions::from)
+        pairs.map(active).collect::<Result<Vec<_>>>().map(ActiveQueries::from)
     };
     streams.map(of_stream).collect()
 }

@@ -6,13 +6,13 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, never, select};
 use records::Counts;
 
-use super::operate::Reread;
+use super::commands::Reload;
 use super::{Message, OutputStopper};
 use crate::error::{Error, Result};
 use crate::source::Ended;
 
 /// What a stream's delivery has to know when its last frame is delivered.
-pub(super) struct Ending {
+pub(super) struct StreamEnd {
     /// Frames that came out of the decoder.
     pub(super) decoded: u64,
     /// What went wrong, if anything did.
@@ -20,16 +20,16 @@ pub(super) struct Ending {
 }
 
 /// A stream that runs.
-pub(super) struct Running {
+pub(super) struct RunningStream {
     pub(super) name: String,
     /// All its outputs, for messages.
     pub(super) outputs: String,
     pub(super) output_stop: OutputStopper,
     /// Tells its delivery how it ended.
-    pub(super) finish: Sender<Ending>,
+    pub(super) finish: Sender<StreamEnd>,
     pub(super) deliverer: Option<JoinHandle<Counts>>,
-    pub(super) keeper: Option<JoinHandle<()>>,
-    pub(super) ended: Option<Ending>,
+    pub(super) source: Option<JoinHandle<()>>,
+    pub(super) ended: Option<StreamEnd>,
     pub(super) drained: bool,
 }
 
@@ -41,10 +41,10 @@ pub(super) struct Supervisor {
     stop: Option<Sender<()>>,
     stage_stop: Box<dyn Fn() + Send>,
     /// Reads the settings anew, beside the run; none where there is nothing to read.
-    reread: Option<Reread>,
-    streams: Vec<Running>,
+    reload: Option<Reload>,
+    streams: Vec<RunningStream>,
     /// The first failure is the run's.
-    verdict: Result<()>,
+    result: Result<()>,
     /// What ended all streams, where something did.
     fatal: Option<String>,
 }
@@ -55,13 +55,13 @@ impl Supervisor {
         asked_to_stop: Receiver<()>,
         stop: Sender<()>,
         stage_stop: Box<dyn Fn() + Send>,
-        reread: Option<Reread>,
+        reload: Option<Reload>,
     ) -> Self {
         let stop = Some(stop);
-        Self { inbox, asked_to_stop, stop, stage_stop, reread, streams: Vec::new(), verdict: Ok(()), fatal: None }
+        Self { inbox, asked_to_stop, stop, stage_stop, reload, streams: Vec::new(), result: Ok(()), fatal: None }
     }
 
-    pub(super) fn watch(&mut self, stream: Running) {
+    pub(super) fn watch(&mut self, stream: RunningStream) {
         self.streams.push(stream);
     }
 
@@ -86,7 +86,7 @@ impl Supervisor {
         let mut counts = Vec::new();
         for stream in std::mem::take(&mut self.streams) {
             drop(stream.finish);
-            if let Some(thread) = stream.keeper {
+            if let Some(thread) = stream.source {
                 self.joined(thread.join());
             }
             if let Some(of_stream) = stream.deliverer.and_then(|thread| self.joined(thread.join())) {
@@ -97,7 +97,7 @@ impl Supervisor {
         while let Ok(message) = self.inbox.try_recv() {
             self.handle(message);
         }
-        (counts, self.verdict)
+        (counts, self.result)
     }
 
     fn handle(&mut self, message: Message) {
@@ -105,7 +105,7 @@ impl Supervisor {
             Message::Ended(stream, Ended { decoded, outcome }) => {
                 let error = outcome.as_ref().err().map(ToString::to_string);
                 if let Some(stream) = self.streams.get_mut(stream) {
-                    stream.ended = Some(Ending { decoded, error });
+                    stream.ended = Some(StreamEnd { decoded, error });
                 }
                 if let Err(error) = outcome {
                     if self.streams.iter().any(|stream| stream.ended.is_none()) {
@@ -137,9 +137,9 @@ impl Supervisor {
             Message::Sink(error) => self.fail_all(error),
             Message::Interrupt => self.fail_all(Error::Interrupted),
             Message::Stop => self.end_sources(),
-            Message::Reread => {
-                if let Some(reread) = &self.reread {
-                    reread.again();
+            Message::Reload => {
+                if let Some(reload) = &self.reload {
+                    reload.again();
                 }
             }
             Message::Worker(reason) => {
@@ -154,9 +154,9 @@ impl Supervisor {
     /// Tells the delivery of a stream that is over how it ended.
     fn finish(&mut self, index: usize) {
         let Some(stream) = self.streams.get(index) else { return };
-        if let Some(Ending { decoded, error }) = stream.ended.as_ref().filter(|_| stream.drained) {
+        if let Some(StreamEnd { decoded, error }) = stream.ended.as_ref().filter(|_| stream.drained) {
             let error = error.clone().or_else(|| self.fatal.clone());
-            drop(stream.finish.try_send(Ending { decoded: *decoded, error }));
+            drop(stream.finish.try_send(StreamEnd { decoded: *decoded, error }));
         }
     }
 
@@ -174,8 +174,8 @@ impl Supervisor {
 
     /// The first failure is the run's; what follows from it is logged.
     fn fail(&mut self, error: Error) {
-        if self.verdict.is_ok() {
-            self.verdict = Err(error);
+        if self.result.is_ok() {
+            self.result = Err(error);
         } else {
             tracing::debug!("after the first failure: {error}");
         }

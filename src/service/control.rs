@@ -78,7 +78,7 @@ pub(crate) enum Command {
 }
 
 /// What is done about a command; the fields of an answer, or why there is none.
-type Obey = dyn Fn(Command) -> Result<Value> + Send + Sync;
+type CommandHandler = dyn Fn(Command) -> Result<Value> + Send + Sync;
 
 /// Listens until it goes, and takes its socket away then.
 pub(crate) struct Control {
@@ -104,15 +104,18 @@ struct Connection {
 impl Control {
     /// # Errors
     /// There is something else at that place, or another run listens there.
-    pub(crate) fn start(path: &Path, obey: impl Fn(Command) -> Result<Value> + Send + Sync + 'static) -> Result<Self> {
+    pub(crate) fn start(
+        path: &Path,
+        handle: impl Fn(Command) -> Result<Value> + Send + Sync + 'static,
+    ) -> Result<Self> {
         let listener = Arc::new(listen(path)?);
         let identity = identity(path).unwrap_or_default();
         let ending = Arc::new(AtomicBool::new(false));
         let connections = Connections::default();
         let thread = std::thread::Builder::new().name("control".into()).spawn({
             let (listener, ending, connections) = (Arc::clone(&listener), Arc::clone(&ending), connections.clone());
-            let obey: Arc<Obey> = Arc::new(obey);
-            move || accept(&listener, &ending, &connections, &obey)
+            let handle: Arc<CommandHandler> = Arc::new(handle);
+            move || accept(&listener, &ending, &connections, &handle)
         });
         let thread = thread.map_err(Error::io("serve", path))?;
         tracing::info!("control socket at {}", path.display());
@@ -167,7 +170,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connections, obey: &Arc<Obey>) {
+fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connections, handle: &Arc<CommandHandler>) {
     for (number, stream) in (0..).zip(listener.incoming()) {
         if ending.load(Ordering::Acquire) {
             return;
@@ -177,7 +180,7 @@ fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connection
             std::thread::sleep(PAUSE);
             continue;
         };
-        if let Err(refusal) = admit(&stream, connections) {
+        if let Err(refusal) = check_peer(&stream, connections) {
             tracing::warn!("control: {refusal}");
             reply(&mut stream, &Err(Error::Usage(refusal)));
             continue;
@@ -187,9 +190,9 @@ fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connection
         drop(stream.set_write_timeout(Some(TO_LISTEN)));
         // Held until the thread is on the list, which it leaves by itself.
         let mut list = connections.lock();
-        let (leaving, obey) = (connections.clone(), Arc::clone(obey));
+        let (leaving, handle) = (connections.clone(), Arc::clone(handle));
         let serve = move || {
-            converse(stream, &*obey);
+            serve_client(stream, &*handle);
             leaving.lock().retain(|other| other.number != number);
         };
         match std::thread::Builder::new().name("control".into()).spawn(serve) {
@@ -200,7 +203,7 @@ fn accept(listener: &UnixListener, ending: &AtomicBool, connections: &Connection
 }
 
 /// Refuses strangers, and more clients than there is any use for.
-fn admit(stream: &UnixStream, connections: &Connections) -> std::result::Result<(), String> {
+fn check_peer(stream: &UnixStream, connections: &Connections) -> std::result::Result<(), String> {
     let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|e| format!("cannot tell who it is: {e}"))?;
     let (theirs, ours) = (peer.uid.as_raw(), rustix::process::geteuid().as_raw());
     if theirs != ours && theirs != ROOT {
@@ -213,7 +216,7 @@ fn admit(stream: &UnixStream, connections: &Connections) -> std::result::Result<
 }
 
 /// Answers line by line until the client leaves or goes too far.
-fn converse(stream: UnixStream, obey: &Obey) {
+fn serve_client(stream: UnixStream, handle: &CommandHandler) {
     let Ok(mut writer) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
     loop {
@@ -229,7 +232,7 @@ fn converse(stream: UnixStream, obey: &Obey) {
             Ok(_) if line.trim_ascii().is_empty() => {}
             Ok(_) => {
                 let answer = match serde_json::from_slice(&line) {
-                    Ok(command) => obey(command),
+                    Ok(command) => handle(command),
                     Err(error) => Err(Error::Usage(format!(
                         "{error}; expected an object as in {{\"command\": \"status\"}}, with set-query, add-query, \
                          remove-query, status or stop"

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::{Seen, metrics};
+use super::{RunStatus, metrics};
 use crate::error::{Error, Result};
 
 /// Connections at once; others wait.
@@ -45,7 +45,7 @@ struct Page {
 }
 
 impl HttpServer {
-    pub(super) fn start(place: SocketAddr, seen: Arc<Seen>) -> Result<Self> {
+    pub(super) fn start(place: SocketAddr, run_status: Arc<RunStatus>) -> Result<Self> {
         let fail = |e: std::io::Error| Error::Usage(format!("--metrics {place}: cannot listen there: {e}"));
         let listener = TcpListener::bind(place).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
@@ -55,7 +55,7 @@ impl HttpServer {
         let serve = move || {
             let served = runtime.block_on(async {
                 tokio::select! {
-                    served = serve(listener, seen) => served,
+                    served = serve(listener, run_status) => served,
                     _ = stopped => Ok(()),
                 }
             });
@@ -78,7 +78,7 @@ impl Drop for HttpServer {
     }
 }
 
-async fn serve(listener: TcpListener, seen: Arc<Seen>) -> std::io::Result<()> {
+async fn serve(listener: TcpListener, run_status: Arc<RunStatus>) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
@@ -86,9 +86,9 @@ async fn serve(listener: TcpListener, seen: Arc<Seen>) -> std::io::Result<()> {
             sleep(PAUSE).await;
             continue;
         };
-        let seen = Arc::clone(&seen);
+        let run_status = Arc::clone(&run_status);
         tokio::spawn(async move {
-            let answer = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &seen))));
+            let answer = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &run_status))));
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(TO_ASK).max_buf_size(LONGEST_HEAD).keep_alive(false);
             // A client that leaves, or is told to, is no failure of ours.
@@ -99,9 +99,9 @@ async fn serve(listener: TcpListener, seen: Arc<Seen>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn answer(request: &Request<Incoming>, seen: &Seen) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, run_status: &RunStatus) -> Response<Full<Bytes>> {
     let Page { status, content_type, text } = match *request.method() {
-        Method::GET | Method::HEAD => page(request.uri().path(), seen),
+        Method::GET | Method::HEAD => page(request.uri().path(), run_status),
         _ => Page {
             status: StatusCode::METHOD_NOT_ALLOWED,
             content_type: "text/plain",
@@ -114,26 +114,26 @@ fn answer(request: &Request<Incoming>, seen: &Seen) -> Response<Full<Bytes>> {
     response
 }
 
-fn page(path: &str, seen: &Seen) -> Page {
+fn page(path: &str, run_status: &RunStatus) -> Page {
     let probe = |name: &str, good: bool| {
         let streams: serde_json::Map<_, _> =
-            seen.streams.iter().map(|stream| (stream.name.clone(), stream.is_up().into())).collect();
+            run_status.streams.iter().map(|stream| (stream.name.clone(), stream.is_up().into())).collect();
         let text = format!("{}\n", json!({ name: good, "up": streams }));
         let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         Page { status, content_type: "application/json", text }
     };
     match path {
         "/metrics" => {
-            seen.streams.iter().for_each(|stream| stream.refresh());
+            run_status.streams.iter().for_each(|stream| stream.refresh());
             Page {
                 status: StatusCode::OK,
                 content_type: metrics::CONTENT_TYPE,
-                text: seen.metrics.text(seen.clients()),
+                text: run_status.metrics.text(run_status.clients()),
             }
         }
-        "/live" => probe("live", seen.is_live()),
-        "/ready" => probe("ready", seen.is_ready()),
-        "/startup" => probe("started", seen.has_started()),
+        "/live" => probe("live", run_status.is_live()),
+        "/ready" => probe("ready", run_status.is_ready()),
+        "/startup" => probe("started", run_status.has_started()),
         _ => Page {
             status: StatusCode::NOT_FOUND,
             content_type: "text/plain",

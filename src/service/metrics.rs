@@ -6,10 +6,10 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use records::track::Seen;
+use records::track::FrameResult;
 use records::{Change, FrameStatus, Query, QueryStatus};
 
-use crate::stage::Grounded;
+use crate::stage::GroundedFrame;
 
 /// Seconds; from the small model on many cores to the full one on two.
 const GROUNDING_SECONDS: [f64; 13] = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4];
@@ -193,14 +193,19 @@ pub(super) struct StreamMetrics {
 }
 
 impl StreamMetrics {
-    pub(super) fn frame<'a>(&self, queries: impl Iterator<Item = &'a Query>, seen: &Seen, grounded: &Grounded) {
-        let labels = [&self.stream, seen.status.as_str(), seen.cause.unwrap_or_default()];
+    pub(super) fn frame<'a>(
+        &self,
+        queries: impl Iterator<Item = &'a Query>,
+        result: &FrameResult,
+        grounded: &GroundedFrame,
+    ) {
+        let labels = [&self.stream, result.status.as_str(), result.cause.unwrap_or_default()];
         self.frames.with_label_values(&labels).inc();
-        for (query, claim) in queries.zip(&seen.queries) {
+        for (query, claim) in queries.zip(&result.queries) {
             let status = if claim.carried() { QueryStatus::Carried } else { claim.status };
             self.found.with_label_values(&[self.stream.as_str(), &query.name, status.as_str()]).inc();
         }
-        if seen.status == FrameStatus::Measured {
+        if result.status == FrameStatus::Measured {
             self.grounding.observe(grounded.grounding.as_secs_f64());
             self.latency.observe(grounded.frame.arrived.elapsed().as_secs_f64());
         }
@@ -219,7 +224,7 @@ impl StreamMetrics {
     }
 
     /// A query is asked from now on, or no more.
-    pub(super) fn asked(&self, change: Change, query: &Query) {
+    pub(super) fn query_changed(&self, change: Change, query: &Query) {
         let labels = [self.stream.as_str(), &query.name];
         match change {
             Change::Removed => drop(self.revision.remove_label_values(&labels)),

@@ -18,7 +18,7 @@ use crate::error::Result;
 pub(crate) use control::{Command, Control};
 use http::HttpServer;
 use metrics::Metrics;
-pub(crate) use queries::{Changed, Claim, Compile, How, Queries, What, Wish, check_all};
+pub(crate) use queries::{Compile, EditOutcome, EditResult, Queries, QueryEdit, QueryRequest, TrackingOf, check_all};
 pub(crate) use status::{Found, Status};
 
 /// Where an operator can look.
@@ -32,12 +32,12 @@ pub struct ServiceSettings {
 
 /// The state of a run as an operator sees it. HTTP is served while somebody holds it.
 pub(crate) struct Service {
-    pub(crate) seen: Arc<Seen>,
+    pub(crate) run_status: Arc<RunStatus>,
     _http: Option<HttpServer>,
 }
 
 /// What is known of a run.
-pub(crate) struct Seen {
+pub(crate) struct RunStatus {
     metrics: Metrics,
     /// By stream.
     streams: Vec<Arc<Status>>,
@@ -55,16 +55,17 @@ impl Service {
     pub(crate) fn start<'a>(settings: &ServiceSettings, streams: impl Iterator<Item = &'a str>) -> Result<Self> {
         let metrics = Metrics::new();
         let streams = streams.map(|name| Arc::new(Status::new(name, &metrics))).collect();
-        let seen = Arc::new(Seen { metrics, streams, started: AtomicBool::new(false), clients: OnceLock::new() });
-        let http = settings.metrics.map(|place| HttpServer::start(place, Arc::clone(&seen))).transpose()?;
-        Ok(Self { seen, _http: http })
+        let run_status =
+            Arc::new(RunStatus { metrics, streams, started: AtomicBool::new(false), clients: OnceLock::new() });
+        let http = settings.metrics.map(|place| HttpServer::start(place, Arc::clone(&run_status))).transpose()?;
+        Ok(Self { run_status, _http: http })
     }
 }
 
-impl Seen {
+impl RunStatus {
     /// Where a stream's frames are noted, counted from 0.
-    pub(crate) fn status(&self, stream: usize) -> &Arc<Status> {
-        &self.streams[stream]
+    pub(crate) fn stream(&self, number: usize) -> &Arc<Status> {
+        &self.streams[number]
     }
 
     pub(crate) fn streams(&self) -> &[Arc<Status>] {

@@ -1,7 +1,7 @@
 //! Changing what streams look for while they run.
 //!
 //! A new sentence is compiled beside the run, while frames are asked the old one. Then it is sent into the stage among
-//! the frames ([`Note::Queries`]), so that the change falls between two of them.
+//! the frames ([`StreamEvent::Queries`]), so that the change falls between two of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use blocks::error::quoted;
 use crossbeam_channel::Receiver;
 use grounding::CompiledQuery;
-use records::track::{Asked, Tracking};
+use records::track::{TrackedQuery, Tracking};
 use records::{Change, MOST_QUERIES, Query};
 
 use crate::error::{Error, Result};
-use crate::stage::{Asking, Door, Note, QuerySettings, Question, Questions};
+use crate::stage::{ActiveQueries, ActiveQuery, InputHandle, QuerySettings, QueryUpdate, StreamEvent};
 
 /// Makes of a sentence what the model takes; nothing for models that read sentences themselves.
 pub(crate) type Compile = Box<dyn Fn(&str) -> Result<Option<Arc<CompiledQuery>>> + Send + Sync>;
@@ -21,7 +21,7 @@ pub(crate) type Compile = Box<dyn Fn(&str) -> Result<Option<Arc<CompiledQuery>>>
 ///
 /// # Errors
 /// The model cannot do what the query wants.
-pub(crate) type Claim = Box<dyn Fn(usize, &QuerySettings) -> Result<Tracking> + Send + Sync>;
+pub(crate) type TrackingOf = Box<dyn Fn(usize, &QuerySettings) -> Result<Tracking> + Send + Sync>;
 
 /// The longest sentence, in letters: models read a few dozen words, and records repeat it with every frame.
 const LONGEST: usize = 1000;
@@ -29,7 +29,7 @@ const LONGEST: usize = 1000;
 /// What the streams of a run look for.
 pub(crate) struct Queries {
     compile: Compile,
-    claim: Claim,
+    tracking_of: TrackingOf,
     stopped: Receiver<()>,
     streams: Mutex<Vec<Arc<Stream>>>,
     /// Locked while something is changed: changes come one after the other.
@@ -39,14 +39,14 @@ pub(crate) struct Queries {
 struct Stream {
     number: usize,
     name: String,
-    now: Mutex<Now>,
-    door: Door,
+    now: Mutex<CurrentQueries>,
+    input: InputHandle,
 }
 
 /// What a stream is asked.
 #[derive(Clone)]
-struct Now {
-    questions: Questions,
+struct CurrentQueries {
+    queries: ActiveQueries,
     /// As they were wanted, in the same order.
     settings: Vec<QuerySettings>,
     /// Revisions that were given to names, also of queries that are gone.
@@ -55,13 +55,13 @@ struct Now {
 
 /// What is wanted of a stream, or of all of them.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish<'a> {
+pub(crate) struct QueryRequest<'a> {
     pub(crate) stream: Option<&'a str>,
-    pub(crate) what: What,
+    pub(crate) edit: QueryEdit,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum What {
+pub(crate) enum QueryEdit {
     /// Ask this, under the name of a query that is asked; without a name, in place of the only one.
     Set { name: Option<String>, text: Option<String>, threshold: Option<f32> },
     /// Ask this too.
@@ -72,17 +72,17 @@ pub(crate) enum What {
     Replace(Vec<QuerySettings>),
 }
 
-/// What became of a wish, for one stream.
+/// What became of a request, for one stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Changed {
+pub(crate) struct EditResult {
     pub(crate) stream: String,
     /// Revisions of its queries, by name.
     pub(crate) revisions: Vec<(String, u32)>,
-    pub(crate) how: How,
+    pub(crate) outcome: EditOutcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum EditOutcome {
     /// The next frame that comes is asked that.
     New,
     /// It was asked that before.
@@ -92,32 +92,32 @@ pub(crate) enum How {
 }
 
 impl Queries {
-    pub(crate) fn new(compile: Compile, claim: Claim, stopped: Receiver<()>) -> Self {
-        Self { compile, claim, stopped, streams: Mutex::default(), turn: Mutex::default() }
+    pub(crate) fn new(compile: Compile, tracking_of: TrackingOf, stopped: Receiver<()>) -> Self {
+        Self { compile, tracking_of, stopped, streams: Mutex::default(), turn: Mutex::default() }
     }
 
-    /// A stream that begins with `questions`, wanted as `settings` say; changes go in through `door`.
-    pub(crate) fn add(&self, name: &str, questions: Questions, settings: Vec<QuerySettings>, door: Door) {
+    /// A stream that begins with `queries`, wanted as `settings` say; changes go in through `input`.
+    pub(crate) fn add(&self, name: &str, queries: ActiveQueries, settings: Vec<QuerySettings>, input: InputHandle) {
         let mut streams = lock(&self.streams);
-        let revisions = questions.iter().map(|q| (q.asked.query.name.clone(), q.asked.query.rev)).collect();
-        let now = Mutex::new(Now { questions, settings, revisions });
+        let revisions = queries.iter().map(|q| (q.tracked.query.name.clone(), q.tracked.query.rev)).collect();
+        let now = Mutex::new(CurrentQueries { queries, settings, revisions });
         let number = streams.len();
-        streams.push(Arc::new(Stream { number, name: name.to_owned(), now, door }));
+        streams.push(Arc::new(Stream { number, name: name.to_owned(), now, input }));
     }
 
-    /// Asks streams something else: all that is wished, or nothing.
+    /// Asks streams something else: all that is requested, or nothing.
     ///
     /// # Blocking
     /// While sentences are compiled, and in `every-frame` mode while a stream's queue is full.
     ///
     /// # Errors
-    /// A wish cannot be met: a sentence says nothing or cannot be compiled, a name is taken or is nobody's, there is no such
+    /// A request cannot be met: a sentence says nothing or cannot be compiled, a name is taken or is nobody's, there is no such
     /// stream.
-    pub(crate) fn change(&self, wishes: &[Wish]) -> Result<Vec<Changed>> {
+    pub(crate) fn change(&self, requests: &[QueryRequest]) -> Result<Vec<EditResult>> {
         let streams = lock(&self.streams).clone();
         let _turn = lock(&self.turn);
         let mut wanted: Vec<(&Arc<Stream>, Vec<QuerySettings>)> = Vec::new();
-        for Wish { stream, what } in wishes {
+        for QueryRequest { stream, edit } in requests {
             let meant: Vec<_> = streams.iter().filter(|other| stream.is_none_or(|name| other.name == name)).collect();
             if meant.is_empty() {
                 let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
@@ -129,16 +129,16 @@ impl Queries {
                     wanted.push((stream, stream.now().settings));
                     wanted.len() - 1
                 });
-                apply(&mut wanted[place].1, what).map_err(|reason| stream.refuse(&reason))?;
+                apply(&mut wanted[place].1, edit).map_err(|reason| stream.refuse(&reason))?;
             }
         }
         let mut compiled: HashMap<String, Option<Arc<CompiledQuery>>> = HashMap::new();
-        let mut asking = Vec::new();
+        let mut updates = Vec::new();
         for (stream, settings) in wanted {
             let next = stream.is_open().then(|| self.next(stream, &streams, &settings, &mut compiled)).transpose()?;
-            asking.push((stream, settings, next));
+            updates.push((stream, settings, next));
         }
-        Ok(asking.into_iter().map(|(stream, settings, next)| stream.ask(settings, next, &self.stopped)).collect())
+        Ok(updates.into_iter().map(|(stream, settings, next)| stream.update(settings, next, &self.stopped)).collect())
     }
 
     /// What `stream` is asked with these `settings`, and what is new about it.
@@ -148,23 +148,23 @@ impl Queries {
         all: &[Arc<Stream>],
         settings: &[QuerySettings],
         compiled: &mut HashMap<String, Option<Arc<CompiledQuery>>>,
-    ) -> Result<(Asking, HashMap<String, u32>)> {
-        let Now { questions, settings: before, mut revisions } = stream.now();
+    ) -> Result<(QueryUpdate, HashMap<String, u32>)> {
+        let CurrentQueries { queries, settings: before, mut revisions } = stream.now();
         let (mut next, mut changes) = (Vec::new(), Vec::new());
         let mut kept = HashSet::new();
         for (place, wanted) in settings.iter().enumerate() {
             let known = known(&before, settings, place);
             kept.extend(known);
             if let Some(known) = known.filter(|known| before[*known] == *wanted) {
-                next.push(Arc::clone(&questions[known]));
+                next.push(Arc::clone(&queries[known]));
                 continue;
             }
-            let tracking = (self.claim)(stream.number, wanted).map_err(|e| stream.refuse(&e.to_string()))?;
+            let tracking = (self.tracking_of)(stream.number, wanted).map_err(|e| stream.refuse(&e.to_string()))?;
             let query = match compiled.get(&wanted.text) {
                 Some(query) => query.clone(),
                 // What is asked already, was compiled.
-                None => match asked_before(all, &wanted.text) {
-                    Some(question) => question.compiled.clone(),
+                None => match with_text(all, &wanted.text) {
+                    Some(active) => active.compiled.clone(),
                     None => (self.compile)(&wanted.text)?,
                 },
             };
@@ -173,15 +173,16 @@ impl Queries {
             let rev =
                 names.into_iter().flatten().filter_map(|name| revisions.get(name)).max().copied().unwrap_or(0) + 1;
             revisions.insert(wanted.name.clone(), rev);
-            let asked = Asked { query: Query { name: wanted.name.clone(), text: wanted.text.clone(), rev }, tracking };
-            let question = Arc::new(Question { asked, compiled: query });
+            let tracked =
+                TrackedQuery { query: Query { name: wanted.name.clone(), text: wanted.text.clone(), rev }, tracking };
+            let active = Arc::new(ActiveQuery { tracked, compiled: query });
             let change = if known.is_some() { Change::Changed } else { Change::Added };
-            changes.push((change, Arc::clone(&question)));
-            next.push(question);
+            changes.push((change, Arc::clone(&active)));
+            next.push(active);
         }
-        let gone = questions.iter().enumerate().filter(|(place, _)| !kept.contains(place));
-        changes.splice(0..0, gone.map(|(_, question)| (Change::Removed, Arc::clone(question))));
-        Ok((Asking { questions: next.into(), changes }, revisions))
+        let gone = queries.iter().enumerate().filter(|(place, _)| !kept.contains(place));
+        changes.splice(0..0, gone.map(|(_, active)| (Change::Removed, Arc::clone(active))));
+        Ok((QueryUpdate { queries: next.into(), changes }, revisions))
     }
 }
 
@@ -193,26 +194,26 @@ fn known(before: &[QuerySettings], now: &[QuerySettings], place: usize) -> Optio
     named(before, &now[place].name).or_else(renamed)
 }
 
-/// A question of any stream that asks the same.
-fn asked_before(streams: &[Arc<Stream>], text: &str) -> Option<Arc<Question>> {
-    let questions = |stream: &Arc<Stream>| stream.now().questions;
-    let mut all = streams.iter().map(questions).flat_map(|questions| questions.to_vec());
-    all.find(|question| question.asked.query.text == text)
+/// An active query of any stream with the same sentence.
+fn with_text(streams: &[Arc<Stream>], text: &str) -> Option<Arc<ActiveQuery>> {
+    let queries = |stream: &Arc<Stream>| stream.now().queries;
+    let mut all = streams.iter().map(queries).flat_map(|queries| queries.to_vec());
+    all.find(|active| active.tracked.query.text == text)
 }
 
 /// Does to a list of queries what is wanted.
 ///
 /// # Errors
 /// In words, why it cannot be done.
-fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(), String> {
+fn apply(queries: &mut Vec<QuerySettings>, edit: &QueryEdit) -> std::result::Result<(), String> {
     let names = |queries: &[QuerySettings]| {
         queries.iter().map(|query| format!("{:?}", query.name)).collect::<Vec<_>>().join(", ")
     };
-    match what {
-        What::Set { text: None, threshold: None, .. } => {
+    match edit {
+        QueryEdit::Set { text: None, threshold: None, .. } => {
             Err("set-query: says neither a sentence nor a threshold".into())
         }
-        What::Set { name, text, threshold } => {
+        QueryEdit::Set { name, text, threshold } => {
             let place = match name {
                 Some(name) => queries.iter().position(|query| query.name == *name),
                 None if queries.len() == 1 => Some(0),
@@ -235,11 +236,11 @@ fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(
             }
             check_all(queries)
         }
-        What::Add(query) => {
+        QueryEdit::Add(query) => {
             queries.push(query.clone());
             check_all(queries)
         }
-        What::Remove(name) => {
+        QueryEdit::Remove(name) => {
             let place = queries.iter().position(|query| query.name == *name);
             let place = place.ok_or_else(|| format!("asks no query {name:?}, expected one of {}", names(queries)))?;
             if queries.len() == 1 {
@@ -248,7 +249,7 @@ fn apply(queries: &mut Vec<QuerySettings>, what: &What) -> std::result::Result<(
             queries.remove(place);
             Ok(())
         }
-        What::Replace(all) => {
+        QueryEdit::Replace(all) => {
             queries.clone_from(all);
             check_all(queries)
         }
@@ -293,12 +294,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Stream {
-    fn now(&self) -> Now {
+    fn now(&self) -> CurrentQueries {
         lock(&self.now).clone()
     }
 
     fn is_open(&self) -> bool {
-        self.door.open().is_some()
+        self.input.get().is_some()
     }
 
     fn refuse(&self, reason: &str) -> Error {
@@ -306,29 +307,29 @@ impl Stream {
     }
 
     /// `next` is there where the stream is open.
-    fn ask(
+    fn update(
         &self,
         settings: Vec<QuerySettings>,
-        next: Option<(Asking, HashMap<String, u32>)>,
+        next: Option<(QueryUpdate, HashMap<String, u32>)>,
         stopped: &Receiver<()>,
-    ) -> Changed {
-        let told = |questions: &Questions, how| Changed {
+    ) -> EditResult {
+        let told = |queries: &ActiveQueries, outcome| EditResult {
             stream: self.name.clone(),
-            revisions: questions.iter().map(|q| (q.asked.query.name.clone(), q.asked.query.rev)).collect(),
-            how,
+            revisions: queries.iter().map(|q| (q.tracked.query.name.clone(), q.tracked.query.rev)).collect(),
+            outcome,
         };
-        let before = self.now().questions;
-        let Some((asking, revisions)) = next else { return told(&before, How::Ended) };
-        let Some(intake) = self.door.open() else { return told(&before, How::Ended) };
-        if asking.questions == before {
-            return told(&before, How::Same);
+        let before = self.now().queries;
+        let Some((update, revisions)) = next else { return told(&before, EditOutcome::Ended) };
+        let Some(input) = self.input.get() else { return told(&before, EditOutcome::Ended) };
+        if update.queries == before {
+            return told(&before, EditOutcome::Same);
         }
-        let asking = Arc::new(asking);
-        if intake.note(Note::Queries(Arc::clone(&asking)), stopped).is_err() {
-            return told(&before, How::Ended);
+        let update = Arc::new(update);
+        if input.push_event(StreamEvent::Queries(Arc::clone(&update)), stopped).is_err() {
+            return told(&before, EditOutcome::Ended);
         }
-        let changed = told(&asking.questions, How::New);
-        *lock(&self.now) = Now { questions: Arc::clone(&asking.questions), settings, revisions };
+        let changed = told(&update.queries, EditOutcome::New);
+        *lock(&self.now) = CurrentQueries { queries: Arc::clone(&update.queries), settings, revisions };
         changed
     }
 }

@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::Rect;
-use records::track::Seen;
+use records::track::FrameResult;
 use records::{Change, Counts, FrameCounts, FrameStatus, PixelBox, Query};
 use serde_json::{Value, json};
 
 use super::metrics::{Metrics, StreamMetrics};
 use crate::source::Counters;
-use crate::stage::{Door, Grounded, Note, Questions};
+use crate::stage::{ActiveQueries, GroundedFrame, InputHandle, StreamEvent};
 
 /// A stream with frames waiting from which nothing came for so long does not live.
 const STUCK: Duration = Duration::from_mins(1);
@@ -25,7 +25,7 @@ pub(crate) struct Status {
 
 /// The parts of a running stream.
 struct Links {
-    door: Door,
+    input: InputHandle,
     counters: Arc<Counters>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Found {
 }
 
 /// What a terminal shows.
-pub(crate) struct Glance {
+pub(crate) struct StreamSummary {
     pub(crate) decoded: u64,
     pub(crate) measured: u64,
     pub(crate) dropped: u64,
@@ -92,65 +92,65 @@ impl Status {
     }
 
     /// The stream runs: where it goes in, what counts it, and what it is asked.
-    pub(crate) fn link(&self, door: Door, counters: Arc<Counters>, questions: &Questions) {
+    pub(crate) fn link(&self, input: InputHandle, counters: Arc<Counters>, queries: &ActiveQueries) {
         // A stream runs once.
-        let _ = self.links.set(Links { door, counters });
+        let _ = self.links.set(Links { input, counters });
         let mut state = self.state();
         // What came before was loading.
         state.progress = Instant::now();
-        state.queries = questions.iter().map(|question| (question.asked.query.clone(), None)).collect();
+        state.queries = queries.iter().map(|active| (active.tracked.query.clone(), None)).collect();
         for (query, _) in &state.queries {
-            self.metrics.asked(Change::Added, query);
+            self.metrics.query_changed(Change::Added, query);
         }
     }
 
     /// Takes note of a frame that is about to be delivered; so many arrivals wait behind it.
     pub(crate) fn frame<'a>(
         &self,
-        grounded: &Grounded,
+        grounded: &GroundedFrame,
         queries: &(impl Iterator<Item = &'a Query> + Clone),
-        seen: &Seen,
+        result: &FrameResult,
         waiting: usize,
     ) {
-        self.metrics.frame(queries.clone(), seen, grounded);
+        self.metrics.frame(queries.clone(), result, grounded);
         let mut state = self.state();
         state.to_deliver = waiting;
-        state.counts.add(seen, queries.clone());
+        state.counts.add(result, queries.clone());
         state.gap = None;
         state.progress = Instant::now();
         state.newest = Some(grounded.frame.arrived);
-        if seen.status == FrameStatus::Measured {
-            for ((_, found), claim) in state.queries.iter_mut().zip(&seen.queries) {
+        if result.status == FrameStatus::Measured {
+            for ((_, found), claim) in state.queries.iter_mut().zip(&result.queries) {
                 let boxes = || claim.objects.iter().map(|object| (object.id, object.rect)).collect();
                 *found = Some(if claim.objects.is_empty() { Found::Absent } else { Found::Boxes(boxes()) });
             }
         }
-        if seen.status != FrameStatus::Dropped {
+        if result.status != FrameStatus::Dropped {
             state.delay = grounded.frame.arrived.elapsed();
         }
     }
 
-    /// Takes note of what the source says.
-    pub(crate) fn note(&self, note: &Note) {
+    /// Takes note of an event of the stream.
+    pub(crate) fn stream_event(&self, event: &StreamEvent) {
         let mut state = self.state();
         state.progress = Instant::now();
-        match note {
-            Note::GapStart { fault, .. } => {
+        match event {
+            StreamEvent::GapStart { fault, .. } => {
                 state.gap = Some(fault.code);
                 state.gaps += 1;
                 self.metrics.gap(fault.code);
             }
-            Note::GapRetry { fault, .. } => {
+            StreamEvent::GapRetry { fault, .. } => {
                 state.gap = Some(fault.code);
                 self.metrics.retry(fault.code);
             }
-            Note::Queries(asking) => {
+            StreamEvent::Queries(update) => {
                 let known = std::mem::take(&mut state.queries);
                 let found = |query: &Query| known.iter().find(|(known, _)| known == query).and_then(|(_, f)| f.clone());
-                let queries = asking.questions.iter().map(|question| &question.asked.query);
+                let queries = update.queries.iter().map(|active| &active.tracked.query);
                 state.queries = queries.map(|query| (query.clone(), found(query))).collect();
-                for (change, question) in &asking.changes {
-                    self.metrics.asked(*change, &question.asked.query);
+                for (change, active) in &update.changes {
+                    self.metrics.query_changed(*change, &active.tracked.query);
                 }
             }
         }
@@ -179,20 +179,20 @@ impl Status {
 
     /// Arrivals that wait for the model.
     fn waiting(&self) -> usize {
-        self.links.get().and_then(|links| links.door.open()).map_or(0, |intake| intake.waiting())
+        self.links.get().and_then(|links| links.input.get()).map_or(0, |input| input.waiting())
     }
 
     pub(super) fn is_stuck(&self) -> bool {
         self.waiting() > 0 && self.state().progress.elapsed() > STUCK
     }
 
-    pub(crate) fn glance(&self) -> Glance {
+    pub(crate) fn summary(&self) -> StreamSummary {
         let share = self.links.get().and_then(|links| links.counters.share());
         let state = self.state();
         let FrameCounts { measured, dropped, .. } = state.counts.frames;
         let State { delay, gap, .. } = *state;
         let found = state.queries.iter().map(|(query, found)| (query.name.clone(), found.clone())).collect();
-        Glance { decoded: state.counts.frames.accounted(), measured, dropped, delay, found, gap, share }
+        StreamSummary { decoded: state.counts.frames.accounted(), measured, dropped, delay, found, gap, share }
     }
 
     fn decoded(&self) -> u64 {

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use frames::overlay::Parts;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use super::numbered::{Unfinished, numbered};
-use super::{OutputSettings, frames, meta};
+use super::output_file::{PartialFile, numbered};
+use super::{OutputSettings, png};
 use crate::error::{Error, Result};
-use crate::overlay;
 use crate::pipeline::{self, Hole, PipelineFile};
 
 /// One place where annotated frames go.
@@ -74,13 +74,13 @@ impl std::fmt::Debug for Branch {
 }
 
 /// Where branches begin.
-pub(super) struct Trunk<'a> {
+pub(super) struct BranchBuilder<'a> {
     pipeline: &'a gst::Pipeline,
     frames: &'a gst::Element,
     name: &'a str,
 }
 
-impl<'a> Trunk<'a> {
+impl<'a> BranchBuilder<'a> {
     /// `frames` is in `pipeline` and not linked yet; `name` stands in errors.
     pub(super) fn new(pipeline: &'a gst::Pipeline, frames: &'a gst::Element, name: &'a str) -> Self {
         Self { pipeline, frames, name }
@@ -91,7 +91,7 @@ impl<'a> Trunk<'a> {
     }
 
     /// A new element behind `before`.
-    fn grow(&self, before: &gst::Element, factory: &str) -> Result<gst::Element> {
+    fn append(&self, before: &gst::Element, factory: &str) -> Result<gst::Element> {
         let element = gst::ElementFactory::make(factory).build();
         let element = element.map_err(|_| self.fail(pipeline::missing(&[factory])))?;
         self.link(before, &element)?;
@@ -104,9 +104,9 @@ impl<'a> Trunk<'a> {
     }
 
     /// A queue for each: none waits for another.
-    fn spread(&self, tee: &gst::Element, branches: &[gst::Element], queues: &mut Vec<gst::Element>) -> Result<()> {
+    fn fan_out(&self, tee: &gst::Element, branches: &[gst::Element], queues: &mut Vec<gst::Element>) -> Result<()> {
         for branch in branches {
-            let queue = self.grow(tee, "queue")?;
+            let queue = self.append(tee, "queue")?;
             self.link(&queue, branch)?;
             queues.push(queue);
         }
@@ -118,12 +118,12 @@ impl<'a> Trunk<'a> {
 #[derive(Default)]
 pub(super) struct Built {
     /// Files that are being written.
-    pub(super) files: Vec<Unfinished>,
+    pub(super) files: Vec<PartialFile>,
     /// The queue in front of every branch.
     pub(super) queues: Vec<gst::Element>,
 }
 
-/// Builds what `settings` ask for behind `trunk`; `live` where it has to keep time.
+/// Builds what `settings` ask for behind `builder`; `live` where it has to keep time.
 ///
 /// # Errors
 /// An element is missing, or GStreamer cannot link it.
@@ -132,7 +132,7 @@ pub(super) fn connect(
     info: &gst_video::VideoInfo,
     part: usize,
     live: bool,
-    trunk: &Trunk,
+    builder: &BranchBuilder,
 ) -> Result<Built> {
     let (mut drawn, mut plain, mut built) = (Vec::new(), Vec::new(), Built::default());
     for target in &settings.targets {
@@ -154,18 +154,18 @@ pub(super) fn connect(
         // one than can wait meanwhile.
         drawn.iter().chain(&plain).for_each(start_at_once);
     }
-    let mut head = trunk.frames.clone();
+    let mut head = builder.frames.clone();
     if !plain.is_empty() {
-        head = trunk.grow(&head, "tee")?;
-        trunk.spread(&head, &plain, &mut built.queues)?;
+        head = builder.append(&head, "tee")?;
+        builder.fan_out(&head, &plain, &mut built.queues)?;
         if !drawn.is_empty() {
-            head = trunk.grow(&head, "queue")?;
+            head = builder.append(&head, "queue")?;
         }
     }
     if !drawn.is_empty() {
-        let overlay = trunk.grow(&head, "overlaycomposition")?;
+        let overlay = builder.append(&head, "overlaycomposition")?;
         draw_from_meta(&overlay, settings.parts);
-        trunk.spread(&trunk.grow(&overlay, "tee")?, &drawn, &mut built.queues)?;
+        builder.fan_out(&builder.append(&overlay, "tee")?, &drawn, &mut built.queues)?;
     }
     Ok(built)
 }
@@ -181,7 +181,7 @@ fn target_bin(
     target: &Target,
     info: &gst_video::VideoInfo,
     part: usize,
-    files: &mut Vec<Unfinished>,
+    files: &mut Vec<PartialFile>,
 ) -> Result<gst::Bin> {
     let launch = |name: &'static str| {
         let own = settings.sinks.iter().find(|sink| sink.target.as_deref() == Some(name));
@@ -193,7 +193,7 @@ fn target_bin(
             let reason = format!("would replace {}, which this run reads or writes", other.display());
             return Err(Error::Output { name: path.display().to_string(), reason });
         }
-        let file = if name == "mkv" { Unfinished::in_place(&path) } else { Unfinished::new(&path) };
+        let file = if name == "mkv" { PartialFile::in_place(&path) } else { PartialFile::new(&path) };
         let location = file.written.to_str().map(str::to_owned);
         let location = location.ok_or_else(|| Error::Usage(format!("--out {target}: is no UTF-8 path")))?;
         let mut holes = pads(info);
@@ -206,7 +206,7 @@ fn target_bin(
     match target {
         Target::Mp4(path) => file("mp4", path),
         Target::Mkv(path) => file("mkv", path),
-        Target::Frames(folder) => frames::branch(folder, &launch("frames")?),
+        Target::Frames(folder) => png::branch(folder, &launch("frames")?),
         Target::Display => pipeline::build("display", &launch("display")?, &[], gst::PadDirection::Sink),
     }
 }
@@ -252,7 +252,7 @@ fn one_encoder_thread(element: &gst::Element) {
 }
 
 /// Lets the overlay draw what stands in the metadata of the buffer at hand.
-pub(super) fn draw_from_meta(overlay: &gst::Element, parts: overlay::Parts) {
+pub(super) fn draw_from_meta(overlay: &gst::Element, parts: Parts) {
     let size = Mutex::new((0, 0));
     overlay.connect("draw", false, move |arguments| {
         let _span = tracing::trace_span!("draw").entered();
@@ -265,27 +265,12 @@ pub(super) fn draw_from_meta(overlay: &gst::Element, parts: overlay::Parts) {
             *size = (info.width() as usize, info.height() as usize);
         }
         let Some(buffer) = sample.buffer() else { return none() };
-        match tiles(buffer, parts, *size) {
-            Ok(tiles) if tiles.is_empty() => none(),
-            Ok(tiles) => Some(overlay::attach_tiles(tiles).to_value()),
+        match frames::overlay_composition(buffer, parts, *size) {
+            Ok(composition) => Some(composition.to_value()),
             Err(error) => {
-                tracing::warn!("{error}");
+                tracing::warn!("{}", Error::from(error));
                 none()
             }
         }
     });
-}
-
-/// What the metadata of a frame of this size says, as it is drawn.
-fn tiles(
-    buffer: &gst::BufferRef,
-    parts: overlay::Parts,
-    (width, height): (usize, usize),
-) -> Result<Vec<overlay::Tile>> {
-    let mut tiles = match meta::notice(buffer) {
-        Some(notice) => overlay::notice_tiles(&notice, width, height)?,
-        None => Vec::new(),
-    };
-    tiles.extend(overlay::tiles(&meta::annotations(buffer), parts, width, height)?);
-    Ok(tiles)
 }

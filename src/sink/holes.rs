@@ -27,14 +27,14 @@ const ALIKE: [(&str, &str); 13] = [
 ];
 
 /// When a run began, as its files are called.
-pub(crate) struct Began {
+pub(crate) struct StartTime {
     /// As in `20261125T184300Z`.
     utc: String,
     /// As in `20261125T194300`.
     local: String,
 }
 
-impl Began {
+impl StartTime {
     /// Now.
     pub(crate) fn now() -> Self {
         let written = |time: Option<glib::DateTime>, as_: &str| {
@@ -78,7 +78,7 @@ pub(crate) fn of_each(place: &str) -> bool {
 }
 
 /// `place` with the name of its stream, as far as a file can be called so, and the time.
-pub(crate) fn fill(place: &str, source: &str, began: &Began) -> String {
+pub(crate) fn fill(place: &str, source: &str, began: &StartTime) -> String {
     let filled = place.replace("{source}", file_name(source).trim_start_matches('.'));
     filled.replace("{time}", &began.utc).replace("{time:local}", &began.local)
 }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn holes_are_filled_and_unknown_ones_named() {
-        let began = Began { utc: "20261125T184300Z".into(), local: "20261125T194300".into() };
+        let began = StartTime { utc: "20261125T184300Z".into(), local: "20261125T194300".into() };
         assert_eq!(
             fill("{time}-{source}/{time:local}.mp4", "rtsp://cam/a", &began),
             "20261125T184300Z-rtsp___cam_a/20261125T194300.mp4"
@@ -106,7 +106,7 @@ mod tests {
         assert!(said("{sorce}.mp4").contains("did you mean {source}?"));
         assert!(said("{nme}.mp4").contains("did you mean {source}?"), "a name is its source's");
         assert!(said("{time:locl}").contains("did you mean {time:local}?"));
-        let now = Began::now();
+        let now = StartTime::now();
         assert_eq!((now.utc.len(), now.local.len()), (16, 15), "{} {}", now.utc, now.local);
     }
 }

@@ -1,18 +1,36 @@
 //! Where annotated frames go: metadata on the frame's own buffer, and the output pipeline behind it.
 
 mod branches;
-mod frames;
 pub(crate) mod holes;
-mod meta;
-mod numbered;
+mod mp4_times;
+mod output_file;
 mod pipeline;
+mod png;
 mod rtsp;
-mod undated;
+
+use frames::meta;
+use gstreamer as gst;
+use records::Query;
+use records::track::FrameResult;
+
+use crate::stage::Frame;
 
 pub use branches::{Branch, Target};
 pub(crate) use branches::{place, same_file};
-pub use meta::{FRAME_META, ROI_TYPE, annotate, annotations};
-pub(crate) use numbered::file_name;
+pub(crate) use output_file::file_name;
 pub use pipeline::{Output, OutputSettings};
 pub(crate) use rtsp::payloader;
-pub use rtsp::{Access, Mount, RtspOut, RtspServers, Verdict, launch};
+pub use rtsp::{Access, LatestResult, MountPoint, RtspOut, RtspServers, launch};
+
+/// A shallow copy of the frame's buffer with the `result` of `queries` as its metadata: the pixels stay where the decoder put
+/// them. `trained` is false where the model's weights are as drawn.
+pub fn annotate<'a>(
+    frame: &Frame,
+    result: &FrameResult,
+    queries: impl IntoIterator<Item = &'a Query>,
+    trained: bool,
+) -> gst::Buffer {
+    let mut buffer = frame.buffer.copy();
+    meta::attach(buffer.make_mut(), frame.seq, &frame.resolution(), result, queries, trained);
+    buffer
+}

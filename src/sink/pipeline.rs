@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use frames::overlay::Parts;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::branches::{self, Branch, Built, Target, Trunk};
-use super::numbered::Unfinished;
+use super::branches::{self, Branch, BranchBuilder, Built, Target};
+use super::output_file::PartialFile;
 use crate::error::{Error, Result};
-use crate::overlay::Parts;
 use crate::pipeline::{self, SinkPart};
 use crate::source::{Report, Timing, forward_bus};
 use crate::stage::{QUEUE, frame_time};
@@ -55,7 +55,7 @@ pub struct Output {
     appsrc: gst_app::AppSrc,
     info: gst_video::VideoInfo,
     name: String,
-    files: Arc<Vec<Unfinished>>,
+    files: Arc<Vec<PartialFile>>,
     queues: Vec<gst::Element>,
     taken: u64,
     /// When the last frame starts, and when it ends.
@@ -123,8 +123,8 @@ impl Output {
             .build();
         let pipeline = gst::Pipeline::new();
         pipeline.add(&appsrc).map_err(|e| fail(e.to_string()))?;
-        let trunk = Trunk::new(&pipeline, appsrc.upcast_ref(), &name);
-        let Built { files, queues } = branches::connect(settings, info, part, upstream.is_some(), &trunk)?;
+        let builder = BranchBuilder::new(&pipeline, appsrc.upcast_ref(), &name);
+        let Built { files, queues } = branches::connect(settings, info, part, upstream.is_some(), &builder)?;
         if let Some(timing) = timing.filter(|_| upstream.is_some()) {
             timing.keep(&pipeline);
         }
@@ -232,7 +232,7 @@ impl Output {
             // It failed, and that was said. What the other branches have is kept.
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
                 self.rescue().save();
-                return self.files.iter().filter(|file| file.is_whole()).try_for_each(Unfinished::publish);
+                return self.files.iter().filter(|file| file.is_whole()).try_for_each(PartialFile::publish);
             }
             Err(RecvTimeoutError::Timeout) => {
                 let reason = format!("was not finished within {} s", limit.as_secs());
@@ -243,9 +243,9 @@ impl Output {
             tracing::warn!("the output pipeline did not stop cleanly");
         }
         if self.reproducible {
-            self.files.iter().try_for_each(Unfinished::undate)?;
+            self.files.iter().try_for_each(PartialFile::clear_times)?;
         }
-        self.files.iter().try_for_each(Unfinished::publish)
+        self.files.iter().try_for_each(PartialFile::publish)
     }
 
     /// A handle that stops the pipeline at once and lets go whoever is blocked in [`Output::push`].
@@ -269,7 +269,7 @@ impl Output {
 struct Rescue {
     pipeline: gst::Pipeline,
     queues: Vec<gst::Element>,
-    files: Arc<Vec<Unfinished>>,
+    files: Arc<Vec<PartialFile>>,
     /// Held meanwhile.
     alone: Arc<Mutex<()>>,
 }
@@ -309,7 +309,7 @@ impl Drop for Output {
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::warn!("the output pipeline did not stop cleanly");
         }
-        self.files.iter().for_each(Unfinished::discard);
+        self.files.iter().for_each(PartialFile::discard);
     }
 }
 

@@ -9,7 +9,7 @@ use super::container;
 use super::pipe;
 use super::playlist;
 use super::test_pattern::TestPattern;
-use super::web::{Answer, Opened};
+use super::web::{OpenResponse, Response};
 use crate::error::{Error, Result};
 use crate::secrets::{self, Login, secret_values, split_login, without_login};
 
@@ -61,7 +61,7 @@ pub enum Kind {
         /// Its address.
         uri: String,
         /// Its answer to the first request.
-        opened: Opened,
+        opened: OpenResponse,
     },
     /// A named pipe, or `-` for standard input.
     Pipe(PathBuf),
@@ -107,10 +107,10 @@ impl Address {
                     let refused = |reason| Error::Source { code: "SOURCE_FAILED", name, reason };
                     Kind::Hls { live: playlist::is_live(source).map_err(refused)?, uri: source.to_owned() }
                 } else {
-                    let opened = match Answer::of(source) {
-                        Ok(answer) => answer.is_multipart().then(|| Opened::of(answer)),
+                    let opened = match Response::of(source) {
+                        Ok(answer) => answer.is_multipart().then(|| OpenResponse::of(answer)),
                         // What cannot be had now is what it is called; its failure is told when it is played.
-                        Err(_) => is_called_a_camera(source).then(Opened::default),
+                        Err(_) => is_called_a_camera(source).then(OpenResponse::default),
                     };
                     let uri = source.to_owned();
                     opened.map_or(Kind::Http(uri.clone()), |opened| Kind::Mjpeg { uri, opened })

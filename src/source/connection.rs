@@ -12,24 +12,24 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::address::{Address, Kind};
+use super::appsink::{Counters, FrameOrigin, SampleHandler, TimestampMode, appsink};
 use super::bus::{self, Report};
 use super::edits::Edits;
 use super::extent::Extent;
-use super::handover::{Counters, Handover, Pace, Telling, appsink};
-use super::joining::Joining;
-use super::rtsp::{Learned, Proxy};
+use super::key_frame::KeyFrameGate;
+use super::rtsp::{Proxy, ServerInfo};
 use super::tracks::Tracks;
-use super::{Keeper, SourceSettings, complaints, deinterlace, mjpeg, pictures, pipe, tune};
+use super::{SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
-use crate::stage::Door;
+use crate::stage::InputHandle;
 
 /// A running source pipeline.
 pub(super) struct Connection {
     pipeline: gst::Pipeline,
     counters: Arc<Counters>,
     stop: Option<Sender<()>>,
-    door: Door,
+    input: InputHandle,
     feeder: Option<JoinHandle<()>>,
     /// Tells the feeder to end.
     let_go: Arc<AtomicBool>,
@@ -38,11 +38,11 @@ pub(super) struct Connection {
     extent: Extent,
     /// What is to be shown of an MP4.
     edits: Option<Edits>,
-    joining: Joining,
+    key_frames: KeyFrameGate,
     tracks: Tracks,
     /// Goes after the pipeline.
-    _way: Way,
-    pub(super) learned: Learned,
+    _handles: SourceHandles,
+    pub(super) server_info: ServerInfo,
     /// How a drawing of it is called.
     drawing: String,
     /// Whether its elements are known to get in each other's way.
@@ -52,18 +52,18 @@ pub(super) struct Connection {
 
 /// What was opened for a source before its pipeline is built.
 #[derive(Default)]
-pub(crate) struct Way {
+pub(crate) struct SourceHandles {
     /// To an RTSP server.
     proxy: Option<Proxy>,
     /// The end of a pipe.
     pipe: Option<OwnedFd>,
 }
 
-impl Way {
-    fn to(address: &Address, settings: &SourceSettings, learned: &Learned, stop: &Receiver<()>) -> Result<Self> {
+impl SourceHandles {
+    fn to(address: &Address, settings: &SourceSettings, server_info: &ServerInfo, stop: &Receiver<()>) -> Result<Self> {
         Ok(match &address.kind {
             Kind::Rtsp { uri, login } => {
-                Self { proxy: Some(learned.proxy(uri, &settings.rtsp, login.as_ref())?), pipe: None }
+                Self { proxy: Some(server_info.proxy(uri, &settings.rtsp, login.as_ref())?), pipe: None }
             }
             Kind::Pipe(path) => {
                 Self { proxy: None, pipe: Some(pipe::open(path, stop).map_err(Error::io("read", path))?) }
@@ -73,12 +73,12 @@ impl Way {
     }
 }
 
-/// Builds the source part of the pipeline, by the `way` to it.
+/// Builds the source part of the pipeline, with the `handles` that were opened for it.
 ///
 /// # Errors
 /// The description is wrong or an element is missing.
-pub(crate) fn build(address: &Address, settings: &SourceSettings, way: &Way) -> Result<gst::Bin> {
-    let (name, holes) = address.pipeline(settings, way)?;
+pub(crate) fn build(address: &Address, settings: &SourceSettings, handles: &SourceHandles) -> Result<gst::Bin> {
+    let (name, holes) = address.pipeline(settings, handles)?;
     match &settings.pipeline {
         Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes),
         _ => PipelineFile::built_in(name)?.build_source(name, &holes),
@@ -116,27 +116,27 @@ fn feeder(
 
 impl Connection {
     /// Builds and starts the pipeline of connection `number` of a source, with these `settings` in place of its own. Frames
-    /// go into the intake, which may block the decoder; how it ends goes into `reports`.
+    /// go into the stage, which may block the decoder; how it ends goes into `reports`.
     ///
     /// # Errors
     /// The pipeline cannot be built or started.
     pub(super) fn open(
-        source: &Keeper,
+        source: &SourceLoop,
         settings: &SourceSettings,
         number: u64,
         stop: &Receiver<()>,
         reports: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let Keeper { address, frames, timing, counters, .. } = source;
+        let SourceLoop { address, frames, timing, counters, .. } = source;
         pipeline::init()?;
-        let learned = Learned::default();
-        let way = Way::to(address, settings, &learned, stop)?;
-        let bin = build(address, settings, &way)?;
+        let server_info = ServerInfo::default();
+        let handles = SourceHandles::to(address, settings, &server_info, stop)?;
+        let bin = build(address, settings, &handles)?;
         let tracks = Tracks::new(settings.video_track);
         tracks.choose(&bin);
-        learned.listen(&bin, &tracks);
+        server_info.listen(&bin, &tracks);
         deinterlace::one_for_one(&bin);
-        complaints::listen();
+        decoder_errors::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
         watch_rotation(&bin, &rotation);
@@ -146,18 +146,19 @@ impl Connection {
         }
         tune::stay_on_the_web(&bin, &address.kind);
         let (stop, stopped) = crossbeam_channel::bounded(1);
-        let clock = match &address.kind {
-            Kind::Hls { live: true, .. } => Pace::Bursts,
-            Kind::Stream { .. } => Pace::Sender,
-            _ => Pace::Own,
+        let timestamps = match &address.kind {
+            Kind::Hls { live: true, .. } => TimestampMode::Bursts,
+            Kind::Stream { .. } => TimestampMode::Sender,
+            _ => TimestampMode::Running,
         };
-        let telling = Telling { connection: number, live: address.is_live(), reconnects: address.comes_back(), clock };
-        let door = Door::to(frames.clone());
+        let origin =
+            FrameOrigin { connection: number, live: address.is_live(), reconnects: address.comes_back(), timestamps };
+        let input = InputHandle::new(frames.clone());
         if address.is_live() {
-            counters.zero.of_live();
+            counters.time_origin.of_live();
         }
-        let zero = Arc::clone(counters);
-        bin.connect_deep_element_added(move |_, _, element| zero.zero.note(element));
+        let observer = Arc::clone(counters);
+        bin.connect_deep_element_added(move |_, _, element| observer.time_origin.observe(element));
         let edits = match &address.kind {
             Kind::File(path) => Some(Edits::of_file(path, settings.video_track)),
             Kind::Http(_) | Kind::Pipe(_) => Some(Edits::on_the_way(settings.video_track)),
@@ -169,18 +170,18 @@ impl Connection {
         }
         let extent = Extent::default();
         extent.watch(&bin);
-        let (joining, alive) = (Joining::default(), Arc::clone(counters));
-        joining.watch(&bin, move || _ = alive.alive.fetch_add(1, Ordering::AcqRel));
-        let handover = Handover::new(
-            door.clone(),
+        let (key_frames, alive) = (KeyFrameGate::default(), Arc::clone(counters));
+        key_frames.watch(&bin, move || _ = alive.alive.fetch_add(1, Ordering::AcqRel));
+        let handler = SampleHandler::new(
+            input.clone(),
             stopped,
             Arc::clone(counters),
             rotation,
-            learned.clone(),
-            joining.clone(),
-            telling,
+            server_info.clone(),
+            key_frames.clone(),
+            origin,
         );
-        let sink = appsink(settings.realtime, handover);
+        let sink = appsink(settings.realtime, handler);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
         bin.link(&sink).map_err(|e| fail(e.to_string()))?;
@@ -199,16 +200,16 @@ impl Connection {
             pipeline,
             counters: Arc::clone(counters),
             stop: Some(stop),
-            door,
+            input,
             feeder,
             let_go,
             on_a_server,
             edits: edits.filter(|_| number == 1),
             extent,
-            joining,
+            key_frames,
             tracks,
-            _way: way,
-            learned,
+            _handles: handles,
+            server_info,
             drawing,
             may_hang: matches!(address.kind, Kind::Rtsp { .. }),
             stopped: false,
@@ -251,7 +252,7 @@ impl Connection {
         // Sound may go on a little longer than the picture.
         const SLACK: gst::ClockTime = gst::ClockTime::from_seconds(1);
         const SHARE: u64 = 10;
-        let given = self.decoded() + self.joining.left_out();
+        let given = self.decoded() + self.key_frames.left_out();
         if let Some(indexed) = self.edits.as_ref().and_then(|edits| Some(edits.track()?.shown)) {
             let missing = indexed.saturating_sub(given);
             let reason = || format!("gave {given} frames, and its index holds {indexed}");
@@ -273,7 +274,7 @@ impl Connection {
         // The last picture of a slide show lasts as long as others do; of a single one nobody knows.
         let longest = gst::ClockTime::from_nseconds(self.counters.longest.load(Ordering::Acquire));
         // What was left out at the beginning is no part of the time that was played, and was told.
-        if given < 2 || self.joining.left_out() > 0 {
+        if given < 2 || self.key_frames.left_out() > 0 {
             return None;
         }
         let last = last.max(others.unwrap_or_default().saturating_sub(longest));
@@ -315,7 +316,7 @@ impl Connection {
             pipeline.set_state(gst::State::Null).is_ok()
         };
         let stopped = if self.may_hang { stop_patiently(&self.pipeline, to_null) } else { to_null() };
-        self.door.close();
+        self.input.close();
         if !stopped {
             tracing::warn!("the source pipeline did not stop cleanly");
         }
@@ -361,9 +362,9 @@ impl Drop for Connection {
 
 impl Address {
     /// The built-in description, and the values of its holes.
-    fn pipeline(&self, settings: &SourceSettings, way: &Way) -> Result<(&'static str, Vec<Hole>)> {
-        let proxy = way.proxy.as_ref().map(Proxy::address);
-        let fd = way.pipe.as_ref().map_or(0, AsRawFd::as_raw_fd);
+    fn pipeline(&self, settings: &SourceSettings, handles: &SourceHandles) -> Result<(&'static str, Vec<Hole>)> {
+        let proxy = handles.proxy.as_ref().map(Proxy::address);
+        let fd = handles.pipe.as_ref().map_or(0, AsRawFd::as_raw_fd);
         let deinterlace = Hole::new("deinterlace", settings.deinterlace.mode());
         Ok(match &self.kind {
             Kind::File(path) => {

@@ -8,15 +8,15 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::complaints;
-use super::web::{Answer, Opened};
+use super::decoder_errors;
+use super::web::{OpenResponse, Response};
 
 /// No picture of a camera is larger.
 const LARGEST: usize = 64 << 20;
 
 /// Reads a camera's pictures into `pictures` until it ends, fails, or `stopped` says so.
-pub(super) fn feed(pictures: &gst_app::AppSrc, uri: &str, opened: &Opened, stopped: &Arc<AtomicBool>) {
-    let answer = match opened.take().map_or_else(|| Answer::of(uri), Ok) {
+pub(super) fn feed(pictures: &gst_app::AppSrc, uri: &str, opened: &OpenResponse, stopped: &Arc<AtomicBool>) {
+    let answer = match opened.take().map_or_else(|| Response::of(uri), Ok) {
         Ok(answer) => answer,
         Err(message) => return fail(pictures, message.as_ref()),
     };
@@ -82,7 +82,7 @@ fn take(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
             End::NotYet => drop(bytes.drain(..2)),
             End::Never(before) => {
                 // It began as a picture.
-                complaints::add();
+                decoder_errors::add();
                 bytes.drain(..before);
             }
         }

@@ -4,33 +4,33 @@
 //! converted before the stage. Frames without a timestamp are forwarded without one.
 
 mod address;
+mod appsink;
 mod bus;
-mod complaints;
+mod clock_skew;
 mod connection;
 mod container;
+mod decoder_errors;
 mod deinterlace;
 mod edits;
 mod extent;
 mod fault;
-mod handover;
 mod heif;
-mod joining;
-mod keeper;
-mod line;
+mod key_frame;
 mod mjpeg;
 mod mp4;
 mod pictures;
 mod pipe;
 mod playlist;
+mod reconnect;
 mod recovery;
 mod rgb_frames;
 mod rtsp;
 mod test_pattern;
+mod time_origin;
 mod timing;
 mod tracks;
 mod tune;
 mod web;
-mod zero;
 
 use std::num::NonZeroU32;
 
@@ -41,12 +41,12 @@ use crate::pipeline::PipelineFile;
 pub use address::{Address, Kind};
 pub use bus::Report;
 pub(crate) use bus::forward as forward_bus;
-pub(crate) use connection::{Way, build};
+pub(crate) use connection::{SourceHandles, build};
 pub use deinterlace::Deinterlace;
 pub use fault::Fault;
 pub(crate) use heif::{LOADER as HEIF_LOADER, can_read as reads_heif, open_picture};
-pub use keeper::{Counters, Ended, Keeper, Reconnect};
 pub(crate) use pictures::rgb_frame;
+pub use reconnect::{Counters, Ended, Reconnect, SourceLoop};
 pub(crate) use rgb_frames::{Films, RgbFrames};
 pub(crate) use rtsp::trust;
 pub use rtsp::{Credentials, KeepAlive, RtspSettings, Transport};

@@ -1,6 +1,6 @@
 //! HLS playlists (RFC 8216): whether they are of something live, and what they must not name.
 
-use super::web::Answer;
+use super::web::Response;
 
 /// What begins the lines that say something.
 const END: &str = "#EXT-X-ENDLIST";
@@ -17,13 +17,13 @@ pub(super) fn is_playlist(uri: &str) -> bool {
 /// # Errors
 /// It names what is not on the web, in words.
 pub(super) fn is_live(uri: &str) -> Result<bool, String> {
-    let Ok(answer) = Answer::of(uri) else { return Ok(true) };
+    let Ok(answer) = Response::of(uri) else { return Ok(true) };
     let text = answer.text();
     drop(answer);
     check(&text)?;
     let Some(variant) = variant(&text) else { return Ok(!text.contains(END)) };
     let Some(address) = resolved(uri, variant) else { return Ok(true) };
-    let Ok(answer) = Answer::of(&address) else { return Ok(true) };
+    let Ok(answer) = Response::of(&address) else { return Ok(true) };
     let text = answer.text();
     check(&text)?;
     Ok(!text.contains(END))

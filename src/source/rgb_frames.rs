@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use blocks::preprocess::Picture;
+use frames::rgb_view;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
@@ -14,7 +15,6 @@ use super::deinterlace;
 use super::edits::Edits;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole};
-use crate::stage::view;
 
 /// Decodes a file, as it is or cut and scaled to one size. An iterator that ends with the file, or with the error that ended it.
 pub(crate) struct RgbFrames {
@@ -78,7 +78,7 @@ impl RgbFrames {
         let buffer = sample.buffer().ok_or_else(|| fail("a frame without memory"))?;
         let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info);
         let frame = frame.map_err(|e| fail(&e.to_string()))?;
-        let view = view(&frame)?;
+        let view = rgb_view(&frame)?;
         Ok(Picture { width: view.width(), height: view.height(), rgb: view.packed().into_owned() })
     }
 }

@@ -9,7 +9,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 /// An answer of which the head is here.
-pub(super) struct Answer {
+pub(super) struct Response {
     pipeline: gst::Pipeline,
     sink: gst_app::AppSink,
     /// As the server calls it, in small letters.
@@ -20,30 +20,30 @@ pub(super) struct Answer {
 
 /// An answer that nobody has read yet; cloned with the address that it is of.
 #[derive(Clone, Default)]
-pub struct Opened(Arc<Mutex<Option<Answer>>>);
+pub struct OpenResponse(Arc<Mutex<Option<Response>>>);
 
-impl std::fmt::Debug for Opened {
+impl std::fmt::Debug for OpenResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Opened")
+        f.write_str("OpenResponse")
     }
 }
 
-impl PartialEq for Opened {
+impl PartialEq for OpenResponse {
     /// Whether it was read or not, it is of the same address.
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Opened {}
+impl Eq for OpenResponse {}
 
-impl Opened {
-    pub(super) fn of(answer: Answer) -> Self {
+impl OpenResponse {
+    pub(super) fn of(answer: Response) -> Self {
         Self(Arc::new(Mutex::new(Some(answer))))
     }
 
     /// The answer, once.
-    pub(super) fn take(&self) -> Option<Answer> {
+    pub(super) fn take(&self) -> Option<Response> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -59,7 +59,7 @@ const MULTIPART: &str = "multipart/x-mixed-replace";
 /// No playlist is longer.
 const LONGEST: usize = 1 << 20;
 
-impl Answer {
+impl Response {
     /// Asks for an address.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for Response {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
     }

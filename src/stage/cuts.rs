@@ -1,9 +1,9 @@
 //! Scene cuts in frames of any format.
 
+use frames::Thumbnails;
 use records::track::{CutDetector, THUMBNAIL};
 
 use super::Frame;
-use super::thumbnail::Thumbnails;
 
 /// Looks for scene cuts.
 pub(super) struct Cuts {
@@ -18,6 +18,6 @@ impl Cuts {
 
     /// A frame that cannot be read is no cut.
     pub(super) fn is_cut(&mut self, frame: &Frame) -> bool {
-        self.thumbnails.of(frame).is_some_and(|thumbnail| self.detector.is_cut(thumbnail))
+        self.thumbnails.of(&frame.buffer, &frame.info).is_some_and(|thumbnail| self.detector.is_cut(thumbnail))
     }
 }

@@ -7,7 +7,7 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 use records::{Clock, Resolution};
 
-use super::question::Asking;
+use super::query::QueryUpdate;
 use crate::source::Fault;
 
 /// A decoded frame as the source handed it over. The buffer is shared, never written.
@@ -68,7 +68,7 @@ pub(crate) fn frame_time(info: &gst_video::VideoInfo) -> Option<gst::ClockTime> 
 
 /// What a source says between its frames.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Note {
+pub enum StreamEvent {
     /// The connection is lost, or the first one was not made. It is tried again.
     GapStart {
         /// Why.
@@ -86,5 +86,5 @@ pub enum Note {
         fault: Fault,
     },
     /// From here on the stream is asked something else.
-    Queries(Arc<Asking>),
+    Queries(Arc<QueryUpdate>),
 }

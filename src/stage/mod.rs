@@ -1,29 +1,26 @@
 //! The grounding stage: bounded queues between the decoders, the model and the outputs.
 //!
 //! ```text
-//! appsink ─ intake ─► letterbox ─┐                 ┌─► outcomes ─► records, appsrc
-//! appsink ─ intake ─► letterbox ─┼─► worker: model ┼─► outcomes ─► records, appsrc
-//! appsink ─ intake ─► letterbox ─┘                 └─► outcomes ─► records, appsrc
+//! appsink ─ input ──► letterbox ─┐                 ┌─► outcomes ─► records, appsrc
+//! appsink ─ input ──► letterbox ─┼─► worker: model ┼─► outcomes ─► records, appsrc
+//! appsink ─ input ──► letterbox ─┘                 └─► outcomes ─► records, appsrc
 //! ```
 //!
 //! One model serves all streams in turn, each with its own queries. All channels are bounded. In `every-frame` mode a full
 //! queue blocks its sender, back to the decoder, so nothing is lost, and the letterbox of the next frame overlaps with
-//! the grounding of this one. In `freshest` mode the newest frame takes the place of the one that waits ([`Intake`]), until
-//! the moment when the model is free for it; only then it is letterboxed. Every frame that enters leaves as a [`Grounded`],
+//! the grounding of this one. In `freshest` mode the newest frame takes the place of the one that waits ([`StageInput`]), until
+//! the moment when the model is free for it; only then it is letterboxed. Every frame that enters leaves as a [`GroundedFrame`],
 //! in order, also when it was overtaken and when the run is stopped: then the rest leaves unmeasured, with the cause
-//! `shutdown`, so that frame accounting closes. What a source says between its frames ([`Note`]) keeps its place among them. The
+//! `shutdown`, so that frame accounting closes. What a source says between its frames ([`StreamEvent`]) keeps its place among them. The
 //! stage ends when its inputs do.
 
-mod convert;
 mod cuts;
 mod frame;
-mod intake;
-mod planes;
-mod prepare;
-mod question;
+mod input;
+mod preprocess;
+mod query;
 mod sampling;
-mod still;
-mod thumbnail;
+mod static_gate;
 mod worker;
 
 use std::sync::Arc;
@@ -34,16 +31,15 @@ use blocks::preprocess::{Letterboxed, Rect};
 use crossbeam_channel::{Receiver, bounded};
 use grounding::{Canvas, CompiledQuery, Finding, Findings, Grounder};
 
-pub(crate) use convert::view;
 pub(crate) use frame::frame_time;
-pub use frame::{Frame, Note};
-pub use intake::{Closed, Door, Intake, Mode};
-use prepare::Preparer;
-pub use question::{Asking, QuerySettings, Question, Questions, asked};
+pub use frame::{Frame, StreamEvent};
+pub use input::{Closed, InputHandle, Mode, StageInput};
+use preprocess::Preprocessor;
+pub use query::{ActiveQueries, ActiveQuery, QuerySettings, QueryUpdate, tracked};
 use records::track::Outcome;
 pub use sampling::Sampling;
-pub use still::StaticGate;
-use worker::{Feed, Port, Worker};
+pub use static_gate::StaticGate;
+use worker::{Slot, SlotInput, Worker};
 
 /// Frames that may wait between two steps.
 pub const QUEUE: usize = 4;
@@ -87,9 +83,9 @@ pub trait Ground: Send {
         true
     }
 
-    /// From the next picture of `stream` on, `questions` are what it is asked. Models that look for one thing need not listen.
-    fn ask(&mut self, stream: usize, questions: &[Arc<Question>]) {
-        let _ = (stream, questions);
+    /// From the next picture of `stream` on, `queries` are what it is asked. Models that look for one thing need not listen.
+    fn set_queries(&mut self, stream: usize, queries: &[Arc<ActiveQuery>]) {
+        let _ = (stream, queries);
     }
 }
 
@@ -123,15 +119,15 @@ impl Ground for Model {
         self.grounder.ground_each(&pictures, &queries)
     }
 
-    fn ask(&mut self, stream: usize, questions: &[Arc<Question>]) {
-        if let Some(queries) = self.queries.get_mut(stream) {
-            *queries = questions.iter().filter_map(|question| question.compiled.clone()).collect();
+    fn set_queries(&mut self, stream: usize, queries: &[Arc<ActiveQuery>]) {
+        if let Some(compiled) = self.queries.get_mut(stream) {
+            *compiled = queries.iter().filter_map(|active| active.compiled.clone()).collect();
         }
     }
 }
 
 /// A frame with what was found.
-pub struct Grounded {
+pub struct GroundedFrame {
     /// The frame, its buffer untouched; without one where it was dropped.
     pub frame: Frame,
     /// What was found.
@@ -145,29 +141,29 @@ pub struct Grounded {
 }
 
 /// One step of a stream on its way out.
-pub enum Passing {
+pub enum StreamItem {
     /// A frame.
-    Frame(Box<Grounded>),
+    Frame(Box<GroundedFrame>),
     /// What its source says at this place.
-    Note(Note),
+    Event(StreamEvent),
 }
 
 /// Steps of a stream, in order.
-pub type Delivered = Vec<Passing>;
+pub type StreamItems = Vec<StreamItem>;
 
 /// How frames of several streams come together.
 #[derive(Debug, Clone, Copy)]
 pub struct Batching {
     /// Pictures that go through the model at once, at most; from 1.
-    pub most: usize,
+    pub max_size: usize,
     /// How long the first of them waits for the others.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for Batching {
     /// One by one.
     fn default() -> Self {
-        Self { most: 1, patience: Duration::ZERO }
+        Self { max_size: 1, timeout: Duration::ZERO }
     }
 }
 
@@ -187,9 +183,9 @@ pub struct StageSettings {
 /// The ends of one stream.
 pub struct Stream {
     /// Frames go in here.
-    pub input: Intake,
-    /// Verdicts come out here, in order; the channel ends with the stream.
-    pub output: Receiver<Delivered>,
+    pub input: StageInput,
+    /// Grounded frames and events come out here, in order; the channel ends with the stream.
+    pub output: Receiver<StreamItems>,
 }
 
 /// A running stage.
@@ -211,24 +207,24 @@ impl Stage {
         failed: impl FnOnce(String) + Send + 'static,
     ) -> std::io::Result<(Self, Vec<Stream>)> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (mut streams, mut ports, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut streams, mut slots, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for settings in settings {
-            let (input, arrivals) = Intake::new(settings.mode, settings.sampling);
-            let (to_output, output) = bounded(if settings.mode == Mode::Freshest { intake::OUTPUT } else { QUEUE });
-            let preparer = Preparer::new(model.canvases(), settings, &stop);
-            let feed = if settings.mode == Mode::Freshest {
-                Feed::Late { arrivals, preparer: Box::new(preparer) }
+            let (input, arrivals) = StageInput::new(settings.mode, settings.sampling);
+            let (to_output, output) = bounded(if settings.mode == Mode::Freshest { input::OUTPUT } else { QUEUE });
+            let preprocessor = Preprocessor::new(model.canvases(), settings, &stop);
+            let slot_input = if settings.mode == Mode::Freshest {
+                SlotInput::OnDemand { arrivals, preprocessor: Box::new(preprocessor) }
             } else {
-                let (to_worker, prepared) = bounded(1);
+                let (to_worker, preprocessed) = bounded(1);
                 let (recycle, recycled) = bounded(2);
                 let thread = std::thread::Builder::new().name("prepare".into());
-                threads.push(thread.spawn(move || prepare::run(preparer, &arrivals, &to_worker, &recycled))?);
-                Feed::Ahead { prepared, recycle }
+                threads.push(thread.spawn(move || preprocess::run(preprocessor, &arrivals, &to_worker, &recycled))?);
+                SlotInput::Prefetched { preprocessed, recycle }
             };
-            ports.push(Port::new(feed, to_output));
+            slots.push(Slot::new(slot_input, to_output));
             streams.push(Stream { input, output });
         }
-        let worker = Worker::new(model, ports, batching, Arc::clone(&stop), failed);
+        let worker = Worker::new(model, slots, batching, Arc::clone(&stop), failed);
         threads.push(std::thread::Builder::new().name("worker".into()).spawn(move || worker.run())?);
         Ok((Self { stop, threads }, streams))
     }

@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use qrnet::{Config, init};
-use records::track::{Asked, Tracking};
+use records::track::{TrackedQuery, Tracking};
 use records::{Change, Query};
 
 use super::*;
@@ -61,37 +61,37 @@ fn qrnet(digest: &str, of_query: &str) -> Box<dyn Ground> {
 }
 
 /// The frames of what was delivered, in order.
-fn frames(output: &Receiver<Delivered>) -> Vec<Grounded> {
+fn frames(output: &Receiver<StreamItems>) -> Vec<GroundedFrame> {
     let frames = output.iter().flatten().map(|passing| match passing {
-        Passing::Frame(frame) => *frame,
-        Passing::Note(note) => panic!("nobody said {note:?}"),
+        StreamItem::Frame(frame) => *frame,
+        StreamItem::Event(note) => panic!("nobody said {note:?}"),
     });
     frames.collect()
 }
 
-/// Feeds `count` frames and collects the verdicts in order.
-fn feed((stage, stream): (Stage, Stream), count: u64) -> Vec<Grounded> {
+/// Feeds `count` frames and collects the results in order.
+fn feed((stage, stream): (Stage, Stream), count: u64) -> Vec<GroundedFrame> {
     let Stream { input, output } = stream;
     let feeder = std::thread::spawn(move || {
         let (_running, stopped) = bounded(0);
-        (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+        (0..count).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
     });
-    let verdicts = frames(&output);
+    let results = frames(&output);
     feeder.join().expect("fed");
     for thread in stage.into_threads() {
         thread.join().expect("no panic gets out");
     }
-    verdicts
+    results
 }
 
 #[test]
 fn every_frame_leaves_once_and_in_order() {
     let model = qrnet("a", "a");
     let stage = start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}"));
-    let verdicts = feed(stage, 40);
-    assert_eq!(verdicts.iter().map(|v| v.frame.seq).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
-    assert!(verdicts.iter().all(|v| matches!(v.outcome, Outcome::Measured { .. })));
-    assert!(verdicts.iter().all(|v| v.grounding > Duration::ZERO));
+    let results = feed(stage, 40);
+    assert_eq!(results.iter().map(|v| v.frame.seq).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    assert!(results.iter().all(|v| matches!(v.outcome, Outcome::Measured { .. })));
+    assert!(results.iter().all(|v| v.grounding > Duration::ZERO));
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn a_failing_model_is_reported_once_and_loses_no_frame() {
     let model = qrnet("b", "a");
     let (report, reports) = bounded(10);
     let stage = start(model, EVERY_FRAME, move |reason| report.send(reason).expect("taken"));
-    let verdicts = feed(stage, 20);
-    assert_eq!(verdicts.len(), 20);
-    assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "model", .. }));
+    let results = feed(stage, 20);
+    assert_eq!(results.len(), 20);
+    assert!(matches!(&results[0].outcome, Outcome::Error { cause: "model", .. }));
     assert!(
-        verdicts[1..].iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }),
+        results[1..].iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }),
         "nothing is tried after that"
     );
     let reasons: Vec<String> = reports.iter().collect();
@@ -117,9 +117,9 @@ fn a_stopped_stage_lets_the_rest_through_unmeasured() {
     let model = qrnet("a", "a");
     let stage = start(model, EVERY_FRAME, |reason| panic!("no failure: {reason}"));
     stage.0.stopper()();
-    let verdicts = feed(stage, 30);
-    assert_eq!(verdicts.len(), 30);
-    assert!(verdicts.iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }));
+    let results = feed(stage, 30);
+    assert_eq!(results.len(), 30);
+    assert!(results.iter().all(|v| v.outcome == Outcome::Dropped { cause: "shutdown" }));
 }
 
 #[test]
@@ -131,12 +131,12 @@ fn a_frame_that_cannot_be_read_is_an_error_of_its_own() {
     let (_running, stopped) = bounded(0);
     let mut short = frame(0);
     short.buffer = gst::Buffer::from_slice(vec![0; 10]);
-    input.offer(short, &stopped).expect("taken");
-    input.offer(frame(1), &stopped).expect("taken");
+    input.push(short, &stopped).expect("taken");
+    input.push(frame(1), &stopped).expect("taken");
     drop(input);
-    let verdicts = frames(&output);
-    assert!(matches!(&verdicts[0].outcome, Outcome::Error { cause: "picture", message } if message.contains("mapped")));
-    assert!(matches!(&verdicts[1].outcome, Outcome::Measured { .. }), "the next frame is grounded");
+    let results = frames(&output);
+    assert!(matches!(&results[0].outcome, Outcome::Error { cause: "picture", message } if message.contains("mapped")));
+    assert!(matches!(&results[1].outcome, Outcome::Measured { .. }), "the next frame is grounded");
     for thread in threads {
         thread.join().expect("no panic");
     }
@@ -169,26 +169,26 @@ fn the_freshest_frame_wins_and_the_overtaken_are_told_in_order() {
     let (stage, Stream { input, output }) = stage;
     let threads = stage.into_threads();
     let (_running, stopped) = bounded(0);
-    input.offer(frame(0), &stopped).expect("taken");
+    input.push(frame(0), &stopped).expect("taken");
     has_begun.recv().expect("frame 0 is with the model");
     // Nobody takes from here on but the preparing thread, which holds at most two frames; offering never blocks.
-    (1..100).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+    (1..100).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
     drop(input);
     let collected = std::thread::spawn(move || frames(&output));
     allow.send(()).expect("waits");
     while has_begun.recv().is_ok() {
         allow.send(()).expect("waits");
     }
-    let verdicts = collected.join().expect("collected");
+    let results = collected.join().expect("collected");
     assert_eq!(
-        verdicts.iter().map(|v| v.frame.seq).collect::<Vec<_>>(),
+        results.iter().map(|v| v.frame.seq).collect::<Vec<_>>(),
         (0..100).collect::<Vec<_>>(),
         "the books close"
     );
     let measured: Vec<u64> =
-        verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq).collect();
+        results.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq).collect();
     assert_eq!(measured, [0, 99], "the newest is looked at, and nothing that was older when the model was free");
-    let dropped = verdicts.iter().filter(|v| v.outcome == Outcome::Dropped { cause: "overload" });
+    let dropped = results.iter().filter(|v| v.outcome == Outcome::Dropped { cause: "overload" });
     assert!(dropped.clone().all(|v| v.frame.buffer.size() == 0), "their memory is free");
     assert_eq!(dropped.count() + measured.len(), 100);
     for thread in threads {
@@ -201,21 +201,21 @@ fn a_stride_forwards_what_it_does_not_measure() {
     let settings = StageSettings { sampling: Sampling { stride: 3, max_fps: None }, ..EVERY_FRAME };
     let model = qrnet("a", "a");
     let stage = start(model, settings, |reason| panic!("no failure: {reason}"));
-    let verdicts = feed(stage, 7);
-    let skipped = |v: &Grounded| v.outcome == Outcome::Skipped { cause: "stride" };
-    assert_eq!(verdicts.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
-    assert!(verdicts.iter().all(|v| v.frame.buffer.size() > 0));
+    let results = feed(stage, 7);
+    let skipped = |v: &GroundedFrame| v.outcome == Outcome::Skipped { cause: "stride" };
+    assert_eq!(results.iter().map(skipped).collect::<Vec<_>>(), [false, true, true, false, true, true, false]);
+    assert!(results.iter().all(|v| v.frame.buffer.size() > 0));
 }
 
 /// A flash that falls on a frame left out by the stride makes two cuts: what was seen before them stands for nothing.
 /// From here on the stream is asked this alone.
-fn asks(text: &str, rev: u32) -> Note {
+fn asks(text: &str, rev: u32) -> StreamEvent {
     let query = Query { name: "it".into(), text: text.into(), rev };
-    let asked = Asked { query, tracking: Tracking::plain(None) };
-    let question = Arc::new(Question { asked, compiled: None });
-    Note::Queries(Arc::new(Asking {
-        questions: [Arc::clone(&question)].into(),
-        changes: vec![(Change::Changed, question)],
+    let tracked = TrackedQuery { query, tracking: Tracking::plain(None) };
+    let active = Arc::new(ActiveQuery { tracked, compiled: None });
+    StreamEvent::Queries(Arc::new(QueryUpdate {
+        queries: [Arc::clone(&active)].into(),
+        changes: vec![(Change::Changed, active)],
     }))
 }
 
@@ -243,14 +243,14 @@ fn a_still_scene_is_measured_again_after_a_cut() {
             if seq == 4 {
                 frame.buffer = gst::Buffer::from_slice(vec![250; frame.info.size()]);
             }
-            input.offer(frame, &stopped).expect("taken");
+            input.push(frame, &stopped).expect("taken");
         }
     });
-    let verdicts = frames(&output);
+    let results = frames(&output);
     feeder.join().expect("fed");
-    let measured = verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
+    let measured = results.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
     assert_eq!(measured.collect::<Vec<_>>(), [0, 6], "the first one after the flash, and it alone");
-    assert_eq!(verdicts.iter().filter(|v| v.cut).map(|v| v.frame.seq).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(results.iter().filter(|v| v.cut).map(|v| v.frame.seq).collect::<Vec<_>>(), [4, 5]);
     for thread in stage.into_threads() {
         thread.join().expect("no panic");
     }
@@ -263,26 +263,26 @@ fn a_still_scene_is_measured_again_where_something_else_is_asked_or_time_has_pas
         let (stage, Stream { input, output }) =
             start(qrnet("a", "a"), StageSettings { mode, gate, ..EVERY_FRAME }, |e| panic!("no failure: {e}"));
         let (_running, stopped) = bounded(0);
-        let (mut verdicts, mut notes) = (Vec::new(), 0);
+        let (mut results, mut notes) = (Vec::new(), 0);
         for seq in 0..20 {
             if seq == 3 {
-                input.note(asks("a dog", 2), &stopped).expect("taken");
+                input.push_event(asks("a dog", 2), &stopped).expect("taken");
             }
-            input.offer(frame(seq), &stopped).expect("taken");
+            input.push(frame(seq), &stopped).expect("taken");
             // One by one, so that none is overtaken.
-            while verdicts.len() as u64 <= seq {
+            while results.len() as u64 <= seq {
                 for passing in output.recv().expect("delivered") {
                     match passing {
-                        Passing::Frame(grounded) => verdicts.push(*grounded),
-                        Passing::Note(_) => notes += 1,
+                        StreamItem::Frame(grounded) => results.push(*grounded),
+                        StreamItem::Event(_) => notes += 1,
                     }
                 }
             }
         }
         drop(input);
-        let measured = verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
+        let measured = results.iter().filter(|v| matches!(v.outcome, Outcome::Measured { .. })).map(|v| v.frame.seq);
         assert_eq!((measured.collect::<Vec<_>>(), notes), (vec![0, 3, 11, 19], 1), "{mode:?}");
-        let skipped = verdicts.iter().filter(|v| v.outcome == Outcome::Skipped { cause: "static" });
+        let skipped = results.iter().filter(|v| v.outcome == Outcome::Skipped { cause: "static" });
         assert!(skipped.clone().all(|v| v.frame.buffer.size() > 0), "they are forwarded");
         assert_eq!(skipped.count(), 16, "{mode:?}");
         for thread in stage.into_threads() {
@@ -323,7 +323,7 @@ fn many(count: usize, mode: Mode, batching: Batching, takes: Duration) -> (Stage
 }
 
 /// Feeds every stream its own number of frames, and takes what comes out.
-fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Grounded>> {
+fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<GroundedFrame>> {
     let all_ready = Arc::new(std::sync::Barrier::new(streams.len()));
     let feeders: Vec<_> = streams
         .into_iter()
@@ -333,29 +333,29 @@ fn feed_all(stage: Stage, streams: Vec<Stream>, counts: &[u64]) -> Vec<Vec<Groun
             let feeder = std::thread::spawn(move || {
                 let (_running, stopped) = bounded(0);
                 ready.wait();
-                (0..count).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+                (0..count).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
             });
             (feeder, std::thread::spawn(move || frames(&output)))
         })
         .collect();
-    let verdicts = feeders.into_iter().map(|(feeder, taker)| {
+    let results = feeders.into_iter().map(|(feeder, taker)| {
         feeder.join().expect("fed");
         taker.join().expect("taken")
     });
-    let verdicts = verdicts.collect();
+    let results = results.collect();
     stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
-    verdicts
+    results
 }
 
 #[test]
 fn every_stream_gets_its_own_answers_and_a_fair_share() {
     let (stage, streams, calls) =
-        many(4, Mode::EveryFrame, Batching { most: 1, patience: Duration::ZERO }, Duration::from_millis(2));
-    let verdicts = feed_all(stage, streams, &[400, 100, 100, 100]);
-    for (stream, verdicts) in verdicts.iter().enumerate() {
-        assert_eq!(verdicts.len(), if stream == 0 { 400 } else { 100 });
-        let own = |v: &Grounded| rect(&v.outcome).is_some_and(|rect| rect.x0 as usize == stream);
-        assert!(verdicts.iter().all(own), "stream {stream} got another's answer");
+        many(4, Mode::EveryFrame, Batching { max_size: 1, timeout: Duration::ZERO }, Duration::from_millis(2));
+    let results = feed_all(stage, streams, &[400, 100, 100, 100]);
+    for (stream, results) in results.iter().enumerate() {
+        assert_eq!(results.len(), if stream == 0 { 400 } else { 100 });
+        let own = |v: &GroundedFrame| rect(&v.outcome).is_some_and(|rect| rect.x0 as usize == stream);
+        assert!(results.iter().all(own), "stream {stream} got another's answer");
     }
     // While all have frames waiting, the one with four times as many gets no more than the others.
     let calls: Vec<usize> = calls.iter().flatten().skip(40).take(240).collect();
@@ -367,7 +367,7 @@ fn every_stream_gets_its_own_answers_and_a_fair_share() {
 
 #[test]
 fn frames_that_wait_together_are_grounded_together() {
-    let batching = Batching { most: 3, patience: Duration::ZERO };
+    let batching = Batching { max_size: 3, timeout: Duration::ZERO };
     let (stage, streams, calls) = many(4, Mode::EveryFrame, batching, Duration::from_millis(5));
     feed_all(stage, streams, &[40, 40, 40, 40]);
     let calls: Vec<Vec<usize>> = calls.iter().collect();
@@ -382,20 +382,20 @@ fn frames_that_wait_together_are_grounded_together() {
 
 #[test]
 fn a_frame_waits_for_others_as_long_as_it_may() {
-    let batching = Batching { most: 2, patience: Duration::from_mins(1) };
+    let batching = Batching { max_size: 2, timeout: Duration::from_mins(1) };
     let (stage, mut streams, calls) = many(2, Mode::Freshest, batching, Duration::ZERO);
     let (_running, stopped) = bounded(0);
     let second = streams.pop().expect("two");
     let first = streams.pop().expect("two");
-    first.input.offer(frame(0), &stopped).expect("taken");
+    first.input.push(frame(0), &stopped).expect("taken");
     assert!(calls.recv_timeout(Duration::from_millis(300)).is_err(), "the first waits");
-    second.input.offer(frame(0), &stopped).expect("taken");
+    second.input.push(frame(0), &stopped).expect("taken");
     let mut call = calls.recv().expect("grounded");
     call.sort_unstable();
     assert_eq!(call, [0, 1]);
     // Nobody is left to wait for.
     drop(second);
-    first.input.offer(frame(1), &stopped).expect("taken");
+    first.input.push(frame(1), &stopped).expect("taken");
     assert_eq!(calls.recv().expect("grounded"), [0]);
     drop(first);
     stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
@@ -403,17 +403,17 @@ fn a_frame_waits_for_others_as_long_as_it_may() {
 
 #[test]
 fn a_stream_that_nobody_takes_from_does_not_hold_up_the_others() {
-    let batching = Batching { most: 4, patience: Duration::ZERO };
+    let batching = Batching { max_size: 4, timeout: Duration::ZERO };
     let (stage, mut streams, _calls) = many(2, Mode::EveryFrame, batching, Duration::ZERO);
     let Stream { input, output: nobodys } = streams.remove(0);
     let stuck = std::thread::spawn(move || {
         let (_running, stopped) = bounded(0);
-        (0..50).for_each(|seq| _ = input.offer(frame(seq), &stopped));
+        (0..50).for_each(|seq| _ = input.push(frame(seq), &stopped));
     });
     let Stream { input, output } = streams.remove(0);
     let taken = std::thread::spawn(move || frames(&output));
     let (_running, stopped) = bounded(0);
-    (0..200).for_each(|seq| input.offer(frame(seq), &stopped).expect("taken"));
+    (0..200).for_each(|seq| input.push(frame(seq), &stopped).expect("taken"));
     drop(input);
     assert_eq!(taken.join().expect("taken").len(), 200);
     drop(nobodys);
@@ -421,8 +421,8 @@ fn a_stream_that_nobody_takes_from_does_not_hold_up_the_others() {
     stage.into_threads().into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
-fn gap() -> Note {
-    Note::GapRetry { attempt: 7, fault: crate::source::Fault::of_test() }
+fn gap() -> StreamEvent {
+    StreamEvent::GapRetry { attempt: 7, fault: crate::source::Fault::of_test() }
 }
 
 /// What is overtaken, left out or said in between keeps its place, also while the model is busy.
@@ -435,21 +435,21 @@ fn notes_and_skipped_frames_keep_their_place() {
     let (stage, Stream { input, output }) =
         start(Box::new(Gated { begun, go }), settings, |e| panic!("no failure: {e}"));
     let (_running, stopped) = bounded(0);
-    input.offer(frame(0), &stopped).expect("taken");
+    input.push(frame(0), &stopped).expect("taken");
     has_begun.recv().expect("frame 0 is with the model");
     // 1 and 2 are left out, 3 is overtaken by 6, with a note on either side of it.
     for seq in 1..=2 {
-        input.offer(frame(seq), &stopped).expect("taken");
+        input.push(frame(seq), &stopped).expect("taken");
     }
-    input.note(gap(), &stopped).expect("taken");
-    input.offer(frame(3), &stopped).expect("taken");
-    input.note(gap(), &stopped).expect("taken");
+    input.push_event(gap(), &stopped).expect("taken");
+    input.push(frame(3), &stopped).expect("taken");
+    input.push_event(gap(), &stopped).expect("taken");
     for seq in 4..=8 {
-        input.offer(frame(seq), &stopped).expect("taken");
+        input.push(frame(seq), &stopped).expect("taken");
     }
-    input.note(gap(), &stopped).expect("taken");
+    input.push_event(gap(), &stopped).expect("taken");
     drop(input);
-    let taker = std::thread::spawn(move || output.iter().flatten().collect::<Vec<Passing>>());
+    let taker = std::thread::spawn(move || output.iter().flatten().collect::<Vec<StreamItem>>());
     allow.send(()).expect("waits");
     while has_begun.recv().is_ok() {
         allow.send(()).expect("waits");
@@ -459,8 +459,8 @@ fn notes_and_skipped_frames_keep_their_place() {
         .expect("taken")
         .iter()
         .map(|passing| match passing {
-            Passing::Note(_) => "note".into(),
-            Passing::Frame(grounded) => {
+            StreamItem::Event(_) => "note".into(),
+            StreamItem::Frame(grounded) => {
                 let what = match &grounded.outcome {
                     Outcome::Measured { .. } => "measured",
                     Outcome::Skipped { .. } => "skipped",
@@ -507,12 +507,12 @@ impl Ground for Listening {
         Ok(jobs.iter().map(|_| one_box(Rect { x0: 0.0, y0: 0.0, x1: self.0 as f64, y1: 1.0 }, None)).collect())
     }
 
-    fn ask(&mut self, _stream: usize, questions: &[Arc<Question>]) {
-        self.0 = questions[0].asked.query.text.len();
+    fn set_queries(&mut self, _stream: usize, queries: &[Arc<ActiveQuery>]) {
+        self.0 = queries[0].tracked.query.text.len();
     }
 }
 
-/// A new question counts from the frame behind it on, in both modes, and wherever the frames wait.
+/// A new query counts from the frame behind it on, in both modes, and wherever the frames wait.
 #[test]
 fn a_question_is_asked_from_the_next_frame_on() {
     for mode in [Mode::EveryFrame, Mode::Freshest] {
@@ -523,21 +523,21 @@ fn a_question_is_asked_from_the_next_frame_on() {
             for seq in 0..300u32 {
                 if seq % 7 == 3 {
                     let text = "x".repeat(seq as usize);
-                    input.note(asks(&text, seq), &stopped).expect("taken");
+                    input.push_event(asks(&text, seq), &stopped).expect("taken");
                 }
-                input.offer(frame(u64::from(seq)), &stopped).expect("taken");
+                input.push(frame(u64::from(seq)), &stopped).expect("taken");
             }
         });
         let (mut asked, mut next, mut measured) = (0, 0, 0);
         for passing in output.iter().flatten() {
             match passing {
-                Passing::Note(Note::Queries(asking)) => {
-                    let query = &asking.questions[0].asked.query;
+                StreamItem::Event(StreamEvent::Queries(update)) => {
+                    let query = &update.queries[0].tracked.query;
                     assert_eq!(u64::from(query.rev), next, "it keeps its place");
                     asked = query.text.len();
                 }
-                Passing::Note(note) => panic!("nobody said {note:?}"),
-                Passing::Frame(grounded) => {
+                StreamItem::Event(note) => panic!("nobody said {note:?}"),
+                StreamItem::Frame(grounded) => {
                     assert_eq!(grounded.frame.seq, next);
                     next += 1;
                     if let Some(rect) = rect(&grounded.outcome) {

@@ -10,24 +10,24 @@ use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 use rayon::prelude::*;
 use records::track::Outcome;
 
-use super::intake::Arrival;
-use super::prepare::{Prepared, Preparer, Ready};
-use super::{Answer, Batching, Delivered, Ground, Grounded, Job, Note, Passing};
+use super::input::Arrival;
+use super::preprocess::{Preprocessed, Preprocessor, Ready};
+use super::{Answer, Batching, Ground, GroundedFrame, Job, StreamEvent, StreamItem, StreamItems};
 
 /// Where a stream's frames come from.
-pub(super) enum Feed {
+pub(super) enum SlotInput {
     /// Letterboxed ahead of the model, by a thread of the stream's own.
-    Ahead { prepared: Receiver<Vec<Ready>>, recycle: Sender<Vec<f32>> },
+    Prefetched { preprocessed: Receiver<Vec<Ready>>, recycle: Sender<Vec<f32>> },
     /// Letterboxed when their turn comes: until then a newer one may take their place.
-    Late { arrivals: Receiver<Arrival>, preparer: Box<Preparer> },
+    OnDemand { arrivals: Receiver<Arrival>, preprocessor: Box<Preprocessor> },
 }
 
 /// One stream, as the worker sees it.
-pub(super) struct Port {
-    feed: Feed,
-    output: Sender<Delivered>,
+pub(super) struct Slot {
+    input: SlotInput,
+    output: Sender<StreamItems>,
     /// What could not be delivered yet. Until it is, the stream is not served: the others do not wait for it.
-    outbox: Delivered,
+    outbox: StreamItems,
 }
 
 /// What was taken from a stream.
@@ -36,31 +36,31 @@ enum Taken {
     Raw(Arrival),
 }
 
-impl Port {
-    pub(super) fn new(feed: Feed, output: Sender<Delivered>) -> Self {
-        Self { feed, output, outbox: Vec::new() }
+impl Slot {
+    pub(super) fn new(input: SlotInput, output: Sender<StreamItems>) -> Self {
+        Self { input, output, outbox: Vec::new() }
     }
 
     fn take(&self) -> Result<Taken, TryRecvError> {
-        match &self.feed {
-            Feed::Ahead { prepared, .. } => prepared.try_recv().map(Taken::Ready),
-            Feed::Late { arrivals, .. } => arrivals.try_recv().map(Taken::Raw),
+        match &self.input {
+            SlotInput::Prefetched { preprocessed, .. } => preprocessed.try_recv().map(Taken::Ready),
+            SlotInput::OnDemand { arrivals, .. } => arrivals.try_recv().map(Taken::Raw),
         }
     }
 
-    fn prepare(&mut self, taken: Taken) -> Vec<Ready> {
-        match (taken, &mut self.feed) {
+    fn preprocess(&mut self, taken: Taken) -> Vec<Ready> {
+        match (taken, &mut self.input) {
             (Taken::Ready(ready), _) => ready,
-            (Taken::Raw(arrival), Feed::Late { preparer, .. }) => preparer.prepare(arrival),
-            (Taken::Raw(_), Feed::Ahead { .. }) => Vec::new(),
+            (Taken::Raw(arrival), SlotInput::OnDemand { preprocessor, .. }) => preprocessor.preprocess(arrival),
+            (Taken::Raw(_), SlotInput::Prefetched { .. }) => Vec::new(),
         }
     }
 
     fn recycle(&mut self, pixels: Vec<f32>) {
-        match &mut self.feed {
+        match &mut self.input {
             // Nobody waiting for the memory is no reason to wait.
-            Feed::Ahead { recycle, .. } => drop(recycle.try_send(pixels)),
-            Feed::Late { preparer, .. } => preparer.recycle(pixels),
+            SlotInput::Prefetched { recycle, .. } => drop(recycle.try_send(pixels)),
+            SlotInput::OnDemand { preprocessor, .. } => preprocessor.recycle(pixels),
         }
     }
 
@@ -82,9 +82,9 @@ impl Port {
     /// Waits for a frame, or for room.
     fn watch<'a>(&'a self, select: &mut Select<'a>) {
         if self.outbox.is_empty() {
-            match &self.feed {
-                Feed::Ahead { prepared, .. } => select.recv(prepared),
-                Feed::Late { arrivals, .. } => select.recv(arrivals),
+            match &self.input {
+                SlotInput::Prefetched { preprocessed, .. } => select.recv(preprocessed),
+                SlotInput::OnDemand { arrivals, .. } => select.recv(arrivals),
             };
         } else {
             select.send(&self.output);
@@ -93,17 +93,17 @@ impl Port {
 }
 
 /// A frame that the model is to look at, and what follows it in its stream.
-struct Asked {
+struct BatchEntry {
     stream: usize,
-    frame: Box<Prepared>,
-    rest: Delivered,
+    frame: Box<Preprocessed>,
+    rest: StreamItems,
 }
 
 /// Serves streams until all have ended.
 pub(super) struct Worker<F> {
     model: Box<dyn Ground>,
     /// By stream; none where it has ended.
-    ports: Vec<Option<Port>>,
+    slots: Vec<Option<Slot>>,
     batching: Batching,
     stop: Arc<AtomicBool>,
     failed: Option<F>,
@@ -114,134 +114,135 @@ pub(super) struct Worker<F> {
 impl<F: FnOnce(String)> Worker<F> {
     pub(super) fn new(
         model: Box<dyn Ground>,
-        ports: Vec<Port>,
+        slots: Vec<Slot>,
         batching: Batching,
         stop: Arc<AtomicBool>,
         failed: F,
     ) -> Self {
-        let ports = ports.into_iter().map(Some).collect();
-        Self { model, ports, batching, stop, failed: Some(failed), turn: 0 }
+        let slots = slots.into_iter().map(Some).collect();
+        Self { model, slots, batching, stop, failed: Some(failed), turn: 0 }
     }
 
     pub(super) fn run(mut self) {
-        while self.ports.iter().any(Option::is_some) {
-            let mut asked = Vec::new();
-            let deadline = self.gather(&mut asked);
-            if asked.is_empty() {
-                self.wait(&asked, None);
+        while self.slots.iter().any(Option::is_some) {
+            let mut batch = Vec::new();
+            let deadline = self.gather(&mut batch);
+            if batch.is_empty() {
+                self.wait(&batch, None);
                 continue;
             }
             // Not where there is nobody else to wait for.
-            while asked.len() < self.batching.most.min(self.running()) && Instant::now() < deadline {
-                self.wait(&asked, Some(deadline));
-                self.gather(&mut asked);
+            while batch.len() < self.batching.max_size.min(self.running()) && Instant::now() < deadline {
+                self.wait(&batch, Some(deadline));
+                self.gather(&mut batch);
             }
-            self.ground(asked);
+            self.ground(batch);
         }
     }
 
     fn running(&self) -> usize {
-        self.ports.iter().flatten().count()
+        self.slots.iter().flatten().count()
     }
 
     /// Takes at most one frame to measure from every stream that has one; what needs no model goes on at once.
     /// Returns until when others may join.
-    fn gather(&mut self, asked: &mut Vec<Asked>) -> Instant {
-        let count = self.ports.len();
+    fn gather(&mut self, batch: &mut Vec<BatchEntry>) -> Instant {
+        let count = self.slots.len();
         let first = self.turn;
         let mut taken = Vec::new();
         for stream in (0..count).map(|offset| (first + offset) % count) {
-            if asked.len() + taken.len() >= self.batching.most {
+            if batch.len() + taken.len() >= self.batching.max_size {
                 break;
             }
-            if asked.iter().any(|asked| asked.stream == stream) {
+            if batch.iter().any(|entry| entry.stream == stream) {
                 continue;
             }
-            let Some(port) = &mut self.ports[stream] else { continue };
-            if !port.flush() {
-                self.ports[stream] = None;
+            let Some(slot) = &mut self.slots[stream] else { continue };
+            if !slot.flush() {
+                self.slots[stream] = None;
                 continue;
             }
-            if !port.outbox.is_empty() {
+            if !slot.outbox.is_empty() {
                 continue;
             }
-            match port.take() {
+            match slot.take() {
                 Ok(items) => {
                     self.turn = (stream + 1) % count;
                     taken.push((stream, items));
                 }
                 Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => self.ports[stream] = None,
+                Err(TryRecvError::Disconnected) => self.slots[stream] = None,
             }
         }
-        let deadline = Instant::now() + self.batching.patience;
-        for (stream, ready) in self.prepare(taken) {
+        let deadline = Instant::now() + self.batching.timeout;
+        for (stream, ready) in self.preprocess(taken) {
             if let Some(frame) = self.pass(stream, ready) {
-                asked.push(frame);
+                batch.push(frame);
             }
         }
         deadline
     }
 
     /// Letterboxes what is not yet, several streams at once.
-    fn prepare(&mut self, mut taken: Vec<(usize, Taken)>) -> Vec<(usize, Vec<Ready>)> {
+    fn preprocess(&mut self, mut taken: Vec<(usize, Taken)>) -> Vec<(usize, Vec<Ready>)> {
         taken.sort_by_key(|(stream, _)| *stream);
         let mut rest = taken.into_iter().peekable();
         let mut pairs = Vec::new();
-        for (stream, port) in self.ports.iter_mut().enumerate() {
-            if let (Some(port), Some((_, items))) = (port, rest.next_if(|(taken, _)| *taken == stream)) {
-                pairs.push((stream, port, items));
+        for (stream, slot) in self.slots.iter_mut().enumerate() {
+            if let (Some(slot), Some((_, items))) = (slot, rest.next_if(|(taken, _)| *taken == stream)) {
+                pairs.push((stream, slot, items));
             }
         }
-        let prepare = |(stream, port, items): (usize, &mut Port, Taken)| (stream, port.prepare(items));
+        let preprocess = |(stream, slot, items): (usize, &mut Slot, Taken)| (stream, slot.preprocess(items));
         if pairs.len() < 2 {
-            pairs.into_iter().map(prepare).collect()
+            pairs.into_iter().map(preprocess).collect()
         } else {
-            pairs.into_par_iter().map(prepare).collect()
+            pairs.into_par_iter().map(preprocess).collect()
         }
     }
 
     /// Sends on what comes before the frame to measure.
-    fn pass(&mut self, stream: usize, ready: Vec<Ready>) -> Option<Asked> {
+    fn pass(&mut self, stream: usize, ready: Vec<Ready>) -> Option<BatchEntry> {
         let mut items = ready.into_iter();
         let (mut before, mut frame) = (Vec::new(), None);
         for item in items.by_ref() {
             match item {
-                Ready::Frame(prepared) if prepared.picture.is_ok() => {
-                    frame = Some(prepared);
+                Ready::Frame(preprocessed) if preprocessed.picture.is_ok() => {
+                    frame = Some(preprocessed);
                     break;
                 }
-                other => before.extend(passing(other)),
+                other => before.extend(unmeasured(other)),
             }
         }
         self.deliver(stream, before);
-        let rest = items.filter_map(passing).collect();
-        frame.map(|frame| Asked { stream, frame, rest })
+        let rest = items.filter_map(unmeasured).collect();
+        frame.map(|frame| BatchEntry { stream, frame, rest })
     }
 
     /// Sends items on. What comes after a change of the queries is asked the new ones: items before the frame to measure are
     /// delivered before it is grounded, those behind it after.
-    fn deliver(&mut self, stream: usize, items: Delivered) {
+    fn deliver(&mut self, stream: usize, items: StreamItems) {
         for item in &items {
-            if let Passing::Note(Note::Queries(asking)) = item {
-                self.model.ask(stream, &asking.questions);
+            if let StreamItem::Event(StreamEvent::Queries(update)) = item {
+                self.model.set_queries(stream, &update.queries);
             }
         }
-        if let Some(port) = &mut self.ports[stream] {
-            port.outbox.extend(items);
-            if !port.flush() {
-                self.ports[stream] = None;
+        if let Some(slot) = &mut self.slots[stream] {
+            slot.outbox.extend(items);
+            if !slot.flush() {
+                self.slots[stream] = None;
             }
         }
     }
 
-    /// Until a stream that has not asked yet has something, or room.
-    fn wait(&self, asked: &[Asked], deadline: Option<Instant>) {
+    /// Until a stream that is not in the batch yet has something, or room.
+    fn wait(&self, batch: &[BatchEntry], deadline: Option<Instant>) {
         let mut select = Select::new();
-        let others = self.ports.iter().enumerate().filter(|(stream, _)| asked.iter().all(|a| a.stream != *stream));
-        let others: Vec<&Port> = others.filter_map(|(_, port)| port.as_ref()).collect();
-        for port in &others {
-            port.watch(&mut select);
+        let others =
+            self.slots.iter().enumerate().filter(|(stream, _)| batch.iter().all(|entry| entry.stream != *stream));
+        let others: Vec<&Slot> = others.filter_map(|(_, slot)| slot.as_ref()).collect();
+        for slot in &others {
+            slot.watch(&mut select);
         }
         match deadline {
             Some(deadline) => drop(select.ready_deadline(deadline)),
@@ -250,16 +251,16 @@ impl<F: FnOnce(String)> Worker<F> {
         }
     }
 
-    fn ground(&mut self, asked: Vec<Asked>) {
+    fn ground(&mut self, batch: Vec<BatchEntry>) {
         let start = Instant::now();
-        let _span = tracing::trace_span!("ground", frames = asked.len()).entered();
-        let answers = if self.stop.load(Ordering::Acquire) { Err(None) } else { self.answers(&asked).map_err(Some) };
+        let _span = tracing::trace_span!("ground", frames = batch.len()).entered();
+        let answers = if self.stop.load(Ordering::Acquire) { Err(None) } else { self.answers(&batch).map_err(Some) };
         let took = start.elapsed();
         let mut answers = answers.map(Vec::into_iter);
-        for Asked { stream, frame, rest } in asked {
-            let Prepared { frame, picture, cut, spent, ready, queued } = *frame;
-            if let (Ok(picture), Some(port)) = (picture, &mut self.ports[stream]) {
-                port.recycle(picture.pixels);
+        for BatchEntry { stream, frame, rest } in batch {
+            let Preprocessed { frame, picture, cut, spent, ready, queued } = *frame;
+            if let (Ok(picture), Some(slot)) = (picture, &mut self.slots[stream]) {
+                slot.recycle(picture.pixels);
             }
             let (frame, outcome) = match &mut answers {
                 Ok(answers) => match answers.next() {
@@ -270,16 +271,21 @@ impl<F: FnOnce(String)> Worker<F> {
                 Err(Some(message)) => (frame, Outcome::Error { cause: "model", message: message.clone() }),
             };
             let queued = queued + (start - ready);
-            let mut items =
-                vec![Passing::Frame(Box::new(Grounded { frame, outcome, cut, queued, grounding: spent + took }))];
+            let mut items = vec![StreamItem::Frame(Box::new(GroundedFrame {
+                frame,
+                outcome,
+                cut,
+                queued,
+                grounding: spent + took,
+            }))];
             items.extend(rest);
             self.deliver(stream, items);
         }
     }
 
     /// The first failure ends the run; the frames behind it are not tried.
-    fn answers(&mut self, asked: &[Asked]) -> Result<Vec<Answer>, String> {
-        let pictures = asked.iter().filter_map(|asked| Some((asked.stream, asked.frame.picture.as_ref().ok()?)));
+    fn answers(&mut self, batch: &[BatchEntry]) -> Result<Vec<Answer>, String> {
+        let pictures = batch.iter().filter_map(|entry| Some((entry.stream, entry.frame.picture.as_ref().ok()?)));
         let jobs: Vec<Job> = pictures.map(|(stream, picture)| Job { stream, picture }).collect();
         let model = &mut self.model;
         let message = match catch_unwind(AssertUnwindSafe(|| model.ground(&jobs))) {
@@ -296,13 +302,13 @@ impl<F: FnOnce(String)> Worker<F> {
 }
 
 /// What goes by the model, on its way out.
-fn passing(item: Ready) -> Option<Passing> {
+fn unmeasured(item: Ready) -> Option<StreamItem> {
     Some(match item {
-        Ready::Note(note) => Passing::Note(note),
-        Ready::Frame(prepared) => {
-            let Prepared { frame, picture, cut, spent, ready, queued } = *prepared;
+        Ready::Event(event) => StreamItem::Event(event),
+        Ready::Frame(preprocessed) => {
+            let Preprocessed { frame, picture, cut, spent, ready, queued } = *preprocessed;
             let queued = queued + ready.elapsed();
-            Passing::Frame(Box::new(Grounded { frame, outcome: picture.err()?, cut, queued, grounding: spent }))
+            StreamItem::Frame(Box::new(GroundedFrame { frame, outcome: picture.err()?, cut, queued, grounding: spent }))
         }
     })
 }

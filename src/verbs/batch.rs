@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use crate::batch::Plan;
 use crate::cli::BatchArgs;
 use crate::error::{Error, Result};
-use crate::signals::{Signals, Wish};
+use crate::signals::{SignalRequest, Signals};
 use crate::threads::use_threads;
 
 /// # Errors
@@ -20,8 +20,8 @@ pub(super) fn run(args: &BatchArgs) -> Result<()> {
     let plan = Plan::of(args)?;
     let (interrupt, stop) = bounded::<()>(0);
     let interrupt = std::sync::Mutex::new(Some(interrupt));
-    let _signals = Signals::watch(false, false, move |wish| {
-        if wish == Wish::Interrupt {
+    let _signals = Signals::watch(false, false, move |request| {
+        if request == SignalRequest::Interrupt {
             // Dropped: whoever listens hears it.
             *interrupt.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         }

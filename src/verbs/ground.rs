@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use blocks::preprocess::{Letterboxer, Picture, Rect};
+use frames::overlay::{Annotation, Parts, blend_rgb, tiles};
 use grounding::{CompiledQuery, Grounder};
-use records::track::{Asked, Outcome, QuerySeen, Seen, StreamTrack, Tracking};
+use records::track::{FrameResult, Outcome, QueryResult, StreamTracker, TrackedQuery, Tracking};
 use records::{FrameRecord, JsonLines, Latency, Query, QueryStatus, Resolution, run_id};
 
 use crate::cli::GroundArgs;
 use crate::config::{load_model, threshold};
 use crate::error::{Error, Result};
-use crate::overlay::{Annotation, Parts, blend_rgb, tiles};
 use crate::service::check_all;
 use crate::sink::place;
 use crate::source::open_picture;
@@ -48,13 +48,13 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
     for (seq, path) in args.pictures.iter().enumerate() {
         let start = Instant::now();
         match job.ground(path, &mut letterboxer) {
-            Ok((seen, resolution)) => records.write(&job.record(seq, path, &seen, Some(resolution), start))?,
+            Ok((result, resolution)) => records.write(&job.record(seq, path, &result, Some(resolution), start))?,
             Err(error) => {
                 let Some(cause) = error.of_a_picture() else { return Err(error) };
                 failed += 1;
                 tracing::error!("{error}");
-                let seen = job.see(&Outcome::Error { cause, message: error.to_string() });
-                records.write(&job.record(seq, path, &seen, None, start))?;
+                let result = job.result_of(&Outcome::Error { cause, message: error.to_string() });
+                records.write(&job.record(seq, path, &result, None, start))?;
             }
         }
     }
@@ -74,32 +74,32 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn ground(&self, path: &Path, letterboxer: &mut Letterboxer) -> Result<(Seen, Resolution)> {
+    fn ground(&self, path: &Path, letterboxer: &mut Letterboxer) -> Result<(FrameResult, Resolution)> {
         let mut picture = open_picture(path)?;
         let letterboxed =
             letterboxer.letterbox(&picture.view()?, self.grounder.canvas_for(picture.width, picture.height))?;
         let mut answers = self.grounder.ground(&[&letterboxed], &self.compiled)?;
-        let seen = self.see(&Outcome::Measured(answers.pop().unwrap_or_default()));
+        let result = self.result_of(&Outcome::Measured(answers.pop().unwrap_or_default()));
         if let Some(target) = &self.target {
-            let tiles = tiles(&self.annotations(&seen), Parts::default(), picture.width, picture.height)?;
+            let tiles = tiles(&self.annotations(&result), Parts::default(), picture.width, picture.height)?;
             blend_rgb(&mut picture.rgb, picture.width, &tiles);
             write_png(&target.file(path), &picture)?;
         }
         let resolution = Resolution { width: picture.width, height: picture.height, rotation: 0, par: 1.0 };
-        Ok((seen, resolution))
+        Ok((result, resolution))
     }
 
     /// Pictures have no history.
-    fn see(&self, outcome: &Outcome) -> Seen {
-        let asked = |query: &Query| Asked { query: query.clone(), tracking: Tracking::plain(self.threshold) };
-        StreamTrack::new(self.queries.iter().map(asked).collect()).see(outcome, Duration::ZERO, 1.0)
+    fn result_of(&self, outcome: &Outcome) -> FrameResult {
+        let asked = |query: &Query| TrackedQuery { query: query.clone(), tracking: Tracking::plain(self.threshold) };
+        StreamTracker::new(self.queries.iter().map(asked).collect()).update(outcome, Duration::ZERO, 1.0)
     }
 
     /// What is drawn.
-    fn annotations(&self, seen: &Seen) -> Vec<Annotation> {
+    fn annotations(&self, result: &FrameResult) -> Vec<Annotation> {
         let trained = self.grounder.trained();
-        let claims = self.queries.iter().zip(&seen.queries).enumerate();
-        let of_claim = |(place, (query, claim)): (usize, (&Query, &QuerySeen))| {
+        let claims = self.queries.iter().zip(&result.queries).enumerate();
+        let of_claim = |(place, (query, claim)): (usize, (&Query, &QueryResult))| {
             let annotation = |rect: Option<Rect>, score| {
                 let query = query.name.clone();
                 Annotation { rect, carried: false, place, query, id: None, score, trained }
@@ -115,7 +115,7 @@ impl Job<'_> {
         &'b self,
         seq: usize,
         path: &'b Path,
-        seen: &Seen,
+        result: &FrameResult,
         resolution: Option<Resolution>,
         start: Instant,
     ) -> FrameRecord<'b> {
@@ -124,7 +124,7 @@ impl Job<'_> {
         let latency_ms = Some(Latency { queue: 0.0, ground: spent, total: spent });
         FrameRecord {
             latency_ms,
-            ..FrameRecord::new((&self.run_id, source), seq as u64, &self.queries, seen, resolution)
+            ..FrameRecord::new((&self.run_id, source), seq as u64, &self.queries, result, resolution)
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use blocks::preprocess::{Picture, Rect};
+use frames::overlay::{Annotation, Parts, blend_rgb, tiles};
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 use qrnet_train::feed::Feed;
 use qrnet_train::trainer::Setup;
 
 use crate::error::{Error, Result};
-use crate::overlay::{Annotation, Parts, blend_rgb, tiles};
 
 /// Pictures smaller than this are drawn larger, so that captions can be read.
 const READABLE: usize = 384;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::track::Seen;
+use crate::track::FrameResult;
 use crate::{FrameStatus, Query, QueryStatus};
 
 /// What became of the frames of one source, over all its connections or of one.
@@ -86,13 +86,13 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts one frame; what was seen of `queries` stands in their order.
-    pub fn add<'a>(&mut self, seen: &Seen, queries: impl IntoIterator<Item = &'a Query>) {
-        self.frames.add(seen.status);
-        for (query, claim) in queries.into_iter().zip(&seen.queries) {
+    /// Counts one frame; the parts of `result` stand in the order of `queries`.
+    pub fn add<'a>(&mut self, result: &FrameResult, queries: impl IntoIterator<Item = &'a Query>) {
+        self.frames.add(result.status);
+        for (query, claim) in queries.into_iter().zip(&result.queries) {
             let counts = self.of(&query.name);
             counts.carried += u64::from(claim.carried());
-            match (seen.status, claim.status) {
+            match (result.status, claim.status) {
                 (FrameStatus::Measured, QueryStatus::Absent) => counts.absent += 1,
                 (FrameStatus::Measured, _) => counts.boxed += 1,
                 _ => {}
@@ -175,19 +175,19 @@ impl std::fmt::Display for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::track::QuerySeen;
+    use crate::track::QueryResult;
 
     #[test]
     fn frames_and_queries_are_counted_apart() {
         let queries = [Query::of("a dog"), Query::of("a cat")];
-        let claim = |status, measured| QuerySeen { status, measured, ..QuerySeen::default() };
-        let seen = |status, queries: [QuerySeen; 2]| Seen { status, cause: None, queries: queries.into() };
+        let claim = |status, measured| QueryResult { status, measured, ..QueryResult::default() };
+        let result = |status, queries: [QueryResult; 2]| FrameResult { status, cause: None, queries: queries.into() };
         let mut counts = Counts::default();
         counts.frames.decoded = 2;
         let both = [claim(QueryStatus::Box, true), claim(QueryStatus::Absent, true)];
-        counts.add(&seen(FrameStatus::Measured, both), &queries);
+        counts.add(&result(FrameStatus::Measured, both), &queries);
         let none = [claim(QueryStatus::Carried, false), claim(QueryStatus::None, false)];
-        counts.add(&seen(FrameStatus::Skipped, none), &queries);
+        counts.add(&result(FrameStatus::Skipped, none), &queries);
         assert!(counts.frames.closed());
         assert_eq!((counts.boxed(), counts.absent()), (1, 1));
         let text = counts.to_string();

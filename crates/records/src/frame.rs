@@ -6,7 +6,7 @@ use blocks::preprocess::Rect;
 use serde::Serialize;
 
 use crate::number::{milliseconds, pixels, probability, shares};
-use crate::track::{Object, QuerySeen, Seen};
+use crate::track::{FrameResult, Object, QueryResult};
 use crate::{FRAME_SCHEMA, Query};
 
 /// What became of a frame.
@@ -236,17 +236,17 @@ pub struct ObjectRecord<'a> {
 }
 
 impl<'a> FrameRecord<'a> {
-    /// The record of frame `seq` of a file, as `seen` of `queries`; times and index are still open.
+    /// The record of frame `seq` of a file, by the `result` of `queries`; times and index are still open.
     pub fn new(
         (run_id, source): (&'a str, &'a str),
         seq: u64,
         queries: impl IntoIterator<Item = &'a Query>,
-        seen: &Seen,
+        result: &FrameResult,
         resolution: Option<Resolution>,
     ) -> Self {
-        let (mut records, mut objects) = (Vec::with_capacity(seen.queries.len()), Vec::new());
-        for (query, claim) in queries.into_iter().zip(&seen.queries) {
-            let QuerySeen { status, measured, presence, cause, objects: things } = claim;
+        let (mut records, mut objects) = (Vec::with_capacity(result.queries.len()), Vec::new());
+        for (query, claim) in queries.into_iter().zip(&result.queries) {
+            let QueryResult { status, measured, presence, cause, objects: things } = claim;
             let Query { name, text, rev } = query;
             let (status, measured, presence, cause) = (*status, *measured, *presence, *cause);
             records.push(QueryRecord { name, text, rev: *rev, status, presence, measured, cause });
@@ -263,8 +263,8 @@ impl<'a> FrameRecord<'a> {
             capture_unix_ns: None,
             clock: Clock::File,
             resolution,
-            status: seen.status,
-            cause: seen.cause,
+            status: result.status,
+            cause: result.cause,
             queries: records,
             objects,
             latency_ms: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use blocks::findings::{Finding, Findings};
 use blocks::preprocess::Rect;
 use records::Query;
-use records::track::{Asked, LOST, Outcome, StreamTrack, Tracking};
+use records::track::{LOST, Outcome, StreamTracker, TrackedQuery, Tracking};
 
 /// Films of each kind.
 const FILMS: u64 = 25;
@@ -59,9 +59,9 @@ fn overlap(a: &Rect, b: &Rect) -> f64 {
     both / (a.width() * a.height() + b.width() * b.height() - both)
 }
 
-fn track() -> StreamTrack {
+fn track() -> StreamTracker {
     let tracking = Tracking { hysteresis: 0.3, lost: LOST, all: true, ..Tracking::plain(Some(0.5)) };
-    StreamTrack::new(vec![Asked { query: Query::of("a person"), tracking }])
+    StreamTracker::new(vec![TrackedQuery { query: Query::of("a person"), tracking }])
 }
 
 /// The id at every frame of the thing that is at `truth` there, of the things that `see` detects.
@@ -79,7 +79,7 @@ fn follow(things: &[Thing], hidden: impl Fn(usize, u64) -> bool, seed: u64) -> V
         }
         found.sort_by(|a, b| b.score.partial_cmp(&a.score).expect("numbers"));
         let outcome = Outcome::Measured(vec![Findings { presence: found.first().and_then(|best| best.score), found }]);
-        let seen = track.see(&outcome, Duration::from_millis(40 * frame), 1100.0);
+        let seen = track.update(&outcome, Duration::from_millis(40 * frame), 1100.0);
         for (number, (thing, ids)) in things.iter().zip(&mut ids).enumerate() {
             let rect = thing.rect(frame);
             let best = seen.queries[0]

@@ -28,7 +28,7 @@ pub struct Access {
 const ANYONE: &str = "anyone";
 
 /// What a server needs to know whom to let in.
-pub(super) struct Doorman {
+pub(super) struct AuthSetup {
     /// None where everybody may watch everything.
     pub(super) auth: Option<gst_rtsp_server::RTSPAuth>,
     /// The roles that may watch, by address.
@@ -78,7 +78,7 @@ impl Access {
     ///
     /// # Errors
     /// The certificate cannot be read, or one name has two passwords.
-    pub(super) fn doorman(&self, outs: &[&RtspOut]) -> Result<Doorman> {
+    pub(super) fn auth_setup(&self, outs: &[&RtspOut]) -> Result<AuthSetup> {
         let mut logins: Vec<&Login> = self.viewers.iter().chain(outs.iter().filter_map(|o| o.login.as_ref())).collect();
         logins.sort_by_key(|login| &login.user);
         logins.dedup();
@@ -95,7 +95,7 @@ impl Access {
         let roles: Vec<Vec<String>> = outs.iter().map(of_address).collect();
         let all_roles = logins.iter().filter_map(|login| role(login)).chain([ANYONE.to_owned()]).collect();
         if logins.is_empty() && !tls {
-            return Ok(Doorman { auth: None, roles, all_roles });
+            return Ok(AuthSetup { auth: None, roles, all_roles });
         }
         let auth = gst_rtsp_server::RTSPAuth::new();
         auth.set_realm(Some("spotter"));
@@ -114,7 +114,7 @@ impl Access {
             auth.add_basic(&gst_rtsp_server::RTSPAuth::make_basic(user, password), &token);
             auth.add_digest(user, password, &token);
         }
-        Ok(Doorman { auth: Some(auth), roles, all_roles })
+        Ok(AuthSetup { auth: Some(auth), roles, all_roles })
     }
 }
 

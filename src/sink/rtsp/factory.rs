@@ -12,8 +12,8 @@ use gstreamer_rtsp as gst_rtsp;
 use gstreamer_rtsp::RTSPLowerTrans;
 use gstreamer_rtsp_server as gst_rtsp_server;
 
-use super::mount::{FRAMES, PAYLOADER};
-use super::{Mount, access};
+use super::mount_point::{FRAMES, PAYLOADER};
+use super::{MountPoint, access};
 
 glib::wrapper! {
     /// Makes media of a mount.
@@ -22,14 +22,14 @@ glib::wrapper! {
 
 impl MountFactory {
     /// For this mount, and those who may watch it; with `tls` nothing leaves but what is encrypted.
-    pub(super) fn of(mount: &Mount, tls: bool, roles: &[String], others: &[String]) -> Self {
+    pub(super) fn of(mount: &MountPoint, tls: bool, roles: &[String], others: &[String]) -> Self {
         let factory: Self = glib::Object::new();
         // It is new: nobody has set it before.
         let _ = factory.imp().mount.set(mount.clone());
         factory.set_shared(true);
         // Datagrams would be as they are: clients that ask for them are told to come over the connection (461).
         factory.set_protocols(if tls { RTSPLowerTrans::TCP } else { RTSPLowerTrans::TCP | RTSPLowerTrans::UDP });
-        // Frames keep our time: `Mount` counts from this clock.
+        // Frames keep our time: `MountPoint` counts from this clock.
         factory.set_clock(Some(&gst::SystemClock::obtain()));
         factory.connect_media_configure(|_, media| {
             media.connect_prepared(tell_capture_times);
@@ -59,13 +59,13 @@ mod imp {
     use gst_rtsp_server::prelude::*;
 
     use super::{
-        FRAMES, Mount, ObjectImpl, ObjectSubclass, OnceLock, PAYLOADER, RTSPMediaFactoryImpl, RTSPMediaFactoryImplExt,
-        glib, gst, gst_rtsp, gst_rtsp_server,
+        FRAMES, MountPoint, ObjectImpl, ObjectSubclass, OnceLock, PAYLOADER, RTSPMediaFactoryImpl,
+        RTSPMediaFactoryImplExt, glib, gst, gst_rtsp, gst_rtsp_server,
     };
 
     #[derive(Default)]
     pub struct MountFactory {
-        pub(super) mount: OnceLock<Mount>,
+        pub(super) mount: OnceLock<MountPoint>,
         /// Counts the media so far.
         generation: Arc<AtomicU64>,
     }

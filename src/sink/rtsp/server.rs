@@ -13,10 +13,10 @@ use gstreamer as gst;
 use gstreamer_rtsp::RTSPUrl;
 use gstreamer_rtsp_server as gst_rtsp_server;
 
-use super::access::Doorman;
+use super::access::AuthSetup;
 use super::factory::MountFactory;
-use super::mount::payloader;
-use super::{Access, Mount, RtspOut};
+use super::mount_point::payloader;
+use super::{Access, MountPoint, RtspOut};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile, SinkPart};
 
@@ -43,20 +43,20 @@ struct RtspServer {
     server: gst_rtsp_server::RTSPServer,
     main_loop: glib::MainLoop,
     thread: Option<JoinHandle<()>>,
-    mounts: Vec<Mount>,
-    guests: Guests,
+    mounts: Vec<MountPoint>,
+    clients: ConnectedClients,
     /// For messages and metrics.
     place: SocketAddr,
 }
 
 /// Who is connected.
 #[derive(Clone, Default)]
-struct Guests {
+struct ConnectedClients {
     count: Arc<AtomicUsize>,
-    list: Arc<Mutex<Vec<Guest>>>,
+    list: Arc<Mutex<Vec<ConnectedClient>>>,
 }
 
-struct Guest {
+struct ConnectedClient {
     client: glib::WeakRef<gst_rtsp_server::RTSPClient>,
     /// One too many: to be sent away as soon as possible.
     refused: bool,
@@ -69,7 +69,7 @@ impl RtspServers {
     ///
     /// # Errors
     /// A place is taken, is not this machine's, or the certificate cannot be read.
-    pub fn start(mounts: &[(RtspOut, Mount)], access: &Access) -> Result<Self> {
+    pub fn start(mounts: &[(RtspOut, MountPoint)], access: &Access) -> Result<Self> {
         let mut places: Vec<SocketAddr> = mounts.iter().map(|(out, _)| out.place).collect();
         places.sort_unstable();
         places.dedup();
@@ -82,17 +82,17 @@ impl RtspServers {
 
     /// Counters of the clients that are connected, by place.
     pub fn clients(&self) -> Vec<(SocketAddr, Arc<AtomicUsize>)> {
-        self.0.iter().map(|server| (server.place, Arc::clone(&server.guests.count))).collect()
+        self.0.iter().map(|server| (server.place, Arc::clone(&server.clients.count))).collect()
     }
 }
 
 impl RtspServer {
-    fn start(place: SocketAddr, mounts: &[&(RtspOut, Mount)], access: &Access) -> Result<Self> {
+    fn start(place: SocketAddr, mounts: &[&(RtspOut, MountPoint)], access: &Access) -> Result<Self> {
         let outs: Vec<&RtspOut> = mounts.iter().map(|(out, _)| out).collect();
         let server = gst_rtsp_server::RTSPServer::new();
         server.set_address(&place.ip().to_string());
         server.set_service(&place.port().to_string());
-        let Doorman { auth, roles, all_roles } = access.doorman(&outs)?;
+        let AuthSetup { auth, roles, all_roles } = access.auth_setup(&outs)?;
         server.set_auth(auth.as_ref());
         server.set_content_length_limit(LONGEST_BODY);
         server.set_backlog(BACKLOG);
@@ -101,12 +101,12 @@ impl RtspServer {
         for ((out, mount), roles) in mounts.iter().zip(&roles) {
             points.add_factory(&out.path, MountFactory::of(mount, out.tls, roles, &all_roles));
         }
-        let guests = Guests::default();
+        let clients = ConnectedClients::default();
         server.connect_client_connected({
-            let guests = guests.clone();
-            let mounts: Vec<(String, Mount)> =
+            let clients = clients.clone();
+            let mounts: Vec<(String, MountPoint)> =
                 mounts.iter().map(|(out, mount)| (out.path.clone(), mount.clone())).collect();
-            move |_, client| guests.receive(client, &mounts)
+            move |_, client| clients.add(client, &mounts)
         });
         if let Some(sessions) = server.session_pool() {
             sessions.set_max_sessions(MOST_SESSIONS);
@@ -125,22 +125,22 @@ impl RtspServer {
             let everywhere = if place.ip().is_unspecified() { " (all addresses of this machine)" } else { "" };
             tracing::info!("serves {}{everywhere}", RtspOut { place, ..(*out).clone() });
         }
-        let mounts: Vec<Mount> = mounts.iter().map(|(_, mount)| mount.clone()).collect();
+        let mounts: Vec<MountPoint> = mounts.iter().map(|(_, mount)| mount.clone()).collect();
         let main_loop = glib::MainLoop::new(Some(&context), false);
         let thread = std::thread::Builder::new().name("rtsp".into()).spawn({
             let (main_loop, mounts, sessions) = (main_loop.clone(), mounts.clone(), server.session_pool());
-            let guests = guests.clone();
+            let clients = clients.clone();
             move || {
-                let others = guests.clone();
+                let others = clients.clone();
                 let tick = move || {
-                    mounts.iter().for_each(Mount::tick);
-                    guests.send_away(false);
+                    mounts.iter().for_each(MountPoint::tick);
+                    clients.close_idle(false);
                 };
                 let clean = move || {
                     if let Some(sessions) = &sessions {
                         sessions.cleanup();
                     }
-                    others.send_away(true);
+                    others.close_idle(true);
                 };
                 let run = || {
                     let timers = [timer(TICK, &main_loop, tick), timer(CLEANUP, &main_loop, clean)];
@@ -154,7 +154,7 @@ impl RtspServer {
             }
         });
         let thread = Some(thread.map_err(|e| fail(e.to_string()))?);
-        Ok(Self { server, main_loop, thread, mounts, guests, place })
+        Ok(Self { server, main_loop, thread, mounts, clients, place })
     }
 }
 
@@ -171,7 +171,7 @@ fn timer(interval: Duration, main_loop: &glib::MainLoop, act: impl Fn() + Send +
 impl Drop for RtspServer {
     fn drop(&mut self) {
         // Mounts that have not ended by themselves, because the run failed.
-        Mount::end_all(&self.mounts);
+        MountPoint::end_all(&self.mounts);
         self.server.client_filter(Some(&mut |_, _| gst_rtsp_server::RTSPFilterResult::Remove));
         // From within the loop: one that has not begun yet would not hear it.
         let main_loop = self.main_loop.clone();
@@ -186,13 +186,13 @@ impl Drop for RtspServer {
     }
 }
 
-impl Guests {
+impl ConnectedClients {
     /// Counts a client while it is there, and lets it see something at once.
-    fn receive(&self, client: &gst_rtsp_server::RTSPClient, mounts: &[(String, Mount)]) {
+    fn add(&self, client: &gst_rtsp_server::RTSPClient, mounts: &[(String, MountPoint)]) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that left and are not yet off the list count until the next tick.
         let refused = self.count.load(Ordering::Acquire) >= MOST_CLIENTS;
-        list.push(Guest { client: client.downgrade(), refused, idle: Instant::now() });
+        list.push(ConnectedClient { client: client.downgrade(), refused, idle: Instant::now() });
         if refused {
             tracing::debug!("a client is refused: {MOST_CLIENTS} are connected");
             return;
@@ -212,14 +212,14 @@ impl Guests {
     }
 
     /// Closes connections that are one too many; where `thoroughly`, also those that ask for nothing.
-    fn send_away(&self, thoroughly: bool) {
+    fn close_idle(&self, thoroughly: bool) {
         let mut gone = Vec::new();
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|guest| {
-            let Some(client) = guest.client.upgrade() else { return false };
+        self.list.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|entry| {
+            let Some(client) = entry.client.upgrade() else { return false };
             if thoroughly && !client.session_filter(None).is_empty() {
-                guest.idle = Instant::now();
+                entry.idle = Instant::now();
             }
-            let leaves = guest.refused || (thoroughly && guest.idle.elapsed() > IDLE);
+            let leaves = entry.refused || (thoroughly && entry.idle.elapsed() > IDLE);
             if leaves {
                 gone.push(client);
             }

@@ -100,7 +100,7 @@ pub(crate) fn trust(path: &Path) -> Result<gio::TlsFileDatabase> {
 
 /// What an `rtspsrc` learns of its server and does not say on the bus.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Learned(Arc<Facts>);
+pub(super) struct ServerInfo(Arc<Facts>);
 
 #[derive(Debug, Default)]
 struct Facts {
@@ -126,7 +126,7 @@ struct Facts {
     refuses_get_parameter: AtomicBool,
 }
 
-impl Learned {
+impl ServerInfo {
     /// Begins to listen to every `rtspsrc` of `bin`, also to those that a decoder bin of a user's own description makes: video
     /// alone.
     pub(super) fn listen(&self, bin: &gst::Bin, tracks: &Tracks) {
@@ -142,15 +142,16 @@ impl Learned {
     /// # Errors
     /// This machine has no port or no thread left.
     pub(super) fn proxy(&self, uri: &str, settings: &RtspSettings, in_address: Option<&Login>) -> Result<Proxy> {
-        let way = proxy::Way {
+        let camera = proxy::ProxySettings {
             uri: uri.to_owned(),
             login: settings.login(in_address),
             trusted: settings.trusted.clone(),
             patience: settings.timeout,
             keep_alive: settings.keep_alive,
-            learned: self.clone(),
+            server_info: self.clone(),
         };
-        let proxy = Proxy::start(way).map_err(|error| Error::Worker(format!("no way to an RTSP server: {error}")))?;
+        let proxy =
+            Proxy::start(camera).map_err(|error| Error::Worker(format!("no way to an RTSP server: {error}")))?;
         proxy.address().clone_into(&mut self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(proxy)
     }

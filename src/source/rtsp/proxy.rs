@@ -12,16 +12,16 @@ use gstreamer::glib;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use super::Learned;
+use super::ServerInfo;
 use super::addresses::Addresses;
 use super::login::Signing;
 use super::messages::{self, Piece};
-use super::session::{KeepAlive, Session, Then};
+use super::session::{KeepAlive, Reaction, Session};
 use crate::secrets::{self, Login};
 use crate::source::address::server;
 
 /// What a proxy leads to.
-pub(super) struct Way {
+pub(super) struct ProxySettings {
     /// The camera's address, without credentials.
     pub(super) uri: String,
     pub(super) login: Option<Login>,
@@ -30,7 +30,7 @@ pub(super) struct Way {
     /// How long the camera may take to answer.
     pub(super) patience: Duration,
     pub(super) keep_alive: KeepAlive,
-    pub(super) learned: Learned,
+    pub(super) server_info: ServerInfo,
 }
 
 /// A proxy that runs until it is dropped.
@@ -55,12 +55,12 @@ impl Proxy {
     ///
     /// # Errors
     /// There is no port or no thread to be had.
-    pub(super) fn start(way: Way) -> std::io::Result<Self> {
+    pub(super) fn start(settings: ProxySettings) -> std::io::Result<Self> {
         let secret = format!("{:032x}", rand::random::<u128>());
         secrets::hide(&secret);
         let (over, ended) = oneshot::channel::<()>();
         let (told, hear) = crossbeam_channel::bounded(1);
-        let uri = way.uri.clone();
+        let uri = settings.uri.clone();
         let serve = move || {
             let context = glib::MainContext::new();
             let served = context.with_thread_default(|| {
@@ -76,13 +76,13 @@ impl Proxy {
                 let port = bound.ok().and_then(|bound| bound.downcast::<gio::InetSocketAddress>().ok());
                 let Some(port) = port.map(|bound| bound.port()) else { return };
                 let addresses = Addresses::of(port, &secret);
-                if told.send(addresses.inward(&way.uri)).is_err() {
+                if told.send(addresses.inward(&settings.uri)).is_err() {
                     return;
                 }
                 let clients = RefCell::default();
                 context.block_on(async {
                     tokio::select! {
-                        () = accept(&listener, Rc::new(way), addresses, &clients) => {}
+                        () = accept(&listener, Rc::new(settings), addresses, &clients) => {}
                         _ = ended => {}
                     }
                 });
@@ -118,20 +118,20 @@ impl Drop for Proxy {
 
 async fn accept(
     listener: &gio::SocketListener,
-    way: Rc<Way>,
+    settings: Rc<ProxySettings>,
     addresses: Addresses,
     clients: &RefCell<Vec<glib::JoinHandle<()>>>,
 ) {
     while let Ok((client, _)) = listener.accept_future().await {
-        let served = serve(client, Rc::clone(&way), addresses.clone());
+        let served = serve(client, Rc::clone(&settings), addresses.clone());
         clients.borrow_mut().push(glib::MainContext::ref_thread_default().spawn_local(served));
     }
 }
 
 /// One client: as long as both it and the camera are there.
-async fn serve(client: gio::SocketConnection, way: Rc<Way>, addresses: Addresses) {
-    let signing = Signing::new(way.login.clone().or_else(|| way.learned.login()));
-    let session = Rc::new(RefCell::new(Session::new(addresses.clone(), signing, way.keep_alive)));
+async fn serve(client: gio::SocketConnection, settings: Rc<ProxySettings>, addresses: Addresses) {
+    let signing = Signing::new(settings.login.clone().or_else(|| settings.server_info.login()));
+    let session = Rc::new(RefCell::new(Session::new(addresses.clone(), signing, settings.keep_alive)));
     let (ask, asked) = unbounded_channel();
     let gone = tokio::sync::Notify::new();
     let upward = async {
@@ -142,7 +142,7 @@ async fn serve(client: gio::SocketConnection, way: Rc<Way>, addresses: Addresses
     };
     let downward = async {
         tokio::select! {
-            served = read_server(&client, &session, &way, &ask, asked) => {
+            served = read_server(&client, &session, &settings, &ask, asked) => {
                 if let Err(error) = served {
                     tracing::debug!("RTSP server: {error}");
                 }
@@ -150,7 +150,7 @@ async fn serve(client: gio::SocketConnection, way: Rc<Way>, addresses: Addresses
             () = gone.notified() => {}
         }
         if session.borrow().just_kept() {
-            way.learned.refuses_get_parameter();
+            settings.server_info.refuses_get_parameter();
         }
         // Whoever is still there learns that the other one is gone.
         drop(client.socket().shutdown(true, true));
@@ -228,15 +228,15 @@ async fn read_client(
 async fn read_server(
     client: &gio::SocketConnection,
     session: &RefCell<Session>,
-    way: &Way,
+    settings: &ProxySettings,
     ask: &UnboundedSender<Vec<u8>>,
     mut asked: UnboundedReceiver<Vec<u8>>,
 ) -> Outcome {
     let Some(first) = asked.recv().await else { return Ok(()) };
-    let mut next = Some((way.uri.clone(), first));
+    let mut next = Some((settings.uri.clone(), first));
     for _ in 0..MOST_HOPS {
         let Some((uri, request)) = next.take() else { break };
-        let server = connect(&uri, way).await.inspect_err(|_| way.learned.unreached())?;
+        let server = connect(&uri, settings).await.inspect_err(|_| settings.server_info.unreached())?;
         session.borrow_mut().host = host(&server);
         let (input, output) = (server.input_stream(), server.output_stream());
         write(&output, request).await?;
@@ -247,7 +247,7 @@ async fn read_server(
             Outcome::Ok(())
         };
         next = tokio::select! {
-            moved = forward(&input, client, session, (way, ask)) => moved?,
+            moved = forward(&input, client, session, (settings, ask)) => moved?,
             written = writing => { written?; None }
         };
     }
@@ -259,7 +259,7 @@ async fn forward(
     input: &gio::InputStream,
     client: &gio::SocketConnection,
     session: &RefCell<Session>,
-    (way, ask): (&Way, &UnboundedSender<Vec<u8>>),
+    (settings, ask): (&ProxySettings, &UnboundedSender<Vec<u8>>),
 ) -> Outcome<Option<(String, Vec<u8>)>> {
     let output = client.output_stream();
     let mut bytes = Vec::new();
@@ -284,20 +284,20 @@ async fn forward(
                     let then = session.borrow_mut().incoming(message);
                     // Before the client hears of it, and somebody asks why.
                     if let Some(reason) = session.borrow_mut().unknown_login.take() {
-                        way.learned.unknown_login(reason);
+                        settings.server_info.unknown_login(reason);
                     }
                     if session.borrow().transport_refused {
-                        way.learned.refuses_transport();
+                        settings.server_info.refuses_transport();
                     }
                     match then {
-                        Then::Forward(message) => out.extend(message.bytes()),
+                        Reaction::Forward(message) => out.extend(message.bytes()),
                         // It is taken as long as the server is there.
-                        Then::Ask(request) => drop(ask.send(request.bytes())),
-                        Then::Elsewhere(address, request) => {
+                        Reaction::Ask(request) => drop(ask.send(request.bytes())),
+                        Reaction::Redirect(address, request) => {
                             write(&output, out).await?;
                             return Ok(Some((address, request.bytes())));
                         }
-                        Then::Nothing => {}
+                        Reaction::Nothing => {}
                     }
                 }
             }
@@ -308,7 +308,7 @@ async fn forward(
     Ok(None)
 }
 
-async fn connect(uri: &str, way: &Way) -> Outcome<gio::SocketConnection> {
+async fn connect(uri: &str, settings: &ProxySettings) -> Outcome<gio::SocketConnection> {
     let bare = secrets::split_login(uri).map_or_else(|| uri.to_owned(), |(_, bare)| bare);
     let tls = bare.starts_with("rtsps:");
     let Some((name, port)) = server(&bare) else {
@@ -318,21 +318,21 @@ async fn connect(uri: &str, way: &Way) -> Outcome<gio::SocketConnection> {
     let port = port.and_then(|port| port.parse().ok()).unwrap_or(usual);
     let client = gio::SocketClient::new();
     client.set_enable_proxy(false);
-    client.set_timeout(way.patience.as_secs_f64().ceil() as u32);
+    client.set_timeout(settings.patience.as_secs_f64().ceil() as u32);
     client.set_tls(tls);
     // It was looked at when the run began; if it cannot be read now, the certificate is refused, and tried again.
     let trusted =
-        way.trusted.as_deref().and_then(|path| super::trust(path).inspect_err(|e| tracing::warn!("{e}")).ok());
-    let learned = way.learned.clone();
+        settings.trusted.as_deref().and_then(|path| super::trust(path).inspect_err(|e| tracing::warn!("{e}")).ok());
+    let server_info = settings.server_info.clone();
     client.connect_event(move |_, event, _, stream| {
         let tls = stream.and_then(|stream| stream.downcast_ref::<gio::TlsConnection>());
         let (gio::SocketClientEvent::TlsHandshaking, Some(tls)) = (event, tls) else { return };
         if let Some(trusted) = &trusted {
             tls.set_database(Some(trusted));
         }
-        let learned = learned.clone();
+        let server_info = server_info.clone();
         tls.connect_accept_certificate(move |_, _, wrong| {
-            learned.certificate_is(wrong);
+            server_info.certificate_is(wrong);
             false
         });
     });

@@ -11,30 +11,30 @@ use crate::source::address::server;
 
 /// What is to be done with an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum Reaction {
     /// To the client.
     Forward(Message),
     /// To the server, signed.
     Ask(Message),
     /// To the server at another address (RFC 2326, section 3.3): the same request.
-    Elsewhere(String, Message),
+    Redirect(String, Message),
     /// It was for the proxy.
     Nothing,
 }
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asker {
+enum Requester {
     /// The client, by this number of its own.
     Client(Option<u64>),
     Proxy,
 }
 
 /// A request that was not answered yet.
-struct Asked {
+struct PendingRequest {
     /// Its number on the way to the server.
     number: u64,
-    asker: Asker,
+    requester: Requester,
     /// As the client sent it, to the server's address.
     request: Message,
 }
@@ -55,7 +55,7 @@ pub(super) struct Session {
     signing: Signing,
     /// Of the request that was sent last.
     number: u64,
-    asked: VecDeque<Asked>,
+    pending: VecDeque<PendingRequest>,
     /// Its name, its address and how long it lives without a request.
     alive: Option<(String, String, Duration)>,
     playing: bool,
@@ -80,7 +80,7 @@ const USUAL_LIFE: Duration = Duration::from_mins(1);
 /// Nobody is asked more often.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// Requests of ours that may be without an answer: a server that does not know them may be silent.
-const MOST_ASKED: usize = 64;
+const MOST_PENDING: usize = 64;
 
 impl Session {
     pub(super) fn new(addresses: Addresses, signing: Signing, keep_alive: KeepAlive) -> Self {
@@ -88,7 +88,7 @@ impl Session {
             addresses,
             signing,
             number: 0,
-            asked: VecDeque::new(),
+            pending: VecDeque::new(),
             alive: None,
             playing: false,
             last: Instant::now(),
@@ -110,21 +110,21 @@ impl Session {
             // It answers the server.
             return message;
         }
-        let asker = Asker::Client(message.number());
-        self.ask(message, asker)
+        let requester = Requester::Client(message.number());
+        self.ask(message, requester)
     }
 
     /// Numbers, signs and remembers a request.
-    fn ask(&mut self, request: Message, asker: Asker) -> Message {
+    fn ask(&mut self, request: Message, requester: Requester) -> Message {
         self.number += 1;
         self.last = Instant::now();
         let mut signed = request.clone();
         signed.set("CSeq", self.number.to_string());
         self.signing.sign(&mut signed);
-        if self.asked.len() >= MOST_ASKED {
-            self.asked.pop_front();
+        if self.pending.len() >= MOST_PENDING {
+            self.pending.pop_front();
         }
-        self.asked.push_back(Asked { number: self.number, asker, request });
+        self.pending.push_back(PendingRequest { number: self.number, requester, request });
         signed
     }
 
@@ -134,37 +134,37 @@ impl Session {
         if self.last.elapsed() < (life / 2).max(LEAST_PAUSE) {
             return None;
         }
-        if self.asked.iter().any(|asked| asked.asker == Asker::Proxy) {
+        if self.pending.iter().any(|pending| pending.requester == Requester::Proxy) {
             // The one before was not answered.
             self.knows = false;
         }
         let method = if self.knows && self.keep_alive == KeepAlive::GetParameter { "GET_PARAMETER" } else { "OPTIONS" };
         let mut request = Message::request(method, &address);
         request.set("Session", name);
-        Some(self.ask(request, Asker::Proxy))
+        Some(self.ask(request, Requester::Proxy))
     }
 
     /// True where the last thing that was said is that the session shall live on.
     pub(super) fn just_kept(&self) -> bool {
-        let last = self.asked.back().filter(|asked| asked.asker == Asker::Proxy);
-        last.is_some_and(|asked| asked.request.start.starts_with("GET_PARAMETER"))
+        let last = self.pending.back().filter(|pending| pending.requester == Requester::Proxy);
+        last.is_some_and(|pending| pending.request.start.starts_with("GET_PARAMETER"))
     }
 
     /// What a message of the server's leads to.
-    pub(super) fn incoming(&mut self, mut message: Message) -> Then {
-        let Some(status) = message.status() else { return Then::Forward(self.inward(message)) };
+    pub(super) fn incoming(&mut self, mut message: Message) -> Reaction {
+        let Some(status) = message.status() else { return Reaction::Forward(self.inward(message)) };
         self.answers += 1;
         let number = message.number();
-        let at = match number.and_then(|number| self.asked.iter().position(|asked| asked.number == number)) {
+        let at = match number.and_then(|number| self.pending.iter().position(|pending| pending.number == number)) {
             Some(at) => at,
             // Not every server says which request it answers.
-            None if number.is_none() && !self.asked.is_empty() => 0,
-            None => return Then::Forward(self.inward(message)),
+            None if number.is_none() && !self.pending.is_empty() => 0,
+            None => return Reaction::Forward(self.inward(message)),
         };
-        let Some(Asked { asker, request, .. }) = self.asked.remove(at) else { return Then::Nothing };
+        let Some(PendingRequest { requester, request, .. }) = self.pending.remove(at) else { return Reaction::Nothing };
         if status == 401 {
             match self.signing.challenged(&message) {
-                Challenged::Again => return Then::Ask(self.ask(request, asker)),
+                Challenged::Again => return Reaction::Ask(self.ask(request, requester)),
                 Challenged::Refused => {}
                 Challenged::Unknown(reason) => self.unknown_login = Some(reason),
             }
@@ -172,10 +172,10 @@ impl Session {
             self.signing.agreed();
         }
         self.transport_refused |= status == 461;
-        let Asker::Client(client) = asker else {
+        let Requester::Client(client) = requester else {
             // 451, 501 and whatever else: it is asked another way.
             self.knows &= status < 400;
-            return Then::Nothing;
+            return Reaction::Nothing;
         };
         let method = request.asks().map(|(method, _)| method.to_owned()).unwrap_or_default();
         if (300..400).contains(&status)
@@ -190,8 +190,8 @@ impl Session {
             let mut request = request;
             request.start = format!("{method} {location} RTSP/1.0");
             self.moved = Some(location.clone());
-            let request = self.ask(request, asker);
-            return Then::Elsewhere(location, request);
+            let request = self.ask(request, requester);
+            return Reaction::Redirect(location, request);
         }
         if status < 300 {
             self.learn(&method, &request, &mut message);
@@ -199,7 +199,7 @@ impl Session {
         if let Some(number) = client {
             message.set("CSeq", number.to_string());
         }
-        Then::Forward(self.inward(message))
+        Reaction::Forward(self.inward(message))
     }
 
     fn learn(&mut self, method: &str, request: &Message, answer: &mut Message) {
@@ -306,9 +306,9 @@ mod tests {
         assert_eq!((asked.header("Authorization"), asked.number()), (None, Some(1)));
         let refusal =
             |number: &str| answer("401 Unauthorized", &[("CSeq", number), ("WWW-Authenticate", "Basic realm=\"x\"")]);
-        let Then::Ask(signed) = session.incoming(refusal("1")) else { panic!("not asked again") };
+        let Reaction::Ask(signed) = session.incoming(refusal("1")) else { panic!("not asked again") };
         assert_eq!((signed.number(), signed.header("Authorization").is_some()), (Some(2), true));
-        let Then::Forward(refused) = session.incoming(refusal("2")) else { panic!("asked once more") };
+        let Reaction::Forward(refused) = session.incoming(refusal("2")) else { panic!("asked once more") };
         assert_eq!((refused.status(), refused.number()), (Some(401), Some(5)));
         // The next attempt is another connection; within one, what was agreed to once is signed from the start.
         let mut session = with(Some(Login::new("me", "right word")));
@@ -333,12 +333,12 @@ mod tests {
         assert_eq!(kept.asks(), Some(("GET_PARAMETER", "rtsp://cam/live")));
         assert_eq!(kept.header("Session"), Some("ab"));
         assert!(session.just_kept());
-        assert_eq!(session.incoming(answer("451 Not Understood", &[("CSeq", "3")])), Then::Nothing);
+        assert_eq!(session.incoming(answer("451 Not Understood", &[("CSeq", "3")])), Reaction::Nothing);
         later(&mut session);
         assert_eq!(session.keep().expect("again").asks(), Some(("OPTIONS", "rtsp://cam/live")));
         // Silence is an answer, too: no request of the client's gets lost in it.
         asks(&mut session, "PAUSE", 9);
-        let Then::Forward(paused) = session.incoming(answer("200 OK", &[("CSeq", "5")])) else { panic!("lost") };
+        let Reaction::Forward(paused) = session.incoming(answer("200 OK", &[("CSeq", "5")])) else { panic!("lost") };
         assert_eq!(paused.number(), Some(9));
     }
 
@@ -362,17 +362,17 @@ mod tests {
         session.host = Some("10.0.0.7".into());
         asks(&mut session, "DESCRIBE", 1);
         let moved = answer("302 Moved", &[("CSeq", "1"), ("Location", "rtsp://other/live")]);
-        let Then::Elsewhere(there, request) = session.incoming(moved) else { panic!("not followed") };
+        let Reaction::Redirect(there, request) = session.incoming(moved) else { panic!("not followed") };
         assert_eq!((there.as_str(), request.asks()), ("rtsp://other/live", Some(("DESCRIBE", "rtsp://other/live"))));
         let mut described = answer("200 OK", &[("CSeq", "2"), ("Content-Base", "rtsp://other/live/")]);
         described.body = b"a=control:rtsp://other/live/track\r\n".to_vec();
-        let Then::Forward(described) = session.incoming(described) else { panic!("kept") };
+        let Reaction::Forward(described) = session.incoming(described) else { panic!("kept") };
         assert_eq!(described.header("Content-Base"), Some(format!("{BASE}other/live/").as_str()));
         assert_eq!(described.body, format!("a=control:{BASE}other/live/track\r\n").into_bytes());
         asks(&mut session, "SETUP", 2);
         let transport = "RTP/AVP;unicast;client_port=1-2;server_port=3-4";
         let set_up = answer("200 OK", &[("CSeq", "3"), ("Transport", transport), ("Session", "x")]);
-        let Then::Forward(set_up) = session.incoming(set_up) else { panic!("kept") };
+        let Reaction::Forward(set_up) = session.incoming(set_up) else { panic!("kept") };
         assert_eq!(set_up.header("Transport"), Some(format!("{transport};source=10.0.0.7").as_str()));
     }
 }

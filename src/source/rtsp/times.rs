@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gst::prelude::*;
 use gstreamer as gst;
 
-use crate::source::line::{Line, SECOND};
+use crate::source::clock_skew::{ClockSkew, SECOND};
 
 /// How marks are called.
 const MARK: &str = "timestamp/x-spotter-shown";
@@ -24,7 +24,7 @@ struct Packets {
     shown: i64,
     /// Its number.
     number: Option<u16>,
-    line: Line,
+    skew: ClockSkew,
 }
 
 impl Packets {
@@ -43,7 +43,7 @@ impl Packets {
         };
         self.time = Some((time, whole));
         let rtp = (i128::from(whole) * i128::from(SECOND) / i128::from(self.clock_rate)) as i64;
-        self.shown = self.line.shown(rtp, arrival).max(0);
+        self.shown = self.skew.shown(rtp, arrival).max(0);
         (self.shown, missing)
     }
 }

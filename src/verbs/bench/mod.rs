@@ -21,12 +21,12 @@ const WARM: usize = 3;
 const SAME: f64 = 1e-4;
 
 /// Something that is measured.
-enum Way<'a> {
+enum Engine<'a> {
     Own { grounder: &'a Grounder, queries: Vec<&'a CompiledQuery>, pictures: Vec<&'a Letterboxed> },
     Peer(Box<Peer>),
 }
 
-impl Way<'_> {
+impl Engine<'_> {
     fn call(&mut self) -> Result<(Duration, Vec<[f64; 4]>)> {
         match self {
             Self::Own { grounder, queries, pictures } => {
@@ -46,7 +46,7 @@ struct Row<'a> {
     name: String,
     batch: usize,
     queries: usize,
-    way: Way<'a>,
+    engine: Engine<'a>,
     times: Vec<f64>,
 }
 
@@ -74,13 +74,18 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     // Other engines know the model's first canvas alone.
     let canvas = if args.peer.is_empty() { grounder.canvas_for(SIZE.0, SIZE.1) } else { grounder.canvas() };
     let pictures = pictures(canvas, most)?;
-    let own = |batch: usize, count: usize| Way::Own {
+    let own = |batch: usize, count: usize| Engine::Own {
         grounder: &grounder,
         queries: queries[..count].iter().collect(),
         pictures: pictures[..batch].iter().collect(),
     };
-    let row =
-        |(batch, queries)| Row { name: "spotter".into(), batch, queries, way: own(batch, queries), times: Vec::new() };
+    let row = |(batch, queries)| Row {
+        name: "spotter".into(),
+        batch,
+        queries,
+        engine: own(batch, queries),
+        times: Vec::new(),
+    };
     let calls = batches.iter().map(|&batch| (batch, 1)).chain(args.queries.iter().map(|&queries| (1, queries)));
     let mut rows: Vec<Row> = calls.map(row).collect();
     let cache = tempfile::tempdir().map_err(Error::io("create", std::path::Path::new("a temporary folder")))?;
@@ -107,13 +112,13 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             name: command.clone(),
             batch: 1,
             queries: 1,
-            way: Way::Peer(Box::new(peer)),
+            engine: Engine::Peer(Box::new(peer)),
             times: Vec::new(),
         });
     }
     for round in 0..WARM + args.rounds {
         for row in &mut rows {
-            let (took, _) = row.way.call()?;
+            let (took, _) = row.engine.call()?;
             if round >= WARM {
                 row.times.push(took.as_secs_f64() * 1e3);
             }

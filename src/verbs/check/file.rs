@@ -175,7 +175,7 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
     crate::pipeline::init()?;
     let mut lines = Vec::new();
     for stream in &settings.streams {
-        crate::source::build(&stream.address, &stream.source, &crate::source::Way::default())?;
+        crate::source::build(&stream.address, &stream.source, &crate::source::SourceHandles::default())?;
         let mode = match stream.mode {
             Mode::EveryFrame => "every-frame",
             Mode::Freshest => "freshest",

@@ -228,7 +228,7 @@ impl<'a> Streaming<'a> {
         std::thread::scope(|scope| {
             let running = scope.spawn(|| ground_file(&settings, model, threshold, &"eval".into(), stop, &service));
             // What comes behind the last labelled frame need not be grounded.
-            while !running.is_finished() && service.seen.status(0).glance().decoded < last {
+            while !running.is_finished() && service.run_status.stream(0).summary().decoded < last {
                 std::thread::sleep(TICK);
             }
             drop(end);

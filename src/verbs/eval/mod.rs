@@ -57,14 +57,14 @@ pub(super) fn run(args: &EvalArgs) -> Result<()> {
     if let Some(folder) = args.draw.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
         return Err(Error::Usage(format!("--draw {}: is no folder", folder.display())));
     }
-    let way = Way::open(recipe.clone(), args, base)?;
+    let answers = AnswerSource::open(recipe.clone(), args, base)?;
     let json = args.json.as_deref().map(JsonFile::new).transpose()?;
     if let Some(folder) = &args.draw {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     let mut all = BTreeMap::new();
     for set in &recipe.eval {
-        let measured = way.measure(set, base)?;
+        let measured = answers.measure(set, base)?;
         let baselines = film::baselines(set, base, &trained)?;
         print(set, &measured, baselines.as_ref(), args)?;
         let Measured { summary: figures, guesses, .. } = measured;
@@ -147,8 +147,8 @@ struct Measured {
     guesses: Option<Guesses>,
 }
 
-/// How answers come about.
-enum Way<'a> {
+/// Where answers come from.
+enum AnswerSource<'a> {
     /// A model looks at every example.
     Model { model: Box<Model>, setup: Box<Setup>, args: &'a EvalArgs },
     /// Films are streamed.
@@ -157,7 +157,7 @@ enum Way<'a> {
     Records(Records),
 }
 
-impl<'a> Way<'a> {
+impl<'a> AnswerSource<'a> {
     fn open(recipe: Recipe, args: &'a EvalArgs, base: &Path) -> Result<Self> {
         if !args.records.is_empty() {
             let mut records = Records::default();

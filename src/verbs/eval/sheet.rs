@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use blocks::preprocess::{Picture, Rect};
+use frames::overlay::{Annotation, Parts, blend_rgb, tiles};
 use qrnet_train::evaluate::Seen;
 
 use crate::error::{Error, Result};
-use crate::overlay::{Annotation, Parts, blend_rgb, tiles};
 use crate::verbs::preview::{save, scaled};
 
 /// Cells of a sheet, across and down.

@@ -98,22 +98,22 @@ mod tests {
     use blocks::preprocess::Rect;
 
     use super::*;
-    use crate::track::{Asked, Outcome, StreamTrack, Tracking};
+    use crate::track::{Outcome, StreamTracker, TrackedQuery, Tracking};
     use crate::{Counts, EVENT_SCHEMA, Query, Resolution};
 
     #[test]
     fn no_cue_lasts_through_a_gap() {
         let (mut vtt, mut out) = (Vtt::default(), Vec::new());
-        let asked = Asked { query: Query::of("it"), tracking: Tracking::plain(None) };
-        let mut track = StreamTrack::new(vec![asked]);
+        let asked = TrackedQuery { query: Query::of("it"), tracking: Tracking::plain(None) };
+        let mut track = StreamTracker::new(vec![asked]);
         let mut frame = |seq: u64, milliseconds: u64, out: &mut Vec<u8>, gap: bool| {
             let rect = Rect { x0: 1.0, y0: 2.0, x1: 4.0, y1: 6.0 };
             let found = vec![Finding { rect, on_canvas: [0.0; 4], score: None }];
             let outcome = Outcome::Measured(vec![Findings { presence: None, found }]);
-            let seen = track.see(&outcome, std::time::Duration::from_millis(milliseconds), 8.0);
+            let result = track.update(&outcome, std::time::Duration::from_millis(milliseconds), 8.0);
             let resolution = Resolution { width: 8, height: 8, rotation: 0, par: 1.0 };
             let pts_ns = Some(1_000_000 * milliseconds);
-            let record = FrameRecord::new(("run", "camera"), seq, track.queries(), &seen, Some(resolution));
+            let record = FrameRecord::new(("run", "camera"), seq, track.queries(), &result, Some(resolution));
             vtt.add(Line::Frame(&FrameRecord { pts_ns, ..record }), out).expect("written");
             if gap {
                 let counts = Counts::default();

@@ -12,7 +12,7 @@ use pathfinding::matrix::Matrix;
 
 use super::motion::Motion;
 use super::smooth::BoxFilter;
-use super::{HOLD, Ids, Moment, Object, QuerySeen, Smoothing, Tracking, carried};
+use super::{HOLD, Ids, Moment, Object, QueryResult, Smoothing, Tracking, carried};
 use crate::QueryStatus;
 
 /// Least overlap of a strong box with the track that it goes on with.
@@ -52,7 +52,7 @@ impl One {
         Object { id: self.id, rect: self.rect, raw, score: self.score, measured, cause }
     }
 
-    fn see(&mut self, finding: &Finding, Moment { time, diagonal }: Moment, smoothing: Smoothing) {
+    fn update(&mut self, finding: &Finding, Moment { time, diagonal }: Moment, smoothing: Smoothing) {
         self.rect = match smoothing {
             Smoothing::Off => finding.rect,
             Smoothing::OneEuro => self.filter.next(finding.rect, time, diagonal),
@@ -69,7 +69,7 @@ impl Many {
         Self { settings, tracks: Vec::new(), time: Duration::ZERO }
     }
 
-    pub(super) fn measured(&mut self, findings: &Findings, moment: Moment, ids: &mut Ids) -> QuerySeen {
+    pub(super) fn measured(&mut self, findings: &Findings, moment: Moment, ids: &mut Ids) -> QueryResult {
         let Moment { time, .. } = moment;
         let (gap, before) = (time.saturating_sub(self.time), self.time);
         self.time = time;
@@ -101,7 +101,7 @@ impl Many {
         let never: Vec<usize> = self.assign(&young, &mut free, YOUNG_OVERLAP, true, &mut seen);
         let smoothing = self.settings.smoothing;
         for (place, finding) in &seen {
-            self.tracks[*place].see(finding, moment, smoothing);
+            self.tracks[*place].update(finding, moment, smoothing);
         }
         for finding in free {
             let (id, motion) = (ids.next(), Motion::new(&finding.rect));
@@ -124,7 +124,7 @@ impl Many {
         let presence = findings.presence.or_else(|| findings.best().and_then(|best| best.score));
         let status = if objects.is_empty() { QueryStatus::Absent } else { QueryStatus::Box };
         let measured = any || objects.is_empty();
-        QuerySeen { status, measured, presence, cause: (!measured).then_some(HOLD), objects }
+        QueryResult { status, measured, presence, cause: (!measured).then_some(HOLD), objects }
     }
 
     /// Matches boxes with some of the tracks, as many as overlap enough, so that overlaps are largest in all. Takes those
@@ -177,12 +177,12 @@ impl Many {
         held.map(|track| Object { cause: Some(HOLD), ..track.object(None) }).collect()
     }
 
-    pub(super) fn skipped(&self, cause: &'static str) -> QuerySeen {
+    pub(super) fn skipped(&self, cause: &'static str) -> QueryResult {
         let last = self.tracks.iter().filter(|track| track.time == self.time);
         carried(last.map(|track| track.object(None)).collect(), cause)
     }
 
-    pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QuerySeen {
+    pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QueryResult {
         carried(self.held(time), cause)
     }
 }

@@ -1,6 +1,6 @@
 //! What a stream knows over time: presence with hysteresis, smoothing, boxes carried over gaps, which thing is which.
 //!
-//! The stage measures frames one by one; a [`StreamTrack`] turns its measurements into what is claimed of each frame, query
+//! The stage measures frames one by one; a [`StreamTracker`] turns its measurements into what is claimed of each frame, query
 //! by query. With [`Tracking::plain`] it is the threshold and nothing else, as for single pictures.
 //!
 //! Things have ids. A query for one thing keeps its id while each box can be the next place of the one before
@@ -69,7 +69,7 @@ impl Tracking {
     }
 }
 
-/// What a model found on a frame. What is claimed of it in the end, [`StreamTrack`] decides.
+/// What a model found on a frame. What is claimed of it in the end, [`StreamTracker`] decides.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The model looked at it.
@@ -96,18 +96,18 @@ pub enum Outcome {
     },
 }
 
-/// What is claimed of one frame.
+/// The result of one frame: what is claimed of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct FrameResult {
     /// What became of the frame.
     pub status: FrameStatus,
     /// Why it was not measured.
     pub cause: Option<&'static str>,
     /// By query, in the order in which the stream asks them.
-    pub queries: Vec<QuerySeen>,
+    pub queries: Vec<QueryResult>,
 }
 
-impl Seen {
+impl FrameResult {
     /// The same, of a picture that came later: nothing of it was measured there.
     #[must_use]
     pub fn as_of_before(mut self) -> Self {
@@ -121,9 +121,9 @@ impl Seen {
     }
 }
 
-/// What is claimed of one query on a frame.
+/// The result of one query on a frame.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct QuerySeen {
+pub struct QueryResult {
     /// The claim.
     pub status: QueryStatus,
     /// True when the claim was measured on this very frame.
@@ -136,7 +136,7 @@ pub struct QuerySeen {
     pub objects: Vec<Object>,
 }
 
-impl QuerySeen {
+impl QueryResult {
     /// True where boxes of an earlier frame stand in.
     pub fn carried(&self) -> bool {
         !self.objects.is_empty() && self.objects.iter().all(|object| !object.measured)
@@ -173,7 +173,7 @@ impl Ids {
 
 /// One query, and how its measurements become claims.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct TrackedQuery {
     /// The query.
     pub query: Query,
     /// Of its measurements.
@@ -192,49 +192,49 @@ impl Memory {
     }
 }
 
-/// The memory of one stream.
+/// The tracker of one stream.
 #[derive(Default)]
-pub struct StreamTrack {
-    queries: Vec<(Asked, Memory)>,
+pub struct StreamTracker {
+    queries: Vec<(TrackedQuery, Memory)>,
     ids: Ids,
 }
 
-impl StreamTrack {
+impl StreamTracker {
     /// An empty memory of a stream that is asked `queries`.
-    pub fn new(queries: Vec<Asked>) -> Self {
+    pub fn new(queries: Vec<TrackedQuery>) -> Self {
         let mut track = Self::default();
-        track.ask(queries);
+        track.set_queries(queries);
         track
     }
 
     /// From now on the stream is asked `queries`. What is known of those that stay as they are is kept.
-    pub fn ask(&mut self, queries: Vec<Asked>) {
+    pub fn set_queries(&mut self, queries: Vec<TrackedQuery>) {
         let mut before = std::mem::take(&mut self.queries);
-        let remembered = |asked: Asked| {
-            let place = before.iter().position(|(known, _)| *known == asked);
+        let remembered = |tracked: TrackedQuery| {
+            let place = before.iter().position(|(known, _)| *known == tracked);
             if let Some(place) = place {
                 return before.swap_remove(place);
             }
-            let memory = Memory::new(asked.tracking);
-            (asked, memory)
+            let memory = Memory::new(tracked.tracking);
+            (tracked, memory)
         };
         self.queries = queries.into_iter().map(remembered).collect();
     }
 
     /// What the stream is asked.
     pub fn queries(&self) -> impl ExactSizeIterator<Item = &Query> + Clone {
-        self.queries.iter().map(|(asked, _)| &asked.query)
+        self.queries.iter().map(|(tracked, _)| &tracked.query)
     }
 
     /// Forgets everything: another scene began.
     pub fn reset(&mut self) {
-        for (asked, memory) in &mut self.queries {
-            *memory = Memory::new(asked.tracking);
+        for (tracked, memory) in &mut self.queries {
+            *memory = Memory::new(tracked.tracking);
         }
     }
 
     /// What is claimed of the next frame. `time` is its stream time, `diagonal` its picture's in pixels.
-    pub fn see(&mut self, outcome: &Outcome, time: Duration, diagonal: f64) -> Seen {
+    pub fn update(&mut self, outcome: &Outcome, time: Duration, diagonal: f64) -> FrameResult {
         let (status, cause) = match outcome {
             Outcome::Measured(_) => (FrameStatus::Measured, None),
             Outcome::Skipped { cause } => (FrameStatus::Skipped, Some(*cause)),
@@ -244,7 +244,7 @@ impl StreamTrack {
         let nothing = Findings::default();
         let moment = Moment { time, diagonal };
         let ids = &mut self.ids;
-        let claim = |(place, (_, memory)): (usize, &mut (Asked, Memory))| match outcome {
+        let claim = |(place, (_, memory)): (usize, &mut (TrackedQuery, Memory))| match outcome {
             Outcome::Measured(found) => {
                 let findings = found.get(place).unwrap_or(&nothing);
                 match memory {
@@ -256,14 +256,14 @@ impl StreamTrack {
                 Memory::One(one) => one.skipped(cause, time),
                 Memory::Many(many) => many.skipped(cause),
             },
-            Outcome::Dropped { cause } => QuerySeen { cause: Some(cause), ..QuerySeen::default() },
+            Outcome::Dropped { cause } => QueryResult { cause: Some(cause), ..QueryResult::default() },
             Outcome::Error { cause, .. } => match memory {
                 Memory::One(one) => one.failed(cause, time),
                 Memory::Many(many) => many.failed(cause, time),
             },
         };
         let queries = self.queries.iter_mut().enumerate().map(claim).collect();
-        Seen { status, cause, queries }
+        FrameResult { status, cause, queries }
     }
 }
 
@@ -275,10 +275,10 @@ struct Moment {
 }
 
 /// Boxes that stand in on a frame which was not measured.
-fn carried(objects: Vec<Object>, cause: &'static str) -> QuerySeen {
+fn carried(objects: Vec<Object>, cause: &'static str) -> QueryResult {
     let status = if objects.is_empty() { QueryStatus::None } else { QueryStatus::Carried };
     let objects = objects.into_iter().map(|object| Object { raw: None, measured: false, cause: Some(cause), ..object });
-    QuerySeen { status, measured: false, presence: None, cause: Some(cause), objects: objects.collect() }
+    QueryResult { status, measured: false, presence: None, cause: Some(cause), objects: objects.collect() }
 }
 
 /// The cause of a frame whose own measurement said "not here" while an earlier box is still carried.

@@ -7,7 +7,7 @@ use blocks::preprocess::Rect;
 
 use super::motion::Motion;
 use super::smooth::BoxFilter;
-use super::{HOLD, Ids, Moment, Object, QuerySeen, Smoothing, Tracking, carried};
+use super::{HOLD, Ids, Moment, Object, QueryResult, Smoothing, Tracking, carried};
 use crate::QueryStatus;
 
 /// The memory of a query for one thing.
@@ -40,7 +40,7 @@ impl One {
         Self { settings, there: false, last: None, filter: BoxFilter::default(), lock: None }
     }
 
-    pub(super) fn measured(&mut self, findings: &Findings, moment: Moment, ids: &mut Ids) -> QuerySeen {
+    pub(super) fn measured(&mut self, findings: &Findings, moment: Moment, ids: &mut Ids) -> QueryResult {
         let Moment { time, diagonal } = moment;
         let presence = findings.presence;
         let enough = self.settings.threshold.zip(presence).is_none_or(|(threshold, presence)| {
@@ -56,28 +56,28 @@ impl One {
         let id = self.follow(&best.rect, time, was_there, ids);
         self.last = Some(Last { id, rect, score: best.score, time });
         let object = Object { id, rect, raw: Some(best.rect), score: best.score, measured: true, cause: None };
-        QuerySeen { status: QueryStatus::Box, measured: true, presence, cause: None, objects: vec![object] }
+        QueryResult { status: QueryStatus::Box, measured: true, presence, cause: None, objects: vec![object] }
     }
 
-    fn absent(&mut self, presence: Option<f32>, time: Duration) -> QuerySeen {
+    fn absent(&mut self, presence: Option<f32>, time: Duration) -> QueryResult {
         if let Some(object) = self.held(time) {
             let object = Object { cause: Some(HOLD), ..object };
             let (measured, cause) = (false, Some(HOLD));
-            return QuerySeen { status: QueryStatus::Box, measured, presence, cause, objects: vec![object] };
+            return QueryResult { status: QueryStatus::Box, measured, presence, cause, objects: vec![object] };
         }
         self.last = None;
         self.filter = BoxFilter::default();
-        QuerySeen { status: QueryStatus::Absent, measured: true, presence, cause: None, objects: Vec::new() }
+        QueryResult { status: QueryStatus::Absent, measured: true, presence, cause: None, objects: Vec::new() }
     }
 
-    pub(super) fn skipped(&self, cause: &'static str, time: Duration) -> QuerySeen {
+    pub(super) fn skipped(&self, cause: &'static str, time: Duration) -> QueryResult {
         // Between two measurements the last one stands, whatever `hold` says: that is what a stride means. Where it
         // said "not here", an earlier box stands in no longer than it may.
         let object = if self.there { self.last.map(Object::from) } else { self.held(time) };
         carried(object.into_iter().collect(), cause)
     }
 
-    pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QuerySeen {
+    pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QueryResult {
         carried(self.held(time).into_iter().collect(), cause)
     }
 

@@ -9,8 +9,8 @@ fn settings() -> Tracking {
     Tracking { hysteresis: 0.1, lost: LOST, ..Tracking::plain(Some(0.5)) }
 }
 
-fn track(tracking: Tracking) -> StreamTrack {
-    StreamTrack::new(vec![Asked { query: Query::of("a dog"), tracking }])
+fn track(tracking: Tracking) -> StreamTracker {
+    StreamTracker::new(vec![TrackedQuery { query: Query::of("a dog"), tracking }])
 }
 
 fn finding(x: f64, score: f32) -> Finding {
@@ -33,8 +33,8 @@ fn at(frame: u64) -> Duration {
 }
 
 /// What is claimed of the only query.
-fn see(track: &mut StreamTrack, outcome: &Outcome, time: Duration) -> QuerySeen {
-    let mut seen = track.see(outcome, time, DIAGONAL);
+fn see(track: &mut StreamTracker, outcome: &Outcome, time: Duration) -> QueryResult {
+    let mut seen = track.update(outcome, time, DIAGONAL);
     assert_eq!(seen.queries.len(), 1);
     seen.queries.remove(0)
 }
@@ -84,7 +84,7 @@ fn failed_frames_claim_nothing_unless_a_box_is_held() {
     let failed = Outcome::Error { cause: "decode", message: String::new() };
     let mut free = track(settings());
     see(&mut free, &found(7.0, 0.9), at(0));
-    let seen = free.see(&failed, at(1), DIAGONAL);
+    let seen = free.update(&failed, at(1), DIAGONAL);
     assert_eq!((seen.status, seen.queries[0].status), (FrameStatus::Error, QueryStatus::None));
     let mut held = track(Tracking { hold: at(1), ..settings() });
     see(&mut held, &found(7.0, 0.9), at(0));
@@ -140,17 +140,17 @@ fn an_id_lasts_as_long_as_it_can_be_the_same_thing() {
 
 #[test]
 fn what_stays_asked_is_remembered_when_queries_change() {
-    let asked = |text: &str| Asked { query: Query::of(text), tracking: settings() };
-    let mut track = StreamTrack::new(vec![asked("a dog")]);
+    let asked = |text: &str| TrackedQuery { query: Query::of(text), tracking: settings() };
+    let mut track = StreamTracker::new(vec![asked("a dog")]);
     let id = see(&mut track, &found(7.0, 0.9), at(0)).objects[0].id;
-    track.ask(vec![asked("a cat"), asked("a dog")]);
+    track.set_queries(vec![asked("a cat"), asked("a dog")]);
     let findings = |x| Findings { presence: Some(0.9), found: vec![finding(x, 0.9)] };
-    let seen = track.see(&Outcome::Measured(vec![findings(300.0), findings(9.0)]), at(1), DIAGONAL);
+    let seen = track.update(&Outcome::Measured(vec![findings(300.0), findings(9.0)]), at(1), DIAGONAL);
     assert_eq!(seen.queries[1].objects[0].id, id);
     assert_ne!(seen.queries[0].objects[0].id, id);
     let mut other = asked("a dog");
     other.query.rev = 2;
-    track.ask(vec![other]);
+    track.set_queries(vec![other]);
     assert_eq!(see(&mut track, &STRIDE, at(2)).status, QueryStatus::None, "another revision starts anew");
 }
 

@@ -1,31 +1,28 @@
-//! Decoded frame → letterboxed picture. Colour follows the caps' matrix and range (`GstVideoConverter`).
+//! Decoded frame → letterboxed picture.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use blocks::preprocess::{Letterboxed, Letterboxer};
+use blocks::preprocess::Letterboxed;
 use crossbeam_channel::{Receiver, Sender};
+use frames::FrameLetterboxer;
 use grounding::Canvas;
-use gstreamer as gst;
-use gstreamer_video as gst_video;
 use records::track::Outcome;
 
-use super::convert::{Conversion, readable, view};
 use super::cuts::Cuts;
-use super::intake::{Arrival, Item, Treatment};
-use super::planes::Planes;
-use super::still::Gate;
-use super::{Frame, Note, StageSettings};
+use super::input::{Arrival, Item, Treatment};
+use super::static_gate::Gate;
+use super::{Frame, StageSettings, StreamEvent};
 
 /// One step of a source, ready for the model.
 pub(super) enum Ready {
-    Frame(Box<Prepared>),
-    Note(Note),
+    Frame(Box<Preprocessed>),
+    Event(StreamEvent),
 }
 
 /// A frame on its way to the worker.
-pub(super) struct Prepared {
+pub(super) struct Preprocessed {
     pub(super) frame: Frame,
     /// The picture, or what became of the frame without one.
     pub(super) picture: Result<Letterboxed, Outcome>,
@@ -37,9 +34,9 @@ pub(super) struct Prepared {
 }
 
 /// Prepares what one source hands over.
-pub(super) struct Preparer {
+pub(super) struct Preprocessor {
     canvases: Vec<Canvas>,
-    converter: Converter,
+    letterboxer: FrameLetterboxer,
     cuts: Option<Cuts>,
     gate: Option<Gate>,
     stop: Arc<AtomicBool>,
@@ -47,11 +44,11 @@ pub(super) struct Preparer {
     memory: Vec<Vec<f32>>,
 }
 
-impl Preparer {
+impl Preprocessor {
     pub(super) fn new(canvases: Vec<Canvas>, settings: &StageSettings, stop: &Arc<AtomicBool>) -> Self {
         Self {
             canvases,
-            converter: Converter::default(),
+            letterboxer: FrameLetterboxer::default(),
             cuts: settings.watch_cuts.then(Cuts::new),
             gate: settings.gate.map(Gate::new),
             stop: Arc::clone(stop),
@@ -59,16 +56,16 @@ impl Preparer {
         }
     }
 
-    pub(super) fn prepare(&mut self, arrival: Arrival) -> Vec<Ready> {
-        let prepare = |item| match item {
+    pub(super) fn preprocess(&mut self, arrival: Arrival) -> Vec<Ready> {
+        let preprocess = |item| match item {
             Item::Frame(frame, treatment) => Ready::Frame(Box::new(self.frame(frame, treatment))),
-            Item::Note(note) => {
-                // Another question, or another picture after a gap.
+            Item::Event(event) => {
+                // Another query, or another picture after a gap.
                 self.gate.iter_mut().for_each(Gate::reset);
-                Ready::Note(note)
+                Ready::Event(event)
             }
         };
-        arrival.into_iter().map(prepare).collect()
+        arrival.into_iter().map(preprocess).collect()
     }
 
     /// Takes the memory of a picture back.
@@ -76,7 +73,7 @@ impl Preparer {
         self.memory.push(pixels);
     }
 
-    fn frame(&mut self, frame: Frame, treatment: Treatment) -> Prepared {
+    fn frame(&mut self, frame: Frame, treatment: Treatment) -> Preprocessed {
         let _span = tracing::trace_span!("prepare").entered();
         let start = Instant::now();
         let queued = start.duration_since(frame.arrived);
@@ -100,56 +97,28 @@ impl Preparer {
             }
             Treatment::Measure => {
                 let _span = tracing::trace_span!("letterbox").entered();
-                let letterboxed =
-                    self.converter.letterbox(&frame, &self.canvases, self.memory.pop().unwrap_or_default());
-                letterboxed.map_err(|message| Outcome::Error { cause: "picture", message })
+                let memory = self.memory.pop().unwrap_or_default();
+                let letterboxed = self.letterboxer.letterbox(&frame.buffer, &frame.info, &self.canvases, memory);
+                letterboxed.map_err(|error| Outcome::Error { cause: "picture", message: error.to_string() })
             }
         };
         let ready = Instant::now();
         let spent = if picture.is_ok() { ready - start } else { Duration::ZERO };
-        Prepared { frame, picture, cut, spent, ready, queued }
+        Preprocessed { frame, picture, cut, spent, ready, queued }
     }
 }
 
 /// Prepares ahead of the model until there are no frames or nobody takes them.
 pub(super) fn run(
-    mut preparer: Preparer,
+    mut preprocessor: Preprocessor,
     arrivals: &Receiver<Arrival>,
-    prepared: &Sender<Vec<Ready>>,
+    preprocessed: &Sender<Vec<Ready>>,
     recycled: &Receiver<Vec<f32>>,
 ) {
     for arrival in arrivals {
-        recycled.try_iter().for_each(|pixels| preparer.recycle(pixels));
-        if prepared.send(preparer.prepare(arrival)).is_err() {
+        recycled.try_iter().for_each(|pixels| preprocessor.recycle(pixels));
+        if preprocessed.send(preprocessor.preprocess(arrival)).is_err() {
             return;
         }
-    }
-}
-
-/// Conversion to RGB and the letterbox, with the memory that both reuse.
-#[derive(Default)]
-struct Converter {
-    rgb: Option<Conversion>,
-    letterboxer: Letterboxer,
-}
-
-impl Converter {
-    fn letterbox(&mut self, frame: &Frame, canvases: &[Canvas], memory: Vec<f32>) -> Result<Letterboxed, String> {
-        let (width, height) = (frame.info.width() as usize, frame.info.height() as usize);
-        let canvas = Canvas::fitting(canvases, width, height).ok_or("the model has no canvas")?;
-        let letterboxer = &mut self.letterboxer;
-        if let Some(planes) = Planes::of(&frame.info) {
-            let frame = readable(&frame.buffer, &frame.info)?;
-            let view = planes.view(&frame).map_err(|e| e.to_string())?;
-            return letterboxer.letterbox_yuv(&view, canvas, memory).map_err(|e| e.to_string());
-        }
-        let place = |rgb: &gst_video::VideoFrameRef<&gst::BufferRef>| {
-            view(rgb).and_then(|v| letterboxer.letterbox_into(&v, canvas, memory)).map_err(|e| e.to_string())
-        };
-        if frame.info.format() == gst_video::VideoFormat::Rgb {
-            return place(&readable(&frame.buffer, &frame.info)?);
-        }
-        let size = (frame.info.width(), frame.info.height());
-        place(&Conversion::of(&mut self.rgb, frame, gst_video::VideoFormat::Rgb, size)?)
     }
 }

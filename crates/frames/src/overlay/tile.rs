@@ -51,7 +51,7 @@ impl Tile {
 
 /// What a drawing says of its box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line {
+pub(super) enum LineStyle {
     /// Measured on this frame, in the colour of the query with this place.
     Measured(usize),
     /// Stands in from an earlier frame: dashed.
@@ -73,7 +73,7 @@ const COLOURS: [[u8; 3]; 8] = [
     [230, 230, 230],
 ];
 
-impl Line {
+impl LineStyle {
     /// Blue, green, red, opaque.
     fn bgra(self) -> [u8; 4] {
         let (Self::Measured(place) | Self::Carried(place)) = self else { return [204, 204, 204, 255] };
@@ -101,7 +101,7 @@ const ROWS_PER_LETTER: f64 = 26.0;
 const LETTER_RANGE: (f64, f64) = (9.0, 44.0);
 
 /// The bars of `rect`, each in its colour between black edges, cut to the frame. Empty where the box has no area.
-pub fn frame_tiles(rect: &Rect, style: Line, width: usize, height: usize) -> Vec<Tile> {
+pub(super) fn box_tiles(rect: &Rect, style: LineStyle, width: usize, height: usize) -> Vec<Tile> {
     if width == 0 || height == 0 || rect.width() <= 0.0 || rect.height() <= 0.0 {
         return Vec::new();
     }
@@ -137,7 +137,7 @@ pub fn frame_tiles(rect: &Rect, style: Line, width: usize, height: usize) -> Vec
             let pixels = (y..y + h).flat_map(|py| (x..x + w).map(move |px| (px, py)));
             let gap = |px: usize, py: usize| {
                 let along = if w >= h { px - x0 } else { py - y0 };
-                matches!(style, Line::Carried(_)) && along % ((DASH.0 + DASH.1) * line) >= DASH.0 * line
+                matches!(style, LineStyle::Carried(_)) && along % ((DASH.0 + DASH.1) * line) >= DASH.0 * line
             };
             let color = |(px, py): (usize, usize)| match (gap(px, py), bar < 3 || inside(px, py)) {
                 (true, _) => CLEAR,
@@ -154,7 +154,13 @@ pub fn frame_tiles(rect: &Rect, style: Line, width: usize, height: usize) -> Vec
 ///
 /// # Errors
 /// The drawing library fails.
-pub fn caption_tile(text: &str, rect: Option<&Rect>, style: Line, width: usize, height: usize) -> Result<Tile> {
+pub(super) fn caption_tile(
+    text: &str,
+    rect: Option<&Rect>,
+    style: LineStyle,
+    width: usize,
+    height: usize,
+) -> Result<Tile> {
     let letter = (height as f64 / ROWS_PER_LETTER).clamp(LETTER_RANGE.0, LETTER_RANGE.1);
     let margin = (letter / 3.0).round() as usize;
     let room = width.saturating_sub(2 * margin).max(1);
@@ -182,13 +188,12 @@ pub fn caption_tile(text: &str, rect: Option<&Rect>, style: Line, width: usize, 
         let data = surface.data().map_err(|e| e.to_string())?;
         Ok((data.chunks(stride).take(h).flat_map(|row| &row[..4 * w]).copied().collect(), size))
     };
-    let fail = |e: String| Error::Output { name: "overlay".into(), reason: e };
     let [b, g, r, _] = style.bgra().map(|value| f64::from(value) / 255.0);
     let color = (r, g, b);
-    let (_, (text_width, text_height)) = draw(1, 1, color).map_err(fail)?;
+    let (_, (text_width, text_height)) = draw(1, 1, color).map_err(Error::Draw)?;
     let w = (text_width.max(1) as usize + 2 * margin).min(width);
     let h = (text_height.max(1) as usize + margin).min(height);
-    let (bgra, _) = draw(w, h, color).map_err(fail)?;
+    let (bgra, _) = draw(w, h, color).map_err(Error::Draw)?;
     let (x, y) = rect.map_or((0, 0), |rect| {
         let above = rect.y0.round() - h as f64;
         let below = rect.y1.round();
@@ -222,10 +227,16 @@ mod tests {
                 rect(0.3 * fw, 0.2 * fh, 0.5 * fw, 0.9 * fh),
             ];
             for b in boxes {
-                let mut tiles = frame_tiles(&b, Line::Measured(0), w, h);
+                let mut tiles = box_tiles(&b, LineStyle::Measured(0), w, h);
                 tiles.push(
-                    caption_tile("a long caption that will not fit a small frame", Some(&b), Line::Measured(0), w, h)
-                        .expect("drawn"),
+                    caption_tile(
+                        "a long caption that will not fit a small frame",
+                        Some(&b),
+                        LineStyle::Measured(0),
+                        w,
+                        h,
+                    )
+                    .expect("drawn"),
                 );
                 for tile in tiles {
                     assert!(tile.x + tile.width <= w && tile.y + tile.height <= h, "{b:?} on {w}x{h}");
@@ -233,20 +244,21 @@ mod tests {
                 }
             }
         }
-        assert!(frame_tiles(&rect(5.0, 5.0, 5.0, 9.0), Line::Measured(0), 20, 20).is_empty(), "no area, no bars");
+        assert!(box_tiles(&rect(5.0, 5.0, 5.0, 9.0), LineStyle::Measured(0), 20, 20).is_empty(), "no area, no bars");
     }
 
     #[test]
     fn thin_things_stay_visible_in_their_box() {
         for (width, most) in [(12, 3), (39, 3), (40, 6), (400, 12)] {
-            let tiles = frame_tiles(&rect(100.0, 100.0, f64::from(100 + width), 500.0), Line::Measured(0), 1280, 720);
+            let tiles =
+                box_tiles(&rect(100.0, 100.0, f64::from(100 + width), 500.0), LineStyle::Measured(0), 1280, 720);
             assert_eq!(tiles.iter().map(|tile| tile.width.min(tile.height)).max(), Some(most), "{width} wide");
         }
     }
 
     #[test]
     fn the_bars_lie_on_the_edges_of_the_box() {
-        let tiles = frame_tiles(&rect(10.0, 20.0, 90.0, 60.0), Line::Measured(0), 200, 100);
+        let tiles = box_tiles(&rect(10.0, 20.0, 90.0, 60.0), LineStyle::Measured(0), 200, 100);
         let mut covered = vec![false; 200 * 100];
         for tile in &tiles {
             for y in tile.y..tile.y + tile.height {
@@ -262,7 +274,8 @@ mod tests {
 
     #[test]
     fn captions_make_way_for_each_other() {
-        let caption = |y: f64| caption_tile("cat", Some(&rect(50.0, y, 100.0, y + 50.0)), Line::Measured(1), 320, 240);
+        let caption =
+            |y: f64| caption_tile("cat", Some(&rect(50.0, y, 100.0, y + 50.0)), LineStyle::Measured(1), 320, 240);
         let mut placed: Vec<Tile> = Vec::new();
         for y in [100.0, 102.0, 104.0, 98.0, 230.0, 235.0] {
             let mut tile = caption(y).expect("drawn");
@@ -277,7 +290,7 @@ mod tests {
 
     #[test]
     fn caption_moves_out_of_the_way() {
-        let place = |b: &Rect| caption_tile("cat", Some(b), Line::Measured(0), 320, 240).expect("drawn");
+        let place = |b: &Rect| caption_tile("cat", Some(b), LineStyle::Measured(0), 320, 240).expect("drawn");
         let above = place(&rect(50.0, 100.0, 100.0, 150.0));
         assert_eq!((above.x, above.y + above.height), (50, 100));
         assert_eq!(place(&rect(50.0, 2.0, 100.0, 150.0)).y, 150, "below, where there is no room above");

@@ -1,13 +1,13 @@
 //! Grey thumbnails of frames in any format.
 
 use gst_video::prelude::*;
+use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use super::Frame;
-use super::convert::{Conversion, readable};
+use crate::convert::{Conversion, readable};
 
 /// Makes thumbnails of one size.
-pub(super) struct Thumbnails {
+pub struct Thumbnails {
     /// Columns and rows.
     size: (usize, usize),
     grey: Option<Conversion>,
@@ -15,23 +15,27 @@ pub(super) struct Thumbnails {
 }
 
 impl Thumbnails {
-    pub(super) fn new(size: (usize, usize)) -> Self {
+    /// `size` is columns and rows, each from 1.
+    pub fn new(size: (usize, usize)) -> Self {
         Self { size, grey: None, pixels: Vec::new() }
     }
 
     /// Grey, a byte a pixel, row by row. None of a frame that cannot be read: that is found out again where it matters.
-    pub(super) fn of(&mut self, frame: &Frame) -> Option<&[u8]> {
+    pub fn of(&mut self, buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Option<&[u8]> {
         self.pixels.clear();
-        let made = if starts_with_luma(frame.info.format()) { self.sample(frame) } else { self.convert(frame) };
-        made.is_ok().then_some(&*self.pixels)
+        if starts_with_luma(info.format()) {
+            self.sample(buffer, info)?;
+        } else {
+            self.convert(buffer, info)?;
+        }
+        Some(&self.pixels)
     }
 
     /// The mean of a few points in each cell: the whole picture need not be read to see that it is another one.
-    fn sample(&mut self, frame: &Frame) -> Result<(), String> {
+    fn sample(&mut self, buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Option<()> {
         const POINTS: usize = 4;
-        let frame = readable(&frame.buffer, &frame.info)?;
-        let (data, stride) = (frame.plane_data(0).map_err(|e| e.to_string())?, frame.plane_stride()[0]);
-        let stride = usize::try_from(stride).map_err(|e| e.to_string())?;
+        let frame = readable(buffer, info).ok()?;
+        let (data, stride) = (frame.plane_data(0).ok()?, usize::try_from(frame.plane_stride()[0]).ok()?);
         let size = (frame.width() as usize, frame.height() as usize);
         let point = |cell: usize, point: usize, cells: usize, length: usize| {
             ((2 * (cell * POINTS + point) + 1) * length / (2 * cells * POINTS)).min(length - 1)
@@ -46,16 +50,16 @@ impl Thumbnails {
                 self.pixels.push((points.sum::<u32>() / (POINTS * POINTS) as u32) as u8);
             }
         }
-        Ok(())
+        Some(())
     }
 
-    fn convert(&mut self, frame: &Frame) -> Result<(), String> {
+    fn convert(&mut self, buffer: &gst::BufferRef, info: &gst_video::VideoInfo) -> Option<()> {
         let (w, h) = self.size;
-        let grey = Conversion::of(&mut self.grey, frame, gst_video::VideoFormat::Gray8, (w as u32, h as u32))?;
-        let (data, stride) = (grey.plane_data(0).map_err(|e| e.to_string())?, grey.plane_stride()[0]);
-        let stride = usize::try_from(stride).map_err(|e| e.to_string())?;
+        let format = gst_video::VideoFormat::Gray8;
+        let grey = Conversion::of(&mut self.grey, buffer, info, format, (w as u32, h as u32)).ok()?;
+        let (data, stride) = (grey.plane_data(0).ok()?, usize::try_from(grey.plane_stride()[0]).ok()?);
         data.chunks(stride.max(w)).take(h).for_each(|row| self.pixels.extend_from_slice(&row[..w.min(row.len())]));
-        Ok(())
+        Some(())
     }
 }
 

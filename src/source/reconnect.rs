@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
 
 use super::address::{Address, Kind};
+pub use super::appsink::Counters;
 use super::bus::Report;
 use super::connection::Connection;
 use super::fault::{self, Fault};
-pub use super::handover::Counters;
-use super::rtsp::{Credentials, Learned, Transport};
+use super::rtsp::{Credentials, ServerInfo, Transport};
 use super::{SourceSettings, Timing};
 use crate::error::{Error, Result};
-use crate::stage::{Intake, Note};
+use crate::stage::{StageInput, StreamEvent};
 
 /// How a source that was lost is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub struct Ended {
 }
 
 /// How a connection ended.
-enum Over {
+enum ConnectionEnd {
     Stopped,
     End,
     Failed(Fault),
@@ -82,13 +82,13 @@ enum Over {
 }
 
 /// A source and where its frames go.
-pub struct Keeper {
+pub struct SourceLoop {
     /// The source.
     pub address: Address,
     /// How it is played.
     pub settings: SourceSettings,
     /// Where its frames go.
-    pub frames: Intake,
+    pub frames: StageInput,
     /// The time that its connections and its output share.
     pub timing: Timing,
     /// What came out of it.
@@ -112,7 +112,7 @@ const CUT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for one that is played at its own pace, where a frame may be far from the next.
 const REALTIME_STALL_TIMEOUT: Duration = Duration::from_mins(10);
 
-impl Keeper {
+impl SourceLoop {
     /// Plays the source until it ends, fails for good, or `stop` is disconnected. A panic is a failure too.
     pub fn run(&self, stop: &Receiver<()>) -> Ended {
         let _span = tracing::info_span!("source", stream = self.address.name).entered();
@@ -141,16 +141,16 @@ impl Keeper {
 
     /// The failure with what else is known of it. A server that is asked again may take its time; nobody who wants the
     /// stream to end waits for it.
-    fn explain(&self, learned: &Learned, fault: Fault, gave_frames: bool, stop: &Receiver<()>) -> Fault {
+    fn explain(&self, server_info: &ServerInfo, fault: Fault, gave_frames: bool, stop: &Receiver<()>) -> Fault {
         let Kind::Rtsp { uri, .. } = &self.address.kind else { return fault };
         if gave_frames && fault.code == fault::CODEC_UNSUPPORTED {
             // It was supported until now: what came was damaged.
             return Fault { code: fault::CONNECTION_FAILED, ..fault };
         }
         let (told, hear) = bounded(1);
-        let (learned, uri, asked) = (learned.clone(), uri.clone(), fault.clone());
+        let (server_info, uri, asked) = (server_info.clone(), uri.clone(), fault.clone());
         let thread = std::thread::Builder::new().name("explain".into());
-        if thread.spawn(move || _ = told.send(learned.explain(&uri, asked))).is_err() {
+        if thread.spawn(move || _ = told.send(server_info.explain(&uri, asked))).is_err() {
             return fault;
         }
         select! {
@@ -180,17 +180,17 @@ impl Keeper {
         };
         let (over, _) = until_over(&connection, &reports, stop, (limit, !self.address.is_live()));
         let outcome = match (over, connection.lacks_track()) {
-            (Over::Stopped, _) => Ok(()),
+            (ConnectionEnd::Stopped, _) => Ok(()),
             (_, Some(lacks)) => failed("SOURCE_NO_VIDEO", lacks),
-            (Over::End, _) if connection.decoded() == 0 || missing.is_some() => {
+            (ConnectionEnd::End, _) if connection.decoded() == 0 || missing.is_some() => {
                 failed("SOURCE_NO_VIDEO", "ended without a video frame".into())
             }
-            (Over::End, _) => connection.ended_early().map_or(Ok(()), |(code, reason)| failed(code, reason)),
-            (Over::Failed(fault), _) => {
+            (ConnectionEnd::End, _) => connection.ended_early().map_or(Ok(()), |(code, reason)| failed(code, reason)),
+            (ConnectionEnd::Failed(fault), _) => {
                 tracing::debug!("source: {}", fault.reason);
                 failed("SOURCE_FAILED", self.address.explain(fault.reason))
             }
-            (Over::Stalled(limit), _) => {
+            (ConnectionEnd::Stalled(limit), _) => {
                 let decoded = connection.decoded();
                 failed("SOURCE_TIMEOUT", format!("no frame for {} s after {decoded} frames", limit.as_secs()))
             }
@@ -207,15 +207,15 @@ fn until_over(
     reports: &Receiver<Report>,
     stop: &Receiver<()>,
     (limit, has_end): (Duration, bool),
-) -> (Over, Instant) {
+) -> (ConnectionEnd, Instant) {
     let mut progress = (connection.alive(), Instant::now());
     loop {
         select! {
-            recv(stop) -> _ => return (Over::Stopped, Instant::now()),
+            recv(stop) -> _ => return (ConnectionEnd::Stopped, Instant::now()),
             recv(reports) -> report => {
                 let over = match report {
-                    Ok(Report::Failed(fault)) => Over::Failed(fault),
-                    Ok(Report::End) | Err(_) => Over::End,
+                    Ok(Report::Failed(fault)) => ConnectionEnd::Failed(fault),
+                    Ok(Report::End) | Err(_) => ConnectionEnd::End,
                 };
                 return (over, Instant::now());
             }
@@ -227,7 +227,7 @@ fn until_over(
                 if alive > progress.0 || connection.waits_for_us() {
                     progress = (alive, Instant::now());
                 } else if progress.1.elapsed() > limit {
-                    return (Over::Stalled(limit), progress.1);
+                    return (ConnectionEnd::Stalled(limit), progress.1);
                 }
             }
         }
@@ -236,7 +236,7 @@ fn until_over(
 
 /// A source that comes back.
 struct Reconnecting<'a> {
-    keeper: &'a Keeper,
+    source: &'a SourceLoop,
     /// With the transport that is tried now.
     settings: SourceSettings,
     /// Failed attempts in a row; none while frames come.
@@ -246,31 +246,33 @@ struct Reconnecting<'a> {
 }
 
 impl<'a> Reconnecting<'a> {
-    fn new(keeper: &'a Keeper) -> Self {
-        Self { keeper, settings: keeper.settings.clone(), failed: 0, refused: (0, "") }
+    fn new(source: &'a SourceLoop) -> Self {
+        Self { source, settings: source.settings.clone(), failed: 0, refused: (0, "") }
     }
 
     fn run(mut self, stop: &Receiver<()>) -> Result<()> {
-        let reconnect = self.keeper.settings.reconnect;
+        let reconnect = self.source.settings.reconnect;
         for number in 1.. {
-            let before = self.keeper.decoded();
-            let (mut connection, reports) = self.keeper.connect(&self.settings, number, stop)?;
+            let before = self.source.decoded();
+            let (mut connection, reports) = self.source.connect(&self.settings, number, stop)?;
             let (over, since) = until_over(&connection, &reports, stop, (reconnect.stall_timeout, false));
             // Its frames are in the stage before anything is said of its end.
             connection.stop();
             let decoded = connection.decoded();
-            if let Some(keep_alive) = connection.learned.keep_alive() {
+            if let Some(keep_alive) = connection.server_info.keep_alive() {
                 self.settings.rtsp.keep_alive = keep_alive;
             }
             let fault = match over {
-                Over::Stopped => return Ok(()),
+                ConnectionEnd::Stopped => return Ok(()),
                 _ if connection.lacks_track().is_some() => {
                     Fault::new(fault::CODEC_UNSUPPORTED, &connection.lacks_track().unwrap_or_default())
                 }
-                Over::Failed(fault) if self.other_transport(&connection.learned, &fault) => continue,
-                Over::Failed(fault) => self.keeper.explain(&connection.learned, fault, decoded > before, stop),
-                Over::End => Fault::new(fault::CONNECTION_FAILED, "the server ended the stream"),
-                Over::Stalled(limit) => {
+                ConnectionEnd::Failed(fault) if self.other_transport(&connection.server_info, &fault) => continue,
+                ConnectionEnd::Failed(fault) => {
+                    self.source.explain(&connection.server_info, fault, decoded > before, stop)
+                }
+                ConnectionEnd::End => Fault::new(fault::CONNECTION_FAILED, "the server ended the stream"),
+                ConnectionEnd::Stalled(limit) => {
                     let seconds = limit.as_secs_f64();
                     Fault::new(fault::TIMEOUT, &format!("no frame for {seconds} s after {} frames", decoded - before))
                 }
@@ -279,7 +281,7 @@ impl<'a> Reconnecting<'a> {
                 (self.failed, self.refused) = (0, (0, ""));
             } else {
                 // What it was before may be what it is again.
-                self.settings.rtsp.transport = self.keeper.settings.rtsp.transport;
+                self.settings.rtsp.transport = self.source.settings.rtsp.transport;
             }
             if !self.again(fault, since, stop)? {
                 return Ok(());
@@ -289,8 +291,8 @@ impl<'a> Reconnecting<'a> {
     }
 
     /// True where the same is to be tried at once by the other way.
-    fn other_transport(&mut self, learned: &Learned, fault: &Fault) -> bool {
-        let other = self.settings.rtsp.transport == Transport::Auto && learned.transport_refused(fault);
+    fn other_transport(&mut self, server_info: &ServerInfo, fault: &Fault) -> bool {
+        let other = self.settings.rtsp.transport == Transport::Auto && server_info.transport_refused(fault);
         if other {
             tracing::info!("the server refuses TCP (461): trying UDP");
             self.settings.rtsp.transport = Transport::Udp;
@@ -300,10 +302,10 @@ impl<'a> Reconnecting<'a> {
 
     /// Tells of the failure and waits for the next attempt; false where the stream is not wanted any more.
     fn again(&mut self, fault: Fault, since: Instant, stop: &Receiver<()>) -> Result<bool> {
-        let decoded = self.keeper.decoded();
-        let reconnect = self.keeper.settings.reconnect;
-        let name = &self.keeper.address.name;
-        let busy_camera = matches!(self.keeper.address.kind, Kind::Camera(_)) && decoded == 0;
+        let decoded = self.source.decoded();
+        let reconnect = self.source.settings.reconnect;
+        let name = &self.source.address.name;
+        let busy_camera = matches!(self.source.address.kind, Kind::Camera(_)) && decoded == 0;
         if busy_camera || reconnect.attempts.is_some_and(|most| self.failed >= most) {
             let reason = match self.failed {
                 0 => fault.reason,
@@ -332,12 +334,12 @@ impl<'a> Reconnecting<'a> {
             tracing::warn!("{fault}; next attempt in {:.1} s", wait.as_secs_f64());
             wait
         };
-        let note = match self.failed {
-            0 => Note::GapStart { fault, decoded, since },
-            attempt => Note::GapRetry { attempt, fault },
+        let event = match self.failed {
+            0 => StreamEvent::GapStart { fault, decoded, since },
+            attempt => StreamEvent::GapRetry { attempt, fault },
         };
         self.failed += 1;
-        if self.keeper.frames.note(note, stop).is_err() {
+        if self.source.frames.push_event(event, stop).is_err() {
             return Ok(false);
         }
         Ok(self.pause(wait, stop))

@@ -1,16 +1,15 @@
-//! Pictures of another size or format, made to fit the first one: who watches gets one size for ever.
-
-use std::sync::Arc;
+//! Frames of another size or format, made to fit the first one: who watches gets one size for ever.
 
 use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use crate::sink::meta;
+use crate::error::Result;
+use crate::meta;
 
-/// Brings frames like `from` to the first one's format and size, with bars where their shapes differ.
-pub(super) struct Fit {
-    from: Arc<gst_video::VideoInfo>,
+/// Brings frames of one format and size to another, with bars where their shapes differ.
+pub struct Rescaler {
+    from: gst_video::VideoInfo,
     to: gst_video::VideoInfo,
     converter: gst_video::VideoConverter,
     /// The picture's place.
@@ -20,10 +19,12 @@ pub(super) struct Fit {
     height: u32,
 }
 
-impl Fit {
+impl Rescaler {
+    /// From the format and size of `from` to those of `to`.
+    ///
     /// # Errors
     /// The formats cannot be converted.
-    pub(super) fn new(from: &Arc<gst_video::VideoInfo>, to: &gst_video::VideoInfo) -> Result<Self, String> {
+    pub fn new(from: &gst_video::VideoInfo, to: &gst_video::VideoInfo) -> Result<Self> {
         let aspect = |info: &gst_video::VideoInfo| {
             let par = info.par();
             f64::from(info.width()) * f64::from(par.numer()) / f64::from(par.denom()) / f64::from(info.height())
@@ -46,27 +47,27 @@ impl Fit {
             .fps(to.fps())
             .interlace_mode(to.interlace_mode())
             .par(from.par());
-        let source = source.build().map_err(|e| e.to_string())?;
-        let converter = gst_video::VideoConverter::new(&source, to, Some(config)).map_err(|e| e.to_string())?;
-        Ok(Self { from: Arc::clone(from), to: to.clone(), converter, x, y, width, height })
+        let source = source.build()?;
+        let converter = gst_video::VideoConverter::new(&source, to, Some(config))?;
+        Ok(Self { from: from.clone(), to: to.clone(), converter, x, y, width, height })
     }
 
-    pub(super) fn is_for(&self, info: &gst_video::VideoInfo) -> bool {
-        *self.from == *info
+    /// Whether it was made for frames like these.
+    pub fn is_for(&self, info: &gst_video::VideoInfo) -> bool {
+        self.from == *info
     }
 
-    /// The frame in the first one's format, what is claimed of it moved along.
+    /// The frame in the other format and size; the boxes of its metadata ([`meta`]) are moved along.
     ///
     /// # Errors
     /// Memory cannot be had or mapped.
-    pub(super) fn frame(&self, buffer: &gst::Buffer) -> Result<gst::Buffer, String> {
-        let mut fitted = gst::Buffer::with_size(self.to.size()).map_err(|e| e.to_string())?;
+    pub fn rescale(&self, buffer: &gst::BufferRef) -> Result<gst::Buffer> {
+        let mut fitted = gst::Buffer::with_size(self.to.size())?;
         let writable = fitted.make_mut();
         {
-            let source = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &self.from);
-            let source = source.map_err(|e| e.to_string())?;
-            let target = gst_video::VideoFrameRef::from_buffer_ref_writable(writable, &self.to);
-            self.converter.frame_ref(&source, &mut target.map_err(|e| e.to_string())?);
+            let source = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &self.from)?;
+            let mut target = gst_video::VideoFrameRef::from_buffer_ref_writable(writable, &self.to)?;
+            self.converter.frame_ref(&source, &mut target);
         }
         let (across, down) = (
             f64::from(self.width) / f64::from(self.from.width()),
@@ -96,13 +97,12 @@ mod tests {
 
     #[test]
     fn a_picture_keeps_its_shape_and_its_box() {
-        let (from, to) =
-            (Arc::new(info(gst_video::VideoFormat::Rgb, 100, 100)), info(gst_video::VideoFormat::I420, 320, 160));
-        let fit = Fit::new(&from, &to).expect("convertible");
-        assert_eq!((fit.x, fit.y, fit.width, fit.height), (80, 0, 160, 160));
+        let (from, to) = (info(gst_video::VideoFormat::Rgb, 100, 100), info(gst_video::VideoFormat::I420, 320, 160));
+        let rescaler = Rescaler::new(&from, &to).expect("convertible");
+        assert_eq!((rescaler.x, rescaler.y, rescaler.width, rescaler.height), (80, 0, 160, 160));
         let mut buffer = gst::Buffer::from_mut_slice(vec![255u8; 100 * 100 * 3 + 3 * 4 * 25]);
         meta::tests::mark(buffer.make_mut(), (50, 25, 50, 25));
-        let fitted = fit.frame(&buffer).expect("converted");
+        let fitted = rescaler.rescale(&buffer).expect("converted");
         let drawn = meta::annotations(&fitted)[0].rect;
         assert_eq!(drawn, Some(Rect { x0: 160.0, y0: 40.0, x1: 240.0, y1: 80.0 }));
         let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&fitted, &to).expect("mapped");

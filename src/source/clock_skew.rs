@@ -18,7 +18,7 @@ const MUCH: i64 = SECOND / 2;
 /// Where a sender's time lies in running time. Packets come late by chance and never too soon, so the one that came soonest
 /// says it; clocks of cameras run a little fast or slow, so it is looked for again and again.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ClockSkew {
     /// Running time where the sender's time is 0, nanoseconds.
     offset: Option<i64>,
     /// What it should be, by the last window.
@@ -29,7 +29,7 @@ pub(super) struct Line {
     newest: i64,
 }
 
-impl Line {
+impl ClockSkew {
     /// The running time of `sent`, of a packet that came at `arrival`; nanoseconds all of them.
     pub(super) fn shown(&mut self, sent: i64, arrival: i64) -> i64 {
         let says = arrival - sent;
@@ -71,7 +71,7 @@ mod tests {
     /// Pictures at ten a second in the order I P B B P B B, sent when the one before them in that order is through, with a clock
     /// that is `fast` and chance delays. Returns how far every time is from even ones.
     fn unevenness(fast: f64, tremble: i64, seconds: i64) -> Vec<i64> {
-        let mut line = Line::default();
+        let mut skew = ClockSkew::default();
         let mut shown = Vec::new();
         for sent in 0..seconds * 10 {
             let place = match sent {
@@ -81,7 +81,7 @@ mod tests {
             };
             let rtp = (place as f64 * 100.0 * MS as f64 * fast) as i64;
             let late = (sent * 7919) % 31 * tremble / 31;
-            shown.push((place, line.shown(rtp, sent * 100 * MS + 500 * MS + late)));
+            shown.push((place, skew.shown(rtp, sent * 100 * MS + 500 * MS + late)));
         }
         shown.sort_unstable();
         let follow = |pair: &&[(i64, i64)]| pair[0].0 + 1 == pair[1].0;
@@ -101,10 +101,10 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_is_followed_at_once() {
         for jump in [-3600, -100, -20, 2, 100] {
-            let mut line = Line::default();
+            let mut skew = ClockSkew::default();
             for frame in 0..500 {
                 let (arrival, jumped) = (frame * 40 * MS, if frame < 250 { 0 } else { jump * SECOND });
-                let off = line.shown(5000 * SECOND + arrival + jumped, arrival) - arrival;
+                let off = skew.shown(5000 * SECOND + arrival + jumped, arrival) - arrival;
                 assert!(off.abs() < 5 * MS, "after {jump} s: {frame} is off by {off} ns");
             }
         }
@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn a_clock_that_runs_away_is_held() {
         for fast in [1.1, 0.9] {
-            let mut line = Line::default();
+            let mut skew = ClockSkew::default();
             for sent in 0..5000 {
                 let (rtp, arrival) = ((sent as f64 * 40.0 * MS as f64 * fast) as i64, sent * 40 * MS);
-                let off = line.shown(rtp, arrival) - arrival;
+                let off = skew.shown(rtp, arrival) - arrival;
                 assert!(off.abs() < 3 * SECOND / 2, "{fast}: {sent} is off by {off}");
             }
         }

@@ -6,7 +6,7 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 
 /// What the caps say of a 4:2:0 frame.
-pub(super) struct Planes {
+pub(crate) struct Planes {
     format: gst_video::VideoFormat,
     cosited: bool,
     matrix: ColourMatrix,
@@ -14,7 +14,7 @@ pub(super) struct Planes {
 
 impl Planes {
     /// None where the frame is not such a one, or its caps say what is not known here: `GstVideoConverter` takes those.
-    pub(super) fn of(info: &gst_video::VideoInfo) -> Option<Self> {
+    pub(crate) fn of(info: &gst_video::VideoInfo) -> Option<Self> {
         use gst_video::{VideoChromaSite, VideoColorMatrix, VideoColorRange, VideoFormat};
         let format = info.format();
         let known = matches!(format, VideoFormat::I420 | VideoFormat::Yv12 | VideoFormat::Nv12);
@@ -46,10 +46,7 @@ impl Planes {
     }
 
     /// The planes of such a frame.
-    pub(super) fn view<'a>(
-        &self,
-        frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
-    ) -> grounding::Result<YuvView<'a>> {
+    pub(crate) fn view<'a>(&self, frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>) -> blocks::Result<YuvView<'a>> {
         let plane = |index: u32| Plane {
             stride: usize::try_from(frame.plane_stride()[index as usize]).unwrap_or(0),
             data: frame.plane_data(index).unwrap_or_default(),
@@ -70,8 +67,8 @@ mod tests {
     use std::path::Path;
     use std::process::{Command, Stdio};
 
+    use blocks::Canvas;
     use blocks::preprocess::{Letterboxed, Letterboxer, RgbView, STD};
-    use grounding::Canvas;
 
     use super::*;
 
@@ -124,7 +121,7 @@ mod tests {
     #[test]
     fn planes_and_rgb_make_the_same_picture() {
         gst::init().expect("GStreamer starts");
-        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/bikes.mp4");
+        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../media/bikes.mp4");
         assert!(clip.exists(), "{} is missing: run scripts/fetch-media.sh (make test does)", clip.display());
         let clip = format!("filesrc location={} ! decodebin", clip.display());
         let ball = "videotestsrc num-buffers=1 pattern=smpte ! video/x-raw,width=640,height=480";

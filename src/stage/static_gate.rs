@@ -1,9 +1,9 @@
 //! The gate for scenes in which nothing happens: what looks like the last measured frame need not be measured.
 
+use frames::Thumbnails;
 use records::Resolution;
 
 use super::Frame;
-use super::thumbnail::Thumbnails;
 
 /// When a scene counts as still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -42,7 +42,7 @@ impl Gate {
     /// True where the frame need not be measured: it shows what the last measured one showed. One that is to be measured is
     /// what the next ones are compared with, so that what changes slowly is seen in the end.
     pub(super) fn is_still(&mut self, frame: &Frame) -> bool {
-        let Some(now) = self.thumbnails.of(frame) else {
+        let Some(now) = self.thumbnails.of(&frame.buffer, &frame.info) else {
             self.reset();
             return false;
         };

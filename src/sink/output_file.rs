@@ -15,14 +15,14 @@ pub(crate) fn file_name(name: &str) -> String {
 }
 
 /// A file on its way.
-pub(super) struct Unfinished {
+pub(super) struct PartialFile {
     pub(super) written: PathBuf,
     wanted: PathBuf,
     /// Becomes true when the end of the stream has reached the file: it is whole.
     whole: Arc<AtomicBool>,
 }
 
-impl Unfinished {
+impl PartialFile {
     pub(super) fn new(wanted: &Path) -> Self {
         // A device or pipe cannot be replaced by renaming.
         let special = std::fs::metadata(wanted).is_ok_and(|metadata| !metadata.is_file());
@@ -55,8 +55,8 @@ impl Unfinished {
     }
 
     /// Takes the times out at which the finished file was written.
-    pub(super) fn undate(&self) -> Result<()> {
-        super::undated::undate(&self.written).map_err(Error::io("write", &self.wanted))
+    pub(super) fn clear_times(&self) -> Result<()> {
+        super::mp4_times::clear(&self.written).map_err(Error::io("write", &self.wanted))
     }
 
     /// Puts the finished file where it was wanted.

@@ -1,4 +1,4 @@
-//! The way into the stage: what happens to a frame that comes before the last one is taken.
+//! The input queue of a stream: what happens to a frame that comes before the last one is taken.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, s
 use records::track::Outcome;
 
 use super::sampling::{Sampler, Sampling};
-use super::{Frame, Note, QUEUE};
+use super::{Frame, QUEUE, StreamEvent};
 
 /// What happens to frames that come faster than they are grounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +30,10 @@ pub(super) enum Treatment {
 #[derive(Debug)]
 pub(super) enum Item {
     Frame(Frame, Treatment),
-    Note(Note),
+    Event(StreamEvent),
 }
 
-/// What waits at the door: at most one frame to measure, and what came before and after it, in order.
+/// What waits in the queue: at most one frame to measure, and what came before and after it, in order.
 pub(super) type Arrival = Vec<Item>;
 
 /// Items that may wait behind each other: two minutes of a fast camera.
@@ -45,9 +45,9 @@ const HELD: usize = QUEUE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
-/// The sending side. One thread at a time hands frames over.
+/// The input queue of a stream. One thread at a time pushes frames.
 #[derive(Clone)]
-pub struct Intake {
+pub struct StageInput {
     sender: Sender<Arrival>,
     /// To take back what waits, in `freshest` mode.
     waiting: Option<Receiver<Arrival>>,
@@ -61,7 +61,7 @@ pub struct Intake {
 /// Sees every frame that comes, before anything is known of it. Must not wait.
 type Tap = dyn Fn(&Frame) + Send + Sync;
 
-impl Intake {
+impl StageInput {
     pub(super) fn new(mode: Mode, sampling: Sampling) -> (Self, Receiver<Arrival>) {
         let (sender, receiver) = bounded(if mode == Mode::Freshest { 1 } else { QUEUE });
         let waiting = (mode == Mode::Freshest).then(|| receiver.clone());
@@ -86,7 +86,7 @@ impl Intake {
         self.sender.len()
     }
 
-    /// Hands a frame over.
+    /// Pushes a frame.
     ///
     /// # Blocking
     /// In `every-frame` mode while the queue is full, until `stopped` is disconnected. In `freshest` mode only where not
@@ -94,7 +94,7 @@ impl Intake {
     ///
     /// # Errors
     /// The stage is gone or `stopped` is.
-    pub fn offer(&self, frame: Frame, stopped: &Receiver<()>) -> Result<(), Closed> {
+    pub fn push(&self, frame: Frame, stopped: &Receiver<()>) -> Result<(), Closed> {
         if let Some(tap) = &self.tap {
             tap(&frame);
         }
@@ -108,19 +108,19 @@ impl Intake {
         self.enter(Item::Frame(frame, treatment), stopped)
     }
 
-    /// Sends word along, behind the frames that were handed over before.
+    /// Sends an event along, behind the frames that were pushed before.
     ///
     /// # Blocking
-    /// As [`Intake::offer`].
+    /// As [`StageInput::push`].
     ///
     /// # Errors
-    /// As [`Intake::offer`].
-    pub fn note(&self, note: Note, stopped: &Receiver<()>) -> Result<(), Closed> {
-        self.enter(Item::Note(note), stopped)
+    /// As [`StageInput::push`].
+    pub fn push_event(&self, event: StreamEvent, stopped: &Receiver<()>) -> Result<(), Closed> {
+        self.enter(Item::Event(event), stopped)
     }
 
     /// How many frames with their pictures may be on their way at once: a fixed pool of them must not be smaller.
-    pub fn pictures(&self) -> usize {
+    pub fn max_buffers(&self) -> usize {
         // With the decoder, in front of the model, behind it, and with whom delivers.
         let at_once = if self.skips && self.waiting.is_some() { HELD + 1 } else { 1 };
         2 * QUEUE + 3 + (2 + OUTPUT) * (at_once - 1) + self.kept
@@ -164,18 +164,18 @@ impl Intake {
     }
 }
 
-/// The way into the stage, until it is closed: whoever keeps a door does not keep the stream from ending.
+/// A handle to the input of a stream, until it is closed: whoever keeps it does not keep the stream from ending.
 #[derive(Clone)]
-pub struct Door(Arc<Mutex<Option<Intake>>>);
+pub struct InputHandle(Arc<Mutex<Option<StageInput>>>);
 
-impl Door {
-    /// A door that is open.
-    pub fn to(intake: Intake) -> Self {
-        Self(Arc::new(Mutex::new(Some(intake))))
+impl InputHandle {
+    /// A handle that leads to `input`.
+    pub fn new(input: StageInput) -> Self {
+        Self(Arc::new(Mutex::new(Some(input))))
     }
 
-    /// None once it is closed. Not held open while somebody waits behind it.
-    pub fn open(&self) -> Option<Intake> {
+    /// None once it is closed. Whoever keeps what it gives keeps the stream from ending.
+    pub fn get(&self) -> Option<StageInput> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -214,6 +214,6 @@ fn dropped(item: Item) -> Item {
         Item::Frame(frame, _) => {
             Item::Frame(frame.without_picture(), Treatment::Pass(Outcome::Dropped { cause: "overload" }))
         }
-        note @ Item::Note(_) => note,
+        event @ Item::Event(_) => event,
     }
 }

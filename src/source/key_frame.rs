@@ -20,7 +20,7 @@ const SAID_AFTER: u64 = 25;
 
 /// What was left out at the beginning of one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Joining(Arc<State>);
+pub(super) struct KeyFrameGate(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -41,13 +41,13 @@ const ROUNDS: u64 = 2;
 /// Of [`State::whole_from`], as long as it is not known.
 const LATER: u64 = u64::MAX;
 
-impl Joining {
+impl KeyFrameGate {
     /// Watches what goes into the decoders of `bin`, also those that a decoder bin makes later. `alive` is told of pictures that
     /// are left out.
     pub(super) fn watch(&self, bin: &gst::Bin, alive: impl Fn() + Send + Sync + Clone + 'static) {
         let watch = {
-            let joining = self.clone();
-            move |element: &gst::Element| joining.watch_decoder(element, alive.clone())
+            let key_frames = self.clone();
+            move |element: &gst::Element| key_frames.watch_decoder(element, alive.clone())
         };
         for element in bin.iterate_recurse().into_iter().flatten() {
             watch(&element);
@@ -60,9 +60,9 @@ impl Joining {
             factory.has_type(gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO)
         });
         let Some(pad) = element.static_pad("sink").filter(|_| is_decoder) else { return };
-        let (joining, told) = (self.clone(), alive.clone());
+        let (key_frames, told) = (self.clone(), alive.clone());
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            if info.buffer().is_none_or(|picture| joining.takes(pad, picture)) {
+            if info.buffer().is_none_or(|picture| key_frames.takes(pad, picture)) {
                 return gst::PadProbeReturn::Ok;
             }
             told();
@@ -70,13 +70,13 @@ impl Joining {
             gst::PadProbeReturn::Handled
         });
         let Some(pad) = element.static_pad("src") else { return };
-        let joining = self.clone();
+        let key_frames = self.clone();
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            let State { recovering, whole_from, .. } = &*joining.0;
+            let State { recovering, whole_from, .. } = &*key_frames.0;
             let time = info.buffer().and_then(|picture| picture.pts()).map_or(LATER, gst::ClockTime::nseconds);
             let counted = recovering.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
             let is_whole = counted.is_err() && time >= whole_from.load(Ordering::Acquire);
-            if is_whole || !joining.leave_out() {
+            if is_whole || !key_frames.leave_out() {
                 return gst::PadProbeReturn::Ok;
             }
             alive();

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use frames::meta::FRAME_META;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::meta::FRAME_META;
 use crate::error::{Error, Result};
 use crate::pipeline;
 use crate::stage::QUEUE;

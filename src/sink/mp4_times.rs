@@ -14,7 +14,7 @@ const HEADERS: [&[u8; 4]; 3] = [b"mvhd", b"tkhd", b"mdhd"];
 ///
 /// # Errors
 /// The file cannot be read or written.
-pub(super) fn undate(path: &Path) -> Result<()> {
+pub(super) fn clear(path: &Path) -> Result<()> {
     let mut file = File::options().read(true).write(true).open(path)?;
     let length = file.metadata()?.len();
     let mut head = [0; 8];
@@ -75,7 +75,7 @@ mod tests {
         let file = folder.path().join("film.mp4");
         let undated = |bytes: &[u8]| {
             std::fs::write(&file, bytes).expect("written");
-            undate(&file).expect("done");
+            clear(&file).expect("done");
             std::fs::read(&file).expect("read")
         };
         assert_eq!(undated(&film(&[1; 8], &[2; 16])), film(&[0; 8], &[0; 16]));

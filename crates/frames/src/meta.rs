@@ -2,16 +2,15 @@
 //!
 //! Every object is a `GstVideoRegionOfInterestMeta` of type [`ROI_TYPE`] with its id and a `detection` structure; in addition
 //! every forwarded frame carries a `GstCustomMeta` named [`FRAME_META`] that lists its queries, so that "not here" can be told
-//! from "not looked at". The copy is shallow: the pixels stay where the decoder put them.
+//! from "not looked at". On a shallow copy of the decoder's buffer the pixels stay where they are.
 
 use blocks::preprocess::Rect;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use records::track::{Object, Seen};
-use records::{NormBox, Query, QueryStatus};
+use records::track::{FrameResult, Object};
+use records::{NormBox, Query, QueryStatus, Resolution};
 
 use crate::overlay::Annotation;
-use crate::stage::Frame;
 
 /// `roi_type` of our regions.
 pub const ROI_TYPE: &str = "spotter";
@@ -21,19 +20,19 @@ const DETECTION: &str = "detection";
 const QUERY: &str = "query";
 const NOTICE: &str = "notice";
 
-/// A shallow copy of the frame's buffer with what was `seen` of `queries` on it; `trained` is false where the model's
-/// weights are as drawn: captions say so.
-pub fn annotate<'a>(
-    frame: &Frame,
-    seen: &Seen,
+/// Attaches the `result` of `queries` on the frame with the number `seq` to its buffer; boxes are in pixels of `resolution`.
+/// `trained` is false where the model's weights are as drawn: captions say so.
+pub fn attach<'a>(
+    buffer: &mut gst::BufferRef,
+    seq: u64,
+    resolution: &Resolution,
+    result: &FrameResult,
     queries: impl IntoIterator<Item = &'a Query>,
     trained: bool,
-) -> gst::Buffer {
+) {
     register();
-    let mut buffer = frame.buffer.copy();
-    let writable = buffer.make_mut();
-    let (mut claims, mut objects) = (Vec::with_capacity(seen.queries.len()), Vec::new());
-    for (place, (query, claim)) in queries.into_iter().zip(&seen.queries).enumerate() {
+    let (mut claims, mut objects) = (Vec::with_capacity(result.queries.len()), Vec::new());
+    for (place, (query, claim)) in queries.into_iter().zip(&result.queries).enumerate() {
         let mut structure = gst::Structure::builder(QUERY)
             .field("name", &query.name)
             .field("text", &query.text)
@@ -47,26 +46,25 @@ pub fn annotate<'a>(
         claims.push(structure);
         objects.extend(claim.objects.iter().map(|object| (place, query, object)));
     }
-    if let Ok(mut meta) = gst::meta::CustomMeta::add(writable, FRAME_META) {
+    if let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, FRAME_META) {
         let structure = meta.mut_structure();
-        structure.set("status", seen.status.as_str());
-        structure.set("seq", frame.seq);
+        structure.set("status", result.status.as_str());
+        structure.set("seq", seq);
         structure.set("trained", trained);
         structure.set("queries", gst::Array::new(claims));
     }
     for (place, query, object) in objects {
-        add_region(writable, frame, place, query, object);
+        add_region(buffer, resolution, place, query, object);
     }
     #[cfg(feature = "v1_24")]
-    relate(writable, seen);
-    buffer
+    relate(buffer, result);
 }
 
 /// The region of one object. `label_id` is the place of its query, from 1.
-fn add_region(buffer: &mut gst::BufferRef, frame: &Frame, place: usize, query: &Query, object: &Object) {
+fn add_region(buffer: &mut gst::BufferRef, resolution: &Resolution, place: usize, query: &Query, object: &Object) {
     let mut meta = gst_video::VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, edges(&object.rect));
     meta.set_id((object.id & i32::MAX as u64) as i32);
-    let norm = NormBox::new(&object.rect, &frame.resolution());
+    let norm = NormBox::new(&object.rect, resolution);
     let mut detection = gst::Structure::builder(DETECTION)
         .field("label", &query.name)
         .field("label_id", u32::try_from(place + 1).unwrap_or(u32::MAX))
@@ -93,9 +91,9 @@ fn edges(rect: &Rect) -> (u32, u32, u32, u32) {
 /// The same objects in GStreamer's own analytics metadata, as detections of type [`ROI_TYPE`], each tied to a track of its
 /// id. A model without scores claims no confidence; there is no way to say so but 1.
 #[cfg(feature = "v1_24")]
-fn relate(buffer: &mut gst::BufferRef, seen: &Seen) {
+fn relate(buffer: &mut gst::BufferRef, result: &FrameResult) {
     use gstreamer_analytics::prelude::*;
-    let objects: Vec<&Object> = seen.queries.iter().flat_map(|claim| &claim.objects).collect();
+    let objects: Vec<&Object> = result.queries.iter().flat_map(|claim| &claim.objects).collect();
     if objects.is_empty() {
         return;
     }
@@ -155,7 +153,7 @@ pub fn annotations(buffer: &gst::BufferRef) -> Vec<Annotation> {
 }
 
 /// Copies what is claimed of a frame onto another picture of it, on which `place` says where a box lies.
-pub(super) fn carry_over(from: &gst::BufferRef, to: &mut gst::BufferRef, place: impl Fn(Rect) -> Rect) {
+pub(crate) fn carry_over(from: &gst::BufferRef, to: &mut gst::BufferRef, place: impl Fn(Rect) -> Rect) {
     register();
     if let (Ok(before), Ok(mut after)) =
         (gst::meta::CustomMeta::from_buffer(from, FRAME_META), gst::meta::CustomMeta::add(to, FRAME_META))
@@ -177,7 +175,7 @@ pub(super) fn carry_over(from: &gst::BufferRef, to: &mut gst::BufferRef, place: 
 }
 
 /// Notes on a frame that it is not of now, in words to be drawn on it. What is claimed of it is of then.
-pub(super) fn set_notice(buffer: &mut gst::BufferRef, notice: &str) {
+pub fn set_notice(buffer: &mut gst::BufferRef, notice: &str) {
     register();
     if gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).is_err() {
         drop(gst::meta::CustomMeta::add(buffer, FRAME_META));
@@ -189,7 +187,7 @@ pub(super) fn set_notice(buffer: &mut gst::BufferRef, notice: &str) {
 }
 
 /// What [`set_notice`] noted.
-pub(super) fn notice(buffer: &gst::BufferRef) -> Option<String> {
+pub(crate) fn notice(buffer: &gst::BufferRef) -> Option<String> {
     gst::meta::CustomMeta::from_buffer(buffer, FRAME_META).ok()?.structure().get(NOTICE).ok()
 }
 
@@ -199,18 +197,17 @@ fn register() {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::Arc;
-    use std::time::{Duration, Instant};
+pub(crate) mod tests {
+    use std::time::Duration;
 
-    use records::track::{Asked, Outcome, StreamTrack, Tracking};
+    use blocks::findings::{Finding, Findings};
+    use records::track::{Outcome, StreamTracker, TrackedQuery, Tracking};
 
     use super::*;
     use crate::overlay::Parts;
-    use crate::stage::one_box;
 
     /// Claims that something was found at `x, y, w, h`.
-    pub(in crate::sink) fn mark(buffer: &mut gst::BufferRef, place: (u32, u32, u32, u32)) {
+    pub(crate) fn mark(buffer: &mut gst::BufferRef, place: (u32, u32, u32, u32)) {
         register();
         gst::meta::CustomMeta::add(buffer, FRAME_META).expect("registered");
         let mut region = gst_video::VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, place);
@@ -221,34 +218,33 @@ pub(super) mod tests {
         Rect { x0: 10.4, y0: 20.6, x1: 50.5, y1: 60.2 }
     }
 
-    fn asked(texts: &[&str]) -> StreamTrack {
-        let asked = |text: &&str| Asked { query: Query::of(text), tracking: Tracking::plain(Some(0.5)) };
-        StreamTrack::new(texts.iter().map(asked).collect())
+    fn asked(texts: &[&str]) -> StreamTracker {
+        let asked = |text: &&str| TrackedQuery { query: Query::of(text), tracking: Tracking::plain(Some(0.5)) };
+        StreamTracker::new(texts.iter().map(asked).collect())
     }
 
-    fn see(track: &mut StreamTrack, outcome: &Outcome) -> gst::Buffer {
-        let seen = track.see(outcome, Duration::ZERO, 400.0);
-        annotate(&frame(), &seen, track.queries(), true)
+    fn one_box(presence: f32) -> Vec<Findings> {
+        let found = vec![Finding { rect: rect(), on_canvas: [0.0; 4], score: Some(presence) }];
+        vec![Findings { presence: Some(presence), found }]
     }
 
-    fn frame() -> Frame {
+    fn see(track: &mut StreamTracker, outcome: &Outcome) -> gst::Buffer {
+        let result = track.update(outcome, Duration::ZERO, 400.0);
+        annotated(&buffer(), &result, track)
+    }
+
+    fn annotated(buffer: &gst::Buffer, result: &FrameResult, track: &StreamTracker) -> gst::Buffer {
+        let resolution = Resolution { width: 320, height: 240, rotation: 0, par: 1.0 };
+        let mut copy = buffer.copy();
+        attach(copy.make_mut(), 7, &resolution, result, track.queries(), true);
+        copy
+    }
+
+    /// A frame of 320 x 240 in I420.
+    fn buffer() -> gst::Buffer {
         gst::init().expect("GStreamer starts");
         let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, 320, 240).build().expect("a format");
-        let buffer = gst::Buffer::with_size(info.size()).expect("memory");
-        Frame {
-            seq: 7,
-            buffer,
-            info: Arc::new(info),
-            rotation: 0,
-            captured: None,
-            clock: records::Clock::File,
-            connection: 1,
-            corrupt: false,
-            damaged: false,
-            stream_time: None,
-            running_time: None,
-            arrived: Instant::now(),
-        }
+        gst::Buffer::with_size(info.size()).expect("memory")
     }
 
     fn captions(buffer: &gst::BufferRef) -> Vec<String> {
@@ -257,16 +253,13 @@ pub(super) mod tests {
 
     #[test]
     fn boxes_ride_the_same_memory() {
-        let (frame, mut track) = (frame(), asked(&["the red car", "a dog", "a cat"]));
-        let answer = [one_box(rect(), Some(0.75)), one_box(rect(), Some(0.1)), one_box(rect(), Some(0.9))].concat();
-        let seen = track.see(&Outcome::Measured(answer), Duration::ZERO, 400.0);
-        let annotated = annotate(&frame, &seen, track.queries(), true);
+        let (decoded, mut track) = (buffer(), asked(&["the red car", "a dog", "a cat"]));
+        let answer = [one_box(0.75), one_box(0.1), one_box(0.9)].concat();
+        let result = track.update(&Outcome::Measured(answer), Duration::ZERO, 400.0);
+        let annotated = annotated(&decoded, &result, &track);
         let address = |buffer: &gst::BufferRef| buffer.peek_memory(0).as_ptr();
-        assert_eq!(address(&annotated), address(&frame.buffer), "no pixel was copied");
-        assert!(
-            frame.buffer.meta::<gst_video::VideoRegionOfInterestMeta>().is_none(),
-            "the decoder's buffer is untouched"
-        );
+        assert_eq!(address(&annotated), address(&decoded), "no pixel was copied");
+        assert!(decoded.meta::<gst_video::VideoRegionOfInterestMeta>().is_none(), "the decoder's buffer is untouched");
 
         let regions: Vec<_> = annotated.iter_meta::<gst_video::VideoRegionOfInterestMeta>().collect();
         assert_eq!(regions.len(), 2);
@@ -286,7 +279,7 @@ pub(super) mod tests {
     #[test]
     fn absence_has_no_region_but_is_said() {
         let mut track = asked(&["a dog"]);
-        let annotated = see(&mut track, &Outcome::Measured(one_box(rect(), Some(0.1))));
+        let annotated = see(&mut track, &Outcome::Measured(one_box(0.1)));
         assert!(annotated.meta::<gst_video::VideoRegionOfInterestMeta>().is_none());
         assert_eq!(captions(&annotated), ["not here: a dog 10 %"]);
         let failed = Outcome::Error { cause: "picture", message: String::new() };
@@ -296,7 +289,7 @@ pub(super) mod tests {
     #[test]
     fn a_carried_box_says_so() {
         let mut track = asked(&["a dog"]);
-        see(&mut track, &Outcome::Measured(one_box(rect(), Some(0.9))));
+        see(&mut track, &Outcome::Measured(one_box(0.9)));
         let annotated = see(&mut track, &Outcome::Skipped { cause: "stride" });
         let region = annotated.meta::<gst_video::VideoRegionOfInterestMeta>().expect("a region");
         assert_eq!(region.param("detection").expect("a detection").get::<bool>("measured"), Ok(false));

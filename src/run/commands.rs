@@ -8,9 +8,11 @@ use records::track::Tracking;
 use serde_json::{Value, json};
 
 use super::Message;
-use crate::config::{Anew, Hysteresis, Origin, RunSettings, chosen, load_compiler};
+use crate::config::{Hysteresis, Origin, ReloadedQueries, RunSettings, chosen, load_compiler};
 use crate::error::{Error, Result};
-use crate::service::{Changed, Claim, Command, Compile, Control, How, Queries, Service, What, Wish};
+use crate::service::{
+    Command, Compile, Control, EditOutcome, EditResult, Queries, QueryEdit, QueryRequest, Service, TrackingOf,
+};
 use crate::stage::QuerySettings;
 
 /// Compiles later sentences with the model that runs. Its text tower is loaded for the purpose, and let go again: most
@@ -30,7 +32,7 @@ pub(super) fn compiler(settings: &RunSettings, running: &Grounder) -> Compile {
 
 /// How measurements of queries become claims: by what a query says itself, its stream's settings, and the `threshold` of
 /// the model, which there is none of for models that cannot say "not here".
-pub(super) fn claim(settings: &RunSettings, threshold: Option<f32>, gives_all: bool) -> Claim {
+pub(super) fn tracking_of(settings: &RunSettings, threshold: Option<f32>, gives_all: bool) -> TrackingOf {
     let RunSettings { smoothing, hold, lost, .. } = *settings;
     let hysteresis: Vec<Hysteresis> = settings.streams.iter().map(|stream| stream.hysteresis).collect();
     Box::new(move |stream, query| {
@@ -66,22 +68,23 @@ pub(super) fn control(
     run_id: &Arc<str>,
 ) -> Result<Option<Control>> {
     let Some(path) = &settings.service.control else { return Ok(None) };
-    let (seen, queries, messages, run_id) =
-        (Arc::clone(&service.seen), Arc::clone(queries), messages.clone(), Arc::clone(run_id));
-    let obey = move |command| match command {
-        Command::SetQuery { query, name, threshold, stream } => answer(
-            queries.change(&[Wish { stream: stream.as_deref(), what: What::Set { name, text: query, threshold } }])?,
-        ),
+    let (run_status, queries, messages, run_id) =
+        (Arc::clone(&service.run_status), Arc::clone(queries), messages.clone(), Arc::clone(run_id));
+    let handle = move |command| match command {
+        Command::SetQuery { query, name, threshold, stream } => answer(queries.change(&[QueryRequest {
+            stream: stream.as_deref(),
+            edit: QueryEdit::Set { name, text: query, threshold },
+        }])?),
         Command::AddQuery { query, name, threshold, all, stream } => {
             let own = QuerySettings::of(&query);
             let wanted = QuerySettings { name: name.unwrap_or(own.name), text: query, threshold, all, ..own };
-            answer(queries.change(&[Wish { stream: stream.as_deref(), what: What::Add(wanted) }])?)
+            answer(queries.change(&[QueryRequest { stream: stream.as_deref(), edit: QueryEdit::Add(wanted) }])?)
         }
         Command::RemoveQuery { name, stream } => {
-            answer(queries.change(&[Wish { stream: stream.as_deref(), what: What::Remove(name) }])?)
+            answer(queries.change(&[QueryRequest { stream: stream.as_deref(), edit: QueryEdit::Remove(name) }])?)
         }
         Command::Status => {
-            let mut status = seen.to_json();
+            let mut status = run_status.to_json();
             status["run_id"] = Value::from(&*run_id);
             Ok(status)
         }
@@ -91,34 +94,34 @@ pub(super) fn control(
             Ok(json!({}))
         }
     };
-    Control::start(path, obey).map(Some)
+    Control::start(path, handle).map(Some)
 }
 
 /// Revisions of queries, by stream and name.
 ///
 /// # Errors
 /// No stream is left that could be asked.
-fn answer(changed: Vec<Changed>) -> Result<Value> {
-    if changed.iter().all(|changed| changed.how == How::Ended) {
+fn answer(changed: Vec<EditResult>) -> Result<Value> {
+    if changed.iter().all(|changed| changed.outcome == EditOutcome::Ended) {
         let names: Vec<String> = changed.into_iter().map(|changed| changed.stream).collect();
         return Err(Error::Usage(format!("stream {}: has ended", names.join(", "))));
     }
-    let of_stream = |Changed { stream, revisions, .. }| {
+    let of_stream = |EditResult { stream, revisions, .. }| {
         let revisions: serde_json::Map<_, _> =
             revisions.into_iter().map(|(name, rev): (String, u32)| (name, rev.into())).collect();
         (stream, revisions.into())
     };
-    let lasting = changed.into_iter().filter(|changed| changed.how != How::Ended);
+    let lasting = changed.into_iter().filter(|changed| changed.outcome != EditOutcome::Ended);
     Ok(json!({ "queries": lasting.map(of_stream).collect::<serde_json::Map<_, _>>() }))
 }
 
 /// Reads queries anew when it is told to, on a thread of its own that ends with it.
-pub(super) struct Reread {
+pub(super) struct Reload {
     wanted: Option<Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Reread {
+impl Reload {
     /// None where queries came from no file.
     ///
     /// # Errors
@@ -128,9 +131,9 @@ impl Reread {
         let names: Vec<String> = settings.streams.iter().map(|stream| stream.address.name.clone()).collect();
         let queries = Arc::clone(queries);
         // Who asks again while it is being read is answered once.
-        let (wanted, wishes) = bounded(1);
-        let thread = std::thread::Builder::new().name("reread".into()).spawn(move || {
-            for () in wishes {
+        let (wanted, requests) = bounded(1);
+        let thread = std::thread::Builder::new().name("reload".into()).spawn(move || {
+            for () in requests {
                 if let Err(error) = adopt(&origin, &queries, &names) {
                     tracing::error!("the settings are not taken: {error}");
                 }
@@ -147,7 +150,7 @@ impl Reread {
     }
 }
 
-impl Drop for Reread {
+impl Drop for Reload {
     fn drop(&mut self) {
         self.wanted = None;
         if let Some(thread) = self.thread.take() {
@@ -157,13 +160,13 @@ impl Drop for Reread {
 }
 
 fn adopt(origin: &Origin, queries: &Queries, names: &[String]) -> Result<()> {
-    let Anew { queries: wanted, other } = origin.read()?;
+    let ReloadedQueries { queries: wanted, other } = origin.read()?;
     let (known, new): (Vec<_>, Vec<_>) = wanted.iter().partition(|(name, _)| names.contains(name));
-    let wishes: Vec<Wish> = known
+    let requests: Vec<QueryRequest> = known
         .iter()
-        .map(|(name, queries)| Wish { stream: Some(name.as_str()), what: What::Replace(queries.clone()) })
+        .map(|(name, queries)| QueryRequest { stream: Some(name.as_str()), edit: QueryEdit::Replace(queries.clone()) })
         .collect();
-    let changed = queries.change(&wishes)?;
+    let changed = queries.change(&requests)?;
     if !other.is_empty() {
         tracing::warn!("changed, but taken at the next start only: {}", other.join(", "));
     }
@@ -173,10 +176,10 @@ fn adopt(origin: &Origin, queries: &Queries, names: &[String]) -> Result<()> {
     for name in names.iter().filter(|name| !known.iter().any(|(known, _)| known == *name)) {
         tracing::warn!("{name} is not there any more; it goes on until the next start");
     }
-    let of_kind = |how: How| changed.iter().filter(move |changed| changed.how == how);
-    for Changed { stream, .. } in of_kind(How::Ended) {
+    let of_kind = |outcome: EditOutcome| changed.iter().filter(move |changed| changed.outcome == outcome);
+    for EditResult { stream, .. } in of_kind(EditOutcome::Ended) {
         tracing::info!("{stream} has ended; its queries are not taken");
     }
-    tracing::info!("settings read anew; queries changed: {}", of_kind(How::New).count());
+    tracing::info!("settings read anew; queries changed: {}", of_kind(EditOutcome::New).count());
     Ok(())
 }

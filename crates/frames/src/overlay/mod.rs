@@ -4,14 +4,15 @@
 //! drawing are touched. Every query has a colour of its own, between black rims; boxes that stand in from an earlier frame are
 //! dashed, and what is not there is said in grey.
 
-mod composition;
+mod blend;
 mod tile;
 
 use blocks::preprocess::Rect;
 use clap::ValueEnum;
 
-pub use composition::{attach_tiles, blend_rgb};
-pub use tile::{Line, Tile, caption_tile, frame_tiles};
+pub use blend::blend_rgb;
+pub use tile::Tile;
+use tile::{LineStyle, box_tiles, caption_tile};
 
 use crate::error::Result;
 
@@ -111,11 +112,11 @@ impl Annotation {
         Some(words.join(" "))
     }
 
-    fn line(&self) -> Line {
+    fn style(&self) -> LineStyle {
         match (&self.rect, self.carried) {
-            (None, _) => Line::Missing,
-            (Some(_), true) => Line::Carried(self.place),
-            (Some(_), false) => Line::Measured(self.place),
+            (None, _) => LineStyle::Missing,
+            (Some(_), true) => LineStyle::Carried(self.place),
+            (Some(_), false) => LineStyle::Measured(self.place),
         }
     }
 }
@@ -128,12 +129,12 @@ impl Annotation {
 pub fn tiles(annotations: &[Annotation], parts: Parts, width: usize, height: usize) -> Result<Vec<Tile>> {
     let (mut tiles, mut captions): (Vec<Tile>, Vec<Tile>) = (Vec::new(), Vec::new());
     for annotation in annotations {
-        let line = annotation.line();
+        let style = annotation.style();
         if let Some(rect) = annotation.rect.as_ref().filter(|_| parts.boxes) {
-            tiles.extend(frame_tiles(rect, line, width, height));
+            tiles.extend(box_tiles(rect, style, width, height));
         }
         if let Some(text) = annotation.caption(parts) {
-            let mut caption = caption_tile(&text, annotation.rect.as_ref(), line, width, height)?;
+            let mut caption = caption_tile(&text, annotation.rect.as_ref(), style, width, height)?;
             caption.make_way(&captions, height);
             captions.push(caption);
         }
@@ -146,10 +147,10 @@ pub fn tiles(annotations: &[Annotation], parts: Parts, width: usize, height: usi
 ///
 /// # Errors
 /// The drawing library fails.
-pub fn notice_tiles(text: &str, width: usize, height: usize) -> Result<Vec<Tile>> {
+pub(crate) fn notice_tiles(text: &str, width: usize, height: usize) -> Result<Vec<Tile>> {
     /// How much of the picture's light goes, of 255.
     const SHADE: u8 = 150;
-    let mut words = caption_tile(text, None, Line::Missing, width, height)?;
+    let mut words = caption_tile(text, None, LineStyle::Missing, width, height)?;
     words.x = (width - words.width) / 2;
     words.y = height - words.height;
     let shade = [0, 0, 0, SHADE].repeat(width * height);

@@ -11,12 +11,12 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use records::Clock;
 
-use super::complaints;
-use super::joining::Joining;
-use super::line::{Line, SECOND};
-use super::rtsp::{self, Learned};
-use super::zero::Zero;
-use crate::stage::{Closed, Door, Frame, frame_time};
+use super::clock_skew::{ClockSkew, SECOND};
+use super::decoder_errors;
+use super::key_frame::KeyFrameGate;
+use super::rtsp::{self, ServerInfo};
+use super::time_origin::TimeOrigin;
+use crate::stage::{Closed, Frame, InputHandle, frame_time};
 
 /// What is counted of a source over all its connections.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ pub struct Counters {
     /// Running time of the newest frame of a source that comes back, nanoseconds.
     running: AtomicU64,
     /// What its times count from.
-    pub(super) zero: Zero,
+    pub(super) time_origin: TimeOrigin,
 }
 
 impl Counters {
@@ -78,9 +78,9 @@ const FORMATS: [gst_video::VideoFormat; 22] = [
     gst_video::VideoFormat::Y44410le,
 ];
 
-/// How frames of one connection are told.
+/// What all frames of one connection have in common.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Telling {
+pub(super) struct FrameOrigin {
     /// Counts the connections, from 1.
     pub(super) connection: u64,
     /// Whether frames come when they come.
@@ -88,14 +88,14 @@ pub(super) struct Telling {
     /// Whether stream time begins anew with every connection, so that running time has to stand in.
     pub(super) reconnects: bool,
     /// What running time is made of.
-    pub(super) clock: Pace,
+    pub(super) timestamps: TimestampMode,
 }
 
 /// How times of a live source become running time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(super) enum TimestampMode {
     /// They are.
-    Own,
+    Running,
     /// They are a sender's, whose frames come as they are made.
     Sender,
     /// They are a sender's, whose frames come in bursts, and have to wait for their time here.
@@ -103,50 +103,50 @@ pub(super) enum Pace {
 }
 
 /// What the appsink's thread needs to hand a frame over.
-pub(super) struct Handover {
-    frames: Door,
+pub(super) struct SampleHandler {
+    frames: InputHandle,
     stopped: Receiver<()>,
     counters: Arc<Counters>,
     rotation: Arc<AtomicU32>,
-    learned: Learned,
-    telling: Telling,
+    server_info: ServerInfo,
+    origin: FrameOrigin,
     /// Of the decoder and of packets that were lost, until the frame before.
-    complaints: u64,
+    errors: u64,
     info: Option<(gst::Caps, Arc<gst_video::VideoInfo>)>,
     /// How far the source's wall clock is ahead of running time, once it said so; nanoseconds.
     ahead: Option<u64>,
     /// Frames of this connection.
     count: u64,
-    joining: Joining,
-    line: Line,
+    key_frames: KeyFrameGate,
+    skew: ClockSkew,
     /// How far running time is ahead of frames that come in bursts.
     begun: Option<i64>,
 }
 
-impl Handover {
+impl SampleHandler {
     pub(super) fn new(
-        frames: Door,
+        frames: InputHandle,
         stopped: Receiver<()>,
         counters: Arc<Counters>,
         rotation: Arc<AtomicU32>,
-        learned: Learned,
-        joining: Joining,
-        telling: Telling,
+        server_info: ServerInfo,
+        key_frames: KeyFrameGate,
+        origin: FrameOrigin,
     ) -> Self {
-        let complaints = complaints::count() + learned.lost();
+        let errors = decoder_errors::count() + server_info.lost();
         Self {
             frames,
             stopped,
             counters,
             rotation,
-            learned,
-            telling,
-            complaints,
+            server_info,
+            origin,
+            errors,
             info: None,
             ahead: None,
             count: 0,
-            joining,
-            line: Line::default(),
+            key_frames,
+            skew: ClockSkew::default(),
             begun: None,
         }
     }
@@ -154,10 +154,10 @@ impl Handover {
     /// The running time of a frame that comes now.
     fn paced(&mut self, time: gst::ClockTime, now: gst::ClockTime) -> gst::ClockTime {
         let (time, now) = (time.nseconds() as i64, now.nseconds() as i64);
-        let shown = match self.telling.clock {
-            Pace::Own => time,
-            Pace::Sender => self.line.shown(time, now),
-            Pace::Bursts => {
+        let shown = match self.origin.timestamps {
+            TimestampMode::Running => time,
+            TimestampMode::Sender => self.skew.shown(time, now),
+            TimestampMode::Bursts => {
                 let begun = self.begun.filter(|begun| now - time - begun < SECOND).unwrap_or(now - time);
                 self.begun = Some(begun);
                 if let Ok(early @ 1..) = u64::try_from(time + begun - now) {
@@ -187,16 +187,16 @@ impl Handover {
         let info = Arc::clone(info);
         self.counters.alive.fetch_add(1, Ordering::AcqRel);
         let corrupt = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
-        let joins = self.count == 0 && (self.telling.reconnects || self.joining.mends());
-        if corrupt && joins && self.joining.leave_out() {
+        let joins = self.count == 0 && (self.origin.reconnects || self.key_frames.mends());
+        if corrupt && joins && self.key_frames.leave_out() {
             return Ok(gst::FlowSuccess::Ok);
         }
         if self.count == 0 {
-            self.learned.joined();
-            let left_out = self.joining.left_out();
+            self.server_info.joined();
+            let left_out = self.key_frames.left_out();
             if left_out > 0 {
                 // What was complained of is not shown.
-                self.complaints = complaints::count() + self.learned.lost();
+                self.errors = decoder_errors::count() + self.server_info.lost();
                 tracing::info!("begins between two key frames: {left_out} pictures were not whole and are left out");
             }
         }
@@ -204,28 +204,28 @@ impl Handover {
         let at = |convert: fn(&gst::FormattedSegment<gst::ClockTime>, gst::ClockTime) -> Option<gst::ClockTime>| {
             segment.zip(buffer.pts()).and_then(|(segment, pts)| convert(segment, pts))
         };
-        let complaints = complaints::count() + self.learned.lost();
-        let complained = std::mem::replace(&mut self.complaints, complaints) < complaints;
+        let errors = decoder_errors::count() + self.server_info.lost();
+        let complained = std::mem::replace(&mut self.errors, errors) < errors;
         // A demuxer that lost its way goes on where it finds it again.
         let skipped_data = buffer.flags().contains(gst::BufferFlags::DISCONT);
         let running_time = rtsp::shown(&buffer).or_else(|| at(gst::FormattedSegment::to_running_time));
         let running_time = running_time.map(|time| self.paced(time, now.unwrap_or(time)));
         let (captured, clock) = self.captured(&buffer, running_time);
         let running_time =
-            if self.telling.reconnects { running_time.map(|time| self.rising(time)) } else { running_time };
-        let played = if self.telling.reconnects { running_time } else { at(gst::FormattedSegment::to_stream_time) };
+            if self.origin.reconnects { running_time.map(|time| self.rising(time)) } else { running_time };
+        let played = if self.origin.reconnects { running_time } else { at(gst::FormattedSegment::to_stream_time) };
         let lasts = buffer.duration().or_else(|| frame_time(&info));
-        let stream_time = self.counters.zero.time(buffer.pts(), played, lasts);
+        let stream_time = self.counters.time_origin.time(buffer.pts(), played, lasts);
         let frame = Frame {
             seq: self.counters.decoded.load(Ordering::Acquire),
             stream_time,
             // Files have no clock: their outputs count as their records do.
-            running_time: if self.telling.live { running_time } else { stream_time },
+            running_time: if self.origin.live { running_time } else { stream_time },
             info,
             rotation: self.rotation.load(Ordering::Acquire),
             captured,
             clock,
-            connection: self.telling.connection,
+            connection: self.origin.connection,
             corrupt,
             damaged: complained || (skipped_data && self.count > 0),
             buffer,
@@ -236,7 +236,7 @@ impl Handover {
             self.counters.longest.fetch_max(time.nseconds().saturating_sub(last), Ordering::AcqRel);
         }
         self.counters.handing_over.store(true, Ordering::Release);
-        let handed = self.frames.open().ok_or(Closed).and_then(|intake| intake.offer(frame, &self.stopped));
+        let handed = self.frames.get().ok_or(Closed).and_then(|input| input.push(frame, &self.stopped));
         self.counters.handing_over.store(false, Ordering::Release);
         handed.map_err(|_| gst::FlowError::Flushing)?;
         self.counters.decoded.fetch_add(1, Ordering::AcqRel);
@@ -245,7 +245,7 @@ impl Handover {
     }
 }
 
-impl Handover {
+impl SampleHandler {
     /// Cameras' times tremble, and a burst may be ahead of the next connection: every frame is later than the one before.
     fn rising(&self, time: gst::ClockTime) -> gst::ClockTime {
         const LEAST: u64 = gst::ClockTime::MSECOND.nseconds();
@@ -256,7 +256,7 @@ impl Handover {
     }
 
     fn captured(&mut self, buffer: &gst::BufferRef, running_time: Option<gst::ClockTime>) -> (Option<u64>, Clock) {
-        if !self.telling.live {
+        if !self.origin.live {
             return (None, Clock::File);
         }
         if let Some(captured) = rtcp_time(buffer) {
@@ -287,12 +287,12 @@ fn rtcp_time(buffer: &gst::BufferRef) -> Option<u64> {
 }
 
 /// The end of the source pipeline. It keeps time itself only where a file is played at its own pace.
-pub(super) fn appsink(realtime: bool, mut handover: Handover) -> gst_app::AppSink {
+pub(super) fn appsink(realtime: bool, mut handler: SampleHandler) -> gst_app::AppSink {
     let caps = gst_video::VideoCapsBuilder::new().format_list(FORMATS).build();
-    let pictures = handover.frames.open().map_or(0, |intake| intake.pictures());
+    let pictures = handler.frames.get().map_or(0, |input| input.max_buffers());
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
-        handover.deliver(&sample, sink.current_running_time())
+        handler.deliver(&sample, sink.current_running_time())
     };
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build();
     let sink = gst_app::AppSink::builder().caps(&caps).sync(realtime).enable_last_sample(false).max_buffers(1).build();

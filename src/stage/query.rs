@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grounding::CompiledQuery;
-use records::track::Asked;
+use records::track::TrackedQuery;
 use records::{Change, Query};
 use serde::{Deserialize, Serialize};
 
@@ -36,41 +36,41 @@ impl QuerySettings {
     }
 }
 
-/// What a stream is asked from one moment on.
+/// A change of the queries of a stream, in force from one moment on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asking {
-    /// All its questions.
-    pub questions: Questions,
+pub struct QueryUpdate {
+    /// All its queries from then on.
+    pub queries: ActiveQueries,
     /// What is new about them.
-    pub changes: Vec<(Change, Arc<Question>)>,
+    pub changes: Vec<(Change, Arc<ActiveQuery>)>,
 }
 
-/// The questions of a stream, in the order in which they are answered.
-pub type Questions = Arc<[Arc<Question>]>;
+/// The queries of a stream, in the order in which they are answered.
+pub type ActiveQueries = Arc<[Arc<ActiveQuery>]>;
 
-/// One question to a stream.
+/// A query that a stream is asked.
 #[derive(Clone)]
-pub struct Question {
+pub struct ActiveQuery {
     /// The query, and how its measurements become claims.
-    pub asked: Asked,
+    pub tracked: TrackedQuery,
     /// The sentence as the model takes it; none for models that read it themselves.
     pub compiled: Option<Arc<CompiledQuery>>,
 }
 
 /// By what is asked: a sentence is compiled to the same thing every time.
-impl PartialEq for Question {
+impl PartialEq for ActiveQuery {
     fn eq(&self, other: &Self) -> bool {
-        self.asked == other.asked
+        self.tracked == other.tracked
     }
 }
 
-impl std::fmt::Debug for Question {
+impl std::fmt::Debug for ActiveQuery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Question").field("asked", &self.asked).finish_non_exhaustive()
+        f.debug_struct("ActiveQuery").field("tracked", &self.tracked).finish_non_exhaustive()
     }
 }
 
-/// Copies of what `questions` ask, as a track takes them.
-pub fn asked(questions: &[Arc<Question>]) -> Vec<Asked> {
-    questions.iter().map(|question| question.asked.clone()).collect()
+/// Copies of what `queries` ask, as a track takes them.
+pub fn tracked(queries: &[Arc<ActiveQuery>]) -> Vec<TrackedQuery> {
+    queries.iter().map(|active| active.tracked.clone()).collect()
 }

@@ -24,7 +24,7 @@ enum Kind {
 
 /// The zero of one source, over all its connections.
 #[derive(Debug)]
-pub(super) struct Zero {
+pub(super) struct TimeOrigin {
     kind: AtomicU8,
     /// Time of the first frame, nanoseconds, and one more; 0 until there is one.
     first: AtomicU64,
@@ -32,20 +32,20 @@ pub(super) struct Zero {
     last: AtomicU64,
 }
 
-impl Default for Zero {
+impl Default for TimeOrigin {
     fn default() -> Self {
         Self { kind: AtomicU8::new(Kind::Container as u8), first: AtomicU64::new(0), last: AtomicU64::new(0) }
     }
 }
 
-impl Zero {
+impl TimeOrigin {
     /// Of a source that is live.
     pub(super) fn of_live(&self) {
         self.kind.store(Kind::First as u8, Ordering::Release);
     }
 
     /// Takes note of a demuxer of a source's.
-    pub(super) fn note(&self, element: &gst::Element) {
+    pub(super) fn observe(&self, element: &gst::Element) {
         let kind = match element.factory().map(|factory| factory.name()).as_deref() {
             Some("tsdemux" | "mpegpsdemux") => Kind::First,
             Some("matroskademux") => Kind::Buffer,
@@ -94,20 +94,20 @@ mod tests {
         gst::init().expect("GStreamer starts");
         let ms = |ms: u64| Some(gst::ClockTime::from_mseconds(ms));
         let of = |demuxer: &str| {
-            let zero = Zero::default();
-            zero.note(&gst::ElementFactory::make(demuxer).build().expect("is installed"));
+            let zero = TimeOrigin::default();
+            zero.observe(&gst::ElementFactory::make(demuxer).build().expect("is installed"));
             [zero.time(ms(1480), ms(780), None), zero.time(ms(1520), ms(820), None)]
         };
         assert_eq!(of("qtdemux"), [ms(780), ms(820)]);
         assert_eq!(of("matroskademux"), [ms(1480), ms(1520)]);
         assert_eq!(of("tsdemux"), [ms(0), ms(40)]);
-        let live = Zero::default();
+        let live = TimeOrigin::default();
         live.of_live();
-        live.note(&gst::ElementFactory::make("matroskademux").build().expect("is installed"));
+        live.observe(&gst::ElementFactory::make("matroskademux").build().expect("is installed"));
         let times = [(ms(0), ms(0)), (ms(9), ms(40)), (None, None)].map(|(buffer, time)| live.time(buffer, time, None));
         assert_eq!(times, [ms(0), ms(40), None]);
-        let avi = Zero::default();
-        avi.note(&gst::ElementFactory::make("avidemux").build().expect("is installed"));
+        let avi = TimeOrigin::default();
+        avi.observe(&gst::ElementFactory::make("avidemux").build().expect("is installed"));
         let times = [0, 40, 80, 80, 120, 200].map(|time| avi.time(None, ms(time), ms(40)));
         assert_eq!(times, [0, 40, 80, 120, 160, 200].map(ms), "no two frames of a film have one time");
     }

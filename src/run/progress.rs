@@ -37,14 +37,14 @@ fn shortened(name: &str) -> String {
 }
 
 /// One stream's line.
-struct Line {
+struct StreamLine {
     name: String,
     status: Arc<Status>,
     bar: ProgressBar,
     samples: VecDeque<Sample>,
 }
 
-impl Line {
+impl StreamLine {
     fn draw(&mut self) {
         let text = self.text(Instant::now());
         self.bar.set_message(text);
@@ -52,7 +52,7 @@ impl Line {
     }
 
     fn text(&mut self, now: Instant) -> String {
-        let state = self.status.glance();
+        let state = self.status.summary();
         self.samples.push_back(Sample { at: now, decoded: state.decoded, measured: state.measured });
         while self.samples.len() > 2 && now.duration_since(self.samples[1].at) >= WINDOW {
             self.samples.pop_front();
@@ -99,12 +99,12 @@ fn found(queries: &[(String, Option<Found>)]) -> String {
 }
 
 /// All lines. They are drawn on a terminal alone.
-pub(super) struct Board {
+pub(super) struct ProgressDisplay {
     stop: Option<Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Board {
+impl ProgressDisplay {
     pub(super) fn new(settings: &RunSettings, statuses: &[Arc<Status>]) -> Self {
         // Records on the same terminal say all that there is to say.
         let to_stdout = |stream: &StreamSettings| stream.records.iter().any(RecordPlace::is_stdout);
@@ -112,9 +112,9 @@ impl Board {
         let Some(bars) = logging::bars().filter(|_| !told) else { return Self { stop: None, thread: None } };
         let style =
             ProgressStyle::with_template("{spinner} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        let mut lines: Vec<Line> = statuses
+        let mut lines: Vec<StreamLine> = statuses
             .iter()
-            .map(|status| Line {
+            .map(|status| StreamLine {
                 name: shortened(&status.name),
                 status: Arc::clone(status),
                 bar: bars.add(ProgressBar::new_spinner().with_style(style.clone())),
@@ -124,7 +124,7 @@ impl Board {
         let (stop, stopped) = bounded::<()>(0);
         let thread = std::thread::Builder::new().name("status".into()).spawn(move || {
             while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                lines.iter_mut().for_each(Line::draw);
+                lines.iter_mut().for_each(StreamLine::draw);
             }
             for line in &lines {
                 line.bar.finish_and_clear();
@@ -134,7 +134,7 @@ impl Board {
     }
 }
 
-impl Drop for Board {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {

@@ -5,22 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use frames::overlay::Parts;
+use frames::{Rescaler, meta};
 use gst::glib;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
-use records::track::Seen;
+use records::track::FrameResult;
 use records::{FrameStatus, Resolution};
 
-use super::fit::Fit;
 use crate::error::{Error, Result};
-use crate::overlay::Parts;
 use crate::pipeline;
+use crate::sink::annotate;
 use crate::sink::branches::{draw_from_meta, pads};
-use crate::sink::{annotate, meta};
 use crate::source::Timing;
-use crate::stage::{Frame, Questions};
+use crate::stage::{ActiveQueries, Frame};
 
 /// Frames that may wait for an encoder; older ones are left out.
 const WAITING: u64 = 3;
@@ -39,18 +39,18 @@ const LEAST: gst::ClockTime = gst::ClockTime::MSECOND;
 
 /// What was claimed last, for frames that are shown before anything is known of them.
 #[derive(Debug, Clone)]
-pub struct Verdict {
+pub struct LatestResult {
     /// The claim.
-    pub seen: Seen,
+    pub result: FrameResult,
     /// What was asked.
-    pub questions: Questions,
+    pub queries: ActiveQueries,
     /// Of the picture that it is about: on another one its box would lie elsewhere.
     pub resolution: Resolution,
 }
 
 /// The picture behind one address: frames are put up as they come, whoever watches.
 #[derive(Clone)]
-pub struct Mount(Arc<Inner>);
+pub struct MountPoint(Arc<Inner>);
 
 struct Inner {
     name: String,
@@ -65,17 +65,17 @@ struct Inner {
 struct State {
     /// Of the first frame, for ever.
     info: Option<gst_video::VideoInfo>,
-    fit: Option<Fit>,
+    rescaler: Option<Rescaler>,
     last: Option<Last>,
     /// What the clock shows when running time is 0.
     base: Option<gst::ClockTime>,
     intervals: VecDeque<Duration>,
-    verdict: Option<Verdict>,
+    latest: Option<LatestResult>,
     /// Why no frames come, where that is known.
     gap: Option<&'static str>,
     /// When the last frame was shown again.
     again: Option<Instant>,
-    players: Vec<Player>,
+    open_media: Vec<Media>,
     closed: bool,
 }
 
@@ -88,7 +88,7 @@ struct Last {
 }
 
 /// A media pipeline.
-struct Player {
+struct Media {
     appsrc: glib::WeakRef<gst_app::AppSrc>,
     payloader: glib::WeakRef<gst::Element>,
     /// What the clock shows when its own time is 0.
@@ -99,7 +99,7 @@ struct Player {
     ended: Arc<AtomicBool>,
 }
 
-impl Mount {
+impl MountPoint {
     /// Pictures that it may keep at once: the last one, those that wait for the encoder, and one within.
     pub const KEEPS: usize = WAITING as usize + 2;
 
@@ -142,28 +142,28 @@ impl Mount {
         }
         state.gap = None;
         state.again = None;
-        for player in &mut state.players {
-            player.push(buffer.clone(), time);
+        for media in &mut state.open_media {
+            media.push(buffer.clone(), time);
         }
         Ok(())
     }
 
-    /// Shows a frame of which nothing is known yet, with the last verdict.
+    /// Shows a frame of which nothing is known yet, with the latest result.
     ///
     /// # Errors
-    /// As [`Mount::show`].
+    /// As [`MountPoint::show`].
     pub fn show_at_once(&self, frame: &Frame) -> Result<()> {
-        let verdict = self.state().verdict.clone().filter(|verdict| verdict.resolution == frame.resolution());
-        let Some(Verdict { seen, questions, .. }) = verdict else { return self.show(frame, frame.buffer.copy()) };
-        let queries = questions.iter().map(|question| &question.asked.query);
-        self.show(frame, annotate(frame, &seen.as_of_before(), queries, self.0.trained))
+        let latest = self.state().latest.clone().filter(|latest| latest.resolution == frame.resolution());
+        let Some(LatestResult { result, queries, .. }) = latest else { return self.show(frame, frame.buffer.copy()) };
+        let queries = queries.iter().map(|active| &active.tracked.query);
+        self.show(frame, annotate(frame, &result.as_of_before(), queries, self.0.trained))
     }
 
     /// What frames that are shown at once are said to show; none where that is not known any more.
-    pub fn set_verdict(&self, verdict: Option<Verdict>) {
-        let known = |verdict: &Verdict| verdict.seen.status == FrameStatus::Measured;
-        if verdict.as_ref().is_none_or(known) {
-            self.state().verdict = verdict;
+    pub fn set_latest(&self, latest: Option<LatestResult>) {
+        let known = |latest: &LatestResult| latest.result.status == FrameStatus::Measured;
+        if latest.as_ref().is_none_or(known) {
+            self.state().latest = latest;
         }
     }
 
@@ -175,24 +175,24 @@ impl Mount {
     /// Lets those who watch see the last frames, and says that there are no more.
     pub fn end_all(mounts: &[Self]) {
         const TICK: Duration = Duration::from_millis(10);
-        let players = mounts.iter().flat_map(|mount| {
+        let open_media = mounts.iter().flat_map(|mount| {
             let state = &mut *mount.state();
             state.closed = true;
-            std::mem::take(&mut state.players)
+            std::mem::take(&mut state.open_media)
         });
-        let told = |player: &Player| {
-            player.last.is_some() && player.appsrc.upgrade().is_some_and(|appsrc| appsrc.end_of_stream().is_ok())
+        let told = |media: &Media| {
+            media.last.is_some() && media.appsrc.upgrade().is_some_and(|appsrc| appsrc.end_of_stream().is_ok())
         };
-        let told: Vec<Player> = players.filter(told).collect();
+        let told: Vec<Media> = open_media.filter(told).collect();
         let began = Instant::now();
-        while began.elapsed() < FAREWELL && told.iter().any(Player::goes_on) {
+        while began.elapsed() < FAREWELL && told.iter().any(Media::goes_on) {
             std::thread::sleep(TICK);
         }
     }
 
     /// A new client wants to see something at once.
     pub(super) fn wants_key_frame(&self) {
-        let payloaders: Vec<_> = self.state().players.iter().filter_map(|player| player.payloader.upgrade()).collect();
+        let payloaders: Vec<_> = self.state().open_media.iter().filter_map(|media| media.payloader.upgrade()).collect();
         for pad in payloaders.iter().filter_map(|payloader| payloader.static_pad("sink")) {
             pad.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
         }
@@ -201,14 +201,14 @@ impl Mount {
     /// Feeds media that have nothing yet, and shows the last frame again where no new one comes.
     pub(super) fn tick(&self) {
         let state = &mut *self.state();
-        state.players.retain(|player| player.appsrc.upgrade().is_some());
-        let Some(last) = state.last.as_ref().filter(|_| !state.players.is_empty() && !state.closed) else { return };
+        state.open_media.retain(|media| media.appsrc.upgrade().is_some());
+        let Some(last) = state.last.as_ref().filter(|_| !state.open_media.is_empty() && !state.closed) else { return };
         let silent = last.came.elapsed();
         let time = last.time + gst::ClockTime::try_from(silent).unwrap_or(gst::ClockTime::ZERO);
         let usual = state.intervals.iter().max().copied().unwrap_or_default();
         if state.gap.is_none() && silent < (3 * usual).clamp(PATIENCE, LONGEST_PATIENCE) {
-            for player in state.players.iter_mut().filter(|player| player.last.is_none()) {
-                player.push(last.buffer.clone(), time);
+            for media in state.open_media.iter_mut().filter(|media| media.last.is_none()) {
+                media.push(last.buffer.clone(), time);
             }
             return;
         }
@@ -218,8 +218,8 @@ impl Mount {
         state.again = Some(Instant::now());
         let mut old = last.buffer.copy();
         meta::set_notice(old.make_mut(), &notice(state.gap, silent));
-        for player in &mut state.players {
-            player.push(old.clone(), time);
+        for media in &mut state.open_media {
+            media.push(old.clone(), time);
         }
     }
 
@@ -231,8 +231,8 @@ impl Mount {
         };
         // Nobody who has a frame to show waits for that.
         match self.build(&info) {
-            Ok((bin, player)) => {
-                self.state().players.push(player);
+            Ok((bin, media)) => {
+                self.state().open_media.push(media);
                 Some(bin.upcast())
             }
             Err(error) => {
@@ -242,7 +242,7 @@ impl Mount {
         }
     }
 
-    fn build(&self, info: &gst_video::VideoInfo) -> Result<(gst::Bin, Player)> {
+    fn build(&self, info: &gst_video::VideoInfo) -> Result<(gst::Bin, Media)> {
         let fail = |reason: String| Error::Output { name: self.0.name.clone(), reason };
         let appsrc = gst_app::AppSrc::builder()
             .name(FRAMES)
@@ -271,9 +271,9 @@ impl Mount {
                 gst::PadProbeReturn::Ok
             });
         }
-        let player =
-            Player { appsrc: appsrc.downgrade(), payloader: payloader.downgrade(), zero: None, last: None, ended };
-        Ok((bin, player))
+        let media =
+            Media { appsrc: appsrc.downgrade(), payloader: payloader.downgrade(), zero: None, last: None, ended };
+        Ok((bin, media))
     }
 
     /// The frame as those who watch have to get it.
@@ -292,15 +292,16 @@ impl Mount {
         if like(&frame.info) == like(first) {
             return Ok(buffer);
         }
-        let fit = match state.fit.take().filter(|fit| fit.is_for(&frame.info)) {
-            Some(fit) => fit,
-            None => Fit::new(&frame.info, first).map_err(fail)?,
+        let fail = |error: frames::Error| fail(error.to_string());
+        let rescaler = match state.rescaler.take().filter(|rescaler| rescaler.is_for(&frame.info)) {
+            Some(rescaler) => rescaler,
+            None => Rescaler::new(&frame.info, first).map_err(fail)?,
         };
-        state.fit.insert(fit).frame(&buffer).map_err(fail)
+        state.rescaler.insert(rescaler).rescale(&buffer).map_err(fail)
     }
 }
 
-impl Player {
+impl Media {
     /// Whether there are clients that have not got everything.
     fn goes_on(&self) -> bool {
         let plays = |appsrc: gst_app::AppSrc| appsrc.current_state() == gst::State::Playing;

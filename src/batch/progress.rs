@@ -19,7 +19,7 @@ pub(super) fn printable(name: &str) -> String {
 }
 
 /// Bytes are what is known of all inputs beforehand: time left is told by them.
-pub(super) struct Board {
+pub(super) struct ProgressDisplay {
     shared: Arc<Shared>,
     stop: Option<Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -52,7 +52,7 @@ struct Active {
     bar: Option<ProgressBar>,
 }
 
-impl Board {
+impl ProgressDisplay {
     /// For so many files with so many bytes in all.
     pub(super) fn new(files: usize, bytes: u64) -> Self {
         let shared = Arc::new(Shared { start: Instant::now(), files, bytes, state: Mutex::default() });
@@ -127,10 +127,10 @@ impl Shared {
         let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
         let (mut frames, mut worked) = (state.frames, state.worked as f64);
         for active in &state.active {
-            let glance = active.status.glance();
-            let measured = glance.decoded;
+            let summary = active.status.summary();
+            let measured = summary.decoded;
             frames += measured;
-            worked += active.bytes as f64 * glance.share.unwrap_or(0.0);
+            worked += active.bytes as f64 * summary.share.unwrap_or(0.0);
             if let Some(bar) = &active.bar {
                 let rate = measured as f64 / active.since.elapsed().as_secs_f64().max(1e-3);
                 bar.set_message(format!("{}  {measured} frames, {rate:.1} frames/s", active.name));
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-impl Drop for Board {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
