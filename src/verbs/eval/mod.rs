@@ -18,7 +18,7 @@ use qrnet_train::batch::Collator;
 use qrnet_train::data::clip::Baselines;
 use qrnet_train::data::{Example, Guesses};
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
-use qrnet_train::metrics::{Estimate, Summary};
+use qrnet_train::metrics::{Estimate, IdentityFigures, Summary};
 use qrnet_train::recipe::{EvalSet, Recipe};
 use qrnet_train::trainer::Setup;
 use serde::Serialize;
@@ -248,6 +248,7 @@ fn text(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args:
     if let Some(film) = &all.film {
         lines.extend(film.viou.as_ref().map(|viou| format!("vIoU {} over {} tubes", shown(viou), film.tubes)));
         lines.extend(film.viou_above.iter().map(|(least, share)| format!("vIoU@{least} {share:.4}")));
+        lines.extend(film.identity.as_ref().map(identity));
     }
     let guess = measured.guess.share();
     lines.extend(guess.map(|share| format!("a random object's true box would be right for {share:.4}")));
@@ -261,6 +262,15 @@ fn text(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args:
     }
     lines.push(measured.summary.to_string());
     lines.join("\n") + "\n"
+}
+
+/// Whether things keep their ids.
+fn identity(figures: &IdentityFigures) -> String {
+    let IdentityFigures { hota, det_a, ass_a, idf1, mota, id_switches } = figures;
+    let switches = if *id_switches == 1 { "switch" } else { "switches" };
+    format!(
+        "HOTA {hota:.4} (DetA {det_a:.4}, AssA {ass_a:.4}), IDF1 {idf1:.4}, MOTA {mota:.4}, {id_switches} id {switches}"
+    )
 }
 
 /// What a perfect detector would get that is deaf to the query: one of the picture's objects, at random.
