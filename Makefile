@@ -18,13 +18,15 @@ setup:
 media: setup
 	@bash scripts/fetch-media.sh
 
-# Other people's readers for the logs of training runs, for metrics and for records, and other people's RTSP server and
-# client, and RTMP server.
+# Other people's readers for the logs of training runs, for metrics and for records, what they measure of those, and other
+# people's RTSP server and client, and RTMP server. TrackEval goes without what it draws with: numpy and scipy are the
+# readers'.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
 	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
+	@bash scripts/fetch-pip.sh trackeval --no-deps trackeval==1.3.0 tabulate==0.10.0 >/dev/null
 	@bash scripts/fetch-deb.sh promtool prometheus /usr/bin/promtool >/dev/null
 	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null
 

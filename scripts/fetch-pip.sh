@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches Python packages that a test uses into target/NAME (ignored by git), by version, once:
-#   fetch-pip.sh NAME PACKAGE==VERSION…
+#   fetch-pip.sh NAME [--no-deps] PACKAGE==VERSION…
 # Prints the folder, which is to be put on PYTHONPATH.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -193,6 +193,10 @@ fn films_by_every_path_and_from_records() {
             assert_eq!(all["right"]["value"], 0.75, "{flags:?}");
             let viou = all["film"]["viou"]["value"].as_f64().expect("a tube");
             assert!((viou - 0.75).abs() < 2e-3, "{flags:?}: {viou}");
+            let detected = all["film"]["identity"]["det_a"].as_f64().expect("ids");
+            assert!((detected - 0.75).abs() < 2e-3, "{flags:?}: {detected}");
+        } else {
+            assert!(all["film"]["identity"].is_null(), "{flags:?}: answers to single pictures have no ids");
         }
         assert_eq!(film["by_phrase"]["red box"]["examples"], 20);
         assert_eq!(film["baselines"]["always_absent"], 0.25);
@@ -216,6 +220,32 @@ fn films_by_every_path_and_from_records() {
     let holes = scratch.write("holes.jsonl", holes.join("\n").as_bytes());
     let ran = spotter(&["eval", &recipe, "--records", &holes]);
     assert!(ran.stderr.contains("the records of \"red box\" lack frame 8"), "{}", ran.stderr);
+}
+
+#[test]
+fn all_that_match_are_measured_on_streams_and_records() {
+    let scratch = Scratch::new();
+    let (recipe, model) = echo(&scratch);
+    let asked = "[[referent]]\nname = \"them\"\nall = true\ntracks = [1]\nphrases = [\"red box\"]\n";
+    scratch.write("queries.toml", asked.as_bytes());
+    let (json, said) = (scratch.file("out.json"), scratch.file("said.jsonl"));
+    for flags in [&["--model", &model, "--streaming", "--threshold", "0"][..], &["--records", &said]] {
+        let ran = spotter(&[&["eval", &recipe, "--json", &json], flags].concat()).expect_success();
+        assert!(ran.stdout.contains("\nHOTA 0."), "{flags:?}: {}", ran.stdout);
+        let figures: serde_json::Value = serde_json::from_str(&scratch.read("out.json")).expect("JSON");
+        let detected = figures["film"]["all"]["film"]["identity"]["det_a"].as_f64().expect("ids");
+        assert!((0.5..0.76).contains(&detected), "{flags:?}: fifteen of twenty boxes, {detected}");
+    }
+    let ran = spotter(&["eval", &recipe, "--model", &model]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("\"them\" asks for `all`"), "{}", ran.stderr);
+
+    // A thing cannot be in two places.
+    let (text, object) = (scratch.read("said.jsonl"), "\"objects\":[");
+    let (before, after) = text.lines().find_map(|line| line.split_once(object)).expect("objects");
+    let first = after.split_once("}]").map(|(objects, _)| format!("{objects}}}")).expect("an object");
+    let twice = scratch.write("twice.jsonl", format!("{before}{object}{first},{after}\n").as_bytes());
+    let ran = spotter(&["eval", &recipe, "--records", &twice]);
+    assert!(ran.code == Some(2) && ran.stderr.contains(" twice, expected an id for each thing"), "{}", ran.stderr);
 }
 
 #[test]

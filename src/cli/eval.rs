@@ -8,7 +8,8 @@ use super::{ComputeArg, Measuring};
 
 /// Measure a model on the evaluation sets of a recipe.
 ///
-/// Prints, for each set, a line `Acc@0.5 …` and tables by source and by kind of expression:
+/// Prints, for each set, a line `Acc@0.5 …` and tables by source and by kind of expression; of films that were streamed or
+/// recorded also how well things keep their ids (HOTA, IDF1, MOTA, id switches):
 ///   spotter eval configs/train/sprites-tiny.toml --model models/spotter-tiny --split unseen
 ///   spotter eval configs/train/camera-finetune.toml --model runs/camera/model --streaming --stride 3
 #[derive(Debug, Args)]

@@ -165,6 +165,7 @@ pub fn evaluate(
                     phrase: example.phrase.as_str().into(),
                     truth: example.target,
                     answer: Some(picture.transform.from_target(answer.map(f64::from))),
+                    things: None,
                 }),
             });
             seen(&Seen { example, picture, answer, presence, here, overlap });

@@ -17,7 +17,7 @@ use records::{FRAME_SCHEMA, Format};
 use serde::Deserialize;
 
 use crate::cli::{EvalArgs, OutArg, RunArgs};
-use crate::config::{RunSettings, load_model, threshold};
+use crate::config::{QueryEntry, RunSettings, load_model, threshold};
 use crate::error::{Error, Result};
 use crate::run::ground_file;
 use crate::service::Service;
@@ -77,6 +77,7 @@ struct Claim {
 #[derive(Deserialize)]
 struct Object {
     query: String,
+    id: u64,
     #[serde(rename = "box")]
     boxed: Sides,
 }
@@ -89,6 +90,12 @@ struct Sides {
     h: f64,
 }
 
+impl Sides {
+    fn rect(&self) -> Rect {
+        Rect { x0: self.x, y0: self.y, x1: self.x + self.w, y1: self.y + self.h }
+    }
+}
+
 #[derive(Deserialize)]
 struct Size {
     width: f64,
@@ -99,7 +106,7 @@ impl Records {
     /// Adds what stands in a file of `spotter.frame/2`.
     ///
     /// # Errors
-    /// It cannot be read, a line is no JSON, or a frame stands there twice.
+    /// It cannot be read, a line is no JSON, or a frame stands there twice, or an id of a query on one frame.
     pub(super) fn read(&mut self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
         // Whether the last frame that was looked at denied it: frames between carry that, as they carry a box.
@@ -113,9 +120,14 @@ impl Records {
             };
             for claim in line.queries {
                 let key = (film_name(Path::new(&line.source)), claim.text);
+                let shown = format!("frame_index {index} of {:?} on {}", key.1, key.0.display());
                 // The best one stands first.
-                let best = line.objects.iter().find(|object| object.query == claim.name).map(|object| &object.boxed);
-                let boxed = best.map(|b| Rect { x0: b.x, y0: b.y, x1: b.x + b.w, y1: b.y + b.h });
+                let objects = line.objects.iter().filter(|object| object.query == claim.name);
+                let claimed: Vec<(u64, Rect)> = objects.map(|object| (object.id, object.boxed.rect())).collect();
+                let mut ids = BTreeSet::new();
+                if let Some((id, _)) = claimed.iter().find(|(id, _)| !ids.insert(*id)) {
+                    return Err(fail(format!("{shown} has id {id} twice, expected an id for each thing")));
+                }
                 let denies = match claim.status.as_str() {
                     "absent" => true,
                     "box" => false,
@@ -123,10 +135,9 @@ impl Records {
                 };
                 denied.insert(key.clone(), denies);
                 let is_lost = ["dropped", "error"].contains(&line.status.as_str());
-                let answered = boxed.is_some() || (denies && !is_lost);
+                let answered = !claimed.is_empty() || (denies && !is_lost);
                 let size = (size.width, size.height);
-                let recorded = Recorded { claim: boxed, answered, presence: claim.presence, size };
-                let shown = format!("frame_index {index} of {:?} on {}", key.1, key.0.display());
+                let recorded = Recorded { claimed, answered, presence: claim.presence, size };
                 if self.0.entry(key).or_default().insert(index + 1, recorded).is_some() {
                     return Err(fail(format!("{shown} stands there twice")));
                 }
@@ -145,7 +156,7 @@ impl Records {
             let Source::Clip { clip, .. } = list else { continue };
             let film = film_name(clip);
             let answer =
-                |phrase: &str, frame: u64| self.0.get(&(film.clone(), phrase.to_owned()))?.get(&frame).copied();
+                |phrase: &str, frame: u64| self.0.get(&(film.clone(), phrase.to_owned()))?.get(&frame).cloned();
             let tally = score(&list.name(), &labels, answer).map_err(|(phrase, frame)| {
                 let reason = format!("the records of {phrase:?} lack frame {frame} (frame_index {})", frame - 1);
                 Error::Usage(format!("{}: {reason}", set.name))
@@ -193,26 +204,28 @@ impl<'a> Streaming<'a> {
             let Some(clip) = list.film(base)? else { continue };
             let clip = clip.display().to_string();
             let last = labels.frames().last().copied().unwrap_or(0);
-            let phrases: Vec<&String> = labels.referents().iter().flat_map(|referent| &referent.phrases).collect();
-            for (number, phrase) in phrases.iter().enumerate() {
-                if records.0.contains_key(&(film_name(Path::new(&clip)), (*phrase).clone())) {
+            let asked = labels.referents().iter();
+            let asked: Vec<(&String, bool)> =
+                asked.flat_map(|referent| referent.phrases.iter().map(move |phrase| (phrase, referent.all))).collect();
+            for (number, &(phrase, all)) in asked.iter().enumerate() {
+                if records.0.contains_key(&(film_name(Path::new(&clip)), phrase.clone())) {
                     continue;
                 }
                 let file = self.folder.path().join(format!("{}-{number}.jsonl", set.name));
-                tracing::info!("{}: {} of {}: {phrase}", set.name, number + 1, phrases.len());
-                self.run(&clip, phrase, &file, last)?;
+                tracing::info!("{}: {} of {}: {phrase}", set.name, number + 1, asked.len());
+                self.run(&clip, (phrase, all), &file, last)?;
                 records.read(&file)?;
             }
         }
         Ok(records)
     }
 
-    /// One run, as far as frame `last`, from 1.
-    fn run(&self, clip: &str, phrase: &str, file: &Path, last: u64) -> Result<()> {
+    /// One run that asks for one thing or for all of them, as far as frame `last`, from 1.
+    fn run(&self, clip: &str, (phrase, all): (&str, bool), file: &Path, last: u64) -> Result<()> {
         const TICK: Duration = Duration::from_millis(50);
         let settings = RunSettings::resolve(RunArgs {
             source: vec![clip.to_owned()],
-            query: vec![phrase.into()],
+            query: vec![QueryEntry { all: Some(all), ..QueryEntry::from(phrase) }],
             out: vec![OutArg::Records(Format::Native, file.to_path_buf())],
             measuring: self.args.measuring.clone(),
             reproducible: true,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::estimate::Estimate;
+use super::identity::{IdentityFigures, Things};
 use crate::data::Moment;
 
 /// Overlaps of tubes from which on a tube counts as found.
@@ -24,35 +25,44 @@ pub struct FilmFigures {
     /// How far answered boxes move beside the true ones from frame to frame, as a share of the true box's size (the root
     /// of its area). Over neighbouring frames on which both are there.
     pub jitter: Option<f64>,
+    /// Whether things keep their ids, where answers have them: a question's frames in one film are a sequence, stretch after
+    /// stretch. None where nothing that is asked for is ever there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityFigures>,
 }
 
 /// A frame of a question.
-struct Frame {
+struct Frame<'a> {
     moment: Moment,
     /// The true and the answered place; none where it is not there, or not claimed to be.
     truth: Option<Rect>,
     claim: Option<Rect>,
+    things: Option<&'a Things>,
 }
 
 impl FilmFigures {
     /// None where no outcome belongs to a film.
     pub(super) fn of(outcomes: &[&Outcome]) -> Option<Self> {
-        let mut questions: BTreeMap<(&str, u32), Vec<Frame>> = BTreeMap::new();
+        let mut questions: BTreeMap<(&str, &str, u32), Vec<Frame>> = BTreeMap::new();
         for outcome in outcomes {
             if let Some(film) = &outcome.film {
                 let frame = Frame {
                     moment: film.moment,
                     truth: film.truth,
                     claim: film.answer.filter(|_| outcome.here == Some(true)),
+                    things: film.things.as_ref(),
                 };
-                questions.entry((&outcome.source, film.moment.question)).or_default().push(frame);
+                // Data sets of one film number their questions by themselves.
+                questions.entry((&outcome.source, &film.phrase, film.moment.question)).or_default().push(frame);
             }
         }
         if questions.is_empty() {
             return None;
         }
-        let (mut overlaps, mut steps) = (Vec::new(), Vec::new());
+        let (mut overlaps, mut steps, mut films) = (Vec::new(), Vec::new(), Vec::new());
         for frames in questions.values_mut() {
+            frames.sort_by_key(|frame| frame.moment.frame);
+            films.push(frames.iter().filter_map(|frame| frame.things).collect::<Vec<_>>());
             frames.sort_by_key(|frame| frame.moment);
             for stretch in frames.chunk_by(|a, b| a.moment.stretch == b.moment.stretch) {
                 overlaps.extend(tube_overlap(stretch));
@@ -66,6 +76,7 @@ impl FilmFigures {
             viou: (!overlaps.is_empty()).then(|| Estimate::mean(&overlaps)),
             viou_above: TUBE_THRESHOLDS.into_iter().filter(|_| !overlaps.is_empty()).map(share).collect(),
             jitter: (!steps.is_empty()).then(|| steps.iter().sum::<f64>() / steps.len() as f64),
+            identity: IdentityFigures::of(&films),
         })
     }
 }

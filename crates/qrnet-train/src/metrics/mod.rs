@@ -4,6 +4,7 @@ mod calibrate;
 mod estimate;
 mod figures;
 mod film;
+mod identity;
 mod presence;
 mod table;
 
@@ -19,6 +20,7 @@ pub use calibrate::{Calibration, best_threshold};
 pub use estimate::Estimate;
 pub use figures::{Accuracy, Figures, IOU_THRESHOLDS};
 pub use film::FilmFigures;
+pub use identity::{IdentityFigures, Things};
 pub use presence::{CALIBRATION_BINS, auroc, calibration_error};
 
 /// What a model made of one example.
@@ -55,6 +57,8 @@ pub struct OnFilm {
     pub truth: Option<Rect>,
     /// Where it was answered to be, claimed or not; none where there is no answer.
     pub answer: Option<Rect>,
+    /// All that is asked for and all that was claimed, with ids; none of answers without ids.
+    pub things: Option<Things>,
 }
 
 /// Outcomes, gathered one by one. Ranking needs all of them, so all are kept (about 50 bytes each).

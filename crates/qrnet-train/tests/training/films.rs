@@ -292,6 +292,7 @@ fn two_tracks_by_hand() {
     near(stander.right.expect("a share").value, 3.0 / 10.0);
     near(stander.film.as_ref().expect("a film").viou.expect("a tube").value, 0.0);
     assert_eq!(stander.film.as_ref().expect("a film").jitter, None, "never claimed");
+    assert_eq!(film.identity, None, "answers to single pictures have no ids");
     let all = summary.all.film.as_ref().expect("a film");
     assert_eq!((all.tubes, all.viou_above.as_slice()), (2, &[(0.3, 0.5), (0.5, 0.0)][..]));
     near(all.viou.expect("tubes").value, 5.0 / 21.0);
@@ -324,9 +325,9 @@ fn recorded_answers_by_hand() {
     let labels = labels(folder.path(), "").expect("labels");
     let answer = |phrase: &str, frame: u64| {
         let (presence, rect) = said(frame);
-        let claim = Some(rect).filter(|_| presence >= 0.5);
+        let claimed = (presence >= 0.5).then_some((1, rect)).into_iter().collect();
         (phrase == "the circle").then_some(Recorded {
-            claim,
+            claimed,
             answered: true,
             presence: Some(presence),
             size: (128.0, 128.0),
@@ -338,6 +339,15 @@ fn recorded_answers_by_hand() {
     near(summary.all.accuracy_at(0.5).expect("present").value, 3.0 / 6.0);
     near(summary.all.right.expect("a share").value, 6.0 / 10.0);
     near(summary.all.film.as_ref().expect("a film").viou.expect("a tube").value, 10.0 / 21.0);
+    // Six true boxes, five claimed: four of them are pairs at the six overlaps up to 0.3, and three above.
+    let identity = summary.all.film.as_ref().expect("a film").identity.expect("ids");
+    let hota = (6.0 * 4.0 / 7.0 + 13.0 * 3.0 / 8.0) / 19.0;
+    for found in [identity.hota, identity.det_a, identity.ass_a] {
+        near(found, hota);
+    }
+    near(identity.idf1, 6.0 / 11.0);
+    near(identity.mota, (3.0 - 2.0) / 6.0);
+    assert_eq!(identity.id_switches, 0);
     let holes = |phrase: &str, frame: u64| answer(phrase, frame).filter(|_| frame != 7);
     assert_eq!(score("film", &labels, holes).map(drop), Err(("the circle".to_owned(), 7)));
     // Frames of which nothing is said are right in no case.
@@ -346,6 +356,54 @@ fn recorded_answers_by_hand() {
     };
     let summary = score("film", &labels, silent).expect("whole").summary();
     near(summary.all.right.expect("a share").value, 4.0 / 10.0);
+}
+
+#[test]
+fn all_that_a_phrase_asks_for_by_hand() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    let read = |referent: &str| {
+        let source = film(path, "");
+        let queries = format!("[[referent]]\nname = 'people'\nphrases = ['everyone']\n{referent}\n");
+        std::fs::write(path.join("queries.toml"), queries).expect("written");
+        source
+    };
+    let labelled = |referent: &str| read(referent).clip_labels(path).map(|labels| labels.expect("a film"));
+    let ids = |labels: &ClipLabels| {
+        [1, 5, 9].map(|frame| {
+            let there = labels.things(&labels.referents()[0], frame);
+            there.into_iter().map(|(id, _)| id).collect::<Vec<u64>>()
+        })
+    };
+    let labels = labelled("all = true").expect("labels");
+    assert_eq!(ids(&labels), [vec![1], vec![1, 2], vec![2]]);
+    assert_eq!(ids(&labelled("all = true\ntracks = [2, 7]").expect("labels")), [vec![], vec![2], vec![2]]);
+    assert_eq!(ids(&labelled("tracks = [2, 1]").expect("labels")), [vec![0], vec![0], vec![0]], "one thing");
+
+    // Both are found wherever they are; the second one has another id from frame 8 on.
+    let answer = |_: &str, frame: u64| {
+        let walks = (frame <= 6).then(|| (5, walker(frame)));
+        let stands = (frame >= 4).then(|| (if frame < 8 { 6 } else { 8 }, STANDER));
+        let claimed = stands.into_iter().chain(walks).collect();
+        Some(Recorded { claimed, answered: true, presence: Some(0.9), size: (128.0, 128.0) })
+    };
+    let summary = score("film", &labels, answer).expect("whole").summary();
+    let identity = summary.all.film.as_ref().expect("a film").identity.expect("ids");
+    near(identity.det_a, 1.0);
+    // Thirteen pairs: six of the first, and of seven frames of the second four with one id and three with the other.
+    near(identity.ass_a, (6.0 + 4.0 * 4.0 / 7.0 + 3.0 * 3.0 / 7.0) / 13.0);
+    near(identity.hota, identity.ass_a.sqrt());
+    near(identity.idf1, 10.0 / 13.0);
+    near(identity.mota, 12.0 / 13.0);
+    assert_eq!(identity.id_switches, 1);
+    near(summary.all.accuracy_at(0.5).expect("present").value, 1.0);
+    assert_eq!(Baselines::of(&labels, &[]).random_person, Some(1.0), "anybody is right");
+
+    let opened = read("all = true").open(Origin { base: path, video: &Greys, dense: false }).map(drop);
+    let refused = message(opened);
+    assert!(refused.contains("\"people\" asks for `all`"), "{refused}");
+    let refused = message(labelled("all = true\nbox = [1, 1, 5, 5]"));
+    assert!(refused.contains("both `all` and `box`"), "{refused}");
 }
 
 #[test]

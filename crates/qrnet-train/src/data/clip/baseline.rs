@@ -32,9 +32,12 @@ impl Baselines {
             knows_mean |= usual.is_some();
             for &frame in measured.frames() {
                 frames += weight;
-                let Some(truth) = measured.target(referent, frame) else { continue };
+                let there = measured.things(referent, frame);
+                if there.is_empty() {
+                    continue;
+                }
                 present += weight;
-                let is_right = |rect: Rect| truth.overlap(&rect) >= RIGHT;
+                let is_right = |rect: Rect| there.iter().any(|(_, truth)| truth.overlap(&rect) >= RIGHT);
                 mean += weight * f64::from(u8::from(usual.is_some_and(is_right)));
                 let people: Vec<Rect> = measured.boxes(frame).map(|(_, rect)| rect).collect();
                 let right = people.iter().filter(|rect| is_right(**rect)).count();

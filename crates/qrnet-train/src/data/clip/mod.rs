@@ -14,102 +14,40 @@
 //! name = "gate"
 //! box = [411, 202, 35, 43]   # left, top, width, height: a thing that does not move
 //! phrases = ["the gate"]
+//!
+//! [[referent]]
+//! name = "people"
+//! all = true                 # each track is one of them; without `tracks`, each of the table
+//! phrases = ["a person"]
 //! ```
 //!
-//! A person is there in the frames in which the table has one of the tracks, and absent in every other frame.
+//! A person is there in the frames in which the table has one of the tracks, and absent in every other frame. What asks for
+//! all is measured from records; a question about one picture has one box.
 
+mod asked;
 mod baseline;
 mod recast;
 mod score;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blocks::preprocess::{Picture, Rect};
-use blocks::strict::{self, Strict};
 use blocks::text::tokenizer::QueryTokenizer;
-use serde::{Deserialize, Serialize};
-
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use recast::Cast;
 
 use super::video::{FrameSource, Frames};
-use super::{DataSet, Example, Labels, Legibility, Moment, ObjectLabel, read_bytes};
+use super::{DataSet, Example, Labels, Legibility, Moment, ObjectLabel};
 use crate::error::{Error, Result};
 use crate::scenes::CLASSES;
+pub use asked::{Asked, Referent};
 pub use baseline::Baselines;
 pub use score::{Recorded, score};
 pub use table::{Tracks, read_table};
-
-/// What `queries.toml` holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
-    /// What is asked for.
-    pub referent: Vec<Referent>,
-}
-
-/// One person or thing, and what it is called.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Referent {
-    /// Its name in reports.
-    pub name: String,
-    /// Its tracks in the table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tracks: Option<Vec<u64>>,
-    /// Left, top, width and height of a thing that does not move.
-    #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
-    pub still: Option<[f64; 4]>,
-    /// Ways to ask for it.
-    pub phrases: Vec<String>,
-}
-
-impl Strict for Asked {
-    fn example() -> Self {
-        let phrases = vec!["phrase".to_owned()];
-        Self { referent: vec![Referent { name: "name".into(), tracks: Some(vec![1]), still: Some([0.0; 4]), phrases }] }
-    }
-}
-
-impl Asked {
-    /// Reads `queries.toml`.
-    ///
-    /// # Errors
-    /// It cannot be read, holds an unknown key, or a referent without phrases, or one with neither or both of `tracks`
-    /// and `box`.
-    pub fn read(path: &Path) -> Result<Self> {
-        let bytes = read_bytes(path)?;
-        let text = str::from_utf8(&bytes).map_err(|e| Error::file(path, e))?;
-        let asked: Self = strict::toml(text, &path.display().to_string())?;
-        if asked.referent.is_empty() {
-            return Err(Error::file(path, "asks for nothing, expected at least one [[referent]]"));
-        }
-        let (mut names, mut askers) = (BTreeSet::new(), BTreeMap::new());
-        for referent in &asked.referent {
-            let fail = |reason: &str| Err(Error::entry(path, format!("referent {:?}", referent.name), reason));
-            if !names.insert(&referent.name) {
-                return fail("stands there twice, expected every name once");
-            }
-            if referent.phrases.is_empty() || referent.phrases.iter().any(|phrase| phrase.trim().is_empty()) {
-                return fail("has no phrase, or an empty one; expected words that describe it");
-            }
-            for phrase in &referent.phrases {
-                if let Some(other) = askers.insert(phrase.trim().to_lowercase(), &referent.name) {
-                    return fail(&format!("asks {phrase:?} as {other:?} does, expected every phrase once"));
-                }
-            }
-            match (&referent.tracks, referent.still) {
-                (Some(_), None) => {}
-                (None, Some([x, y, w, h])) if [x, y].iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 => {}
-                (None, Some(_)) => return fail("`box` has no area, expected [left, top, width, height] in pixels"),
-                _ => return fail("has both or neither of `tracks` and `box`, expected one of them"),
-            }
-        }
-        Ok(asked)
-    }
-}
 
 /// Which frames, asked for whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -218,12 +156,25 @@ impl ClipLabels {
         Moment { question, stretch: self.stretches[place], frame: self.frames[place] }
     }
 
-    /// Where a referent is in a frame; none where it is not there.
+    /// Where a referent is in a frame, the first one of all that are asked for; none where it is not there.
     pub fn target(&self, referent: &Referent, frame: u64) -> Option<Rect> {
+        if referent.all {
+            return self.things(referent, frame).first().map(|(_, rect)| *rect);
+        }
         if let Some([x, y, w, h]) = referent.still {
             return Some(Rect { x0: x, y0: y, x1: x + w, y1: y + h });
         }
         referent.tracks.iter().flatten().find_map(|track| self.tracks.at(frame, *track))
+    }
+
+    /// Everything in a frame that a referent asks for, by id: tracks where it asks for all, and else 0 for the one thing that
+    /// it is, whatever its tracks are.
+    pub fn things(&self, referent: &Referent, frame: u64) -> Vec<(u64, Rect)> {
+        if !referent.all {
+            return self.target(referent, frame).map(|rect| (0, rect)).into_iter().collect();
+        }
+        let is_asked_for = |track: u64| referent.tracks.as_ref().is_none_or(|tracks| tracks.contains(&track));
+        self.boxes(frame).filter(|(track, _)| is_asked_for(*track)).collect()
     }
 
     /// All labelled boxes of a frame, by track.
@@ -254,8 +205,15 @@ impl Clip {
     /// Decodes the frames that the labels name.
     ///
     /// # Errors
-    /// As [`Frames::read`]; or a box lies outside the picture.
+    /// As [`Frames::read`]; or a box lies outside the picture, or a referent asks for all.
     pub fn open(name: &str, clip: &Path, labels: ClipLabels, source: &dyn FrameSource) -> Result<Self> {
+        if let Some(referent) = labels.referents.iter().find(|referent| referent.all) {
+            return Err(Error::Unsupported(format!(
+                "{name}: referent {:?} asks for `all`, and a question about one picture has one box: expected `referents` \
+                 without it, or records of the film",
+                referent.name
+            )));
+        }
         let frames = Frames::read(source, clip, &labels.frames.iter().copied().collect())?;
         let questions = labels.referents.iter().enumerate();
         let questions = questions.flat_map(|(i, referent)| (0..referent.phrases.len()).map(move |p| (i, p))).collect();
@@ -290,7 +248,8 @@ impl Clip {
     pub fn with_labels(mut self) -> Self {
         let class = |number: usize| (number % CLASSES + 1) as u16;
         let (mut tracks, mut still) = (BTreeMap::new(), Vec::new());
-        for (i, referent) in self.labels.known.iter().enumerate() {
+        // Whoever is one of all may have a class of their own.
+        for (i, referent) in self.labels.known.iter().enumerate().filter(|(_, referent)| !referent.all) {
             tracks.extend(referent.tracks.iter().flatten().map(|track| (*track, class(i))));
             if referent.still.is_some() {
                 still.extend(self.labels.target(referent, 0).map(|rect| (rect, class(i))));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use blocks::preprocess::Rect;
 
 use super::ClipLabels;
-use crate::metrics::{OnFilm, Outcome, Tally};
+use crate::metrics::{OnFilm, Outcome, Tally, Things};
 
 /// What was said of a frame.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// Where the thing is claimed to be, in pixels; none where it is not.
-    pub claim: Option<Rect>,
+    /// What is claimed to be there, measured on this frame or carried: ids and boxes in pixels, the best one first.
+    pub claimed: Vec<(u64, Rect)>,
     /// Whether anything is said of the frame at all, this one or an earlier one; else it is right in no case.
     pub answered: bool,
     /// The probability that it is there, where one was measured on this frame.
@@ -21,7 +21,8 @@ pub struct Recorded {
 }
 
 /// Compares recorded answers with labels: every phrase that `answer` knows of, on every frame. Where nothing is claimed
-/// of a thing that is there, its box was not found. Returns the phrase and frame instead that an answer is lacking for.
+/// of a thing that is there, its box was not found. Figures of one box are about the best one, which is right on any thing
+/// that is asked for; those of ids are about all. Returns the phrase and frame instead that an answer is lacking for.
 ///
 /// # Errors
 /// A phrase has answers, but not for every frame.
@@ -42,17 +43,27 @@ pub fn score(
                 let moment = labels.moment(question, place);
                 let frame = moment.frame;
                 let answer = answer.ok_or_else(|| (phrase.clone(), frame))?;
-                let truth = labels.target(referent, frame).map(|rect| rect.clipped(answer.size.0, answer.size.1));
-                let claim = answer.claim;
+                let Recorded { claimed, answered, presence, size: (width, height) } = answer;
+                let there = labels.things(referent, frame).into_iter();
+                let there: Vec<(u64, Rect)> = there.map(|(id, rect)| (id, rect.clipped(width, height))).collect();
+                let claim = claimed.first().map(|(_, rect)| *rect);
+                let overlap = |truth: &Rect| claim.map_or(0.0, |claim| truth.overlap(&claim));
+                let truth = there.iter().map(|(_, rect)| *rect).max_by(|a, b| overlap(a).total_cmp(&overlap(b)));
                 tally.push(Outcome {
                     source: Arc::clone(&source),
                     kind: referent.name.as_str().into(),
                     thing: None,
                     present: truth.is_some(),
-                    iou: truth.map(|truth| claim.map_or(0.0, |claim| truth.overlap(&claim) as f32)),
-                    presence: answer.presence,
-                    here: answer.answered.then_some(claim.is_some()),
-                    film: Some(OnFilm { moment, phrase: phrase.as_str().into(), truth, answer: claim }),
+                    iou: truth.map(|truth| overlap(&truth) as f32),
+                    presence,
+                    here: answered.then_some(claim.is_some()),
+                    film: Some(OnFilm {
+                        moment,
+                        phrase: phrase.as_str().into(),
+                        truth,
+                        answer: claim,
+                        things: Some(Things { there, claimed }),
+                    }),
                 });
             }
         }
