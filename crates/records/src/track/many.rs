@@ -81,7 +81,8 @@ impl Many {
         };
         let (strong, weak) =
             (of(&|score| score >= strong_from), of(&|score| score < strong_from && score >= weak_from));
-        let lost = self.settings.lost;
+        // What is still shown is still followed.
+        let lost = self.settings.lost.max(self.settings.hold);
         self.tracks.retain(|track| time.saturating_sub(track.time) <= lost || track.time == before);
         for track in &mut self.tracks {
             if track.time < before {
@@ -167,19 +168,25 @@ impl Many {
         rest
     }
 
+    /// Whether the box of a thing that was not found on the frame at `time` may stand in there.
+    fn holds(&self, track: &One, time: Duration) -> bool {
+        let (hold, gap) = (self.settings.hold, time.saturating_sub(track.time));
+        !hold.is_zero() && !gap.is_zero() && gap <= hold && track.boxes > 1
+    }
+
     /// Boxes of things that were not found on the frame at `time`, while they may stand in.
     fn held(&self, time: Duration) -> Vec<Object> {
-        let hold = self.settings.hold;
-        let held = self.tracks.iter().filter(|track| {
-            let gap = time.saturating_sub(track.time);
-            !hold.is_zero() && !gap.is_zero() && gap <= hold && track.boxes > 1
-        });
+        let held = self.tracks.iter().filter(|track| self.holds(track, time));
         held.map(|track| Object { cause: Some(HOLD), ..track.object(None) }).collect()
     }
 
-    pub(super) fn skipped(&self, cause: &'static str) -> QuerySeen {
-        let last = self.tracks.iter().filter(|track| track.time == self.time);
-        carried(last.map(|track| track.object(None)).collect(), cause)
+    /// As for one thing: what the last measurement found stands, and what it missed no longer than it may.
+    pub(super) fn skipped(&self, cause: &'static str, time: Duration) -> QuerySeen {
+        let stands = self.tracks.iter().filter(|track| track.time == self.time || self.holds(track, time));
+        let mut objects: Vec<Object> = stands.map(|track| track.object(None)).collect();
+        let score = |object: &Object| object.score.unwrap_or(1.0);
+        objects.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        carried(objects, cause)
     }
 
     pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QuerySeen {

@@ -254,7 +254,7 @@ impl StreamTrack {
             }
             Outcome::Skipped { cause } => match memory {
                 Memory::One(one) => one.skipped(cause, time),
-                Memory::Many(many) => many.skipped(cause),
+                Memory::Many(many) => many.skipped(cause, time),
             },
             Outcome::Dropped { cause } => QuerySeen { cause: Some(cause), ..QuerySeen::default() },
             Outcome::Error { cause, .. } => match memory {
