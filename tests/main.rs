@@ -13,6 +13,7 @@ mod faults;
 mod formats;
 mod ground;
 mod house;
+mod identity;
 mod messages;
 mod metadata;
 mod one_frame;
