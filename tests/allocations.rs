@@ -128,7 +128,7 @@ fn grounder(reduction: usize) -> Grounder {
 fn model(grounder: Grounder, queries: &[&[&str]]) -> Model {
     let compile = |text: &'static str| (text, Arc::new(grounder.compile(text).expect("compiles")));
     let compiled: HashMap<&str, Arc<CompiledQuery>> = ["a", "b", "c", "d"].map(compile).into();
-    let of_stream = |texts: &&[&str]| texts.iter().map(|text| Arc::clone(&compiled[text])).collect();
+    let of_stream = |texts: &&[&str]| texts.iter().map(|text| Arc::clone(&compiled[text])).collect::<Vec<_>>();
     let queries = queries.iter().map(of_stream).collect();
     Model { grounder: Arc::new(grounder), queries }
 }
