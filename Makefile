@@ -42,8 +42,9 @@ test: lint media peers
 
 # The full-size model's compiled path against its plain one, a hundred times as many random cases, half an hour of four
 # cameras that come and go, and six hours of film that nobody watches, at ten times its pace (out/soak/ holds tables and a
-# plot). A sentence encoder is tried as the text tower where QRNET_TEXT_ENCODER names its folder. The published backbone is
-# held to its own graph; questions about photographs are resolved where SPOTTER_DATA names them.
+# plot), and generated films whose things must keep their ids (out/crossings/). A sentence encoder is tried as the text tower
+# where QRNET_TEXT_ENCODER names its folder. The published backbone is held to its own graph; questions about photographs
+# are resolved where SPOTTER_DATA names them.
 test-slow: media peers
 	@bash scripts/setup.sh slow
 	@bash scripts/fetch-photograph-weights.sh
@@ -51,7 +52,7 @@ test-slow: media peers
 	$(CARGO) test --release --locked -p qrnet --test slow
 	$(CARGO) test --release --locked -p qrnet-train --test expressions photographs -- --nocapture
 	$(CARGO) build --release --locked --bins --examples
-	$(CARGO) test --release --locked --test it -- --ignored soak
+	$(CARGO) test --release --locked --test it -- --ignored soak crossings
 
 # Other engines run the same weights in turns with ours (benches/frame; 5 GB of packages); out/bench.md holds the tables.
 bench: media

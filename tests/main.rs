@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod clips;
 mod convert;
+mod crossings;
 mod default_model;
 mod documented;
 mod eval;

@@ -119,7 +119,8 @@ fn soak_of_streams_that_others_send() {
     let out = scratch.file("out.jsonl");
     let to = format!("jsonl:{out}");
     let model = repository().join("models/spotter-tiny").to_str().expect("UTF-8").to_owned();
-    let fixed = ["run", "--source", &streams, "--query", "a red circle", "--model", &model, "--out", &to];
+    let fixed = ["run", "--source", &streams, "--model", &model, "--out", &to];
+    let fixed = [&fixed[..], &["--query", "a red circle", "--query", "the white square", "--query", "a dog"]].concat();
     let flags = ["--max-fps", "5", "--reconnect-max-interval", "4s", "--stall-timeout", "6s"];
     let run = command(&[&fixed[..], &flags].concat()).stderr(Stdio::piped()).spawn().expect("starts");
     let mut sizes = Vec::new();

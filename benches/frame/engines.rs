@@ -11,6 +11,8 @@ use qrnet::{CompiledQuery, Config, Grounder, ModelDir, QrNet};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use spotter::verbs::bench::{Inputs, Peer};
 
+use super::quiet::spent;
+
 /// Answers of one call, `(cx, cy, w, h)` of the canvas, and how long it took.
 pub(crate) struct Call {
     pub(crate) took: Duration,
@@ -102,6 +104,39 @@ impl Engine for Compiled {
         let found = pool.install(|| grounder.ground(&pictures, query)).expect("grounds");
         let took = start.elapsed();
         Call { took, boxes: found.iter().map(|found| found.raw.map(f64::from)).collect() }
+    }
+}
+
+/// A frame that is asked some queries at once. Its time is the processor's, of all threads together.
+pub(crate) struct Asked {
+    name: &'static str,
+    grounder: Grounder,
+    queries: Vec<CompiledQuery>,
+    given: Given,
+    pool: ThreadPool,
+}
+
+impl Asked {
+    pub(crate) fn new(name: &'static str, given: Given, queries: &[&str], threads: usize) -> Self {
+        let mut grounder = Grounder::load(&given.dir, &Device::Cpu).expect("a model");
+        let queries = queries.iter().map(|query| grounder.compile(query).expect("compiles")).collect();
+        grounder.drop_text();
+        Self { name, grounder, queries, given, pool: pool(threads) }
+    }
+}
+
+impl Engine for Asked {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn call(&mut self) -> Call {
+        let Self { grounder, queries, given, pool, .. } = self;
+        let (pictures, queries) = (given.pictures(), queries.iter().collect::<Vec<_>>());
+        let before = spent();
+        let found = pool.install(|| grounder.ground_all(&pictures, &queries)).expect("grounds");
+        let took = spent() - before;
+        Call { took, boxes: found.iter().flatten().map(|found| found.raw.map(f64::from)).collect() }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench frame` (`make bench` fetches the peers' packages first) writes `out/bench.md`, `bench.json` and
 //! `bench.png`; `-- peers`, `default`, `ways`,
-//! `start`, `pipeline`, `growth` or `parts` for a part of it, `rounds=3` for fewer samples. `cargo test` runs it in short, with a small model and
+//! `several`, `start`, `pipeline`, `growth` or `parts` for a part of it, `rounds=3` for fewer samples. `cargo test` runs it in short, with a small model and
 //! without the peers. Input: pictures of 1280x720, letterboxed before the clock starts. Absolute times belong to a
 //! machine; ratios are between neighbours in one run.
 
@@ -22,7 +22,7 @@ use candle_core::{DType, Device, Tensor};
 use qrnet::{Canvas, ModelDir, NewModel, init};
 use rand::RngExt;
 
-use engines::{Compiled, Engine, Given, Plain, Served};
+use engines::{Asked, Compiled, Engine, Given, Plain, Served};
 use report::{Row, Table, say};
 
 /// The program's own allocator.
@@ -128,6 +128,21 @@ impl Bench {
         }
     }
 
+    /// Three queries of a frame against one, by the processor's time: with gates at the end of every stage, as published.
+    fn several(&self, tables: &mut Vec<Table>) -> String {
+        let name = if self.short { "tiny" } else { "qrnet-swin-s-l20" };
+        let dir = self.model(name);
+        let engine = |name: &'static str, queries: &[&str]| -> Box<dyn Engine> {
+            Box::new(Asked::new(name, Given::new(&dir, queries[0], 1), queries, 2))
+        };
+        let queries = program::QUERIES;
+        let mut engines = [engine("one query", &queries[..1]), engine("three queries", &queries)];
+        let table = self.turns(&format!("{name}, 2 threads, ms of processor time a frame"), &mut engines);
+        let costs = table.costs(&[2.85]);
+        tables.push(table);
+        costs
+    }
+
     /// Batches, plain and compiled.
     fn ways(&self, dir: &Path, name: &str, tables: &mut Vec<Table>) {
         for batch in [1, 2, 4] {
@@ -195,9 +210,17 @@ fn main() {
         bench.ways(&bench.model("qrnet-swin-s-l20"), "qrnet-swin-s-l20", &mut tables);
     }
     let (mut curves, mut more) = (Vec::new(), Vec::new());
+    if wanted("several") {
+        more.push(bench.several(&mut tables));
+    }
     if !short {
         let full = bench.model("qrnet-swin-s-l20");
         let folder = scratch.path();
+        if wanted("several") {
+            let table = program::several(5, folder);
+            more.push(table.costs(&[2.0, 3.05]));
+            tables.push(table);
+        }
         if wanted("start") {
             tables.push(program::start(&full, 7, folder));
         }

@@ -1,6 +1,7 @@
 //! The program as its users start it: time to the first record, frames a second from file to records and to video, and
 //! several streams at once.
 
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -131,6 +132,48 @@ pub(crate) fn pipeline(rounds: usize, folder: &Path) -> Table {
     }
     let table =
         Table { title: "built-in model, 1280x720 H.264, ms a frame, start of the program included".into(), rows };
+    say(&table.markdown());
+    table
+}
+
+/// What frames are asked where several things are looked for: sentences of one length.
+pub(crate) const QUERIES: [&str; 3] = ["the red car", "a white dog", "the big bus"];
+
+/// Milliseconds of processor time, user and system, of a whole run of the built-in model, a frame of each stream.
+fn processor_time(flags: &[&str], frames: usize) -> f64 {
+    let before = quiet::spent();
+    let done = program().args(flags).status();
+    assert!(done.expect("starts").success(), "{flags:?}");
+    (quiet::spent() - before).as_secs_f64() * 1e3 / frames as f64
+}
+
+/// What a second and third query cost, and a second and third stream, from H.264 to records.
+pub(crate) fn several(rounds: usize, folder: &Path) -> Table {
+    let clip = Clip::of_copies(folder, 4);
+    let mut streams = String::new();
+    for (k, query) in QUERIES.iter().enumerate() {
+        let own = folder.join(format!("own-{k}.mp4"));
+        std::fs::copy(&clip.path, &own).expect("copied");
+        // Writing to a string cannot fail.
+        let _ = writeln!(streams, "[[stream]]\nid = \"{k}\"\nsource = \"{}\"\nquery = \"{query}\"", own.display());
+    }
+    let file = folder.join("three.streams");
+    std::fs::write(&file, streams).expect("written");
+    let out = format!("jsonl:{}", folder.join("several-{source}.jsonl").display());
+    let (clip, frames, file) = (clip.path.display().to_string(), clip.frames, file.display().to_string());
+    let of_clip = |queries: &[&'static str]| -> Vec<&str> {
+        let queries = queries.iter().flat_map(|query| ["--query", *query]);
+        [clip.as_str(), "--out", &out].into_iter().chain(queries).collect()
+    };
+    let ways: [(&str, Vec<&str>); 3] = [
+        ("one stream, one query", of_clip(&QUERIES[..1])),
+        ("one stream, three queries", of_clip(&QUERIES)),
+        ("three streams, one query each", vec![file.as_str(), "--out", &out]),
+    ];
+    let rows = in_turns(&ways, rounds, |flags| processor_time(flags, frames));
+    let title =
+        "built-in model, 1280x720 H.264 to records, ms of processor time a frame of each stream, start included";
+    let table = Table { title: title.into(), rows };
     say(&table.markdown());
     table
 }

@@ -39,6 +39,11 @@ impl Moment {
     }
 }
 
+/// Processor time of this process so far, user and system, with that of its children that have ended.
+pub(crate) fn spent() -> Duration {
+    of_process("self")
+}
+
 fn of_process(id: &str) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The name may hold spaces and ends with a parenthesis; user and system time are the 14th and 15th field, those of

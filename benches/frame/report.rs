@@ -65,6 +65,18 @@ impl Table {
         text
     }
 
+    /// What the other rows cost, as multiples of the first in the same round, beside what each may cost at most.
+    pub(crate) fn costs(&self, most: &[f64]) -> String {
+        let mut text = format!("### Multiples: {}\n\n", self.title);
+        for (row, most) in self.rows[1..].iter().zip(most) {
+            let times = 1.0 / self.ratio(row);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "- {}: {times:.2} times {} (at most {most})", row.name, self.rows[0].name);
+        }
+        say(&text);
+        text
+    }
+
     fn json(&self) -> Value {
         let row = |row: &Row| json!({"name": row.name, "median_ms": row.median(), "times_ms": row.times, "ratio": self.ratio(row), "spoilt": row.spoilt});
         json!({"title": self.title, "rows": self.rows.iter().map(row).collect::<Vec<_>>()})

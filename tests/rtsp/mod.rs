@@ -5,6 +5,7 @@ mod codes;
 mod foreign;
 mod gaps;
 mod many;
+mod schemas;
 mod secrecy;
 mod soak;
 

@@ -1,4 +1,4 @@
-//! Half an hour of four cameras that come and go, with the built-in model: nothing grows. `make test-slow` runs it;
+//! Half an hour of four cameras that come and go, each asked three queries: nothing grows. `make test-slow` runs it;
 //! `SPOTTER_SOAK_MINUTES` makes it shorter or longer.
 
 use std::fmt::Write as _;
@@ -15,10 +15,15 @@ use serde_json::Value;
 use super::events;
 use crate::support::relay::{self, Harm};
 use crate::support::servers::Server;
-use crate::support::{Scratch, aloud, bikes, command, json_lines, repository, tool};
+use crate::support::{Scratch, aloud, bikes, command, raw_lines, repository, tool};
 
-/// Four streams that look for three things.
-const QUERIES: [&str; 4] = ["the red car", "a dog", "the red car", "the white square"];
+/// Four streams that look for three things each: some for the same as others, some for what nobody else does.
+const QUERIES: [[&str; 3]; 4] = [
+    ["the red car", "a dog", "the white square"],
+    ["a dog", "the blue circle", "the star"],
+    ["the red car", "a dog", "the white square"],
+    ["the white square", "the red car", "the green ring"],
+];
 /// A camera is harmed this often, each in its turn, for so long.
 const EVERY: Duration = Duration::from_secs(20);
 const LASTS: Duration = Duration::from_secs(6);
@@ -52,10 +57,13 @@ fn four_cameras_for_half_an_hour() {
     let cameras: Vec<Server> = QUERIES.iter().map(|_| Server::camera(&long, &[])).collect();
     let (addresses, levers): (Vec<_>, Vec<_>) =
         cameras.iter().map(|camera| relay::tcp(&camera.address, Harm::None)).unzip();
-    let streams = addresses.iter().zip(QUERIES).enumerate().fold(String::new(), |mut text, (k, (address, query))| {
-        let _ = writeln!(text, "[[stream]]\nid = \"camera-{k}\"\nsource = \"{address}\"\nquery = \"{query}\"");
-        text
-    });
+    let mut streams = String::new();
+    for (k, (address, queries)) in addresses.iter().zip(QUERIES).enumerate() {
+        let _ = writeln!(streams, "[[stream]]\nid = \"camera-{k}\"\nsource = \"{address}\"");
+        for query in queries {
+            let _ = writeln!(streams, "[[stream.query]]\ntext = \"{query}\"");
+        }
+    }
     let streams = scratch.write("four.streams", streams.as_bytes());
     let mut run = command(&["-q", "run", "--source", &streams, "--out", "jsonl:-", "--stall-timeout", "3s"])
         .stdout(Stdio::piped())
@@ -113,7 +121,7 @@ fn four_cameras_for_half_an_hour() {
     }
     tool("kill", &["-INT", &run.id().to_string()]);
     run.wait().expect("ends");
-    let told = json_lines(&reader.join().expect("read"));
+    let told = raw_lines(&reader.join().expect("read"));
 
     let out = repository().join("out/soak");
     std::fs::create_dir_all(&out).expect("made");
@@ -125,10 +133,14 @@ fn four_cameras_for_half_an_hour() {
     let back = events(&told, "gap_end").len();
     aloud(&format!("{table}\n{harms} times a camera was cut off or stalled; {gaps} gaps, {back} ended"));
     for end in events(&told, "end") {
-        let books = &end["books"];
-        let count = |kind: &str| books[kind].as_u64().expect("a count");
-        let entered: u64 = ["box", "absent", "skipped", "dropped", "error"].into_iter().map(count).sum();
-        assert_eq!(count("decoded"), entered, "the books close: {end}");
+        let count = |counts: &Value, kind: &str| counts[kind].as_u64().expect("a count");
+        let entered = ["measured", "skipped", "dropped", "error"].map(|kind| count(&end["frames"], kind));
+        assert_eq!(count(&end["frames"], "decoded"), entered.iter().sum::<u64>(), "the books close: {end}");
+        let queries = end["queries"].as_array().expect("a list");
+        assert_eq!(queries.len(), QUERIES[0].len(), "{end}");
+        for query in queries {
+            assert_eq!(count(query, "box") + count(query, "absent"), entered[0], "for every query: {end}");
+        }
     }
     assert_eq!(events(&told, "end").len(), QUERIES.len());
     // The last harm may have come too late for the watchdog.

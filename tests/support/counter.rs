@@ -1,14 +1,14 @@
 //! Clips with a frame counter burnt in, and a grounder that reads it.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::preprocess::{Letterboxed, Rect};
 use grounding::Canvas;
-use spotter::stage::{Answer, Ground, Job, one_box};
+use spotter::stage::{Answer, Ground, Job, Question, one_box};
 
-use super::Scratch;
+use super::{Raw, Scratch, encode};
 
 pub(crate) const WIDTH: usize = 320;
 pub(crate) const HEIGHT: usize = 192;
@@ -42,19 +42,9 @@ fn read_counter(bright: impl Fn(usize, usize) -> bool) -> usize {
 /// A clip of so many frames; `options` are the encoder's.
 pub(crate) fn counter_clip(scratch: &Scratch, rate: u32, frames: usize, options: &[&str]) -> String {
     let file = scratch.file("counter.mp4");
-    let (size, rate) = (format!("{WIDTH}x{HEIGHT}"), rate.to_string());
-    let mut ffmpeg = Command::new("ffmpeg")
-        .args(["-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", &size, "-r", &rate, "-i", "-"])
-        .args(["-c:v", "libx264", "-pix_fmt", "yuv420p", "-color_range", "tv"])
-        .args(options)
-        .arg(&file)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("ffmpeg is needed for this test (scripts/setup.sh installs it)");
-    let mut pipe = ffmpeg.stdin.take().expect("a pipe");
-    (0..frames).for_each(|frame| pipe.write_all(&counted(frame)).expect("taken"));
-    drop(pipe);
-    assert!(ffmpeg.wait().expect("ends").success());
+    let raw = Raw { format: "gray", size: (WIDTH, HEIGHT), rate };
+    let options = [&["-color_range", "tv"][..], options].concat();
+    encode(&file, raw, (0..frames).map(counted), &options);
     file
 }
 
@@ -137,6 +127,48 @@ impl Ground for Stepping {
     fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
         std::thread::sleep(self.takes);
         Ok(jobs.iter().map(|job| one_box(at((Counter::read(job.picture) % STEPS * STEP) as f64), None)).collect())
+    }
+}
+
+/// Answers several queries: each says what the counter is, below the one before. The first is always there, the second on
+/// every second number, the third on every third.
+pub(crate) struct Several {
+    pub(crate) takes: Duration,
+    /// How many, at first; of all streams alike.
+    pub(crate) queries: usize,
+}
+
+impl Several {
+    /// Whether query `place` is there on picture `number`.
+    pub(crate) fn is_there(place: usize, number: usize) -> bool {
+        number.is_multiple_of(place + 1)
+    }
+
+    fn answer(place: usize, number: usize) -> Answer {
+        /// Pixels that each query's boxes lie below those before.
+        const BELOW: f64 = 5.0;
+        let rect = at(number as f64);
+        let rect = Rect { y0: rect.y0 + BELOW * place as f64, y1: rect.y1 + BELOW * place as f64, ..rect };
+        one_box(rect, Some(if Self::is_there(place, number) { 0.9 } else { 0.1 }))
+    }
+}
+
+impl Ground for Several {
+    fn canvas(&self) -> Canvas {
+        Canvas { width: WIDTH, height: HEIGHT }
+    }
+
+    fn ground(&mut self, jobs: &[Job]) -> grounding::Result<Vec<Answer>> {
+        std::thread::sleep(self.takes);
+        let answer = |job: &Job| {
+            let number = Counter::read(job.picture);
+            (0..self.queries).flat_map(|place| Self::answer(place, number)).collect()
+        };
+        Ok(jobs.iter().map(answer).collect())
+    }
+
+    fn ask(&mut self, _: usize, questions: &[Arc<Question>]) {
+        self.queries = questions.len();
     }
 }
 

@@ -228,6 +228,33 @@ pub(crate) fn clip(scratch: &Scratch, name: &str, size: &str, frames: u32, optio
     file
 }
 
+/// Frames as they are given to ffmpeg, one after the other: their pixels (`gray`, `rgb24`), width, height, and how many
+/// there are a second.
+#[derive(Clone, Copy)]
+pub(crate) struct Raw {
+    pub(crate) format: &'static str,
+    pub(crate) size: (usize, usize),
+    pub(crate) rate: u32,
+}
+
+/// Writes frames as H.264 in 4:2:0; `options` are the encoder's.
+pub(crate) fn encode(file: &str, raw: Raw, frames: impl Iterator<Item = Vec<u8>>, options: &[&str]) {
+    let Raw { format, size: (width, height), rate } = raw;
+    let (size, rate) = (format!("{width}x{height}"), rate.to_string());
+    let mut ffmpeg = Command::new("ffmpeg")
+        .args(["-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", format, "-s", &size, "-r", &rate, "-i", "-"])
+        .args(["-c:v", "libx264", "-pix_fmt", "yuv420p"])
+        .args(options)
+        .arg(file)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg is needed for this test (scripts/setup.sh installs it)");
+    let mut pipe = ffmpeg.stdin.take().expect("a pipe");
+    frames.for_each(|frame| pipe.write_all(&frame).expect("taken"));
+    drop(pipe);
+    assert!(ffmpeg.wait().expect("ends").success());
+}
+
 /// A copy of an MP4 of this height that is to be shown turned by 90 degrees clockwise, as phones note it: in the track
 /// header's matrix.
 pub(crate) fn turn(scratch: &Scratch, mp4: &str, height: u32) -> String {

@@ -81,7 +81,8 @@ impl Many {
         };
         let (strong, weak) =
             (of(&|score| score >= strong_from), of(&|score| score < strong_from && score >= weak_from));
-        let lost = self.settings.lost;
+        // What is still shown is still followed.
+        let lost = self.settings.lost.max(self.settings.hold);
         self.tracks.retain(|track| time.saturating_sub(track.time) <= lost || track.time == before);
         for track in &mut self.tracks {
             if track.time < before {
@@ -167,31 +168,22 @@ impl Many {
         rest
     }
 
+    /// Whether the box of a thing that was not found on the frame at `time` may stand in there.
+    fn holds(&self, track: &One, time: Duration) -> bool {
+        let (hold, gap) = (self.settings.hold, time.saturating_sub(track.time));
+        !hold.is_zero() && !gap.is_zero() && gap <= hold && track.boxes > 1
+    }
+
     /// Boxes of things that were not found on the frame at `time`, while they may stand in.
     fn held(&self, time: Duration) -> Vec<Object> {
-        let hold = self.settings.hold;
-        let held = self.tracks.iter().filter(|track| {
-            let gap = time.saturating_sub(track.time);
-            !hold.is_zero() && !gap.is_zero() && gap <= hold && track.boxes > 1
-        });
+        let held = self.tracks.iter().filter(|track| self.holds(track, time));
         held.map(|track| Object { cause: Some(HOLD), ..track.object(None) }).collect()
     }
 
-    pub(super) fn skipped(&self, cause: &'static str) -> QueryResult {
-        let last = self.tracks.iter().filter(|track| track.time == self.time);
-        carried(last.map(|track| track.object(None)).collect(), cause)
-    }
-
-    pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QueryResult {
-        carried(self.held(time), cause)
-    }
-}
-
-/// Area that both have over area that either has, 0..1.
-fn overlap(a: &Rect, b: &Rect) -> f64 {
-    let width = (a.x1.min(b.x1) - a.x0.max(b.x0)).max(0.0);
-    let height = (a.y1.min(b.y1) - a.y0.max(b.y0)).max(0.0);
-    let both = width * height;
-    let either = a.width() * a.height() + b.width() * b.height() - both;
-    if either > 0.0 { both / either } else { 0.0 }
-}
+    /// As for one thing: what the last measurement found stands, and what it missed no longer than it may.
+    pub(super) fn skipped(&self, cause: &'static str, time: Duration) -> QueryResult {
+        let stands = self.tracks.iter().filter(|track| track.time == self.time || self.holds(track, time));
+        let mut objects: Vec<Object> = stands.map(|track| track.object(None)).collect();
+        let score = |object: &Object| object.score.unwrap_or(1.0);
+        objects.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        carried(objects, cause)

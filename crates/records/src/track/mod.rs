@@ -254,7 +254,7 @@ impl StreamTracker {
             }
             Outcome::Skipped { cause } => match memory {
                 Memory::One(one) => one.skipped(cause, time),
-                Memory::Many(many) => many.skipped(cause),
+                Memory::Many(many) => many.skipped(cause, time),
             },
             Outcome::Dropped { cause } => QueryResult { cause: Some(cause), ..QueryResult::default() },
             Outcome::Error { cause, .. } => match memory {
