@@ -25,6 +25,7 @@ mod playlist;
 mod recovery;
 mod rgb_frames;
 mod rtsp;
+mod seams;
 mod test_pattern;
 mod timing;
 mod tracks;
