@@ -19,7 +19,7 @@ use super::handover::{Counters, Handover, Pace, Telling, appsink};
 use super::joining::Joining;
 use super::rtsp::{Learned, Proxy};
 use super::tracks::Tracks;
-use super::{Keeper, SourceSettings, complaints, deinterlace, mjpeg, pictures, pipe, seams, tune};
+use super::{Keeper, SourceSettings, complaints, deinterlace, mjpeg, pictures, pipe, raw, seams, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::Door;
@@ -146,6 +146,9 @@ impl Connection {
         }
         tune::stay_on_the_web(&bin, &address.kind);
         seams::mend(&bin);
+        if matches!(address.kind, Kind::File(_) | Kind::Http(_) | Kind::Pipe(_)) {
+            raw::give_times(&bin);
+        }
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let clock = match &address.kind {
             Kind::Hls { live: true, .. } => Pace::Bursts,
