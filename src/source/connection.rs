@@ -145,6 +145,10 @@ impl Connection {
             tune::refuse_playlists(&bin);
         }
         tune::stay_on_the_web(&bin, &address.kind);
+        if matches!(address.kind, Kind::Http(_) | Kind::Pipe(_)) {
+            tune::refuse_gifs(&bin);
+        }
+        tune::end_with_the_file(&bin);
         seams::mend(&bin);
         if matches!(address.kind, Kind::File(_) | Kind::Http(_) | Kind::Pipe(_)) {
             raw::give_times(&bin);
