@@ -15,6 +15,7 @@ mod ground;
 mod house;
 mod messages;
 mod metadata;
+mod odd_sources;
 mod one_frame;
 mod profile;
 mod queries;
