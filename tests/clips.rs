@@ -30,7 +30,7 @@ fn probed(source: &str) -> Vec<f64> {
 }
 
 /// How films are made here: a name, whose ending is the container's, and what ffmpeg is told.
-const MADE: [(&str, &str); 36] = [
+const MADE: [(&str, &str); 38] = [
     // Containers and codecs.
     ("h264.mp4", "-c:v libx264 -bf 3"),
     ("h264.mov", "-c:v libx264 -bf 3"),
@@ -57,6 +57,8 @@ const MADE: [(&str, &str); 36] = [
     ("theora.ogv", "-c:v libtheora"),
     ("wmv2.asf", "-c:v wmv2"),
     ("ffv1.mkv", "-c:v ffv1 -pix_fmt yuv420p"),
+    ("ffv1.nut", "-c:v ffv1 -pix_fmt yuv420p"),
+    ("plain.mjpeg", "-c:v mjpeg"),
     // Layouts, odd sizes and depths.
     ("faststart.mp4", "-c:v libx264 -movflags +faststart"),
     ("fragments.mp4", "-c:v libx264 -movflags +frag_keyframe+empty_moov -g 10"),
@@ -73,12 +75,13 @@ const MADE: [(&str, &str); 36] = [
 ];
 
 /// The same with what is done to one of them, without decoding it.
-const CHANGED: [(&str, &str, &str); 6] = [
+const CHANGED: [(&str, &str, &str); 7] = [
     ("trimmed.mp4", "-ss 0.7", "h264.mp4"),
     ("trimmed.mov", "-ss 0.7", "h264.mov"),
     ("trimmed-hevc.mp4", "-ss 0.7", "hevc.mp4"),
     ("trimmed.mkv", "-ss 0.7", "h264.mkv"),
     ("trimmed.ts", "-ss 0.7", "h264.ts"),
+    ("trimmed-hevc.ts", "-ss 0.7", "hevc.ts"),
     ("late.mp4", "-itsoffset 1.5", "h264.mp4"),
 ];
 

@@ -367,6 +367,8 @@ fn calibrated_presence_means_what_it_says() {
 
     let again = spotter(&args);
     assert!(again.code == Some(2) && again.stderr.contains("exists already"), "{}", again.stderr);
+    let never = spotter(&[&args[..], &["--prevalence", "0"]].concat());
+    assert!(never.code == Some(2) && never.stderr.contains("--prevalence 0: expected a share"), "{}", never.stderr);
     // The weights keep their two bytes a value.
     let bytes = |folder: &str| std::fs::metadata(format!("{folder}/model.safetensors")).expect("weights").len();
     assert_eq!(bytes(&model), bytes(&out));

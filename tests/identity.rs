@@ -6,7 +6,7 @@ use blocks::preprocess::Rect;
 use qrnet_train::metrics::Things;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use records::track::{Object, QuerySeen, Seen};
+use records::track::{FrameResult, Object, QueryResult};
 use records::{Format, FrameRecord, FrameStatus, Line, Query, QueryStatus, RecordFile, RecordPlace, Resolution};
 use serde_json::Value;
 
@@ -75,8 +75,8 @@ impl World {
         for (place, things) in self.frames.iter().enumerate() {
             let objects: Vec<Object> = things.claimed.iter().map(|(id, rect)| object(*id, *rect)).collect();
             let status = if objects.is_empty() { QueryStatus::Absent } else { QueryStatus::Box };
-            let seen = QuerySeen { status, measured: true, presence: Some(0.9), cause: None, objects };
-            let seen = Seen { status: FrameStatus::Measured, cause: None, queries: vec![seen] };
+            let seen = QueryResult { status, measured: true, presence: Some(0.9), cause: None, objects };
+            let seen = FrameResult { status: FrameStatus::Measured, cause: None, queries: vec![seen] };
             let index = place as u64;
             let record = FrameRecord::new(("test", film.as_str()), index, [&query], &seen, Some(SIZE));
             let record = FrameRecord { frame_index: Some(index), ..record };

@@ -10,20 +10,20 @@ use serde_json::Value;
 use crate::support::servers::{Peer, free_port, rtmp_server, web_server};
 use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, repository, spotter, tool, until};
 
-const FRAME: &str = "spotter.frame/2";
+pub(crate) const FRAME: &str = "spotter.frame/2";
 /// A key frame every four seconds, and B-frames: what a trimmed file hides depends on frames before its beginning.
-const FILM: [&str; 6] = ["-c:v", "libx264", "-g", "100", "-sc_threshold", "0"];
+pub(crate) const FILM: [&str; 6] = ["-c:v", "libx264", "-g", "100", "-sc_threshold", "0"];
 /// What ffprobe and we may differ by: it writes microseconds.
 const ROUNDING: f64 = 1e-6;
 
-fn run(source: &str, flags: &[&str]) -> Ran {
+pub(crate) fn run(source: &str, flags: &[&str]) -> Ran {
     let model = model();
     let fixed = ["run", "--source", source, "--query", "a", "--model", &model, "--stride", "25", "--out", "jsonl:-"];
     spotter(&[&fixed[..], flags].concat())
 }
 
 /// Of a film that comes by standard input or by a named pipe.
-fn piped(film: &[u8], source: &str) -> Ran {
+pub(crate) fn piped(film: &[u8], source: &str) -> Ran {
     let model = model();
     let mut run = command(&["run", "--source", source, "--query", "a", "--model", &model, "--out", "jsonl:-"]);
     let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
@@ -38,20 +38,20 @@ fn piped(film: &[u8], source: &str) -> Ran {
 }
 
 /// Times of all frames, seconds.
-fn times(lines: &[Value]) -> Vec<f64> {
+pub(crate) fn times(lines: &[Value]) -> Vec<f64> {
     let seconds = |frame: &&Value| frame["pts_ns"].as_f64().expect("a time") / 1e9;
     of_schema(lines, FRAME).iter().map(seconds).collect()
 }
 
 /// The same by ffprobe.
-fn probed(file: &str) -> Vec<f64> {
+pub(crate) fn probed(file: &str) -> Vec<f64> {
     let entries = ["-show_entries", "frame=pts_time", "-of", "csv=p=0"];
     let text = tool("ffprobe", &[&["-v", "error", "-select_streams", "v:0"], &entries[..], &[file]].concat());
     let times = text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok());
     times.collect()
 }
 
-fn assert_equal(ours: &[f64], theirs: &[f64], what: &str) {
+pub(crate) fn assert_equal(ours: &[f64], theirs: &[f64], what: &str) {
     assert_eq!(ours.len(), theirs.len(), "{what}: frames");
     for (ours, theirs) in ours.iter().zip(theirs) {
         assert!((ours - theirs).abs() <= ROUNDING, "{what}: {ours} and {theirs}");

@@ -206,7 +206,7 @@ impl Address {
     pub fn explain(&self, reason: String) -> String {
         match &self.kind {
             // souphttpsrc keeps the reason of a failed connection or handshake to itself.
-            Kind::Http(uri) if reason.contains("Internal data stream error") => {
+            Kind::Http(uri) | Kind::Mjpeg { uri, .. } if reason.contains("Internal data stream error") => {
                 let why = unreachable(uri).map(|why| why.reason).or_else(|| {
                     uri.starts_with("https:").then(|| {
                         "the server's certificate may be one that nobody vouches for, or out of date".to_owned()

@@ -19,7 +19,7 @@ use super::extent::Extent;
 use super::key_frame::KeyFrameGate;
 use super::rtsp::{Proxy, ServerInfo};
 use super::tracks::Tracks;
-use super::{SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, tune};
+use super::{SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, raw, seams, tune};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::InputHandle;
@@ -145,6 +145,14 @@ impl Connection {
             tune::refuse_playlists(&bin);
         }
         tune::stay_on_the_web(&bin, &address.kind);
+        if matches!(address.kind, Kind::Http(_) | Kind::Pipe(_)) {
+            tune::refuse_gifs(&bin);
+        }
+        tune::end_with_the_file(&bin);
+        seams::mend(&bin);
+        if matches!(address.kind, Kind::File(_) | Kind::Http(_) | Kind::Pipe(_)) {
+            raw::give_times(&bin);
+        }
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let timestamps = match &address.kind {
             Kind::Hls { live: true, .. } => TimestampMode::Bursts,

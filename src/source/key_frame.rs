@@ -4,6 +4,9 @@
 //! the decoder: many decoders make a grey picture of it and say nothing. Where a stream has no key frames but is refreshed
 //! bit by bit (periodic intra refresh), parsers mark the recovery point, and the decoder's own mark of pictures that are not
 //! whole decides from there on; for H.265, whose decoder has no such mark, what the recovery point says (`recovery.rs`).
+//!
+//! H.265 may begin with a key frame behind which pictures stand that are shown before it and need what came earlier. Its
+//! decoders leave them out without a word; behind any later key frame they are whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use gst::prelude::*;
 use gstreamer as gst;
 
-use super::recovery::{self, Point};
+use super::recovery::{self, Leading, Point};
 
 /// Streams that never send a key frame are taken as they are after so many pictures, two minutes of most cameras.
 const MOST_BROKEN: u64 = 3000;
@@ -27,6 +30,8 @@ struct State {
     left_out: AtomicU64,
     joined: AtomicBool,
     mends: AtomicBool,
+    /// Whether all that came since the first key frame is shown before it.
+    leads: AtomicBool,
     /// Decoded pictures that are not whole yet.
     recovering: AtomicU64,
     /// Rounds of refreshing that went by since.
@@ -87,13 +92,20 @@ impl KeyFrameGate {
 
     /// Whether a picture goes into the decoder; takes note of what follows from it.
     fn takes(&self, pad: &gst::Pad, picture: &gst::BufferRef) -> bool {
-        let State { joined, mends, recovering, rounds, whole_from, .. } = &*self.0;
+        let State { joined, mends, leads, recovering, rounds, whole_from, .. } = &*self.0;
         let (has_joined, waits) = (joined.load(Ordering::Acquire), whole_from.load(Ordering::Acquire) == LATER);
+        let caps = pad.current_caps();
+        if has_joined && leads.load(Ordering::Acquire) {
+            match caps.as_ref().and_then(|caps| recovery::leading(caps, picture)) {
+                Some(Leading::Broken) if self.leave_out() => return false,
+                Some(_) => {}
+                None => leads.store(false, Ordering::Release),
+            }
+        }
         if has_joined && !waits {
             return true;
         }
         let is_key = !picture.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        let caps = pad.current_caps();
         let point = || recovery::of(caps.as_ref()?, picture);
         if has_joined {
             if is_key || (point().is_some() && rounds.fetch_add(1, Ordering::AcqRel) + 1 >= ROUNDS) {
@@ -109,6 +121,7 @@ impl KeyFrameGate {
         }
         let is_recovery = is_key && caps.as_ref().is_some_and(|caps| recovery::is_recovery(caps, picture));
         mends.store(is_recovery, Ordering::Release);
+        leads.store(is_key, Ordering::Release);
         joined.store(true, Ordering::Release);
         true
     }

@@ -1,7 +1,7 @@
 //! The source pipeline: an address in, decoded frames out.
 //!
 //! Formats: whatever GStreamer decodes and `GstVideoConverter` reads; a format that the overlay cannot draw on is
-//! converted before the stage. Frames without a timestamp are forwarded without one.
+//! converted before the stage. Frames to which their container gives no time are forwarded without one.
 
 mod address;
 mod appsink;
@@ -21,10 +21,12 @@ mod mp4;
 mod pictures;
 mod pipe;
 mod playlist;
+mod raw;
 mod reconnect;
 mod recovery;
 mod rgb_frames;
 mod rtsp;
+mod seams;
 mod test_pattern;
 mod time_origin;
 mod timing;

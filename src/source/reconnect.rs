@@ -142,15 +142,25 @@ impl SourceLoop {
     /// The failure with what else is known of it. A server that is asked again may take its time; nobody who wants the
     /// stream to end waits for it.
     fn explain(&self, server_info: &ServerInfo, fault: Fault, gave_frames: bool, stop: &Receiver<()>) -> Fault {
-        let Kind::Rtsp { uri, .. } = &self.address.kind else { return fault };
-        if gave_frames && fault.code == fault::CODEC_UNSUPPORTED {
+        let asked = fault.clone();
+        let ask: Box<dyn FnOnce() -> Fault + Send> = match &self.address.kind {
             // It was supported until now: what came was damaged.
-            return Fault { code: fault::CONNECTION_FAILED, ..fault };
-        }
+            Kind::Rtsp { .. } if gave_frames && fault.code == fault::CODEC_UNSUPPORTED => {
+                return Fault { code: fault::CONNECTION_FAILED, ..fault };
+            }
+            Kind::Rtsp { uri, .. } => {
+                let (server_info, uri) = (server_info.clone(), uri.clone());
+                Box::new(move || server_info.explain(&uri, asked))
+            }
+            Kind::Mjpeg { .. } => {
+                let address = self.address.clone();
+                Box::new(move || Fault::new(asked.code, &address.explain(asked.reason)))
+            }
+            _ => return fault,
+        };
         let (told, hear) = bounded(1);
-        let (server_info, uri, asked) = (server_info.clone(), uri.clone(), fault.clone());
         let thread = std::thread::Builder::new().name("explain".into());
-        if thread.spawn(move || _ = told.send(server_info.explain(&uri, asked))).is_err() {
+        if thread.spawn(move || _ = told.send(ask())).is_err() {
             return fault;
         }
         select! {

@@ -55,13 +55,40 @@ pub(super) enum Point {
     Round,
 }
 
+/// A picture behind a key frame of H.265 that is shown before it (3.7 of the standard: leading picture).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leading {
+    /// It needs nothing but the key frame (RADL).
+    Whole,
+    /// It needs pictures before the key frame as well (RASL).
+    Broken,
+}
+
+/// Whether a picture of these caps is shown before the key frame that it stands behind; none where it is not, or is no H.265.
+pub(super) fn leading(caps: &gst::CapsRef, picture: &gst::BufferRef) -> Option<Leading> {
+    leads(&picture.map_readable().ok()?, Framing::of(caps, H265)?)
+}
+
+fn leads(picture: &[u8], framing: Framing) -> Option<Leading> {
+    let slice = nals(picture, framing).into_iter().map(kind).find(|kind| *kind < 32)?;
+    match slice {
+        6 | 7 => Some(Leading::Whole),
+        8 | 9 => Some(Leading::Broken),
+        _ => None,
+    }
+}
+
+/// What an H.265 unit holds (table 7-1); pictures are below 32.
+fn kind(nal: &[u8]) -> u8 {
+    nal.first().map_or(u8::MAX, |first| first >> 1 & 63)
+}
+
 /// What a picture says of beginning with it.
 fn point(picture: &[u8], framing: Framing) -> Option<Point> {
     const PREFIX_SEI: u8 = 39;
     const SEQUENCE: u8 = 33;
     let nals = nals(picture, framing);
-    let of_kind =
-        |wanted: u8| nals.iter().filter(move |nal| nal.first().is_some_and(|first| first >> 1 & 63 == wanted));
+    let of_kind = |wanted: u8| nals.iter().filter(move |nal| kind(nal) == wanted);
     let said = of_kind(PREFIX_SEI).find_map(|nal| message(&unescaped(nal.get(2..)?)));
     said.map(Point::WholeAfter).or_else(|| of_kind(SEQUENCE).next().map(|_| Point::Round))
 }
@@ -147,6 +174,16 @@ mod tests {
     /// A picture whose recovery takes 49 further ones: se(v) 49 is 1100010 after six zeros; behind another message, in which
     /// a byte keeps a start code away.
     const SEI: [u8; 14] = [39 << 1, 1, 5, 4, 0, 0, 3, 1, 9, 6, 2, 0b0000_0011, 0b0001_0110, 0x80];
+
+    #[test]
+    fn pictures_before_a_key_frame_are_told_by_what_they_need() {
+        let picture = |kind: u8| [&[0, 0, 1, 35 << 1, 1, 0x50, 0, 0, 0, 1][..], &[kind << 1, 1, 7]].concat();
+        let said = [6, 7, 8, 9, 0, 1, 19, 21].map(|kind| leads(&picture(kind), Framing::StartCodes));
+        let (whole, broken) = (Some(Leading::Whole), Some(Leading::Broken));
+        assert_eq!(said, [whole, whole, broken, broken, None, None, None, None]);
+        let lengths = [0, 0, 0, 3, 8 << 1, 1, 7];
+        assert_eq!(leads(&lengths, Framing::Lengths(4)), broken);
+    }
 
     #[test]
     fn a_recovery_point_is_found_in_either_framing() {

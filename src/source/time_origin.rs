@@ -15,7 +15,7 @@ enum Kind {
     Container,
     /// The time on the buffer: what Matroska's demuxer makes of it begins with the first frame.
     Buffer,
-    /// Whatever it is, the first one is zero.
+    /// Whatever it is, the first one is zero, and none is before the last.
     First,
     /// Stream time, of frames that are all alike: AVI counts packets, which B-frames leave in another order than they are
     /// shown in, and decoders give two frames one time.
@@ -71,17 +71,18 @@ impl TimeOrigin {
         if kind == Kind::Buffer as u8 {
             return buffer;
         }
-        let time = stream?;
-        if kind == Kind::Counted as u8 {
-            let last = self.last.load(Ordering::Acquire).checked_sub(1).map(gst::ClockTime::from_nseconds);
-            let next = last.filter(|last| time <= *last).zip(lasts).map(|(last, lasts)| last + lasts);
-            let time = next.unwrap_or(time);
-            self.last.store(time.nseconds().saturating_add(1), Ordering::Release);
-            return Some(time);
+        let mut time = stream?;
+        if kind == Kind::First as u8 {
+            let fresh = time.nseconds().saturating_add(1);
+            let first = self.first.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire);
+            time = gst::ClockTime::from_nseconds(fresh.saturating_sub(first.err().unwrap_or(fresh)));
         }
-        let fresh = time.nseconds().saturating_add(1);
-        let first = self.first.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire).err().unwrap_or(fresh);
-        Some(gst::ClockTime::from_nseconds(fresh.saturating_sub(first)))
+        // Also where one part of a broadcast or a playlist is longer than it claims, and the next begins before its end.
+        let last = self.last.load(Ordering::Acquire).checked_sub(1).map(gst::ClockTime::from_nseconds);
+        let next = last.filter(|last| time <= *last).zip(lasts).map(|(last, lasts)| last + lasts);
+        let time = next.unwrap_or(time);
+        self.last.store(time.nseconds().saturating_add(1), Ordering::Release);
+        Some(time)
     }
 }
 
@@ -101,6 +102,10 @@ mod tests {
         assert_eq!(of("qtdemux"), [ms(780), ms(820)]);
         assert_eq!(of("matroskademux"), [ms(1480), ms(1520)]);
         assert_eq!(of("tsdemux"), [ms(0), ms(40)]);
+        let parts = TimeOrigin::default();
+        parts.observe(&gst::ElementFactory::make("tsdemux").build().expect("is installed"));
+        let times = [1400, 1440, 1440, 1400, 1440, 1600].map(|time| parts.time(None, ms(time), ms(40)));
+        assert_eq!(times, [0, 40, 80, 120, 160, 200].map(ms), "the second part begins before the end of the first");
         let live = TimeOrigin::default();
         live.of_live();
         live.observe(&gst::ElementFactory::make("matroskademux").build().expect("is installed"));

@@ -37,6 +37,21 @@ pub(super) fn decoders(bin: &gst::Bin, one_thread: bool) {
 pub(super) fn refuse_playlists(bin: &gst::Bin) {
     const PLAYLISTS: [&str; 4] =
         ["application/x-hls", "application/dash+xml", "application/vnd.ms-sstr+xml", "text/uri-list"];
+    refuse(bin, |kind| {
+        let reason = || format!("is a playlist ({kind}), expected a video; name the video itself");
+        PLAYLISTS.contains(&kind).then(reason)
+    });
+}
+
+/// What moves in a GIF is read from files (`pictures.rs`). Its demuxer cannot read what comes once.
+pub(super) fn refuse_gifs(bin: &gst::Bin) {
+    refuse(bin, |kind| {
+        (kind == "image/gif").then(|| "is a GIF, which is read from a file alone: save it as one".into())
+    });
+}
+
+/// Ends a source with the `reason` that there is against what its decoder bins find in it, called by the name of its format.
+fn refuse(bin: &gst::Bin, reason: impl Fn(&str) -> Option<String> + Send + Sync + Copy + 'static) {
     for decoder in bin.iterate_recurse().into_iter().flatten() {
         let factory = decoder.factory().map(|f| f.name().to_string()).unwrap_or_default();
         if !matches!(factory.as_str(), "decodebin" | "uridecodebin") {
@@ -45,17 +60,33 @@ pub(super) fn refuse_playlists(bin: &gst::Bin) {
         decoder.connect("autoplug-continue", false, move |arguments| {
             let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
             let kind = caps.as_ref().and_then(|caps| Some(caps.structure(0)?.name().to_string())).unwrap_or_default();
-            let playlist = PLAYLISTS.contains(&kind.as_str());
-            if playlist && let Some(decoder) = arguments.first().and_then(|v| v.get::<gst::Element>().ok()) {
-                gst::element_error!(
-                    decoder,
-                    gst::StreamError::WrongType,
-                    ("is a playlist ({kind}), expected a video; name the video itself")
-                );
+            let reason = reason(&kind);
+            if let (Some(reason), Some(decoder)) =
+                (&reason, arguments.first().and_then(|value| value.get::<gst::Element>().ok()))
+            {
+                gst::element_error!(decoder, gst::StreamError::WrongType, ("{reason}"));
             }
-            Some((!playlist).to_value())
+            Some(reason.is_none().to_value())
         });
     }
+}
+
+/// The demuxers of GStreamer's libav plugin (1.22) tell libav of the end of a file in a way that it does not know any more: some,
+/// NUT's for one, read there for ever. So they are cut off from the file where it ends, which they take for what it is.
+pub(super) fn end_with_the_file(bin: &gst::Bin) {
+    bin.connect_deep_element_added(|_, _, element| {
+        let is_libav = element.factory().is_some_and(|factory| factory.name().starts_with("avdemux_"));
+        let Some(pad) = element.static_pad("sink").filter(|_| is_libav) else { return };
+        // Asked before anything is read.
+        pad.add_probe(gst::PadProbeType::PULL | gst::PadProbeType::BLOCK, |pad, info| {
+            let whole = pad.peer_query_duration::<gst::format::Bytes>();
+            let is_end = info.data.is_none() && whole.is_some_and(|whole| info.offset >= *whole);
+            if let Some(file) = pad.peer().filter(|_| is_end) {
+                drop(file.unlink(pad));
+            }
+            gst::PadProbeReturn::Pass
+        });
+    });
 }
 
 /// A playlist may change while it is played: what it names then must be on the web as well.

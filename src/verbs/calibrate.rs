@@ -32,6 +32,10 @@ const IN_CARD: &str = "Presence was calibrated on ";
 /// The set or the model is unusable, has no presence to calibrate, ranks it the wrong way around, or the new model cannot be
 /// written.
 pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
+    if !(args.prevalence > 0.0 && args.prevalence < 1.0) {
+        let given = args.prevalence;
+        return Err(Error::Usage(format!("--prevalence {given}: expected a share between 0 and 1, neither of them")));
+    }
     let mut recipe = to_measure(&args.recipe, Some(&args.split))?;
     recipe.phase.clear();
     use_threads(args.threads)?;
@@ -123,7 +127,7 @@ fn calibrated(args: &CalibrateArgs, scored: &[Scored]) -> Result<(Calibration, f
             "--split {split}: presence is the lower where things are there (AUROC {ranked:.4}), expected a set and a model that agree"
         )));
     }
-    let threshold = best_threshold(&by(found, &all)).ok_or_else(one_sided)?;
+    let threshold = best_threshold(&by(found, &all), args.prevalence).ok_or_else(one_sided)?;
     let halves = [pairs(&|one| !one.second), pairs(&|one| one.second)];
     let fits = [Calibration::fit(&halves[0]), Calibration::fit(&halves[1])];
     let crossed = match fits {
@@ -137,12 +141,13 @@ fn calibrated(args: &CalibrateArgs, scored: &[Scored]) -> Result<(Calibration, f
     let shown = |error: Option<f64>| error.map_or("unknown".to_owned(), |error| format!("{error:.4}"));
     let report = format!(
         "{} questions, AUROC {ranked:.4}; calibration error {} before, {} after (every other picture by what the rest tells); logit \
-         times {:.4} and {:+.4}, threshold {threshold:.4}",
+         times {:.4} and {:+.4}; threshold {threshold:.4}, for things that are there in {:.0} % of questions",
         all.len(),
         shown(before),
         shown(crossed),
         found.scale,
         found.shift,
+        100.0 * args.prevalence,
     );
     Ok((found, threshold, report))
 }

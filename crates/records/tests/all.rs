@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use blocks::findings::{Finding, Findings};
 use blocks::preprocess::Rect;
-use records::track::{Asked, LOST, Object, Outcome, QuerySeen, Smoothing, StreamTrack, Tracking};
+use records::track::{LOST, Object, Outcome, QueryResult, Smoothing, StreamTracker, TrackedQuery, Tracking};
 use records::{Query, QueryStatus};
 
 const DIAGONAL: f64 = 800.0;
@@ -14,8 +14,8 @@ fn all() -> Tracking {
     Tracking { hysteresis: 0.1, lost: LOST, all: true, ..Tracking::plain(Some(0.5)) }
 }
 
-fn track(tracking: Tracking) -> StreamTrack {
-    StreamTrack::new(vec![Asked { query: Query::of("dogs"), tracking }])
+fn track(tracking: Tracking) -> StreamTracker {
+    StreamTracker::new(vec![TrackedQuery { query: Query::of("dogs"), tracking }])
 }
 
 /// Things 50 by 50, at these left edges and with these scores.
@@ -40,14 +40,14 @@ fn at(frame: u64) -> Duration {
 }
 
 /// What is claimed of the only query on a frame.
-fn see(track: &mut StreamTrack, outcome: &Outcome, frame: u64) -> QuerySeen {
-    let mut seen = track.see(outcome, at(frame), DIAGONAL);
+fn see(track: &mut StreamTracker, outcome: &Outcome, frame: u64) -> QueryResult {
+    let mut seen = track.update(outcome, at(frame), DIAGONAL);
     assert_eq!(seen.queries.len(), 1);
     seen.queries.remove(0)
 }
 
 /// Id, left edge and score of every thing, in their order; each must be measured or not for this cause.
-fn things(seen: &QuerySeen, measured: impl Fn(&Object) -> Option<&'static str>) -> Vec<(u64, f64, Option<f32>)> {
+fn things(seen: &QueryResult, measured: impl Fn(&Object) -> Option<&'static str>) -> Vec<(u64, f64, Option<f32>)> {
     for object in &seen.objects {
         let cause = measured(object);
         assert_eq!((object.measured, object.raw.is_some(), object.cause), (cause.is_none(), cause.is_none(), cause));
@@ -82,7 +82,8 @@ fn every_lost_thing_is_held_for_its_own_time() {
     for frame in [0, 1] {
         see(&mut track, &found(&[(10.0, 0.9), (200.0, 0.8), (400.0, 0.7)]), frame);
     }
-    let held = |seen: &QuerySeen, of: &[u64]| things(seen, |object: &Object| of.contains(&object.id).then_some("hold"));
+    let held =
+        |seen: &QueryResult, of: &[u64]| things(seen, |object: &Object| of.contains(&object.id).then_some("hold"));
     let (first, second, third) = ((1, 10.0, Some(0.9)), (2, 200.0, Some(0.8)), (3, 400.0, Some(0.7)));
     // The second is lost with frame 2, the third with frame 4.
     for frame in [2, 3] {
@@ -192,11 +193,11 @@ fn every_thing_is_smoothed_by_itself() {
 
 #[test]
 fn queries_for_one_and_for_all_share_no_id() {
-    let one = Asked { query: Query::of("the dog"), tracking: Tracking { all: false, ..all() } };
-    let mut track = StreamTrack::new(vec![one, Asked { query: Query::of("dogs"), tracking: all() }]);
+    let one = TrackedQuery { query: Query::of("the dog"), tracking: Tracking { all: false, ..all() } };
+    let mut track = StreamTracker::new(vec![one, TrackedQuery { query: Query::of("dogs"), tracking: all() }]);
     for frame in 0..3 {
         let outcome = Outcome::Measured(vec![findings(&[(10.0, 0.9)]), findings(&[(10.0, 0.9), (200.0, 0.8)])]);
-        let seen = track.see(&outcome, at(frame), DIAGONAL);
+        let seen = track.update(&outcome, at(frame), DIAGONAL);
         let ids: Vec<Vec<u64>> =
             seen.queries.iter().map(|query| query.objects.iter().map(|object| object.id).collect()).collect();
         assert_eq!(ids, [vec![1], vec![2, 3]], "frame {frame}");

@@ -90,24 +90,28 @@ fn sigmoid(logit: f64) -> f64 {
 }
 
 /// The probability from which on to claim presence: where the share of claims that are right (precision) and the share of
-/// what is there that is claimed (recall) have the largest harmonic mean, F1 (van Rijsbergen 1979). It depends on how often in
-/// `scored` the thing is there. Half way to the next score below; none unless both sides are among `scored`.
-pub fn best_threshold(scored: &[(f32, bool)]) -> Option<f32> {
+/// what is there that is claimed (recall) have the largest harmonic mean, F1 (van Rijsbergen 1979), if the share `prevalence`
+/// of questions, 0..1 without its ends, asks for what is there; of which `scored` may have more or fewer. Half way to the next
+/// score below; none unless both sides are among `scored`.
+pub fn best_threshold(scored: &[(f32, bool)], prevalence: f64) -> Option<f32> {
     let present = scored.iter().filter(|(_, present)| *present).count();
     if present == 0 || present == scored.len() {
         return None;
     }
+    let weights = [(1.0 - prevalence) / (scored.len() - present) as f64, prevalence / present as f64];
     let mut order = scored.to_vec();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut right = 0usize;
+    let (mut right, mut claimed) = (0.0, 0.0);
     let mut best = (f64::MIN, order[0].0);
     for (i, &(score, is_there)) in order.iter().enumerate() {
-        right += usize::from(is_there);
+        let weight = weights[usize::from(is_there)];
+        claimed += weight;
+        right += if is_there { weight } else { 0.0 };
         let below = order.get(i + 1).map_or(0.0, |(next, _)| *next);
         if below >= score {
             continue;
         }
-        let f1 = 2.0 * right as f64 / (i + 1 + present) as f64;
+        let f1 = 2.0 * right / (claimed + prevalence);
         if f1 > best.0 {
             best = (f1, f32::midpoint(score, below));
         }
@@ -157,9 +161,12 @@ mod tests {
     #[test]
     fn thresholds_have_the_best_f1() {
         let scored = [(0.9, true), (0.6, true), (0.5, false), (0.4, false), (0.3, true), (0.2, false), (0.1, false)];
-        // Two claims, both right, of three: 2 * 2 / (2 + 3) = 0.8; from 0.3 on, three of five right, of three: 0.75.
-        assert_eq!(best_threshold(&scored), Some(0.55));
-        assert_eq!(best_threshold(&[(0.4, true), (0.4, false)]), Some(0.2));
-        assert_eq!(best_threshold(&[(0.4, true)]), None);
+        // As they are, three of seven: two claims, both right, of three: 2 * 2 / (2 + 3) = 0.8; from 0.3 on, three of five right, of
+        // three: 0.75.
+        assert_eq!(best_threshold(&scored, 3.0 / 7.0), Some(0.55));
+        // Nine of ten there: from 0.3 on, recall is 1 and precision 0.9 / (0.9 + 0.05); before, recall is 2 / 3.
+        assert_eq!(best_threshold(&scored, 0.9), Some(0.25));
+        assert_eq!(best_threshold(&[(0.4, true), (0.4, false)], 0.1), Some(0.2));
+        assert_eq!(best_threshold(&[(0.4, true)], 0.1), None);
     }
 }
