@@ -187,3 +187,18 @@ impl Many {
         let score = |object: &Object| object.score.unwrap_or(1.0);
         objects.sort_by(|a, b| score(b).total_cmp(&score(a)));
         carried(objects, cause)
+    }
+
+    pub(super) fn failed(&self, cause: &'static str, time: Duration) -> QueryResult {
+        carried(self.held(time), cause)
+    }
+}
+
+/// Area that both have over area that either has, 0..1.
+fn overlap(a: &Rect, b: &Rect) -> f64 {
+    let width = (a.x1.min(b.x1) - a.x0.max(b.x0)).max(0.0);
+    let height = (a.y1.min(b.y1) - a.y0.max(b.y0)).max(0.0);
+    let both = width * height;
+    let either = a.width() * a.height() + b.width() * b.height() - both;
+    if either > 0.0 { both / either } else { 0.0 }
+}
