@@ -186,7 +186,7 @@ impl Film {
             Kind::Hidden => {
                 let rect = things[0].rect(&look, look.frames / 2);
                 let (reach, tall) =
-                    ((rect.width() + look.speed * look.hidden as f64) / 2.0, 0.75 * f64::from(look.side()));
+                    (f64::midpoint(rect.width(), look.speed * look.hidden as f64), 0.75 * f64::from(look.side()));
                 wall = Some(Rect {
                     x0: (middle - reach).floor(),
                     y0: (level - tall).floor(),

@@ -67,7 +67,7 @@ fn times_of_a_playlist_rise_where_its_parts_overlap() {
     let mut playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-PLAYLIST-TYPE:VOD\n".to_owned();
     for part in ["a.ts", "b.ts", "c.ts"] {
         clip(&scratch, part, "160x120", 35, &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "2"]);
-        playlist += &format!("#EXT-X-DISCONTINUITY\n#EXTINF:1.0,\n{part}\n");
+        playlist.extend(["#EXT-X-DISCONTINUITY\n#EXTINF:1.0,\n", part, "\n"]);
     }
     scratch.write("all.m3u8", format!("{playlist}#EXT-X-ENDLIST\n").as_bytes());
     let (_server, address) = web_server(&scratch.file(""));

@@ -135,7 +135,7 @@ impl Engine for Asked {
         let (pictures, queries) = (given.pictures(), queries.iter().collect::<Vec<_>>());
         let before = spent();
         let found = pool.install(|| grounder.ground_all(&pictures, &queries)).expect("grounds");
-        let took = spent() - before;
+        let took = spent().saturating_sub(before);
         Call { took, boxes: found.iter().flatten().map(|found| found.raw.map(f64::from)).collect() }
     }
 }

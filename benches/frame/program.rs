@@ -144,7 +144,7 @@ fn processor_time(flags: &[&str], frames: usize) -> f64 {
     let before = quiet::spent();
     let done = program().args(flags).status();
     assert!(done.expect("starts").success(), "{flags:?}");
-    (quiet::spent() - before).as_secs_f64() * 1e3 / frames as f64
+    quiet::spent().saturating_sub(before).as_secs_f64() * 1e3 / frames as f64
 }
 
 /// What a second and third query cost, and a second and third stream, from H.264 to records.

@@ -132,17 +132,7 @@ fn four_cameras_for_half_an_hour() {
     let gaps = events(&told, "gap_start").len();
     let back = events(&told, "gap_end").len();
     aloud(&format!("{table}\n{harms} times a camera was cut off or stalled; {gaps} gaps, {back} ended"));
-    for end in events(&told, "end") {
-        let count = |counts: &Value, kind: &str| counts[kind].as_u64().expect("a count");
-        let entered = ["measured", "skipped", "dropped", "error"].map(|kind| count(&end["frames"], kind));
-        assert_eq!(count(&end["frames"], "decoded"), entered.iter().sum::<u64>(), "the books close: {end}");
-        let queries = end["queries"].as_array().expect("a list");
-        assert_eq!(queries.len(), QUERIES[0].len(), "{end}");
-        for query in queries {
-            assert_eq!(count(query, "box") + count(query, "absent"), entered[0], "for every query: {end}");
-        }
-    }
-    assert_eq!(events(&told, "end").len(), QUERIES.len());
+    accounts_close(&told);
     // The last harm may have come too late for the watchdog.
     assert!(gaps + 1 >= harms && back + QUERIES.len() > gaps, "{gaps} gaps, {back} ended");
     if length.as_secs_f64() < 2.0 * WARM {
@@ -157,6 +147,21 @@ fn four_cameras_for_half_an_hour() {
     let (early, late) = (rss(WARM - 60.0, WARM + 60.0), rss(last - 120.0, last + 1.0));
     aloud(&format!("settled: {:.1} MiB around minute 5, {:.1} at the end", early / 1024.0, late / 1024.0));
     assert!(late - early < GROWTH_KIB, "{:.1} MiB more", (late - early) / 1024.0);
+}
+
+/// Of every camera and every query.
+fn accounts_close(told: &[Value]) {
+    for end in events(told, "end") {
+        let count = |counts: &Value, kind: &str| counts[kind].as_u64().expect("a count");
+        let entered = ["measured", "skipped", "dropped", "error"].map(|kind| count(&end["frames"], kind));
+        assert_eq!(count(&end["frames"], "decoded"), entered.iter().sum::<u64>(), "the books close: {end}");
+        let queries = end["queries"].as_array().expect("a list");
+        assert_eq!(queries.len(), QUERIES[0].len(), "{end}");
+        for query in queries {
+            assert_eq!(count(query, "box") + count(query, "absent"), entered[0], "for every query: {end}");
+        }
+    }
+    assert_eq!(events(told, "end").len(), QUERIES.len());
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use blocks::preprocess::{Letterboxed, Rect};
 use grounding::Canvas;
-use spotter::stage::{Answer, Ground, Job, Question, one_box};
+use spotter::stage::{ActiveQuery, Answer, Ground, Job, one_box};
 
 use super::{Raw, Scratch, encode};
 
@@ -167,8 +167,8 @@ impl Ground for Several {
         Ok(jobs.iter().map(answer).collect())
     }
 
-    fn ask(&mut self, _: usize, questions: &[Arc<Question>]) {
-        self.queries = questions.len();
+    fn set_queries(&mut self, _: usize, queries: &[Arc<ActiveQuery>]) {
+        self.queries = queries.len();
     }
 }
 

@@ -383,7 +383,7 @@ fn all_that_a_phrase_asks_for_by_hand() {
     // Both are found wherever they are; the second one has another id from frame 8 on.
     let answer = |_: &str, frame: u64| {
         let walks = (frame <= 6).then(|| (5, walker(frame)));
-        let stands = (frame >= 4).then(|| (if frame < 8 { 6 } else { 8 }, STANDER));
+        let stands = (frame >= 4).then_some((if frame < 8 { 6 } else { 8 }, STANDER));
         let claimed = stands.into_iter().chain(walks).collect();
         Some(Recorded { claimed, answered: true, presence: Some(0.9), size: (128.0, 128.0) })
     };
