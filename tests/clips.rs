@@ -41,7 +41,7 @@ const MADE: [(&str, &str); 38] = [
     ("h264.avi", "-c:v libx264 -bf 0"),
     ("hevc.mp4", "-c:v libx265 -x265-params log-level=none -tag:v hvc1"),
     ("hevc.mkv", "-c:v libx265 -x265-params log-level=none"),
-    ("hevc.ts", "-c:v libx265 -x265-params log-level=none"),
+    ("hevc.ts", "-c:v libx265 -x265-params log-level=none:keyint=10"),
     ("vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8"),
     ("vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"),
     ("av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime"),

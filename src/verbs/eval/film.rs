@@ -220,12 +220,12 @@ impl<'a> Streaming<'a> {
         Ok(records)
     }
 
-    /// One run that asks for one thing or for all of them, as far as frame `last`, from 1.
+    /// One run that asks for one thing, or for all of them where the model can give all, as far as frame `last`, from 1.
     fn run(&self, clip: &str, (phrase, all): (&str, bool), file: &Path, last: u64) -> Result<()> {
         const TICK: Duration = Duration::from_millis(50);
         let settings = RunSettings::resolve(RunArgs {
             source: vec![clip.to_owned()],
-            query: vec![QueryEntry { all: Some(all), ..QueryEntry::from(phrase) }],
+            query: vec![QueryEntry { all: Some(all && self.grounder.gives_all()), ..QueryEntry::from(phrase) }],
             out: vec![OutArg::Records(Format::Native, file.to_path_buf())],
             measuring: self.args.measuring.clone(),
             reproducible: true,

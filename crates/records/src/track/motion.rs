@@ -118,6 +118,8 @@ impl Motion {
     /// Whether the thing can be at `rect` after `gap`.
     pub(super) fn may_be_at(&self, rect: &Rect, gap: Duration) -> bool {
         let mut later = *self;
+        // What goes behind something seems to shrink, and would be nothing after a second.
+        later.stop_growing();
         later.predict(gap);
         let there = later.rect();
         let diagonal = |rect: &Rect| rect.width().hypot(rect.height()).max(1.0);
@@ -158,6 +160,12 @@ mod tests {
         assert!(motion.may_be_at(&at(50.0), frame));
         assert!(!motion.may_be_at(&at(400.0), frame));
         assert!(motion.may_be_at(&at(250.0), Duration::from_secs(1)), "what was away may have gone far");
+        let mut hiding = Motion::new(&at(0.0));
+        for step in 1..10 {
+            hiding.predict(frame);
+            hiding.update(&Rect { x1: 40.0 - 4.0 * f64::from(step), y1: 180.0 - 5.0 * f64::from(step), ..at(0.0) });
+        }
+        assert!(hiding.may_be_at(&at(100.0), Duration::from_secs(1)), "what went behind something comes out whole");
         let huge = Rect { x0: 0.0, y0: 0.0, x1: 400.0, y1: 300.0 };
         assert!(!motion.may_be_at(&huge, frame), "nothing grows that fast");
     }

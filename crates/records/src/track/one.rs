@@ -95,8 +95,10 @@ impl One {
             (was_there || gap <= self.settings.lost) && lock.motion.may_be_at(rect, gap)
         });
         if let Some(lock) = usable {
-            let gap = time.saturating_sub(lock.time);
-            lock.motion.predict(gap);
+            if !was_there {
+                lock.motion.stop_growing();
+            }
+            lock.motion.predict(time.saturating_sub(lock.time));
             lock.motion.update(rect);
             lock.time = time;
             return lock.id;
