@@ -61,4 +61,10 @@ impl Grid {
     pub fn half(self) -> Self {
         Self { h: self.h / 2, w: self.w / 2 }
     }
+
+    /// The same, for maps of any size: sides are rounded up.
+    #[must_use]
+    pub fn half_up(self) -> Self {
+        Self { h: self.h.div_ceil(2), w: self.w.div_ceil(2) }
+    }
 }
