@@ -24,9 +24,10 @@ fn tree(package: &str) -> String {
 }
 
 /// What may not be among the dependencies of a crate: names of libraries, or how they begin.
-const RULES: [(&str, &[&str]); 5] = [
+const RULES: [(&str, &[&str]); 6] = [
     ("spotter-blocks", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("qrnet", &["gstreamer", "qrnet_train", "grounding", "records", "spotter"]),
+    ("spotter-grounding-dino", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("spotter-grounding", &["gstreamer", "qrnet_train", "records", "spotter"]),
     ("spotter-records", &["gstreamer", "qrnet", "grounding", "spotter"]),
     ("qrnet-train", &["gstreamer", "records", "spotter"]),
