@@ -1,13 +1,14 @@
 //! The encoder: in every layer picture and text look at each other, then each at itself.
 
 use blocks::layers::{LayerNorm, Linear, Mlp};
-use blocks::ops::{self, Activation, NormPlace};
+use blocks::ops::{Activation, NormPlace};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::attention::Attention;
 use crate::config::Config;
 use crate::deformable::{DeformableAttention, References};
+use crate::fusion::Fusion;
 use crate::plan::Plan;
 use crate::text::Text;
 
@@ -48,54 +49,6 @@ impl EncoderLayer {
             vision: self.deformable.forward(&vision, positions, plan)?,
             text: self.enhancer.forward(&words, text)?,
         })
-    }
-}
-
-/// Attention of picture and text to each other, by one table of scores. Residuals are added to the *normalised* tokens.
-struct Fusion {
-    vision_norm: LayerNorm,
-    text_norm: LayerNorm,
-    vision: Linear,
-    text: Linear,
-    vision_values: Linear,
-    text_values: Linear,
-    vision_output: Linear,
-    text_output: Linear,
-    vision_scale: Tensor,
-    text_scale: Tensor,
-    heads: usize,
-}
-
-impl Fusion {
-    fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let (width, inner, attention) = (config.width, config.fusion_width(), vb.pp("attn"));
-        let into = |name: &str| Linear::new(&attention.pp(name), width, inner);
-        let back = |name: &str| Linear::new(&attention.pp(name), inner, width);
-        Ok(Self {
-            vision_norm: LayerNorm::new(&vb.pp("layer_norm_vision"), width, config.eps)?,
-            text_norm: LayerNorm::new(&vb.pp("layer_norm_text"), width, config.eps)?,
-            vision: into("vision_proj")?,
-            text: into("text_proj")?,
-            vision_values: into("values_vision_proj")?,
-            text_values: into("values_text_proj")?,
-            vision_output: back("out_vision_proj")?,
-            text_output: back("out_text_proj")?,
-            vision_scale: vb.get(width, "vision_param")?,
-            text_scale: vb.get(width, "text_param")?,
-            heads: config.fusion_heads(),
-        })
-    }
-
-    fn forward(&self, streams: &Streams, plan: &Plan) -> Result<Streams> {
-        let (vision, text) = (self.vision_norm.forward(&streams.vision)?, self.text_norm.forward(&streams.text)?);
-        let (places, words) = (self.vision.forward(&vision)?, self.text.forward(&text)?);
-        // The same products either way: the scale is that of a head's channels, which both share.
-        let to_vision = ops::attention(&[&places, &words, &self.text_values.forward(&text)?], None, self.heads)?;
-        let values = self.vision_values.forward(&vision)?;
-        let to_text = ops::attention(&[&words, &places, &values], plan.mask.as_ref(), self.heads)?;
-        let vision_change = self.vision_output.forward(&to_vision)?.broadcast_mul(&self.vision_scale)?;
-        let text_change = self.text_output.forward(&to_text)?.broadcast_mul(&self.text_scale)?;
-        Ok(Streams { vision: (vision + vision_change)?, text: (text + text_change)? })
     }
 }
 

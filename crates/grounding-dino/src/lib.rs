@@ -25,6 +25,7 @@ pub mod config;
 mod decoder;
 mod deformable;
 mod encoder;
+mod fusion;
 mod grounder;
 mod heads;
 mod model;

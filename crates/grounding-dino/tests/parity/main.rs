@@ -2,6 +2,7 @@
 
 mod broken;
 mod forward;
+mod merging;
 mod preprocess;
 mod several;
 mod support;
