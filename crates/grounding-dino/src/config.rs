@@ -17,7 +17,7 @@ pub(crate) use check::GROUPS;
 pub enum Class {
     /// `GroundingDinoForObjectDetection`: IDEA's tiny and base.
     Idea,
-    /// `MMGroundingDinoForObjectDetection`: MM-Grounding-DINO and LLMDet. Scores are scaled and have a bias.
+    /// `MMGroundingDinoForObjectDetection`: MM-Grounding-DINO and `LLMDet`. Scores are scaled and have a bias.
     Mm,
 }
 

@@ -37,6 +37,7 @@ pub struct Grounder {
     config: Config,
     digest: String,
     sizing: Sizing,
+    canvas: Option<Canvas>,
     device: Device,
     frame: FrameModel,
     text: Option<QueryCompiler>,
@@ -69,7 +70,7 @@ impl Grounder {
         frame.freeze()?;
         let text = parts.contains(&Part::Text).then(|| QueryCompiler::new(&dir, &vb, digest.clone())).transpose()?;
         let (config, sizing, device) = (dir.config().clone(), dir.sizing(), device.clone());
-        Ok(Self { config, digest, sizing, device, frame, text, plans: Mutex::default() })
+        Ok(Self { config, digest, sizing, canvas: None, device, frame, text, plans: Mutex::default() })
     }
 
     /// Sizes.
@@ -87,12 +88,21 @@ impl Grounder {
         self.sizing
     }
 
-    /// All canvases that it is for: pictures fit into one of them as large as the reference would have them.
-    pub fn canvases(&self) -> Vec<Canvas> {
-        self.sizing.canvases()
+    /// The same with pictures fitted into `canvas`, which need be no multiple of anything. A smaller one costs less, and finds
+    /// less of what is small.
+    #[must_use]
+    pub fn with_canvas(mut self, canvas: Canvas) -> Self {
+        self.canvas = Some(canvas);
+        self
     }
 
-    /// The one of [`Grounder::canvases`] for wide pictures.
+    /// All canvases that it is for: the one that was wanted, or those in which pictures are as large as the reference would have
+    /// them.
+    pub fn canvases(&self) -> Vec<Canvas> {
+        self.canvas.map_or_else(|| self.sizing.canvases(), |canvas| vec![canvas])
+    }
+
+    /// The first of [`Grounder::canvases`], for wide pictures.
     pub fn canvas(&self) -> Canvas {
         self.canvases()[0]
     }

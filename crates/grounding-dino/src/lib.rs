@@ -1,5 +1,5 @@
 //! The Grounding DINO family (Liu et al., ECCV 2024) on candle: a picture and sentences in, scored boxes for each sentence out.
-//! Reads the directories of Hugging Face's `transformers` as they are: IDEA's models, MM-Grounding-DINO and LLMDet.
+//! Reads the directories of Hugging Face's `transformers` as they are: IDEA's models, MM-Grounding-DINO and `LLMDet`.
 //!
 //! ```no_run
 //! use std::path::Path;

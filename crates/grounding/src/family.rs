@@ -14,7 +14,7 @@ const KEY: &str = "model_type";
 pub enum Family {
     /// Query-modulated Refinement Network (CVPR 2022): one box a sentence.
     QrNet,
-    /// Grounding DINO (ECCV 2024), MM-Grounding-DINO and LLMDet: all boxes that match a sentence, with scores.
+    /// Grounding DINO (ECCV 2024), MM-Grounding-DINO and `LLMDet`: all boxes that match a sentence, with scores.
     GroundingDino,
 }
 

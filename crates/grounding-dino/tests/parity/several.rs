@@ -113,6 +113,13 @@ fn the_checkpoints_own_preprocessing_is_a_way_in() {
     let ground = |picture: &Letterboxed| grounder.ground_each(&[picture], &[&[&query]]).expect("grounds");
     let best = |found: Vec<Vec<Findings>>| found[0][0].best().copied().expect("a box");
     assert_eq!(best(ground(&brought)).rect, best(ground(&boxed)).rect);
+    let small = Canvas { width: 48, height: 64 };
+    let grounder = grounder.with_canvas(small);
+    assert_eq!((grounder.canvases(), grounder.canvas_for(picture.width, picture.height)), (vec![small], small));
+    let boxed = Letterboxer::default().letterbox(&picture.view().expect("a view"), small).expect("letterboxed");
+    assert_eq!(boxed.transform.resized, (48, 32));
+    let found = grounder.ground_each(&[&boxed], &[&[&query]]).expect("grounds");
+    assert!(found[0][0].best().is_some_and(|best| best.rect.x1 <= 96.0 && best.rect.y1 <= 64.0));
 }
 
 #[test]

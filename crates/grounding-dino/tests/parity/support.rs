@@ -17,7 +17,8 @@ pub(crate) const OUTPUT_LIMIT: f32 = 1e-5;
 pub(crate) const MODELS: [&str; 4] = ["idea-7", "idea-12", "mm-7", "mm-12"];
 
 pub(crate) fn path(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).join(name)
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    std::env::var_os("GROUNDING_DINO_FIXTURES").map_or_else(|| PathBuf::from(here), PathBuf::from).join(name)
 }
 
 pub(crate) fn load(model: &str) -> Grounder {
