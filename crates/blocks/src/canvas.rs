@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Width and height of the square or rectangle that pictures are letterboxed into, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Canvas {
-    /// Pixels, a multiple of 64.
+    /// Pixels; a multiple of 64 for QRNet.
     pub width: usize,
-    /// Pixels, a multiple of 64.
+    /// Pixels; a multiple of 64 for QRNet.
     pub height: usize,
 }
 

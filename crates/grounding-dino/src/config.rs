@@ -138,7 +138,7 @@ struct Head {
 struct Written {
     backbone_config: Option<WrittenSwin>,
     use_timm_backbone: bool,
-    text_config: WrittenBert,
+    text_config: Option<WrittenBert>,
     num_queries: usize,
     encoder_layers: usize,
     encoder_ffn_dim: usize,
@@ -167,7 +167,7 @@ impl Default for Written {
         Self {
             backbone_config: None,
             use_timm_backbone: false,
-            text_config: WrittenBert::default(),
+            text_config: None,
             num_queries: 900,
             encoder_layers: 6,
             encoder_ffn_dim: 2048,
@@ -271,7 +271,8 @@ impl Written {
     /// What of the file names something that is not built here.
     fn check(&self, file: &str) -> Result<()> {
         let swin = self.backbone_config.as_ref();
-        let text = &self.text_config;
+        let usual = WrittenBert::default();
+        let text = self.text_config.as_ref().unwrap_or(&usual);
         let words = [
             ("backbone_config.model_type", swin.map_or("swin", |swin| swin.model_type.as_str()), "swin"),
             ("backbone_config.hidden_act", swin.map_or("gelu", |swin| swin.hidden_act.as_str()), "gelu"),
@@ -332,7 +333,7 @@ impl Written {
                 expected: format!("stages from 1 to {last}"),
             });
         }
-        let text = self.text_config;
+        let text = self.text_config.unwrap_or_default();
         Ok(Config {
             class,
             swin: SwinConfig {

@@ -175,3 +175,19 @@ fn logit(x: f32) -> f32 {
     let x = x.clamp(EPS, 1.0 - EPS);
     (x / (1.0 - x)).ln()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_at_the_edge_are_kept_from_infinity() {
+        // ln((1 - 1e-5) / 1e-5)
+        const FAR: f32 = 11.512_915;
+        for (value, expected) in [(0.0, -FAR), (1.0, FAR), (0.5, 0.0), (0.25, -1.098_612_3)] {
+            assert!((logit(value) - expected).abs() < 2e-3, "{value}: {}, expected {expected}", logit(value));
+        }
+        assert!((sigmoid(logit(0.25)) - 0.25).abs() < 1e-6);
+        assert_eq!((sigmoid(f32::INFINITY), sigmoid(f32::NEG_INFINITY)), (1.0, 0.0));
+    }
+}

@@ -204,3 +204,46 @@ fn proposals(level: Level, number: usize) -> impl Iterator<Item = Proposal> {
         Proposal { logits, valid }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(image: Grid, shown: Grid) -> Plan {
+        let config = Config::from_json(r#"{"model_type": "grounding-dino"}"#, "config.json").expect("sizes");
+        Plan::new(&config, image, shown, &Device::Cpu).expect("a plan")
+    }
+
+    #[test]
+    fn levels_halve_and_round_up() {
+        // As the library has a picture of 1920x1080.
+        let plan = plan(Grid { h: 750, w: 1333 }, Grid { h: 750, w: 1333 });
+        let grids: Vec<(usize, usize)> = plan.levels.iter().map(|level| (level.grid.h, level.grid.w)).collect();
+        assert_eq!(grids, [(94, 167), (47, 84), (24, 42), (12, 21)]);
+        assert_eq!(plan.tokens(), grids.iter().map(|(h, w)| h * w).sum::<usize>());
+        assert!(plan.mask.is_none() && plan.shown.is_none());
+    }
+
+    #[test]
+    fn proposals_are_neither_at_the_edge_nor_on_padding() {
+        let plan = plan(Grid { h: 256, w: 1024 }, Grid { h: 256, w: 1000 });
+        let (finest, width) = (&plan.proposals[..32 * 128], 128);
+        assert_eq!(plan.levels[0].shown, Grid { h: 32, w: 125 });
+        let valid: Vec<bool> = finest[16 * width..17 * width].iter().map(|proposal| proposal.valid).collect();
+        // 0.5/125 is too close to the edge, 1.5/125 is not.
+        let expected: Vec<bool> = (0..width).map(|x| (1..124).contains(&x)).collect();
+        assert_eq!(valid, expected);
+        assert!(finest[16 * width].logits.iter().all(|value| *value == f32::INFINITY));
+        let [x, y, w, h] = finest[16 * width + 62].logits;
+        assert!(x.abs() < 1e-6 && (y - 0.0625_f32).abs() < 1e-3, "the middle: {x} {y}");
+        assert!((w - (0.05_f32 / 0.95).ln()).abs() < 1e-5 && (w - h).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_picture_that_no_token_shows_is_refused() {
+        let config = Config::from_json(r#"{"model_type": "grounding-dino"}"#, "config.json").expect("sizes");
+        let of = |h: usize, w: usize| Plan::new(&config, Grid { h: 64, w: 64 }, Grid { h, w }, &Device::Cpu);
+        assert!(of(0, 5).is_err() && of(65, 64).is_err());
+        assert!(of(1, 1).is_ok());
+    }
+}

@@ -17,7 +17,8 @@ fn what_is_left_out_has_the_defaults_of_the_library() {
     let config = read(base).expect("a model");
     assert_eq!((config.class, config.width, config.queries, config.levels), (Class::Idea, 256, 900, 4));
     assert_eq!((config.stages, config.swin.window_size, config.bert.hidden_size), (vec![1, 2, 3], 12, 768));
-    let tiny = read(r#"{"model_type": "mm-grounding-dino"}"#).expect("a model");
+    let tiny = r#"{"model_type": "mm-grounding-dino", "backbone_config": null, "text_config": null, "backbone": null}"#;
+    let tiny = read(tiny).expect("a model");
     assert_eq!((tiny.class, tiny.stages.as_slice(), tiny.swin.embed_dim), (Class::Mm, &[1, 2, 3][..], 96));
     let named = r#"{"model_type": "grounding-dino", "backbone_config": {"out_features": ["stage3", "stage4"]}}"#;
     assert_eq!(read(named).expect("a model").stages, [2, 3]);
