@@ -8,7 +8,8 @@ use candle_nn::VarBuilder;
 use crate::attention::Attention;
 use crate::config::Config;
 use crate::deformable::{DeformableAttention, References};
-use crate::encoder::{Streams, feed_forward};
+use crate::encoder::feed_forward;
+use crate::fusion::Streams;
 use crate::heads::{BoxHead, Boxes, MlpHead};
 use crate::plan::{Plan, frequencies, waves};
 

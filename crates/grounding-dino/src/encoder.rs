@@ -8,17 +8,9 @@ use candle_nn::VarBuilder;
 use crate::attention::Attention;
 use crate::config::Config;
 use crate::deformable::{DeformableAttention, References};
-use crate::fusion::Fusion;
+use crate::fusion::{Fusion, Streams};
 use crate::plan::Plan;
 use crate::text::Text;
-
-/// Tokens of a picture and of a text.
-pub(crate) struct Streams {
-    /// `[1, T, d]`.
-    pub(crate) vision: Tensor,
-    /// `[1, L, d]`.
-    pub(crate) text: Tensor,
-}
 
 pub(crate) struct EncoderLayer {
     fusion: Fusion,

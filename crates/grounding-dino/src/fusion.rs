@@ -10,8 +10,15 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::Config;
-use crate::encoder::Streams;
 use crate::plan::Plan;
+
+/// Tokens of a picture and of a text.
+pub(crate) struct Streams {
+    /// `[1, T, d]`.
+    pub(crate) vision: Tensor,
+    /// `[1, L, d]`.
+    pub(crate) text: Tensor,
+}
 
 pub(crate) struct Fusion {
     vision_norm: LayerNorm,
@@ -158,9 +165,23 @@ mod tests {
         let text =
             r#"{"model_type": "grounding-dino", "d_model": 64, "encoder_ffn_dim": 384, "encoder_attention_heads": 8}"#;
         let config = Config::from_json(text, "config.json").expect("sizes");
-        let specs = crate::weights::parameters(&config, crate::weights::Part::Frame).expect("a table");
-        let prefix = "model.encoder.layers.0.fusion_layer.";
-        let own = specs.iter().filter_map(|spec| spec.name.strip_prefix(prefix).map(|name| (name, &spec.shape)));
+        let (width, inner) = (config.width, config.fusion_width());
+        let mut shapes: Vec<(String, Vec<usize>)> =
+            ["vision_param", "text_param"].map(|name| (name.to_owned(), vec![width])).to_vec();
+        for (name, input, output) in [
+            ("attn.vision_proj", width, inner),
+            ("attn.text_proj", width, inner),
+            ("attn.values_vision_proj", width, inner),
+            ("attn.values_text_proj", width, inner),
+            ("attn.out_vision_proj", inner, width),
+            ("attn.out_text_proj", inner, width),
+        ] {
+            shapes.push((format!("{name}.weight"), vec![output, input]));
+            shapes.push((format!("{name}.bias"), vec![output]));
+        }
+        for norm in ["layer_norm_vision", "layer_norm_text"] {
+            shapes.extend(["weight", "bias"].map(|part| (format!("{norm}.{part}"), vec![width])));
+        }
         let mut state = 1_u32;
         let mut draw = |shape: &[usize]| {
             let values: Vec<f32> = (0..shape.iter().product::<usize>())
@@ -171,8 +192,7 @@ mod tests {
                 .collect();
             Tensor::from_vec(values, shape, &device).and_then(|t| t * 0.6).expect("drawn")
         };
-        let weights: HashMap<String, Tensor> = own.map(|(name, shape)| (name.to_owned(), draw(shape))).collect();
-        assert_eq!(weights.len(), 18);
+        let weights: HashMap<String, Tensor> = shapes.into_iter().map(|(name, shape)| (name, draw(&shape))).collect();
         let fusion = Fusion::new(&config, &VarBuilder::from_tensors(weights, DType::F32, &device)).expect("builds");
         for (shown, words) in [(Grid { h: 128, w: 96 }, 7), (Grid { h: 100, w: 70 }, 1)] {
             let plan = Plan::new(&config, Grid { h: 128, w: 96 }, shown, &device).expect("a plan");

@@ -12,13 +12,13 @@ use tracing::trace_span;
 
 use crate::config::Config;
 use crate::decoder::{Decoded, Decoder, as_tensor, sigmoid};
-use crate::encoder::{EncoderLayer, Streams};
+use crate::encoder::EncoderLayer;
+use crate::fusion::Streams;
 use crate::heads::{BoxHead, Boxes, ScoreHead};
 use crate::neck::Neck;
 use crate::plan::Plan;
-use crate::swin::Backbone;
+use crate::swin::{Backbone, PREFIX};
 use crate::text::Text;
-use crate::weights::BACKBONE;
 
 /// Weights that a frame touches.
 pub struct FrameModel {
@@ -67,7 +67,7 @@ impl FrameModel {
         let scoring = if config.shared_scores { 0 } else { config.decoder.layers - 1 };
         Ok(Self {
             config: config.clone(),
-            backbone: Backbone::new(config, &vb.pp(BACKBONE))?,
+            backbone: Backbone::new(config, &vb.pp(PREFIX))?,
             neck: Neck::new(config, &model.pp("input_proj_vision"))?,
             level_embed: model.get((config.levels, width), "level_embed")?,
             layers: (0..config.encoder.layers).map(layer).collect::<Result<_>>()?,

@@ -9,6 +9,9 @@ use candle_nn::VarBuilder;
 use crate::config::Config;
 use crate::plan::Plan;
 
+/// Where names of the backbone begin.
+pub(crate) const PREFIX: &str = "model.backbone.conv_encoder.model";
+
 pub(crate) struct Backbone {
     patch: Linear,
     patch_norm: LayerNorm,

@@ -13,13 +13,11 @@ use serde::Deserialize;
 
 use crate::config::Config;
 use crate::model::FrameModel;
+use crate::swin::PREFIX;
 use crate::text::TextModel;
 
 const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-
-/// Where names of the backbone begin.
-pub(crate) const BACKBONE: &str = "model.backbone.conv_encoder.model";
 
 /// The halves of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +214,7 @@ const SWIN_NAMES: [(&str, &str); 6] = [
 
 /// The tensors of the file that make one of the model, one below the other.
 fn parts(name: &str) -> Vec<String> {
-    if !name.starts_with(BACKBONE) {
+    if !name.starts_with(PREFIX) {
         return vec![name.to_owned()];
     }
     if let Some((block, end)) = name.split_once(".attn.qkv.") {
