@@ -27,6 +27,7 @@ fn tree(package: &str) -> String {
 const RULES: [(&str, &[&str]); 6] = [
     ("spotter-blocks", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("qrnet", &["gstreamer", "qrnet_train", "grounding", "records", "spotter"]),
+    ("spotter-grounding-dino", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("spotter-grounding", &["gstreamer", "qrnet_train", "records", "spotter"]),
     ("spotter-frames", &["gstreamer_app", "gstreamer_rtsp", "qrnet", "grounding", "spotter"]),
     ("spotter-records", &["gstreamer", "qrnet", "grounding", "spotter"]),

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Width and height of the square or rectangle that pictures are letterboxed into, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Canvas {
-    /// Pixels, a multiple of 64.
+    /// Pixels; a multiple of 64 for QRNet.
     pub width: usize,
-    /// Pixels, a multiple of 64.
+    /// Pixels; a multiple of 64 for QRNet.
     pub height: usize,
 }
 
@@ -60,5 +60,11 @@ impl Grid {
     #[must_use]
     pub fn half(self) -> Self {
         Self { h: self.h / 2, w: self.w / 2 }
+    }
+
+    /// The same, for maps of any size: sides are rounded up.
+    #[must_use]
+    pub fn half_up(self) -> Self {
+        Self { h: self.h.div_ceil(2), w: self.w.div_ceil(2) }
     }
 }

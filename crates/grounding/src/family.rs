@@ -14,16 +14,19 @@ const KEY: &str = "model_type";
 pub enum Family {
     /// Query-modulated Refinement Network (CVPR 2022): one box a sentence.
     QrNet,
+    /// Grounding DINO (ECCV 2024), MM-Grounding-DINO and `LLMDet`: all boxes that match a sentence, with scores.
+    GroundingDino,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::QrNet];
+    pub const ALL: [Self; 2] = [Self::QrNet, Self::GroundingDino];
 
-    /// As `model_type` in `config.json` names it.
-    pub fn name(self) -> &'static str {
+    /// As `model_type` in `config.json` names its members.
+    pub fn names(self) -> &'static [&'static str] {
         match self {
-            Self::QrNet => "qrnet",
+            Self::QrNet => &["qrnet"],
+            Self::GroundingDino => &["grounding-dino", "mm-grounding-dino"],
         }
     }
 
@@ -37,9 +40,10 @@ impl Family {
         let Ok(bytes) = std::fs::read(&path) else { return Ok(Self::QrNet) };
         let config: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, e))?;
         let Some(named) = config.get(KEY) else { return Ok(Self::QrNet) };
-        let known = Self::ALL.into_iter().find(|family| named.as_str() == Some(family.name()));
+        let known =
+            Self::ALL.into_iter().find(|family| named.as_str().is_some_and(|name| family.names().contains(&name)));
         known.ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|family| family.name()).collect();
+            let names: Vec<&str> = Self::ALL.iter().flat_map(|family| family.names()).copied().collect();
             Error::file(&path, format!("`{KEY}` is {named}, expected {}", names.join(" or ")))
         })
     }
@@ -58,8 +62,13 @@ mod tests {
         };
         assert_eq!(of(r#"{"presence": true}"#), Ok(Family::QrNet));
         assert_eq!(of(r#"{"model_type": "qrnet"}"#), Ok(Family::QrNet));
+        assert_eq!(of(r#"{"model_type": "grounding-dino"}"#), Ok(Family::GroundingDino));
+        assert_eq!(of(r#"{"model_type": "mm-grounding-dino"}"#), Ok(Family::GroundingDino));
         let foreign = of(r#"{"model_type": "bert"}"#).expect_err("nothing that looks at pictures");
-        assert!(foreign.contains("config.json") && foreign.contains("\"bert\", expected qrnet"), "{foreign}");
+        assert!(
+            foreign.contains("config.json") && foreign.contains("\"bert\", expected qrnet or grounding-dino or"),
+            "{foreign}"
+        );
         assert!(of("{").is_err());
         assert_eq!(
             Family::of(&folder.path().join("nowhere")).ok(),

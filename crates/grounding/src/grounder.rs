@@ -6,7 +6,8 @@ use blocks::canvas::Canvas;
 use blocks::error::{Error, Result};
 use blocks::findings::{Finding, Findings};
 use blocks::preprocess::Letterboxed;
-use qrnet::{Grounding, MemoryModel, Placement};
+use candle_core::Device;
+use qrnet::{Grounding, MemoryModel, Placement, Precision};
 
 use crate::family::Family;
 use crate::query::{CompiledQuery, OfFamily};
@@ -18,11 +19,18 @@ pub struct Grounder(Model);
 
 enum Model {
     QrNet(Box<qrnet::Grounder>),
+    GroundingDino(Box<grounding_dino::Grounder>),
 }
 
 impl From<qrnet::Grounder> for Grounder {
     fn from(grounder: qrnet::Grounder) -> Self {
         Self(Model::QrNet(Box::new(grounder)))
+    }
+}
+
+impl From<grounding_dino::Grounder> for Grounder {
+    fn from(grounder: grounding_dino::Grounder) -> Self {
+        Self(Model::GroundingDino(Box::new(grounder)))
     }
 }
 
@@ -34,6 +42,7 @@ impl Grounder {
     pub fn load(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
         match Family::of(dir)? {
             Family::QrNet => qrnet::Grounder::load(dir, place).map(Into::into),
+            Family::GroundingDino => grounding_dino::Grounder::load(dir, &in_f32(place)?).map(Into::into),
         }
     }
 
@@ -44,6 +53,7 @@ impl Grounder {
     pub fn load_for_frames(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
         match Family::of(dir)? {
             Family::QrNet => qrnet::Grounder::load_for_frames(dir, place).map(Into::into),
+            Family::GroundingDino => grounding_dino::Grounder::load_for_frames(dir, &in_f32(place)?).map(Into::into),
         }
     }
 
@@ -67,6 +77,7 @@ impl Grounder {
     pub fn canvas(&self) -> Canvas {
         match &self.0 {
             Model::QrNet(grounder) => grounder.canvas(),
+            Model::GroundingDino(grounder) => grounder.canvas(),
         }
     }
 
@@ -74,6 +85,7 @@ impl Grounder {
     pub fn canvases(&self) -> Vec<Canvas> {
         match &self.0 {
             Model::QrNet(grounder) => grounder.config().all_canvases(),
+            Model::GroundingDino(grounder) => grounder.canvases(),
         }
     }
 
@@ -81,6 +93,7 @@ impl Grounder {
     pub fn canvas_for(&self, width: usize, height: usize) -> Canvas {
         match &self.0 {
             Model::QrNet(grounder) => grounder.canvas_for(width, height),
+            Model::GroundingDino(grounder) => grounder.canvas_for(width, height),
         }
     }
 
@@ -88,6 +101,7 @@ impl Grounder {
     pub fn digest(&self) -> &str {
         match &self.0 {
             Model::QrNet(grounder) => grounder.digest(),
+            Model::GroundingDino(grounder) => grounder.digest(),
         }
     }
 
@@ -95,13 +109,16 @@ impl Grounder {
     pub fn trained(&self) -> bool {
         match &self.0 {
             Model::QrNet(grounder) => grounder.trained(),
+            Model::GroundingDino(_) => true,
         }
     }
 
-    /// Whether it can say that something is not in the picture.
+    /// Whether it can say that something is not in the picture. Where scores are no probabilities (Grounding DINO's), presence is
+    /// the best box's score.
     pub fn has_presence(&self) -> bool {
         match &self.0 {
             Model::QrNet(grounder) => grounder.config().presence,
+            Model::GroundingDino(_) => true,
         }
     }
 
@@ -109,6 +126,7 @@ impl Grounder {
     pub fn claims_from(&self) -> Option<f32> {
         match &self.0 {
             Model::QrNet(grounder) => grounder.config().claims_from(),
+            Model::GroundingDino(_) => Some(grounding_dino::CLAIMS_FROM),
         }
     }
 
@@ -116,6 +134,7 @@ impl Grounder {
     pub fn gives_all(&self) -> bool {
         match &self.0 {
             Model::QrNet(_) => false,
+            Model::GroundingDino(_) => true,
         }
     }
 
@@ -123,6 +142,7 @@ impl Grounder {
     pub fn drop_text(&mut self) {
         match &mut self.0 {
             Model::QrNet(grounder) => grounder.drop_text(),
+            Model::GroundingDino(grounder) => grounder.drop_text(),
         }
     }
 
@@ -133,6 +153,7 @@ impl Grounder {
     pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
         match &self.0 {
             Model::QrNet(grounder) => grounder.compile(text).map(Into::into),
+            Model::GroundingDino(grounder) => grounder.compile(text).map(Into::into),
         }
     }
 
@@ -143,6 +164,7 @@ impl Grounder {
     pub fn load_query(&self, path: &Path) -> Result<CompiledQuery> {
         match &self.0 {
             Model::QrNet(grounder) => grounder.load_query(path).map(Into::into),
+            Model::GroundingDino(grounder) => grounder.load_query(path).map(Into::into),
         }
     }
 
@@ -167,8 +189,43 @@ impl Grounder {
         }
         match &self.0 {
             Model::QrNet(grounder) => ground_by_qrnet(grounder, pictures, queries),
+            Model::GroundingDino(grounder) => ground_by_dino(grounder, pictures, queries),
         }
     }
+}
+
+/// The device of models that compute in f32 alone.
+fn in_f32(place: impl Into<Placement>) -> Result<Device> {
+    let Placement { device, precision } = place.into();
+    match precision {
+        Precision::F32 => Ok(device),
+        other => Err(Error::Unsupported(format!("{other:?}: models of the Grounding DINO family compute in f32"))),
+    }
+}
+
+/// A query of another family is another model's.
+fn foreign(query: &CompiledQuery, digest: &str) -> Error {
+    let (path, found, expected) = ("(in memory)".into(), query.model().to_owned(), digest.to_owned());
+    Error::ForeignQuery { path, found, expected }
+}
+
+/// Grounding DINO looks for all queries of a picture at once.
+fn ground_by_dino(
+    grounder: &grounding_dino::Grounder,
+    pictures: &[&Letterboxed],
+    queries: &[&[&CompiledQuery]],
+) -> Result<Vec<Vec<Findings>>> {
+    fn own<'a>(query: &'a CompiledQuery, digest: &str) -> Result<&'a grounding_dino::CompiledQuery> {
+        match &query.0 {
+            OfFamily::GroundingDino(own) => Ok(own),
+            OfFamily::QrNet(_) => Err(foreign(query, digest)),
+        }
+    }
+    let mut each: Vec<Vec<&grounding_dino::CompiledQuery>> = Vec::with_capacity(queries.len());
+    for queries in queries {
+        each.push(queries.iter().map(|query| own(query, grounder.digest())).collect::<Result<_>>()?);
+    }
+    grounder.ground_each(pictures, &each.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 /// QRNet answers every question with one box, and its presence is that box's score.
@@ -177,15 +234,16 @@ fn ground_by_qrnet(
     pictures: &[&Letterboxed],
     queries: &[&[&CompiledQuery]],
 ) -> Result<Vec<Vec<Findings>>> {
-    fn own(query: &CompiledQuery) -> &qrnet::CompiledQuery {
+    fn own<'a>(query: &'a CompiledQuery, digest: &str) -> Result<&'a qrnet::CompiledQuery> {
         match &query.0 {
-            OfFamily::QrNet(query) => query,
+            OfFamily::QrNet(own) => Ok(own),
+            OfFamily::GroundingDino(_) => Err(foreign(query, digest)),
         }
     }
     let of = |picture: usize| queries[picture].iter().map(move |_| picture);
     let asked: Vec<usize> = (0..pictures.len()).flat_map(of).collect();
-    let each: Vec<&qrnet::CompiledQuery> =
-        queries.iter().flat_map(|queries| queries.iter().map(|query| own(query))).collect();
+    let all = queries.iter().copied().flatten();
+    let each: Vec<&qrnet::CompiledQuery> = all.map(|query| own(query, grounder.digest())).collect::<Result<_>>()?;
     let same = each.windows(2).all(|pair| std::ptr::eq(pair[0], pair[1]));
     let answers = grounder.ground_questions(pictures, &asked, if same { &each[..each.len().min(1)] } else { &each })?;
     let mut answers = answers.into_iter().map(|Grounding { rect, canvas: on_canvas, presence, .. }| Findings {

@@ -15,6 +15,7 @@ pub struct CompiledQuery(pub(crate) OfFamily);
 #[derive(Debug, Clone)]
 pub(crate) enum OfFamily {
     QrNet(qrnet::CompiledQuery),
+    GroundingDino(grounding_dino::CompiledQuery),
 }
 
 impl From<qrnet::CompiledQuery> for CompiledQuery {
@@ -23,11 +24,18 @@ impl From<qrnet::CompiledQuery> for CompiledQuery {
     }
 }
 
+impl From<grounding_dino::CompiledQuery> for CompiledQuery {
+    fn from(query: grounding_dino::CompiledQuery) -> Self {
+        Self(OfFamily::GroundingDino(query))
+    }
+}
+
 impl CompiledQuery {
     /// The sentence.
     pub fn text(&self) -> &str {
         match &self.0 {
             OfFamily::QrNet(query) => query.text(),
+            OfFamily::GroundingDino(query) => query.text(),
         }
     }
 
@@ -35,6 +43,7 @@ impl CompiledQuery {
     pub fn pieces(&self) -> usize {
         match &self.0 {
             OfFamily::QrNet(query) => query.ids().len(),
+            OfFamily::GroundingDino(query) => query.ids().len() + grounding_dino::FRAMING.len(),
         }
     }
 
@@ -42,6 +51,7 @@ impl CompiledQuery {
     pub fn model(&self) -> &str {
         match &self.0 {
             OfFamily::QrNet(query) => query.model(),
+            OfFamily::GroundingDino(query) => query.model(),
         }
     }
 
@@ -52,6 +62,7 @@ impl CompiledQuery {
     pub fn save(&self, path: &Path) -> Result<()> {
         match &self.0 {
             OfFamily::QrNet(query) => query.save(path),
+            OfFamily::GroundingDino(query) => query.save(path),
         }
     }
 
@@ -60,6 +71,7 @@ impl CompiledQuery {
     /// # Errors
     /// The file is no compiled query.
     pub fn text_of(path: &Path) -> Result<String> {
+        // Files of all families have one header.
         qrnet::CompiledQuery::text_of(path)
     }
 }
@@ -69,6 +81,19 @@ pub struct QueryCompiler(Compiler);
 
 enum Compiler {
     QrNet(Box<qrnet::QueryCompiler>),
+    GroundingDino(Box<grounding_dino::QueryCompiler>),
+}
+
+impl From<qrnet::QueryCompiler> for QueryCompiler {
+    fn from(compiler: qrnet::QueryCompiler) -> Self {
+        Self(Compiler::QrNet(Box::new(compiler)))
+    }
+}
+
+impl From<grounding_dino::QueryCompiler> for QueryCompiler {
+    fn from(compiler: grounding_dino::QueryCompiler) -> Self {
+        Self(Compiler::GroundingDino(Box::new(compiler)))
+    }
 }
 
 impl QueryCompiler {
@@ -78,7 +103,8 @@ impl QueryCompiler {
     /// A file is missing, damaged, or contradicts the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         match Family::of(dir)? {
-            Family::QrNet => qrnet::QueryCompiler::load(dir, device).map(|c| Self(Compiler::QrNet(Box::new(c)))),
+            Family::QrNet => qrnet::QueryCompiler::load(dir, device).map(Into::into),
+            Family::GroundingDino => grounding_dino::QueryCompiler::load(dir, device).map(Into::into),
         }
     }
 
@@ -87,13 +113,14 @@ impl QueryCompiler {
     /// # Errors
     /// A part is damaged, or contradicts the configuration.
     pub fn from_memory(model: &MemoryModel, device: &Device) -> Result<Self> {
-        qrnet::QueryCompiler::from_memory(model, device).map(|c| Self(Compiler::QrNet(Box::new(c))))
+        qrnet::QueryCompiler::from_memory(model, device).map(Into::into)
     }
 
     /// Digest of the model, which compiled queries carry.
     pub fn digest(&self) -> &str {
         match &self.0 {
             Compiler::QrNet(compiler) => compiler.digest(),
+            Compiler::GroundingDino(compiler) => compiler.digest(),
         }
     }
 
@@ -104,6 +131,7 @@ impl QueryCompiler {
     pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
         match &self.0 {
             Compiler::QrNet(compiler) => compiler.compile(text).map(Into::into),
+            Compiler::GroundingDino(compiler) => compiler.compile(text).map(Into::into),
         }
     }
 }

@@ -77,16 +77,18 @@ impl PatchMerging {
         })
     }
 
-    /// `x [B, H*W, C]` on the map of `windows` → `[B, H/2*W/2, 2C]`.
+    /// `x [B, H*W, C]` on the map of `windows` → `[B, H/2*W/2, 2C]`, sides of the map rounded up: odd ones end in zeros.
     pub fn forward(&self, x: &Tensor, windows: &StageWindows) -> Result<Tensor> {
         let (batch, _, channels) = x.dims3()?;
-        let Grid { h, w } = windows.grid().half();
+        let (full, Grid { h, w }) = (windows.grid(), windows.grid().half_up());
         if kernel::fits(&[x]) {
             let rows = gather_rows(x, windows.merging())?;
             return self.reduction.forward(&self.norm.forward(&rows.reshape((batch, h * w, 4 * channels))?)?);
         }
         // Order on channels: column parity slow, row parity fast (SPEC 2.3).
-        let merged = x.reshape(vec![batch, h, 2, w, 2, channels])?.permute(vec![0, 1, 3, 4, 2, 5])?.reshape((
+        let map = x.reshape((batch, full.h, full.w, channels))?;
+        let map = map.pad_with_zeros(1, 0, 2 * h - full.h)?.pad_with_zeros(2, 0, 2 * w - full.w)?;
+        let merged = map.reshape(vec![batch, h, 2, w, 2, channels])?.permute(vec![0, 1, 3, 4, 2, 5])?.reshape((
             batch,
             h * w,
             4 * channels,

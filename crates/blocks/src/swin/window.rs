@@ -184,12 +184,15 @@ fn row_map(grid: Grid, padded: Grid, side: usize, shift: usize) -> RowMap {
     RowMap::new(sources, grid.len())
 }
 
-/// 2x2 tokens after one another, column parity slow, row parity fast (SPEC 2.3).
+/// 2x2 tokens after one another, column parity slow, row parity fast (SPEC 2.3); zeros beyond a map of odd sides.
 fn merging_map(grid: Grid) -> RowMap {
-    let Grid { h, w } = grid.half();
+    let Grid { h, w } = grid.half_up();
     let sources = (0..h * w).flat_map(|place| {
         let (y, x) = (2 * (place / w), 2 * (place % w));
-        [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(down, right)| ((y + down) * grid.w + x + right) as u32)
+        [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(down, right)| {
+            let (y, x) = (y + down, x + right);
+            if y < grid.h && x < grid.w { (y * grid.w + x) as u32 } else { ZERO_ROW }
+        })
     });
     RowMap::new(sources.collect(), grid.len())
 }

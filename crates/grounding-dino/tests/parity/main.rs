@@ -1,0 +1,8 @@
+//! Against Hugging Face's `transformers`: small random models of both classes, made by `tests/fixtures/make.py`, and bad input.
+
+mod broken;
+mod forward;
+mod merging;
+mod preprocess;
+mod several;
+mod support;
