@@ -24,7 +24,7 @@ fn tree(package: &str) -> String {
 }
 
 /// What may not be among the dependencies of a crate: names of libraries, or how they begin.
-const RULES: [(&str, &[&str]); 6] = [
+const RULES: [(&str, &[&str]); 7] = [
     ("spotter-blocks", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("qrnet", &["gstreamer", "qrnet_train", "grounding", "records", "spotter"]),
     ("spotter-grounding-dino", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
