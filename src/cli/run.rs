@@ -61,7 +61,8 @@ pub struct RunArgs {
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
     /// it, `rtsp://HOST:PORT/NAME` serves it to any player (rtsps:// with TLS). `mot:FILE`, `coco:FILE`, `vtt:FILE`,
-    /// `dls:FILE` and `csv:FILE` write records for other tools. Files that are there are replaced;
+    /// `dls:FILE` and `csv:FILE` write records for other tools, `sightings:FILE` a table with a row for every sighting. Files
+    /// that are there are replaced;
     /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began, `{time:local}` for the
     /// same by this machine's clock.
     #[arg(long, value_name = "KIND:PATH")]
@@ -300,7 +301,7 @@ impl FromStr for OutArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls: or csv:FILE";
+        let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls:, csv: or sightings:FILE";
         // What a file of this name is, nobody has to say.
         let ending = Path::new(text).extension().and_then(|ending| ending.to_str());
         let named = match ending {
