@@ -122,8 +122,7 @@ pub enum EventKind<'a> {
         /// The first frame on which it was outside; the last on which it was seen, where it was seen inside last.
         #[serde(flatten)]
         at: FrameRef,
-        /// How long it was in it.
-        #[serde(serialize_with = "milliseconds")]
+        /// How long it was in it, in seconds.
         dwell_s: f64,
     },
     /// A thing crossed a line.
