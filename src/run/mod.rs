@@ -362,7 +362,7 @@ fn mounts(settings: &RunSettings, timings: &[Timing], trained: bool) -> Result<V
         }
         let launch = crate::sink::launch(&stream.output.sinks)?;
         let mount = |out: &RtspOut| {
-            (out.clone(), MountPoint::new(&out.to_string(), &launch, timing, trained, stream.output.parts))
+            (out.clone(), MountPoint::new(&out.to_string(), &launch, timing, trained, stream.output.drawing.clone()))
         };
         Ok(stream.rtsp.iter().map(mount).collect())
     };
@@ -396,7 +396,7 @@ fn active_queries(
         let active = |(wanted, compiled): (&QuerySettings, _)| {
             let query = Query { name: wanted.name.clone(), text: wanted.text.clone(), rev: 1 };
             let tracked = TrackedQuery { query, tracking: tracking_of(number, wanted)? };
-            Ok(Arc::new(ActiveQuery { tracked, compiled }))
+            Ok(Arc::new(ActiveQuery { tracked, compiled, sighting: wanted.sighting.clone() }))
         };
         pairs.map(active).collect::<Result<Vec<_>>>().map(ActiveQueries::from)
     };

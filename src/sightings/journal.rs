@@ -49,18 +49,19 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of `stream` in the folder `dir`, which is made where its parent is there, and gives what is open in it.
+    /// Opens the journal of `stream` in the folder `dir`, which is made where its parent is there, and gives what is open in
+    /// it. A file can be called `file_name` for the stream.
     ///
     /// # Errors
     /// The folder cannot be written, or another run keeps the journal.
-    pub(super) fn open(dir: &Path, stream: &str) -> Result<(Self, Vec<Left>)> {
+    pub(super) fn open(dir: &Path, stream: &str, file_name: &str) -> Result<(Self, Vec<Left>)> {
         if let Err(error) = std::fs::create_dir(dir)
             && !dir.is_dir()
         {
             return Err(Error::io("create", dir)(error));
         }
         let digest = hex(&Sha256::digest(stream.as_bytes()));
-        let name = format!("open-{}-{}.jsonl", crate::sink::file_name(stream), &digest[..DIGITS]);
+        let name = format!("open-{file_name}-{}.jsonl", &digest[..DIGITS]);
         let path = dir.join(name);
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = file.map_err(Error::io("create", &path))?;
@@ -186,7 +187,7 @@ mod tests {
     }
 
     fn open(dir: &Path) -> (Journal, Vec<Left>) {
-        Journal::open(dir, "rtsp://gate/1").expect("opened")
+        Journal::open(dir, "rtsp://gate/1", "gate").expect("opened")
     }
 
     #[test]
@@ -228,8 +229,8 @@ mod tests {
     fn a_journal_belongs_to_one_run_and_to_one_stream() {
         let scratch = tempfile::tempdir().expect("a folder");
         let _first = open(scratch.path());
-        let refused = Journal::open(scratch.path(), "rtsp://gate/1").expect_err("it is kept").to_string();
+        let refused = Journal::open(scratch.path(), "rtsp://gate/1", "gate").expect_err("it is kept").to_string();
         assert!(refused.contains("another run keeps"), "{refused}");
-        Journal::open(scratch.path(), "rtsp___gate_1").expect("another stream whose file is called alike");
+        Journal::open(scratch.path(), "rtsp://gate_1", "gate").expect("another stream whose file is called alike");
     }
 }

@@ -61,6 +61,17 @@ pub struct FrameFacts {
     pub cut: bool,
 }
 
+/// Whose sightings they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Of the run; ids begin with it.
+    pub run_id: String,
+    /// The stream's name.
+    pub stream: String,
+    /// The same, as far as a file can be called so.
+    pub file_name: String,
+}
+
 /// A sighting is told of as often, at most.
 const UPDATES: Duration = Duration::from_secs(1);
 /// A box is a better one where score times size is by so much larger.
@@ -74,9 +85,7 @@ const HALF: f32 = 0.5;
 #[derive(Debug)]
 pub struct Sightings {
     settings: SightingSettings,
-    /// Of the run, and of the stream: ids begin with both.
-    run_id: String,
-    stream: String,
+    origin: Origin,
     queries: Vec<Watched>,
     clock: Clock,
     /// The last frame.
@@ -129,22 +138,21 @@ struct Open {
 }
 
 impl Sightings {
-    /// Of a stream, called `stream`, that is asked `queries` in the run `run_id`. `live` where it has a time of day.
+    /// Of the stream `origin` that is asked `queries`. `live` where it has a time of day.
     ///
     /// # Errors
     /// The journal cannot be written, or another run keeps it.
     pub fn new(
         settings: &SightingSettings,
-        (run_id, stream): (&str, &str),
+        origin: Origin,
         queries: Vec<WatchedQuery>,
         live: bool,
     ) -> Result<Self> {
-        let opened = settings.dir.as_deref().map(|dir| Journal::open(dir, stream)).transpose()?;
+        let opened = settings.dir.as_deref().map(|dir| Journal::open(dir, &origin.stream, &origin.file_name)).transpose()?;
         let (journal, left) = opened.map_or((None, Vec::new()), |(journal, left)| (Some(journal), left));
         let mut sightings = Self {
             settings: settings.clone(),
-            run_id: run_id.to_owned(),
-            stream: stream.to_owned(),
+            origin,
             queries: Vec::new(),
             clock: Clock::default(),
             now: None,
@@ -332,8 +340,8 @@ impl Sightings {
         let at = first.moment.at;
         let query = &asked.tracked.query;
         let sighting = Sighting {
-            id: format!("{}.{}.{}", self.run_id, crate::sink::file_name(&self.stream), self.count),
-            stream: self.stream.clone(),
+            id: format!("{}.{}.{}", self.origin.run_id, self.origin.file_name, self.count),
+            stream: self.origin.stream.clone(),
             query: query.name.clone(),
             text: query.text.clone(),
             objects: Vec::new(),
