@@ -175,7 +175,8 @@ impl Places {
 
     /// As they are drawn.
     pub(super) fn shapes(&self) -> Vec<Shape> {
-        let zones = self.zones.iter().map(|zone| Shape::Area { name: zone.name.clone(), corners: zone.corners().collect() });
+        let zones =
+            self.zones.iter().map(|zone| Shape::Area { name: zone.name.clone(), corners: zone.corners().collect() });
         let lines = self.lines.iter().map(|line| Shape::Line { name: line.name.clone(), ends: line.ends() });
         zones.chain(lines).collect()
     }

@@ -6,8 +6,10 @@
 
 mod commands;
 mod deliver;
+mod names;
 mod progress;
 mod supervisor;
+mod watched;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -29,7 +31,8 @@ use crate::stage::{
     Stream,
 };
 use crate::threads::use_threads;
-use deliver::{Delivery, Names};
+use deliver::Delivery;
+use names::Names;
 use progress::ProgressDisplay;
 use supervisor::{RunningStream, Supervisor};
 
@@ -227,6 +230,7 @@ fn supervise(
     };
     let (stop, stopped) = bounded(0);
     let queries = Arc::new(Queries::new(query_setup.compile, tracking_of, stopped.clone()));
+    let sightings = watched::sightings(settings, &active, &run_id)?;
     // What can be wrong with it is said before anything is served.
     let control = commands::control(settings, service, &queries, &messages, &run_id)?;
     let reload = commands::Reload::start(settings, &queries)?;
@@ -240,8 +244,8 @@ fn supervise(
     let records = record_files(settings);
     let progress = alone.then(|| ProgressDisplay::new(settings, service.run_status.streams()));
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reload);
-    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(streams);
-    for (index, ((((settings, active), timing), mounts), Stream { input, output })) in ways.enumerate() {
+    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(sightings).zip(streams);
+    for (index, (((((settings, active), timing), mounts), sightings), Stream { input, output })) in ways.enumerate() {
         let mounts: Vec<MountPoint> = mounts.into_iter().map(|(_, mount)| mount).collect();
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
@@ -269,6 +273,7 @@ fn supervise(
                 mounts,
                 overlay_sync,
                 finished,
+                sightings,
             },
         );
         let deliverer = std::thread::Builder::new().name("deliver".into()).spawn(move || delivery.run(&output));

@@ -7,12 +7,24 @@ use prometheus::{
     TextEncoder,
 };
 use records::track::FrameResult;
-use records::{Change, FrameStatus, Query, QueryStatus};
+use records::{Change, FrameStatus, Query, QueryStatus, SightingChange};
 
+use crate::sightings::{Told, What};
 use crate::stage::GroundedFrame;
 
 /// Seconds; from the small model on many cores to the full one on two.
 const GROUNDING_SECONDS: [f64; 13] = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4];
+
+/// Registers; names are ours and differ, so it cannot fail, and a metric that is not registered is only not seen.
+macro_rules! metric {
+    ($registry:expr, $kind:ident, $name:literal, $help:literal, $labels:expr) => {{
+        let made = $kind::new(Opts::new($name, $help).into(), $labels);
+        let made = made.unwrap_or_else(|e| unreachable!("{}: {e}", $name));
+        let registered = $registry.register(Box::new(made.clone()));
+        debug_assert!(registered.is_ok(), "{} twice", $name);
+        made
+    }};
+}
 
 /// All metrics of a run.
 pub(super) struct Metrics {
@@ -30,17 +42,60 @@ pub(super) struct Metrics {
     up: IntGaugeVec,
     revision: IntGaugeVec,
     clients: IntGaugeVec,
+    sightings: SightingMetrics,
 }
 
-/// Registers; names are ours and differ, so it cannot fail, and a metric that is not registered is only not seen.
-macro_rules! metric {
-    ($registry:expr, $kind:ident, $name:literal, $help:literal, $labels:expr) => {{
-        let made = $kind::new(Opts::new($name, $help).into(), $labels);
-        let made = made.unwrap_or_else(|e| unreachable!("{}: {e}", $name));
-        let registered = $registry.register(Box::new(made.clone()));
-        debug_assert!(registered.is_ok(), "{} twice", $name);
-        made
-    }};
+/// Those of sightings, zones and lines.
+#[derive(Clone)]
+struct SightingMetrics {
+    began: IntCounterVec,
+    open: IntGaugeVec,
+    held: IntCounterVec,
+    entered: IntCounterVec,
+    crossed: IntCounterVec,
+}
+
+impl SightingMetrics {
+    fn new(registry: &Registry) -> Self {
+        let r = registry;
+        Self {
+            began: metric!(
+                r,
+                IntCounterVec,
+                "spotter_sightings_total",
+                "Sightings that began, whether they were told or held back.",
+                &["stream", "query"]
+            ),
+            open: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_sightings_open",
+                "Sightings that have not ended.",
+                &["stream", "query"]
+            ),
+            held: metric!(
+                r,
+                IntCounterVec,
+                "spotter_sightings_held_total",
+                "Sightings that were not told, so that there are not too many events.",
+                &["stream", "query"]
+            ),
+            entered: metric!(
+                r,
+                IntCounterVec,
+                "spotter_zone_entries_total",
+                "Things that came into a zone.",
+                &["stream", "query", "zone"]
+            ),
+            crossed: metric!(
+                r,
+                IntCounterVec,
+                "spotter_line_crossings_total",
+                "Things that crossed a line, by the side to which they went.",
+                &["stream", "query", "line", "direction"]
+            ),
+        }
+    }
 }
 
 impl Metrics {
@@ -128,6 +183,7 @@ impl Metrics {
                 "Clients that are connected to an RTSP server of this run.",
                 &["address"]
             ),
+            sightings: SightingMetrics::new(r),
             registry: registry.clone(),
         };
         let version = metric!(r, IntGaugeVec, "spotter_build_info", "1; the version as a label.", &["version"]);
@@ -154,6 +210,7 @@ impl Metrics {
             reconnects: self.reconnects.with_label_values(&one),
             up: self.up.clone(),
             revision: self.revision.clone(),
+            sightings: self.sightings.clone(),
         };
         metrics.refresh(false, None, 0, &[]);
         metrics
@@ -190,6 +247,7 @@ pub(super) struct StreamMetrics {
     reconnects: IntCounter,
     up: IntGaugeVec,
     revision: IntGaugeVec,
+    sightings: SightingMetrics,
 }
 
 impl StreamMetrics {
@@ -221,6 +279,32 @@ impl StreamMetrics {
 
     pub(super) fn back(&self) {
         self.reconnects.inc();
+    }
+
+    /// Something is told of a sighting, or would be.
+    pub(super) fn told(&self, told: &Told) {
+        let stream = self.stream.as_str();
+        match &told.what {
+            What::Sighting { sighting, change } => {
+                let labels = [stream, &sighting.query];
+                match change {
+                    SightingChange::Start => {
+                        self.sightings.began.with_label_values(&labels).inc();
+                        self.sightings.open.with_label_values(&labels).inc();
+                        self.sightings.held.with_label_values(&labels).inc_by(u64::from(told.silent));
+                    }
+                    SightingChange::End { .. } => self.sightings.open.with_label_values(&labels).dec(),
+                    SightingChange::Update => {}
+                }
+            }
+            What::Enter { who, zone, .. } => {
+                self.sightings.entered.with_label_values(&[stream, &who.query, zone]).inc()
+            }
+            What::Cross { who, line, to, .. } => {
+                self.sightings.crossed.with_label_values(&[stream, &who.query, line, to.as_str()]).inc();
+            }
+            What::Leave { .. } | What::Held { .. } => {}
+        }
     }
 
     /// A query is asked from now on, or no more.

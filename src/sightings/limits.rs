@@ -178,7 +178,8 @@ mod tests {
         assert!(!limits.admits("a", Duration::ZERO, at(3)) && !limits.admits_event("b", at(59)));
         assert!(limits.admits("b", Duration::ZERO, at(60)), "the first of them is a minute old");
         let summary = limits.summary(Duration::ZERO, true).expect("something was held back");
-        let held = |query: &str, sightings, events| HeldBack { query: query.into(), reason: "per_minute", sightings, events };
+        let held =
+            |query: &str, sightings, events| HeldBack { query: query.into(), reason: "per_minute", sightings, events };
         assert_eq!(summary.held, [held("a", 1, 0), held("b", 0, 1)]);
     }
 

@@ -142,13 +142,9 @@ impl Sightings {
     ///
     /// # Errors
     /// The journal cannot be written, or another run keeps it.
-    pub fn new(
-        settings: &SightingSettings,
-        origin: Origin,
-        queries: Vec<WatchedQuery>,
-        live: bool,
-    ) -> Result<Self> {
-        let opened = settings.dir.as_deref().map(|dir| Journal::open(dir, &origin.stream, &origin.file_name)).transpose()?;
+    pub fn new(settings: &SightingSettings, origin: Origin, queries: Vec<WatchedQuery>, live: bool) -> Result<Self> {
+        let opened =
+            settings.dir.as_deref().map(|dir| Journal::open(dir, &origin.stream, &origin.file_name)).transpose()?;
         let (journal, left) = opened.map_or((None, Vec::new()), |(journal, left)| (Some(journal), left));
         let mut sightings = Self {
             settings: settings.clone(),
@@ -440,8 +436,7 @@ impl Sightings {
 
     fn tell_moves(&mut self, open: &mut Open, told: &mut Vec<Told>) {
         for what in std::mem::take(&mut open.waiting) {
-            let silent =
-                open.telling == Telling::Silent || !self.limits.admits_event(&open.sighting.query, open.last);
+            let silent = open.telling == Telling::Silent || !self.limits.admits_event(&open.sighting.query, open.last);
             told.push(Told { what, silent });
         }
     }

@@ -89,7 +89,8 @@ impl FromStr for QuietHours {
     fn from_str(text: &str) -> Result<Self, String> {
         let minutes = |time: &str| {
             let (hour, minute) = time.trim().split_once(':')?;
-            let digits = |text: &str, most: u32| text.parse().ok().filter(|number: &u32| text.len() == 2 && *number < most);
+            let digits =
+                |text: &str, most: u32| text.parse().ok().filter(|number: &u32| text.len() == 2 && *number < most);
             Some(60 * digits(hour, 24)? + digits(minute, 60)?)
         };
         let both = text.split_once('-').and_then(|(from, to)| Some((minutes(from)?, minutes(to)?)));
@@ -108,9 +109,14 @@ mod tests {
     fn quiet_hours_may_go_over_midnight() {
         let night: QuietHours = "22:00-07:30".parse().expect("valid");
         let noon: QuietHours = "12:00 - 13:00".parse().expect("valid");
-        for (minute, at_night, at_noon) in
-            [(0, true, false), (449, true, false), (450, false, false), (720, false, true), (780, false, false), (1320, true, false)]
-        {
+        for (minute, at_night, at_noon) in [
+            (0, true, false),
+            (449, true, false),
+            (450, false, false),
+            (720, false, true),
+            (780, false, false),
+            (1320, true, false),
+        ] {
             assert_eq!((night.contains(minute), noon.contains(minute)), (at_night, at_noon), "{minute}");
         }
         for wrong in ["", "22:00", "22-7", "24:00-07:00", "22:60-07:00", "7:00-8:00", "07:00-07:00", "a:b-c:d"] {

@@ -116,7 +116,10 @@ fn who_walks_through_is_told_once_with_all_that_it_did() {
     assert_eq!(wanted[6], "gone run.a_film.1");
     let What::Sighting { sighting, .. } = &told[told.len() - 1].what else { panic!("{words:?}") };
     assert_eq!((sighting.start_pts_ns, sighting.last_pts_ns), (Some(0), Some(9_000_000_000)));
-    assert_eq!((sighting.zones.as_slice(), sighting.objects.as_slice()), (&["left".to_owned(), "right".into()][..], &[1][..]));
+    assert_eq!(
+        (sighting.zones.as_slice(), sighting.objects.as_slice()),
+        (&["left".to_owned(), "right".into()][..], &[1][..])
+    );
     let (first, last) = (sighting.path[0], sighting.path[sighting.path.len() - 1]);
     assert!((first.x - 0.05).abs() < 1e-9 && (last.x - 0.95).abs() < 1e-9, "{sighting:?}");
     assert!((first.y - 200.0 / 360.0).abs() < 1e-9, "where it stands");

@@ -79,7 +79,11 @@ fn it_starts_when_presence_has_held_and_with_the_first_of_those_frames() {
         assert_eq!(found, [Known::Start { at: 15, key: 1, first: 5 }, Known::End { at: 45, key: 1 }], "{confirm:?}");
         // Of eleven frames, six are needed for a mean of a half: (6 x 0.9 + 5 x 0.1) / 11 = 0.54.
         assert_eq!(watch(rules(confirm, SECOND), frames(&[(false, 5), (true, 5), (false, 30)])), [], "{confirm:?}");
-        assert_eq!(watch(rules(confirm, SECOND), frames(&[(false, 5), (true, 6), (false, 30)])).len(), 2, "{confirm:?}");
+        assert_eq!(
+            watch(rules(confirm, SECOND), frames(&[(false, 5), (true, 6), (false, 30)])).len(),
+            2,
+            "{confirm:?}"
+        );
     }
     let at_once = watch(rules(Confirm::Frames(1), SECOND), frames(&[(false, 5), (true, 1), (false, 30)]));
     assert_eq!(at_once, [Known::Start { at: 5, key: 1, first: 5 }, Known::End { at: 16, key: 1 }]);

@@ -45,10 +45,8 @@ fn enter_leave_and_dwell_by_hand() {
     // From x = 30 on, five pixels a frame: inside from 40 (frame 2) to 60 (frame 6), outside from 65 (frame 7) on.
     let through = || (0..12).map(|step| (30.0 + 5.0 * f64::from(step), 50.0));
     for confirm in [1, 2, 3, 5] {
-        let expected = [
-            Move::Enter { zone: 0, at: at(2) },
-            Move::Leave { zone: 0, at: at(7), dwell: Duration::from_millis(500) },
-        ];
+        let expected =
+            [Move::Enter { zone: 0, at: at(2) }, Move::Leave { zone: 0, at: at(7), dwell: Duration::from_millis(500) }];
         assert_eq!(walk(&[zone(confirm)], &[], through()), expected, "confirmed by {confirm}, told of the first");
     }
     assert_eq!(walk(&[zone(6)], &[], through()), [], "inside on five frames alone");
