@@ -31,7 +31,7 @@ pub struct SightingArgs {
 /// Examples:
 ///   spotter run clip.mp4 --query "a person" --sightings --out jsonl:found.jsonl
 ///   spotter sightings list found.jsonl --query "a person"
-///   spotter sightings export found.jsonl --format csv
+///   spotter sightings export found.jsonl --format table
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct SightingsArgs {
@@ -101,6 +101,6 @@ pub enum ExportFormat {
     /// A JSON object a line.
     #[default]
     Jsonl,
-    /// A table, with commas between its cells.
-    Csv,
+    /// A table, as `--out sightings:FILE` of `run` writes it.
+    Table,
 }

@@ -159,6 +159,18 @@ pub(crate) fn ground_file(
     supervise(settings, Box::new(model), query_setup, threshold, trained, run_control, service)?.into_result()
 }
 
+/// Looks at the first frames of sources, through any model; nothing is said of it. Ends where `stop` is disconnected or gives
+/// something.
+///
+/// # Errors
+/// As [`stream`].
+pub(crate) fn look(settings: &RunSettings, model: Box<dyn Ground>, stop: Receiver<()>) -> Result<Counts> {
+    let service = service(settings)?;
+    let run_control = RunControl { stop, alone: false, ..RunControl::default() };
+    let query_setup = QuerySetup::none(settings);
+    supervise(settings, model, query_setup, None, true, run_control, &service)?.into_result()
+}
+
 fn service(settings: &RunSettings) -> Result<Service> {
     let streams = settings.streams.iter().map(|stream| stream.address.name.as_str());
     Service::start(&settings.service, streams)

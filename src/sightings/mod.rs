@@ -4,6 +4,7 @@
 //! keeps what is open over the end of the process. [`Sightings`] puts them together for one stream, without a pipeline and
 //! without a file but the journal. Everything that it says goes through [`Told`].
 
+pub mod index;
 mod journal;
 mod limits;
 mod moment;

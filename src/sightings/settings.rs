@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::zones::{Line, Zone};
 
@@ -63,6 +64,23 @@ pub struct SightingSettings {
     pub zones: Vec<Zone>,
     /// Lines.
     pub lines: Vec<Line>,
+}
+
+impl SightingSettings {
+    /// All that decides which sightings a film has and which of them are told.
+    pub fn to_json(&self) -> Value {
+        let zone = |zone: &Zone| {
+            json!({ "name": zone.name, "corners": zone.corners().collect::<Vec<_>>(), "anchor": zone.anchor,
+                "confirm": zone.confirm })
+        };
+        let line = |line: &Line| json!({ "name": line.name, "ends": line.ends(), "anchor": line.anchor, "confirm": line.confirm });
+        json!({
+            "confirm": self.confirm, "forget_ms": self.forget.as_millis() as u64,
+            "cooldown_ms": self.cooldown.as_millis() as u64, "per_minute": self.per_minute,
+            "zones": self.zones.iter().map(zone).collect::<Vec<_>>(),
+            "lines": self.lines.iter().map(line).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// A part of the day by this machine's clock, in minutes since midnight. It may go over midnight.
