@@ -168,7 +168,8 @@ pub(crate) fn look(settings: &RunSettings, model: Box<dyn Ground>, stop: Receive
     let service = service(settings)?;
     let run_control = RunControl { stop, alone: false, ..RunControl::default() };
     let query_setup = QuerySetup::none(settings);
-    supervise(settings, model, query_setup, None, true, run_control, &service)?.into_result()
+    // What a query says of its threshold is nothing to a model that finds nothing.
+    supervise(settings, model, query_setup, Some(0.5), true, run_control, &service)?.into_result()
 }
 
 fn service(settings: &RunSettings) -> Result<Service> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use records::Sighting;
 use serde::Deserialize;
@@ -63,7 +63,6 @@ pub trait Index {
 
 /// The records of a run.
 pub struct Recorded {
-    path: PathBuf,
     /// By id, with the number of the line on which each is first told of.
     all: BTreeMap<String, (usize, Kept)>,
 }
@@ -107,12 +106,7 @@ impl Recorded {
             let first = all.get(&sighting.id).map_or(number, |(first, _)| *first);
             all.insert(sighting.id.clone(), (first, Kept { sighting, cause: line.cause }));
         }
-        Ok(Self { path: path.to_path_buf(), all })
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { all })
     }
 }
 
@@ -143,4 +137,66 @@ pub fn open(path: &Path) -> Result<Box<dyn Index>> {
         return Err(Error::Usage(format!("{}: {reason}", path.display())));
     }
     Ok(Box::new(Recorded::read(path)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use records::{Best, PixelBox};
+
+    use super::*;
+
+    fn sighting(id: &str, start: i64, zone: Option<&str>) -> Sighting {
+        let boxed = PixelBox { x: 1.0, y: 2.0, w: 3.0, h: 4.0 };
+        let best = Best { boxed, score: Some(0.5), presence: None, frame_index: Some(1), seq: 1, unix_ns: start };
+        Sighting {
+            id: id.into(),
+            stream: "gate".into(),
+            query: "a car".into(),
+            text: "a car".into(),
+            objects: vec![1],
+            start_pts_ns: None,
+            start_unix_ns: start,
+            last_pts_ns: None,
+            last_unix_ns: start + 10,
+            best,
+            zones: zone.map(str::to_owned).into_iter().collect(),
+            path: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn records_are_an_index_of_what_they_tell() {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let path = scratch.path().join("found.jsonl");
+        let line = |event: &str, sighting: &Sighting, cause: &str| {
+            serde_json::json!({"schema": "spotter.event/1", "event": event, "sighting": sighting, "cause": cause})
+                .to_string()
+        };
+        let (a, b) = (sighting("a", 100, Some("drive")), sighting("b", 50, None));
+        let lines = [
+            "{\"schema\":\"spotter.frame/2\"}".to_owned(),
+            line("sighting_start", &a, "").replace(",\"cause\":\"\"", "").replace("\"cause\":\"\",", ""),
+            line("sighting_start", &b, "").replace(",\"cause\":\"\"", "").replace("\"cause\":\"\",", ""),
+            "{\"event\":\"zone_enter\",\"sighting_id\":\"a\"}".to_owned(),
+            line("sighting_end", &a, "gone"),
+            "{\"event\":\"sighting_end\",\"sigh".to_owned(),
+        ];
+        std::fs::write(&path, lines.join("\n")).expect("written");
+        let index = open(&path).expect("read");
+        let ids = |filter: &Filter| -> Vec<String> {
+            index.list(filter).expect("listed").into_iter().map(|kept| kept.sighting.id).collect()
+        };
+        assert_eq!(ids(&Filter::default()), ["b", "a"], "in the order of their starts");
+        assert_eq!(index.get("a").expect("read").expect("there").cause.as_deref(), Some("gone"));
+        assert_eq!(index.get("b").expect("read").expect("there").cause, None, "it is open");
+        assert_eq!(index.get("c").expect("read"), None);
+        let in_zone = Filter { zone: Some("drive".into()), ..Filter::default() };
+        let since = Filter { since_unix_ns: Some(61), ..Filter::default() };
+        let until = Filter { until_unix_ns: Some(100), ..Filter::default() };
+        let other = Filter { stream: Some("yard".into()), ..Filter::default() };
+        assert_eq!([ids(&in_zone), ids(&since), ids(&until), ids(&other)], [vec!["a"], vec!["a"], vec!["b"], vec![]]);
+        std::fs::write(&path, "no records").expect("written");
+        assert!(open(&path).err().expect("refused").to_string().contains("no JSON object"));
+    }
 }

@@ -89,5 +89,5 @@ fn export_table(all: &[Kept]) -> Result<()> {
         let event = Event { schema: EVENT_SCHEMA, run_id: "", source: &sighting.stream, kind: &kind };
         file.write(records::Line::Event(&event))?;
     }
-    Ok(file.finish()?)
+    file.finish().map_err(Error::from)
 }

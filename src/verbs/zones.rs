@@ -7,9 +7,8 @@ use frames::overlay::Part;
 use grounding::{Canvas, Findings};
 
 use crate::cli::{OutArg, RunArgs, ZonesArgs};
-use crate::config::RunSettings;
+use crate::config::{RunFile, RunSettings};
 use crate::error::{Error, Result};
-use crate::service::ServiceSettings;
 use crate::sink::{place, same_file};
 use crate::stage::{Answer, Ground, Job};
 
@@ -45,14 +44,17 @@ pub(super) fn run(args: ZonesArgs) -> Result<()> {
     crate::pipeline::init()?;
     let scratch = tempfile::tempdir_in(blocks::files::parent(&out)).map_err(Error::io("create", &out))?;
     let folder = scratch.path().join("{source}");
-    let mut settings = RunSettings::resolve(RunArgs {
+    let typed = RunArgs {
         source: source.into_iter().collect(),
         query: vec!["zones".into()],
-        config: Some(config.clone()),
         out: vec![OutArg::Frames(folder)],
         overlay: Some(vec![Part::Zones]),
         ..RunArgs::default()
-    })?;
+    };
+    let args = RunFile::read(&config)?.under(typed, &config.display().to_string())?;
+    // Nothing is served, and nobody commands.
+    let args = RunArgs { out_tls: None, metrics: None, control: None, reproducible: false, ..args };
+    let mut settings = RunSettings::resolve(args)?;
     let names = || settings.streams.iter().map(|stream| stream.address.name.as_str()).collect::<Vec<_>>().join(", ");
     let place_of = |wanted: &str| settings.streams.iter().position(|stream| stream.address.name == wanted);
     let number = match (&stream, settings.streams.len()) {
@@ -73,7 +75,7 @@ pub(super) fn run(args: ZonesArgs) -> Result<()> {
     settings.streams = vec![stream];
     let stream = &mut settings.streams[0];
     // Nothing of the run but the picture.
-    (stream.sightings, settings.service) = (None, ServiceSettings::default());
+    stream.sightings = None;
     stream.output.sinks.clear();
     stream.queries.truncate(1);
     let written = stream.output.targets.clone();
