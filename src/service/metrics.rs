@@ -328,3 +328,59 @@ impl StreamMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use records::{Best, Crossings, FrameRef, PixelBox, Side, Sighting};
+
+    use super::*;
+    use crate::sightings::Who;
+
+    #[test]
+    fn sightings_are_counted_by_query_and_stream() {
+        let metrics = Metrics::new();
+        let gate = metrics.of_stream("gate");
+        let boxed = PixelBox { x: 1.0, y: 2.0, w: 3.0, h: 4.0 };
+        let best = Best { boxed, score: None, presence: None, frame_index: None, seq: 1, unix_ns: 0 };
+        let sighting = Sighting {
+            id: "1".into(),
+            stream: "gate".into(),
+            query: "car".into(),
+            text: "a car".into(),
+            objects: vec![1],
+            start_pts_ns: None,
+            start_unix_ns: 0,
+            last_pts_ns: None,
+            last_unix_ns: 0,
+            best,
+            zones: Vec::new(),
+            path: Vec::new(),
+            files: Vec::new(),
+        };
+        let change =
+            |change, silent| Told { what: What::Sighting { sighting: Box::new(sighting.clone()), change }, silent };
+        for told in [
+            change(SightingChange::Start, false),
+            change(SightingChange::Start, true),
+            change(SightingChange::Update, false),
+            change(SightingChange::End { cause: "gone" }, false),
+        ] {
+            gate.told(&told);
+        }
+        let who = Who { sighting_id: "1".into(), query: "car".into(), object: 1 };
+        let (at, counts) = (FrameRef { seq: 1, pts_ns: None, unix_ns: 0 }, Crossings { left: 1, right: 0 });
+        let what = What::Cross { who: who.clone(), line: "kerb".into(), at, to: Side::Left, counts };
+        gate.told(&Told { what, silent: true });
+        gate.told(&Told { what: What::Enter { who, zone: "drive".into(), at }, silent: false });
+        let text = metrics.text(std::iter::empty());
+        for line in [
+            "spotter_sightings_total{query=\"car\",stream=\"gate\"} 2",
+            "spotter_sightings_open{query=\"car\",stream=\"gate\"} 1",
+            "spotter_sightings_held_total{query=\"car\",stream=\"gate\"} 1",
+            "spotter_line_crossings_total{direction=\"left\",line=\"kerb\",query=\"car\",stream=\"gate\"} 1",
+            "spotter_zone_entries_total{query=\"car\",stream=\"gate\",zone=\"drive\"} 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in {text}");
+        }
+    }
+}
