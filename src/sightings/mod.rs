@@ -8,6 +8,7 @@ pub mod index;
 mod journal;
 mod limits;
 mod moment;
+mod open;
 mod path;
 mod settings;
 mod stay;
@@ -19,15 +20,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use records::track::{FrameResult, TrackedQuery};
-use records::{Best, Crossings, FileRef, FrameRef, FrameStatus, PathPoint, Resolution, Sighting, SightingChange};
+use records::{Crossings, FileRef, FrameRef, FrameStatus, Resolution, SightingChange};
 
 use crate::error::Result;
 use journal::{Journal, Left};
 use limits::Limits;
 use moment::Clock;
-use path::Path;
+use open::{Open, Telling};
 use stay::{Rules, Seen, Stays, Step};
-use zones::{Move, Visits};
+use zones::Move;
 
 pub use moment::Moment;
 pub use settings::{Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
@@ -75,10 +76,6 @@ pub struct Origin {
 
 /// A sighting is told of as often, at most.
 const UPDATES: Duration = Duration::from_secs(1);
-/// A box is a better one where score times size is by so much larger.
-const BETTER: f64 = 1.1;
-/// Ids of a sighting that are told; older ones give way.
-const MOST_OBJECTS: usize = 256;
 /// Presence from which on things count as there, where the model has none.
 const HALF: f32 = 0.5;
 
@@ -106,36 +103,6 @@ struct Watched {
     asked: WatchedQuery,
     stays: Stays,
     open: Vec<Open>,
-}
-
-/// How far an open sighting is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Telling {
-    /// It was in none of the zones that its query requires.
-    Waits,
-    /// Limits hold it back.
-    Silent,
-    /// Its start was.
-    Told,
-}
-
-/// An open sighting.
-#[derive(Debug)]
-struct Open {
-    /// What it is called among the stays.
-    key: u64,
-    sighting: Sighting,
-    path: Path,
-    visits: Visits,
-    /// Of the best frame.
-    quality: f64,
-    last: Moment,
-    telling: Telling,
-    /// What it did while it waits.
-    waiting: Vec<What>,
-    /// Whether there is something to tell.
-    changed: bool,
-    told_at: Duration,
 }
 
 impl Sightings {
@@ -311,7 +278,10 @@ impl Sightings {
             match step {
                 Step::Start { key, seen } => {
                     let Some((first, rest)) = seen.split_first() else { continue };
-                    let mut open = self.open(&query.asked, key, first);
+                    self.count += 1;
+                    let id = format!("{}.{}.{}", self.origin.run_id, self.origin.file_name, self.count);
+                    let named = (id, self.origin.stream.as_str());
+                    let mut open = Open::new(named, &query.asked.tracked.query, &self.settings, key, first);
                     self.see(&mut open, first);
                     rest.iter().for_each(|seen| self.see(&mut open, seen));
                     self.announce(&mut open, &query.asked.own, told)?;
@@ -332,60 +302,10 @@ impl Sightings {
         Ok(())
     }
 
-    fn open(&mut self, asked: &WatchedQuery, key: u64, first: &Seen) -> Open {
-        self.count += 1;
-        let at = first.moment.at;
-        let query = &asked.tracked.query;
-        let sighting = Sighting {
-            id: format!("{}.{}.{}", self.origin.run_id, self.origin.file_name, self.count),
-            stream: self.origin.stream.clone(),
-            query: query.name.clone(),
-            text: query.text.clone(),
-            objects: Vec::new(),
-            start_pts_ns: at.pts_ns,
-            start_unix_ns: at.unix_ns,
-            last_pts_ns: at.pts_ns,
-            last_unix_ns: at.unix_ns,
-            best: best(first),
-            zones: Vec::new(),
-            path: Vec::new(),
-            files: Vec::new(),
-        };
-        Open {
-            key,
-            sighting,
-            path: Path::default(),
-            visits: Visits::new(&self.settings.zones, &self.settings.lines),
-            quality: quality(first),
-            last: first.moment,
-            telling: Telling::Waits,
-            waiting: Vec::new(),
-            changed: false,
-            told_at: Duration::ZERO,
-        }
-    }
-
     /// A thing is seen on another frame.
     fn see(&mut self, open: &mut Open, seen: &Seen) {
-        let Seen { moment, object, rect, .. } = *seen;
-        let sighting = &mut open.sighting;
-        (sighting.last_pts_ns, sighting.last_unix_ns) = (moment.at.pts_ns, moment.at.unix_ns);
-        open.last = moment;
-        if !sighting.objects.contains(&object) {
-            sighting.objects.push(object);
-            if sighting.objects.len() > MOST_OBJECTS {
-                sighting.objects.remove(0);
-            }
-            open.changed = true;
-        }
-        if quality(seen) > BETTER * open.quality {
-            (open.quality, sighting.best) = (quality(seen), best(seen));
-            open.changed = true;
-        }
-        let point = Anchor::default().of(&rect, moment.size);
-        open.path.push(PathPoint { pts_ns: moment.at.pts_ns, x: point.x, y: point.y });
-        let moves = open.visits.see((&self.settings.zones, &self.settings.lines), moment, &rect);
-        self.moved(open, object, moves);
+        let moves = open.see(&self.settings, seen);
+        self.moved(open, seen.object, moves);
     }
 
     /// Notes what a thing did.
@@ -477,18 +397,6 @@ impl Sightings {
         told.push(Told::sighting(&open.sighting, SightingChange::End { cause }, silent));
         Ok(())
     }
-}
-
-/// How well a thing is seen: its score times its share of the picture.
-fn quality(seen: &Seen) -> f64 {
-    let score = f64::from(seen.score.or(seen.presence).unwrap_or(1.0));
-    score * seen.rect.width() * seen.rect.height() / (seen.moment.size.0 * seen.moment.size.1)
-}
-
-fn best(seen: &Seen) -> Best {
-    let Seen { moment, rect, score, presence, .. } = *seen;
-    let (frame_index, at) = (moment.frame_index, moment.at);
-    Best { boxed: rect.into(), score, presence, frame_index, seq: at.seq, unix_ns: at.unix_ns }
 }
 
 #[cfg(test)]

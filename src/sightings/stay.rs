@@ -19,36 +19,36 @@ use super::settings::Confirm;
 
 /// How the stays of one query are told apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rules {
+pub(super) struct Rules {
     /// How long presence must be held.
-    pub confirm: Confirm,
+    pub(super) confirm: Confirm,
     /// The longest gap.
-    pub forget: Duration,
+    pub(super) forget: Duration,
     /// Mean presence from which on it is held, 0..1.
-    pub threshold: f32,
+    pub(super) threshold: f32,
     /// Whether all that match are asked for: then each thing has a score of its own, else the picture's presence is that of the
     /// only one.
-    pub all: bool,
+    pub(super) all: bool,
 }
 
 /// A thing on a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Seen {
+pub(super) struct Seen {
     /// The frame.
-    pub moment: Moment,
+    pub(super) moment: Moment,
     /// Its id.
-    pub object: u64,
+    pub(super) object: u64,
     /// Its box, pixels.
-    pub rect: Rect,
+    pub(super) rect: Rect,
     /// Probability that it is what is looked for, 0..1.
-    pub score: Option<f32>,
+    pub(super) score: Option<f32>,
     /// Probability that such a thing is in the picture, 0..1.
-    pub presence: Option<f32>,
+    pub(super) presence: Option<f32>,
 }
 
 /// What became of a thing.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub(super) enum Step {
     /// It is there, and was seen on these frames, at least one.
     Start {
         /// What it is called here; never used twice.
@@ -72,7 +72,7 @@ pub enum Step {
 
 /// All things of one query.
 #[derive(Debug, Clone)]
-pub struct Stays {
+pub(super) struct Stays {
     rules: Rules,
     things: Vec<Thing>,
     keys: u64,
@@ -193,12 +193,12 @@ impl Thing {
 
 impl Stays {
     /// Of a query of which nothing was seen yet.
-    pub fn new(rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         Self { rules, things: Vec::new(), keys: 0 }
     }
 
     /// Takes note of a measured frame.
-    pub fn measured(&mut self, moment: Moment, claim: &QueryResult) -> Vec<Step> {
+    pub(super) fn measured(&mut self, moment: Moment, claim: &QueryResult) -> Vec<Step> {
         let mut steps = self.passed(moment.elapsed);
         let objects: Vec<&Object> = claim.objects.iter().filter(|object| object.measured).collect();
         let mut seen: Vec<Option<Seen>> = vec![None; self.things.len()];
@@ -256,7 +256,7 @@ impl Stays {
     }
 
     /// Takes note of time that went by.
-    pub fn passed(&mut self, now: Duration) -> Vec<Step> {
+    pub(super) fn passed(&mut self, now: Duration) -> Vec<Step> {
         let (over, things): (Vec<Thing>, Vec<Thing>) =
             std::mem::take(&mut self.things).into_iter().partition(|thing| thing.is_over(now, self.rules.forget));
         self.things = things;
@@ -264,13 +264,13 @@ impl Stays {
     }
 
     /// Nothing is there any more; gives what was.
-    pub fn end(&mut self) -> Vec<Step> {
+    pub(super) fn end(&mut self) -> Vec<Step> {
         let things = std::mem::take(&mut self.things).into_iter().filter(|thing| thing.held.is_some());
         things.map(|thing| Step::End { key: thing.key }).collect()
     }
 
     /// Whether anything is open, or may be soon.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.things.is_empty()
     }
 

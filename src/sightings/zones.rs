@@ -145,7 +145,7 @@ impl Line {
 
 /// What something did.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Move {
+pub(super) enum Move {
     /// It is in a zone, counted from 0, since `at`.
     Enter {
         /// Which.
@@ -175,7 +175,7 @@ pub enum Move {
 
 /// Where one thing is, in all zones and beside all lines.
 #[derive(Debug, Clone)]
-pub struct Visits {
+pub(super) struct Visits {
     zones: Vec<ZoneVisit>,
     lines: Vec<LineVisit>,
 }
@@ -218,7 +218,7 @@ impl<T: Copy> Streak<T> {
 
 impl Visits {
     /// Of a thing that was nowhere yet.
-    pub fn new(zones: &[Zone], lines: &[Line]) -> Self {
+    pub(super) fn new(zones: &[Zone], lines: &[Line]) -> Self {
         Self {
             zones: zones.iter().map(|_| ZoneVisit { since: None, other: Streak::NONE }).collect(),
             lines: lines.iter().map(|_| LineVisit { side: None, other: Streak::NONE }).collect(),
@@ -226,7 +226,7 @@ impl Visits {
     }
 
     /// It is at `rect` now, in pixels. The zones and lines are always the same.
-    pub fn see(&mut self, (zones, lines): (&[Zone], &[Line]), at: Moment, rect: &Rect) -> Vec<Move> {
+    pub(super) fn see(&mut self, (zones, lines): (&[Zone], &[Line]), at: Moment, rect: &Rect) -> Vec<Move> {
         let size = at.size;
         let mut moves = Vec::new();
         for (number, (visit, zone)) in self.zones.iter_mut().zip(zones).enumerate() {
@@ -268,7 +268,7 @@ impl Visits {
     }
 
     /// It is there no more; `last` was its last frame. It leaves where it is in.
-    pub fn end(&mut self, last: Moment) -> Vec<Move> {
+    pub(super) fn end(&mut self, last: Moment) -> Vec<Move> {
         let zones = self.zones.iter_mut().enumerate();
         let leave = |(zone, visit): (usize, &mut ZoneVisit)| {
             let dwell = last.elapsed.saturating_sub(visit.since.take()?.elapsed);
