@@ -52,8 +52,9 @@ pub(super) fn run(args: ZonesArgs) -> Result<()> {
         ..RunArgs::default()
     };
     let args = RunFile::read(&config)?.under(typed, &config.display().to_string())?;
-    // Nothing is served, and nobody commands.
-    let args = RunArgs { out_tls: None, metrics: None, control: None, reproducible: false, ..args };
+    // Nothing is served, nobody commands, and nothing is kept.
+    let args = RunArgs { out_tls: None, metrics: None, control: None, sightings_table: None, ..args };
+    let args = RunArgs { reproducible: false, ..args };
     let mut settings = RunSettings::resolve(args)?;
     let names = || settings.streams.iter().map(|stream| stream.address.name.as_str()).collect::<Vec<_>>().join(", ");
     let place_of = |wanted: &str| settings.streams.iter().position(|stream| stream.address.name == wanted);
