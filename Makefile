@@ -26,6 +26,7 @@ peers: setup
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
 	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
+	@bash scripts/fetch-pip.sh supervision supervision==0.31.2 >/dev/null
 	@bash scripts/fetch-pip.sh trackeval --no-deps trackeval==1.3.0 tabulate==0.10.0 >/dev/null
 	@bash scripts/fetch-deb.sh promtool prometheus /usr/bin/promtool >/dev/null
 	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null

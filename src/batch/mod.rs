@@ -162,7 +162,9 @@ fn formats(args: &BatchArgs) -> Vec<Format> {
 
 /// Settings of a run, checked as those of `run`; its source stands for all inputs.
 fn template(args: &BatchArgs) -> Result<RunSettings> {
-    RunSettings::resolve(RunArgs {
+    let mut sighting = args.sighting.clone();
+    sighting.sightings |= args.format.contains(&Format::Sightings);
+    let mut settings = RunSettings::resolve(RunArgs {
         source: vec!["test:".into()],
         query: args.query.iter().map(|text| text.as_str().into()).collect(),
         model: args.model.clone(),
@@ -171,9 +173,15 @@ fn template(args: &BatchArgs) -> Result<RunSettings> {
         threads: args.threads,
         decoding: args.decoding.clone(),
         measuring: args.measuring.clone(),
+        sighting,
         reproducible: true,
         ..RunArgs::default()
-    })
+    })?;
+    if let Some(sightings) = &mut settings.streams[0].sightings {
+        // What is left undone is done again, from the beginning.
+        sightings.dir = None;
+    }
+    Ok(settings)
 }
 
 /// The number as somebody would type it.
@@ -205,6 +213,9 @@ fn job(args: &BatchArgs, template: &RunSettings, model: &str, threshold: Option<
     }
     if source.video_track != NonZeroU32::MIN {
         settings["video_track"] = json!(source.video_track);
+    }
+    if let Some(sightings) = &template.streams[0].sightings {
+        settings["sightings"] = sightings.to_json();
     }
     let digest = |parts: &[&str]| {
         let mut hash = Sha256::new();

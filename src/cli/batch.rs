@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use records::Format;
 
-use super::{ComputeArg, Decoding, Measuring};
+use super::{ComputeArg, Decoding, Measuring, SightingArgs};
 
 /// Ground many video files: nothing is lost, nothing is done twice.
 ///
@@ -66,6 +66,9 @@ pub struct BatchArgs {
     /// Which frames are measured, and what is claimed over time.
     #[command(flatten)]
     pub measuring: Measuring,
+    /// Which sightings are told of; `--format sightings` writes them as a table.
+    #[command(flatten)]
+    pub sighting: SightingArgs,
 }
 
 /// `--shard i/n`.

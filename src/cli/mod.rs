@@ -11,7 +11,9 @@ mod eval;
 mod ground;
 mod measuring;
 mod run;
+mod sightings;
 mod train;
+mod zones;
 
 pub use batch::{BatchArgs, Shard};
 pub use bench::BenchArgs;
@@ -24,7 +26,9 @@ pub use eval::EvalArgs;
 pub use ground::GroundArgs;
 pub use measuring::{Decoding, Measuring};
 pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
+pub use sightings::{ExportFormat, FilterArgs, SightingArgs, SightingsArgs, SightingsCommand};
 pub use train::TrainArgs;
+pub use zones::ZonesArgs;
 
 use std::path::PathBuf;
 
@@ -72,6 +76,8 @@ pub enum Verb {
     Run(Box<RunArgs>),
     Batch(Box<BatchArgs>),
     Control(ControlArgs),
+    Sightings(SightingsArgs),
+    Zones(ZonesArgs),
     Ground(GroundArgs),
     Convert(ConvertArgs),
     Train(TrainArgs),

@@ -10,8 +10,8 @@ use frames::overlay::Part;
 use records::Format;
 use serde::{Deserialize, Serialize};
 
-use super::{Decoding, Measuring};
-use crate::config::{QueryEntry, StreamEntry};
+use super::{Decoding, Measuring, SightingArgs};
+use crate::config::{LineEntry, QueryEntry, SightingsEntry, StreamEntry, ZoneEntry};
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, StartTime};
@@ -61,7 +61,8 @@ pub struct RunArgs {
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
     /// it, `rtsp://HOST:PORT/NAME` serves it to any player (rtsps:// with TLS). `mot:FILE`, `coco:FILE`, `vtt:FILE`,
-    /// `dls:FILE` and `csv:FILE` write records for other tools. Files that are there are replaced;
+    /// `dls:FILE` and `csv:FILE` write records for other tools, `sightings:FILE` a table with a row for every sighting. Files
+    /// that are there are replaced;
     /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began, `{time:local}` for the
     /// same by this machine's clock.
     #[arg(long, value_name = "KIND:PATH")]
@@ -134,8 +135,8 @@ pub struct RunArgs {
     /// the newest box that is known, marked as carried. Exact if not given.
     #[arg(long, value_enum, help_heading = "RTSP out")]
     pub overlay_sync: Option<OverlaySync>,
-    /// What is drawn on videos: any of boxes, labels, ids, scores and absent, with commas between them. All but ids if
-    /// not given.
+    /// What is drawn on videos: any of boxes, labels, ids, scores, absent and zones, with commas between them. All but ids
+    /// if not given.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS", help_heading = "Results")]
     pub overlay: Option<Vec<Part>>,
     /// A file with `user:password` on every line: who may watch. Without it, the environment's SPOTTER_OUT_USER and
@@ -148,6 +149,22 @@ pub struct RunArgs {
     /// Let other machines watch without a password.
     #[arg(long, help_heading = "RTSP out")]
     pub allow_anonymous: bool,
+    /// Which sightings are told of.
+    #[command(flatten)]
+    pub sighting: SightingArgs,
+    /// A folder that notes which sightings are open: whatever ends the run, the next one tells how they ended. It is made where
+    /// its parent is there.
+    #[arg(long, value_name = "DIR", help_heading = "Sightings")]
+    pub sightings_dir: Option<PathBuf>,
+    /// `[sightings]` of a settings file.
+    #[arg(skip)]
+    pub sightings_table: Option<SightingsEntry>,
+    /// `[[zone]]` of a settings file.
+    #[arg(skip)]
+    pub zone: Vec<ZoneEntry>,
+    /// `[[line]]` of a settings file.
+    #[arg(skip)]
+    pub line: Vec<LineEntry>,
     /// A socket that takes commands, one JSON object a line: `{"command": "set-query", "query": "a dog"}`,
     /// `add-query`, `remove-query`, `status`, `stop`. Only for this user and root.
     #[arg(long, value_name = "unix:PATH", help_heading = "Service")]
@@ -300,7 +317,7 @@ impl FromStr for OutArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls: or csv:FILE";
+        let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls:, csv: or sightings:FILE";
         // What a file of this name is, nobody has to say.
         let ending = Path::new(text).extension().and_then(|ending| ending.to_str());
         let named = match ending {

@@ -6,6 +6,7 @@ mod queries;
 mod reload;
 mod run;
 mod run_file;
+mod sightings;
 mod streams;
 mod time;
 
@@ -18,6 +19,7 @@ pub use reload::{Origin, ReloadedQueries};
 pub(crate) use run::place_of_control;
 pub use run::{Hysteresis, RunSettings, StreamSettings};
 pub use run_file::RunFile;
+pub use sightings::{FramesOrTime, LineEntry, SightingsEntry, ZoneEntry};
 pub use streams::StreamEntry;
 pub(crate) use streams::is_streams_file;
 

@@ -7,9 +7,11 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::missing;
+use super::sightings::{self, FramesOrTime};
 use super::time::{LONGEST, duration};
 use crate::error::{Error, Result};
 use crate::service::check_all;
+use crate::sightings::QuerySighting;
 use crate::stage::QuerySettings;
 
 /// One query of a `[[query]]` or `[[stream.query]]` table.
@@ -33,6 +35,18 @@ pub struct QueryEntry {
     /// Whether all that match are wanted, and not the best alone.
     #[serde(default)]
     pub all: Option<bool>,
+    /// As `--confirm`, for this query.
+    #[serde(default)]
+    pub confirm: Option<FramesOrTime>,
+    /// As `--forget`, for this query.
+    #[serde(default)]
+    pub forget: Option<String>,
+    /// As `cooldown` of `[sightings]`, for this query.
+    #[serde(default)]
+    pub cooldown: Option<String>,
+    /// Only sightings that were in one of these zones are told.
+    #[serde(default)]
+    pub required_zones: Vec<String>,
 }
 
 impl QueryEntry {
@@ -45,14 +59,21 @@ impl QueryEntry {
             hysteresis: Some(0.1),
             hold: Some(String::new()),
             all: Some(true),
+            confirm: Some(FramesOrTime::Frames(1)),
+            forget: Some(String::new()),
+            cooldown: Some(String::new()),
+            required_zones: vec![String::new()],
         }
     }
 
     fn resolve(&self) -> Result<QuerySettings> {
-        let Self { name, text, threshold, hysteresis, hold, all } = self;
+        let Self { name, text, threshold, hysteresis, hold, all, .. } = self;
         let own = QuerySettings::of(text);
-        let range = Duration::ZERO..=LONGEST;
-        let hold = hold.as_deref().map(|hold| duration("hold", Some(hold), Duration::ZERO, range)).transpose()?;
+        let time = |flag: &str, text: &Option<String>| {
+            let range = Duration::ZERO..=LONGEST;
+            text.as_deref().map(|text| duration(flag, Some(text), Duration::ZERO, range)).transpose()
+        };
+        let hold = time("hold", hold)?;
         Ok(QuerySettings {
             name: name.clone().unwrap_or(own.name),
             text: own.text,
@@ -60,6 +81,12 @@ impl QueryEntry {
             hysteresis: *hysteresis,
             hold,
             all: all.unwrap_or(false),
+            sighting: QuerySighting {
+                confirm: self.confirm.as_ref().map(sightings::confirm).transpose()?,
+                forget: time("forget", &self.forget)?,
+                cooldown: time("cooldown", &self.cooldown)?,
+                required_zones: self.required_zones.clone(),
+            },
         })
     }
 }

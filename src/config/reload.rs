@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::RunFile;
+use super::sightings::Common as SightingsCommon;
 use super::streams::{common_queries, compiled_query, entries, is_streams_file, resolve};
 use crate::cli::RunArgs;
 use crate::error::{Error, Result};
@@ -57,9 +58,10 @@ impl Origin {
         }
         let compiled = compiled_query(&args)?;
         let common = common_queries(&args, compiled.as_ref());
-        let mut all = args.stream;
-        all.extend(entries(args.source)?);
-        let streams = resolve(all, &common, None)?;
+        let mut all = std::mem::take(&mut args.stream);
+        all.extend(entries(std::mem::take(&mut args.source))?);
+        let places = SightingsCommon::of(&args)?.places;
+        let streams = resolve(all, &common, None, &places)?;
         let queries = streams.into_iter().map(|stream| (stream.address.name, stream.queries)).collect();
         Ok(ReloadedQueries { queries, other })
     }

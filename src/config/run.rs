@@ -13,6 +13,7 @@ use records::track::{LOST, Smoothing};
 
 use super::outputs::{self, Outputs};
 use super::reload::Origin;
+use super::sightings::Common as SightingsCommon;
 use super::streams::{self, Resolved};
 use super::time::{LONGEST, duration};
 use super::{RunFile, check_device, missing};
@@ -21,7 +22,8 @@ use crate::error::{Error, Result};
 use crate::pipeline::{PipelineFile, SinkPart};
 use crate::secrets::Login;
 use crate::service::ServiceSettings;
-use crate::sink::{Access, OutputSettings, RtspOut, Target};
+use crate::sightings::SightingSettings;
+use crate::sink::{Access, Drawing, OutputSettings, RtspOut, Target};
 use crate::source::{Address, Kind, Reconnect, RtspSettings, SourceSettings, trust};
 use crate::stage::{Batching, Mode, QuerySettings, Sampling, StaticGate};
 
@@ -85,6 +87,8 @@ pub struct StreamSettings {
     pub mode: Mode,
     /// How far presence may fall below the threshold.
     pub hysteresis: Hysteresis,
+    /// How its sightings are made and told; none where nobody wants them.
+    pub sightings: Option<SightingSettings>,
 }
 
 /// How far presence may fall below the threshold before what was there is gone.
@@ -132,13 +136,14 @@ impl RunSettings {
         let login = streams::common_login(args.credentials.as_deref())?;
         let compiled_query = streams::compiled_query(&args)?;
         let queries = streams::common_queries(&args, compiled_query.as_ref());
+        let sightings = SightingsCommon::of(&args)?;
         let whole = pipeline.as_ref().and_then(|file| file.source.as_ref()).filter(|part| part.is_whole());
         let resolved = match (whole, args.pipeline.as_deref()) {
             (Some(part), Some(path)) if entries.is_empty() => {
                 let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                vec![streams::of_pipeline(name, part.live, &queries)?]
+                vec![streams::of_pipeline(name, part.live, &queries, &sightings.places)?]
             }
-            _ => streams::resolve(entries, &queries, login.as_ref())?,
+            _ => streams::resolve(entries, &queries, login.as_ref(), &sightings.places)?,
         };
         let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
         let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
@@ -148,7 +153,7 @@ impl RunSettings {
         if args.out_tls.is_some() && !outputs.iter().flat_map(|outputs| &outputs.rtsp).any(|out| out.tls) {
             return Err(Error::Usage("--out-tls: is for rtsps://, and no --out rtsps:// is given".into()));
         }
-        let common = Common::of(&args, pipeline)?;
+        let common = Common::of(&args, pipeline, sightings)?;
         let streams = resolved.into_iter().zip(outputs);
         let streams =
             streams.map(|(stream, outputs)| common.stream(&args, stream, outputs, &in_use)).collect::<Result<_>>()?;
@@ -207,10 +212,11 @@ struct Common {
     picture_rate: gst::Fraction,
     rtsp: RtspSettings,
     reconnect: Reconnect,
+    sightings: SightingsCommon,
 }
 
 impl Common {
-    fn of(args: &RunArgs, pipeline: Option<PipelineFile>) -> Result<Self> {
+    fn of(args: &RunArgs, pipeline: Option<PipelineFile>, sightings: SightingsCommon) -> Result<Self> {
         let rate = args.picture_rate.unwrap_or(1.0);
         let picture_rate =
             gst::Fraction::approximate_f64(rate).filter(|fraction| RATES.contains(&rate) && fraction.numer() > 0);
@@ -253,11 +259,11 @@ impl Common {
             trusted: args.tls_ca.as_deref().map(trusted).transpose()?,
             ..RtspSettings::default()
         };
-        Ok(Self { pipeline, picture_rate, rtsp, reconnect })
+        Ok(Self { pipeline, picture_rate, rtsp, reconnect, sightings })
     }
 
     fn stream(&self, args: &RunArgs, stream: Resolved, outputs: Outputs, in_use: &[PathBuf]) -> Result<StreamSettings> {
-        let Resolved { address, queries, login } = stream;
+        let Resolved { address, queries, login, places } = stream;
         let Outputs { records, targets, rtsp } = outputs;
         let sinks = self.pipeline.as_ref().map(|file| file.sink.clone()).unwrap_or_default();
         let replaced = sinks.iter().filter_map(|sink| sink.target.as_deref());
@@ -324,8 +330,12 @@ impl Common {
                 sinks,
                 branches: Vec::new(),
                 reproducible: args.reproducible,
-                parts: args.overlay.clone().map_or_else(Parts::default, Parts::from_iter),
+                drawing: Drawing {
+                    parts: args.overlay.clone().map_or_else(Parts::default, Parts::from_iter),
+                    shapes: places.shapes().into(),
+                },
             },
+            sightings: self.sightings.stream(&places, &queries),
             address,
             queries,
             records,

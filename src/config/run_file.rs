@@ -7,7 +7,7 @@ use frames::overlay::Part;
 use records::track::Smoothing;
 use serde::{Deserialize, Serialize};
 
-use super::{QueryEntries, QueryEntry, StreamEntry};
+use super::{LineEntry, QueryEntries, QueryEntry, SightingsEntry, StreamEntry, ZoneEntry};
 use crate::cli::{ComputeArg, Decoding, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::source::{Deinterlace, Transport};
@@ -65,6 +65,12 @@ pub struct RunFile {
     pub allow_anonymous: bool,
     pub control: Option<String>,
     pub metrics: Option<String>,
+    /// How sightings are made and told; that it is there asks for them.
+    pub sightings: Option<SightingsEntry>,
+    /// Areas of the picture, for all streams.
+    pub zone: Vec<ZoneEntry>,
+    /// Lines through the picture, for all streams.
+    pub line: Vec<LineEntry>,
 }
 
 /// A text, or a list of them.
@@ -138,6 +144,9 @@ impl blocks::strict::Strict for RunFile {
             allow_anonymous: false,
             control: Some(String::new()),
             metrics: Some(String::new()),
+            sightings: Some(SightingsEntry::example()),
+            zone: vec![ZoneEntry::example()],
+            line: vec![LineEntry::example()],
         }
     }
 }
@@ -219,6 +228,11 @@ impl RunFile {
             allow_anonymous: typed.allow_anonymous || self.allow_anonymous,
             control: typed.control.or(self.control),
             metrics: typed.metrics.or(self.metrics),
+            sighting: typed.sighting,
+            sightings_dir: typed.sightings_dir,
+            sightings_table: self.sightings,
+            zone: self.zone,
+            line: self.line,
         })
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use grounding::CompiledQuery;
 use serde::{Deserialize, Serialize};
 
-use super::{QueryEntries, QueryEntry, missing};
+use super::sightings::Places;
+use super::{LineEntry, QueryEntries, QueryEntry, ZoneEntry, missing};
 use crate::cli::RunArgs;
 use crate::error::{Error, Result};
 use crate::secrets::Login;
@@ -24,6 +25,12 @@ pub struct StreamEntry {
     pub query: Option<QueryEntries>,
     /// A file with `user:password` for this stream.
     pub credentials: Option<PathBuf>,
+    /// Areas of its picture, beside those of all streams.
+    #[serde(default)]
+    pub zone: Vec<ZoneEntry>,
+    /// Lines through it, beside those of all streams.
+    #[serde(default)]
+    pub line: Vec<LineEntry>,
 }
 
 /// A `.streams` file.
@@ -38,7 +45,14 @@ impl StreamEntry {
     pub(super) fn example() -> Self {
         let text = || Some(String::new());
         let query = Some(QueryEntries::Tables(vec![QueryEntry::example()]));
-        Self { id: text(), source: String::new(), query, credentials: Some(PathBuf::new()) }
+        Self {
+            id: text(),
+            source: String::new(),
+            query,
+            credentials: Some(PathBuf::new()),
+            zone: vec![ZoneEntry::example()],
+            line: vec![LineEntry::example()],
+        }
     }
 }
 
@@ -94,9 +108,10 @@ pub(super) struct Resolved {
     pub(super) address: Address,
     pub(super) queries: Vec<QuerySettings>,
     pub(super) login: Option<Credentials>,
+    pub(super) places: Places,
 }
 
-/// Resolves all of them. `queries` and `login` are for those that have none of their own.
+/// Resolves all of them. `queries` and `login` are for those that have none of their own, `places` for all.
 ///
 /// # Errors
 /// There is none, one is unusable, has no query, or two have one name.
@@ -104,6 +119,7 @@ pub(super) fn resolve(
     entries: Vec<StreamEntry>,
     queries: &[QueryEntry],
     login: Option<&Credentials>,
+    places: &Places,
 ) -> Result<Vec<Resolved>> {
     if entries.is_empty() {
         return Err(missing("source", "clip.mp4"));
@@ -128,8 +144,10 @@ pub(super) fn resolve(
         if own.is_some() && !matches!(address.kind, Kind::Rtsp { .. }) {
             return Err(Error::Usage(format!("credentials of {}: are for rtsp:// and rtsps:// alone", address.name)));
         }
+        let places = places.with(&entry.zone, &entry.line, &format!(" of {}", address.name))?;
+        places.check_queries(&queries)?;
         let login = own.or_else(|| login.cloned());
-        streams.push(Resolved { address, queries, login });
+        streams.push(Resolved { address, queries, login, places });
     }
     Ok(streams)
 }
@@ -138,9 +156,11 @@ pub(super) fn resolve(
 ///
 /// # Errors
 /// There is nothing to look for.
-pub(super) fn of_pipeline(name: String, live: bool, queries: &[QueryEntry]) -> Result<Resolved> {
+pub(super) fn of_pipeline(name: String, live: bool, queries: &[QueryEntry], places: &Places) -> Result<Resolved> {
     let queries = super::queries::resolve(queries)?;
-    Ok(Resolved { address: Address { name, kind: Kind::Pipeline { live } }, queries, login: None })
+    places.check_queries(&queries)?;
+    let places = places.clone();
+    Ok(Resolved { address: Address { name, kind: Kind::Pipeline { live } }, queries, login: None, places })
 }
 
 /// What streams are asked that have no queries of their own.

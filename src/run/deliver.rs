@@ -3,66 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use records::track::{FrameResult, Outcome, StreamTracker};
 use records::{
-    Change, Clock, Counts, EVENT_SCHEMA, Event, EventKind, FrameRecord, FrameStatus, Latency, Line, Query, RecordFile,
-    Resolution,
+    Change, Clock, Counts, EVENT_SCHEMA, Event, EventKind, FrameStatus, Line, Query, RecordFile, Resolution,
 };
 
+use super::names::Names;
 use super::supervisor::StreamEnd;
+use super::watched::watched;
 use super::{Message, OutputStopper, post};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::service::Status;
+use crate::sightings::{FrameFacts, Sightings, Told};
 use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
-use crate::source::{Address, Timing};
+use crate::source::Timing;
 use crate::stage::{ActiveQueries, GroundedFrame, QueryUpdate, StreamEvent, StreamItem, StreamItems, tracked};
-
-/// What records of a stream are called by.
-pub(super) struct Names {
-    run_id: Arc<str>,
-    address: Address,
-    trained: bool,
-    reproducible: bool,
-}
-
-impl Names {
-    pub(super) fn new(settings: &StreamSettings, run_id: &Arc<str>, trained: bool) -> Self {
-        Self {
-            run_id: Arc::clone(run_id),
-            address: settings.address.clone(),
-            trained,
-            reproducible: settings.source.reproducible,
-        }
-    }
-
-    fn record<'a>(
-        &'a self,
-        grounded: &GroundedFrame,
-        queries: impl IntoIterator<Item = &'a Query>,
-        result: &FrameResult,
-    ) -> FrameRecord<'a> {
-        let GroundedFrame { frame, queued, grounding, .. } = grounded;
-        let milliseconds = |duration: Duration| 1e3 * duration.as_secs_f64();
-        let live = self.address.is_live();
-        let names = (&*self.run_id, self.address.name.as_str());
-        FrameRecord {
-            frame_index: (!live).then_some(frame.seq),
-            file: self.address.picture(frame.seq).map(|path| path.to_string_lossy()),
-            pts_ns: frame.stream_time.map(gstreamer::ClockTime::nseconds),
-            capture_unix_ns: frame.captured.filter(|_| !self.reproducible),
-            clock: frame.clock,
-            latency_ms: (!self.reproducible).then(|| Latency {
-                queue: milliseconds(*queued),
-                ground: milliseconds(*grounding),
-                total: milliseconds(frame.arrived.elapsed()),
-            }),
-            ..FrameRecord::new(names, frame.seq, queries, result, Some(frame.resolution()))
-        }
-    }
-}
 
 /// How long an output pipeline may take to finish its files.
 const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
@@ -81,7 +39,12 @@ pub(super) struct Links {
     pub(super) overlay_sync: OverlaySync,
     /// How the stream ended; disconnected where nobody knows.
     pub(super) finished: Receiver<StreamEnd>,
+    /// Where somebody wants them.
+    pub(super) sightings: Option<Sightings>,
 }
+
+/// How often is looked whether a thing has been away for too long, while no frame comes.
+const TICK: Duration = Duration::from_millis(500);
 
 /// A stretch without a connection.
 struct Gap {
@@ -116,6 +79,8 @@ pub(super) struct Delivery {
     was_damaged: bool,
     timing: Timing,
     links: Links,
+    /// When the last frame was delivered.
+    newest: Instant,
 }
 
 impl Delivery {
@@ -147,6 +112,7 @@ impl Delivery {
             was_damaged: false,
             timing,
             links,
+            newest: Instant::now(),
         }
     }
 
@@ -158,16 +124,19 @@ impl Delivery {
             // Said also where this thread panics: the supervisor waits for it.
             let (stream, messages) = (self.links.stream, self.links.messages.clone());
             let _at_the_end = OnDrop(|| drop(messages.send(Message::Drained(stream))));
-            for item in items.iter().flatten() {
-                let delivered = match item {
-                    StreamItem::Frame(grounded) => self.frame(&grounded, items.len()),
-                    StreamItem::Event(event) => self.stream_event(event),
-                };
-                if let Err(error) = delivered {
-                    self.broken = true;
-                    self.post_failure(error);
+            let restarted = self.sightings(|sightings| Ok(sightings.restarted()), false);
+            self.note_failure(restarted);
+            while let Some(items_now) = self.next(items) {
+                for item in items_now {
+                    let delivered = match item {
+                        StreamItem::Frame(grounded) => self.frame(&grounded, items.len()),
+                        StreamItem::Event(event) => self.stream_event(event),
+                    };
+                    self.note_failure(delivered);
                 }
             }
+            let ended = self.sightings(Sightings::end, true);
+            self.note_failure(ended);
             self.links.status.end();
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
@@ -184,6 +153,52 @@ impl Delivery {
             self.close(&ending);
         }
         self.counts
+    }
+
+    /// The next items; none after a while without any, so that time can be seen to go by. `None` where no more come.
+    fn next(&mut self, items: &Receiver<StreamItems>) -> Option<StreamItems> {
+        if self.links.sightings.is_none() || !self.names.address.is_live() {
+            return items.recv().ok();
+        }
+        match items.recv_timeout(TICK) {
+            Ok(items) => Some(items),
+            Err(RecvTimeoutError::Timeout) => {
+                let since = self.newest.elapsed();
+                let passed = self.sightings(|sightings| sightings.passed(since), true);
+                self.note_failure(passed);
+                Some(StreamItems::new())
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Tells what sightings have to say. What cannot be written any more is told by the next run. `counted` where it
+    /// happened in this one.
+    fn sightings(&mut self, ask: impl FnOnce(&mut Sightings) -> Result<Vec<Told>>, counted: bool) -> Result<()> {
+        if self.broken {
+            return Ok(());
+        }
+        let Some(sightings) = &mut self.links.sightings else { return Ok(()) };
+        let told = ask(sightings)?;
+        for told in &told {
+            if counted {
+                self.links.status.told(told);
+            }
+            if !told.silent {
+                self.event(&told.kind())?;
+            }
+        }
+        if told.is_empty() {
+            return Ok(());
+        }
+        self.links.sightings.as_mut().map_or(Ok(()), |sightings| sightings.were_told(&told))
+    }
+
+    fn note_failure(&mut self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            self.broken = true;
+            self.post_failure(error);
+        }
     }
 
     fn post_failure(&self, error: Error) {
@@ -210,7 +225,10 @@ impl Delivery {
             return Ok(());
         }
         self.resume(grounded)?;
-        self.deliver(grounded, &result, resolution)
+        self.deliver(grounded, &result, resolution)?;
+        self.newest = frame.arrived;
+        let facts = FrameFacts { time, ..self.names.facts(grounded) };
+        self.sightings(|sightings| sightings.frame(&facts, &result), true)
     }
 
     /// Tells of the end of a gap.
@@ -327,7 +345,8 @@ impl Delivery {
             }
             self.event(&EventKind::Query { seq, change: *change, name, text, rev: *rev })?;
         }
-        Ok(())
+        let queries = watched(&self.queries);
+        self.sightings(|sightings| sightings.set_queries(queries), true)
     }
 
     /// Says the first failure of a frame aloud, and every stretch of damaged ones in the records.

@@ -6,8 +6,10 @@
 
 mod commands;
 mod deliver;
+mod names;
 mod progress;
 mod supervisor;
+mod watched;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -29,7 +31,8 @@ use crate::stage::{
     Stream,
 };
 use crate::threads::use_threads;
-use deliver::{Delivery, Names};
+use deliver::Delivery;
+use names::Names;
 use progress::ProgressDisplay;
 use supervisor::{RunningStream, Supervisor};
 
@@ -156,6 +159,19 @@ pub(crate) fn ground_file(
     supervise(settings, Box::new(model), query_setup, threshold, trained, run_control, service)?.into_result()
 }
 
+/// Looks at the first frames of sources, through any model; nothing is said of it. Ends where `stop` is disconnected or gives
+/// something.
+///
+/// # Errors
+/// As [`stream`].
+pub(crate) fn look(settings: &RunSettings, model: Box<dyn Ground>, stop: Receiver<()>) -> Result<Counts> {
+    let service = service(settings)?;
+    let run_control = RunControl { stop, alone: false, ..RunControl::default() };
+    let query_setup = QuerySetup::none(settings);
+    // What a query says of its threshold is nothing to a model that finds nothing.
+    supervise(settings, model, query_setup, Some(0.5), true, run_control, &service)?.into_result()
+}
+
 fn service(settings: &RunSettings) -> Result<Service> {
     let streams = settings.streams.iter().map(|stream| stream.address.name.as_str());
     Service::start(&settings.service, streams)
@@ -227,6 +243,7 @@ fn supervise(
     };
     let (stop, stopped) = bounded(0);
     let queries = Arc::new(Queries::new(query_setup.compile, tracking_of, stopped.clone()));
+    let sightings = watched::sightings(settings, &active, &run_id)?;
     // What can be wrong with it is said before anything is served.
     let control = commands::control(settings, service, &queries, &messages, &run_id)?;
     let reload = commands::Reload::start(settings, &queries)?;
@@ -240,8 +257,8 @@ fn supervise(
     let records = record_files(settings);
     let progress = alone.then(|| ProgressDisplay::new(settings, service.run_status.streams()));
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reload);
-    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(streams);
-    for (index, ((((settings, active), timing), mounts), Stream { input, output })) in ways.enumerate() {
+    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(sightings).zip(streams);
+    for (index, (((((settings, active), timing), mounts), sightings), Stream { input, output })) in ways.enumerate() {
         let mounts: Vec<MountPoint> = mounts.into_iter().map(|(_, mount)| mount).collect();
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
@@ -269,6 +286,7 @@ fn supervise(
                 mounts,
                 overlay_sync,
                 finished,
+                sightings,
             },
         );
         let deliverer = std::thread::Builder::new().name("deliver".into()).spawn(move || delivery.run(&output));
@@ -362,7 +380,7 @@ fn mounts(settings: &RunSettings, timings: &[Timing], trained: bool) -> Result<V
         }
         let launch = crate::sink::launch(&stream.output.sinks)?;
         let mount = |out: &RtspOut| {
-            (out.clone(), MountPoint::new(&out.to_string(), &launch, timing, trained, stream.output.parts))
+            (out.clone(), MountPoint::new(&out.to_string(), &launch, timing, trained, stream.output.drawing.clone()))
         };
         Ok(stream.rtsp.iter().map(mount).collect())
     };
@@ -396,7 +414,7 @@ fn active_queries(
         let active = |(wanted, compiled): (&QuerySettings, _)| {
             let query = Query { name: wanted.name.clone(), text: wanted.text.clone(), rev: 1 };
             let tracked = TrackedQuery { query, tracking: tracking_of(number, wanted)? };
-            Ok(Arc::new(ActiveQuery { tracked, compiled }))
+            Ok(Arc::new(ActiveQuery { tracked, compiled, sighting: wanted.sighting.clone() }))
         };
         pairs.map(active).collect::<Result<Vec<_>>>().map(ActiveQueries::from)
     };

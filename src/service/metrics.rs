@@ -7,12 +7,24 @@ use prometheus::{
     TextEncoder,
 };
 use records::track::FrameResult;
-use records::{Change, FrameStatus, Query, QueryStatus};
+use records::{Change, FrameStatus, Query, QueryStatus, SightingChange};
 
+use crate::sightings::{Told, What};
 use crate::stage::GroundedFrame;
 
 /// Seconds; from the small model on many cores to the full one on two.
 const GROUNDING_SECONDS: [f64; 13] = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4];
+
+/// Registers; names are ours and differ, so it cannot fail, and a metric that is not registered is only not seen.
+macro_rules! metric {
+    ($registry:expr, $kind:ident, $name:literal, $help:literal, $labels:expr) => {{
+        let made = $kind::new(Opts::new($name, $help).into(), $labels);
+        let made = made.unwrap_or_else(|e| unreachable!("{}: {e}", $name));
+        let registered = $registry.register(Box::new(made.clone()));
+        debug_assert!(registered.is_ok(), "{} twice", $name);
+        made
+    }};
+}
 
 /// All metrics of a run.
 pub(super) struct Metrics {
@@ -30,17 +42,60 @@ pub(super) struct Metrics {
     up: IntGaugeVec,
     revision: IntGaugeVec,
     clients: IntGaugeVec,
+    sightings: SightingMetrics,
 }
 
-/// Registers; names are ours and differ, so it cannot fail, and a metric that is not registered is only not seen.
-macro_rules! metric {
-    ($registry:expr, $kind:ident, $name:literal, $help:literal, $labels:expr) => {{
-        let made = $kind::new(Opts::new($name, $help).into(), $labels);
-        let made = made.unwrap_or_else(|e| unreachable!("{}: {e}", $name));
-        let registered = $registry.register(Box::new(made.clone()));
-        debug_assert!(registered.is_ok(), "{} twice", $name);
-        made
-    }};
+/// Those of sightings, zones and lines.
+#[derive(Clone)]
+struct SightingMetrics {
+    began: IntCounterVec,
+    open: IntGaugeVec,
+    held: IntCounterVec,
+    entered: IntCounterVec,
+    crossed: IntCounterVec,
+}
+
+impl SightingMetrics {
+    fn new(registry: &Registry) -> Self {
+        let r = registry;
+        Self {
+            began: metric!(
+                r,
+                IntCounterVec,
+                "spotter_sightings_total",
+                "Sightings that began, whether they were told or held back.",
+                &["stream", "query"]
+            ),
+            open: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_sightings_open",
+                "Sightings that have not ended.",
+                &["stream", "query"]
+            ),
+            held: metric!(
+                r,
+                IntCounterVec,
+                "spotter_sightings_held_total",
+                "Sightings that were not told, so that there are not too many events.",
+                &["stream", "query"]
+            ),
+            entered: metric!(
+                r,
+                IntCounterVec,
+                "spotter_zone_entries_total",
+                "Things that came into a zone.",
+                &["stream", "query", "zone"]
+            ),
+            crossed: metric!(
+                r,
+                IntCounterVec,
+                "spotter_line_crossings_total",
+                "Things that crossed a line, by the side to which they went.",
+                &["stream", "query", "line", "direction"]
+            ),
+        }
+    }
 }
 
 impl Metrics {
@@ -128,6 +183,7 @@ impl Metrics {
                 "Clients that are connected to an RTSP server of this run.",
                 &["address"]
             ),
+            sightings: SightingMetrics::new(r),
             registry: registry.clone(),
         };
         let version = metric!(r, IntGaugeVec, "spotter_build_info", "1; the version as a label.", &["version"]);
@@ -154,6 +210,7 @@ impl Metrics {
             reconnects: self.reconnects.with_label_values(&one),
             up: self.up.clone(),
             revision: self.revision.clone(),
+            sightings: self.sightings.clone(),
         };
         metrics.refresh(false, None, 0, &[]);
         metrics
@@ -190,6 +247,7 @@ pub(super) struct StreamMetrics {
     reconnects: IntCounter,
     up: IntGaugeVec,
     revision: IntGaugeVec,
+    sightings: SightingMetrics,
 }
 
 impl StreamMetrics {
@@ -223,6 +281,32 @@ impl StreamMetrics {
         self.reconnects.inc();
     }
 
+    /// Something is told of a sighting, or would be.
+    pub(super) fn told(&self, told: &Told) {
+        let stream = self.stream.as_str();
+        match &told.what {
+            What::Sighting { sighting, change } => {
+                let labels = [stream, &sighting.query];
+                match change {
+                    SightingChange::Start => {
+                        self.sightings.began.with_label_values(&labels).inc();
+                        self.sightings.open.with_label_values(&labels).inc();
+                        self.sightings.held.with_label_values(&labels).inc_by(u64::from(told.silent));
+                    }
+                    SightingChange::End { .. } => self.sightings.open.with_label_values(&labels).dec(),
+                    SightingChange::Update => {}
+                }
+            }
+            What::Enter { who, zone, .. } => {
+                self.sightings.entered.with_label_values(&[stream, &who.query, zone]).inc()
+            }
+            What::Cross { who, line, to, .. } => {
+                self.sightings.crossed.with_label_values(&[stream, &who.query, line, to.as_str()]).inc();
+            }
+            What::Leave { .. } | What::Held { .. } => {}
+        }
+    }
+
     /// A query is asked from now on, or no more.
     pub(super) fn query_changed(&self, change: Change, query: &Query) {
         let labels = [self.stream.as_str(), &query.name];
@@ -241,6 +325,62 @@ impl StreamMetrics {
         self.decoded.inc_by(decoded.saturating_sub(self.decoded.get()));
         for (queue, length) in waiting {
             self.queue.with_label_values(&[&*self.stream, *queue]).set(*length as i64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use records::{Best, Crossings, FrameRef, PixelBox, Side, Sighting};
+
+    use super::*;
+    use crate::sightings::Who;
+
+    #[test]
+    fn sightings_are_counted_by_query_and_stream() {
+        let metrics = Metrics::new();
+        let gate = metrics.of_stream("gate");
+        let boxed = PixelBox { x: 1.0, y: 2.0, w: 3.0, h: 4.0 };
+        let best = Best { boxed, score: None, presence: None, frame_index: None, seq: 1, unix_ns: 0 };
+        let sighting = Sighting {
+            id: "1".into(),
+            stream: "gate".into(),
+            query: "car".into(),
+            text: "a car".into(),
+            objects: vec![1],
+            start_pts_ns: None,
+            start_unix_ns: 0,
+            last_pts_ns: None,
+            last_unix_ns: 0,
+            best,
+            zones: Vec::new(),
+            path: Vec::new(),
+            files: Vec::new(),
+        };
+        let change =
+            |change, silent| Told { what: What::Sighting { sighting: Box::new(sighting.clone()), change }, silent };
+        for told in [
+            change(SightingChange::Start, false),
+            change(SightingChange::Start, true),
+            change(SightingChange::Update, false),
+            change(SightingChange::End { cause: "gone" }, false),
+        ] {
+            gate.told(&told);
+        }
+        let who = Who { sighting_id: "1".into(), query: "car".into(), object: 1 };
+        let (at, counts) = (FrameRef { seq: 1, pts_ns: None, unix_ns: 0 }, Crossings { left: 1, right: 0 });
+        let what = What::Cross { who: who.clone(), line: "kerb".into(), at, to: Side::Left, counts };
+        gate.told(&Told { what, silent: true });
+        gate.told(&Told { what: What::Enter { who, zone: "drive".into(), at }, silent: false });
+        let text = metrics.text(std::iter::empty());
+        for line in [
+            "spotter_sightings_total{query=\"car\",stream=\"gate\"} 2",
+            "spotter_sightings_open{query=\"car\",stream=\"gate\"} 1",
+            "spotter_sightings_held_total{query=\"car\",stream=\"gate\"} 1",
+            "spotter_line_crossings_total{direction=\"left\",line=\"kerb\",query=\"car\",stream=\"gate\"} 1",
+            "spotter_zone_entries_total{query=\"car\",stream=\"gate\",zone=\"drive\"} 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in {text}");
         }
     }
 }

@@ -175,7 +175,7 @@ impl Queries {
             revisions.insert(wanted.name.clone(), rev);
             let tracked =
                 TrackedQuery { query: Query { name: wanted.name.clone(), text: wanted.text.clone(), rev }, tracking };
-            let active = Arc::new(ActiveQuery { tracked, compiled: query });
+            let active = Arc::new(ActiveQuery { tracked, compiled: query, sighting: wanted.sighting.clone() });
             let change = if known.is_some() { Change::Changed } else { Change::Added };
             changes.push((change, Arc::clone(&active)));
             next.push(active);

@@ -9,6 +9,7 @@ use records::{Change, Counts, FrameCounts, FrameStatus, PixelBox, Query};
 use serde_json::{Value, json};
 
 use super::metrics::{Metrics, StreamMetrics};
+use crate::sightings::Told;
 use crate::source::Counters;
 use crate::stage::{ActiveQueries, GroundedFrame, InputHandle, StreamEvent};
 
@@ -154,6 +155,11 @@ impl Status {
                 }
             }
         }
+    }
+
+    /// Takes note of what is told of a sighting, or would be.
+    pub(crate) fn told(&self, told: &Told) {
+        self.metrics.told(told);
     }
 
     /// The connection is there again.

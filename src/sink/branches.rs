@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use frames::overlay::Parts;
+use frames::overlay::{Parts, Shape};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
@@ -51,6 +51,15 @@ impl Target {
     pub(super) fn is_video(&self) -> bool {
         matches!(self, Self::Mp4(_) | Self::Mkv(_))
     }
+}
+
+/// What is drawn on every frame.
+#[derive(Debug, Clone, Default)]
+pub struct Drawing {
+    /// Which parts of it.
+    pub parts: Parts,
+    /// Zones and lines.
+    pub shapes: Arc<[Shape]>,
 }
 
 /// Makes an element with one sink pad.
@@ -164,7 +173,7 @@ pub(super) fn connect(
     }
     if !drawn.is_empty() {
         let overlay = builder.append(&head, "overlaycomposition")?;
-        draw_from_meta(&overlay, settings.parts);
+        draw_from_meta(&overlay, &settings.drawing);
         builder.fan_out(&builder.append(&overlay, "tee")?, &drawn, &mut built.queues)?;
     }
     Ok(built)
@@ -252,8 +261,11 @@ fn one_encoder_thread(element: &gst::Element) {
 }
 
 /// Lets the overlay draw what stands in the metadata of the buffer at hand.
-pub(super) fn draw_from_meta(overlay: &gst::Element, parts: Parts) {
+pub(super) fn draw_from_meta(overlay: &gst::Element, drawing: &Drawing) {
+    let Drawing { parts, shapes } = drawing.clone();
     let size = Mutex::new((0, 0));
+    // Drawn once for a size.
+    let outlines = Mutex::new(((0, 0), Vec::new()));
     overlay.connect("draw", false, move |arguments| {
         let _span = tracing::trace_span!("draw").entered();
         let none = || Some(None::<gst_video::VideoOverlayComposition>.to_value());
@@ -265,7 +277,13 @@ pub(super) fn draw_from_meta(overlay: &gst::Element, parts: Parts) {
             *size = (info.width() as usize, info.height() as usize);
         }
         let Some(buffer) = sample.buffer() else { return none() };
-        match frames::overlay_composition(buffer, parts, *size) {
+        let mut outlines = outlines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if parts.zones && !shapes.is_empty() && outlines.0 != *size {
+            let drawn = frames::shape_rectangles(&shapes, *size);
+            let drawn = drawn.inspect_err(|error| tracing::warn!("zones are not drawn: {error}"));
+            *outlines = (*size, drawn.unwrap_or_default());
+        }
+        match frames::overlay_composition(buffer, parts, *size, &outlines.1) {
             Ok(composition) => Some(composition.to_value()),
             Err(error) => {
                 tracing::warn!("{}", Error::from(error));

@@ -15,7 +15,7 @@ use records::track::FrameResult;
 
 use crate::stage::Frame;
 
-pub use branches::{Branch, Target};
+pub use branches::{Branch, Drawing, Target};
 pub(crate) use branches::{place, same_file};
 pub(crate) use output_file::file_name;
 pub use pipeline::{Output, OutputSettings};

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use frames::overlay::Parts;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
-use super::branches::{self, Branch, BranchBuilder, Built, Target};
+use super::branches::{self, Branch, BranchBuilder, Built, Drawing, Target};
 use super::output_file::PartialFile;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, SinkPart};
@@ -33,7 +32,7 @@ pub struct OutputSettings {
     /// Whether encoders use one thread.
     pub reproducible: bool,
     /// What is drawn.
-    pub parts: Parts,
+    pub drawing: Drawing,
 }
 
 impl OutputSettings {

@@ -8,6 +8,8 @@ use records::track::TrackedQuery;
 use records::{Change, Query};
 use serde::{Deserialize, Serialize};
 
+use crate::sightings::QuerySighting;
+
 /// A query as it is wanted; what is left open, the run decides.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct QuerySettings {
@@ -27,6 +29,13 @@ pub struct QuerySettings {
     /// Whether all that match are wanted, and not the best alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
+    /// What it wants of sightings otherwise than its stream.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub sighting: QuerySighting,
+}
+
+fn is_usual(sighting: &QuerySighting) -> bool {
+    *sighting == QuerySighting::default()
 }
 
 impl QuerySettings {
@@ -55,12 +64,14 @@ pub struct ActiveQuery {
     pub tracked: TrackedQuery,
     /// The sentence as the model takes it; none for models that read it themselves.
     pub compiled: Option<Arc<CompiledQuery>>,
+    /// What it wants of sightings otherwise than its stream.
+    pub sighting: QuerySighting,
 }
 
 /// By what is asked: a sentence is compiled to the same thing every time.
 impl PartialEq for ActiveQuery {
     fn eq(&self, other: &Self) -> bool {
-        self.tracked == other.tracked
+        (&self.tracked, &self.sighting) == (&other.tracked, &other.sighting)
     }
 }
 

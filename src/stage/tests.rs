@@ -212,7 +212,8 @@ fn a_stride_forwards_what_it_does_not_measure() {
 fn asks(text: &str, rev: u32) -> StreamEvent {
     let query = Query { name: "it".into(), text: text.into(), rev };
     let tracked = TrackedQuery { query, tracking: Tracking::plain(None) };
-    let active = Arc::new(ActiveQuery { tracked, compiled: None });
+    let active =
+        Arc::new(ActiveQuery { tracked, compiled: None, sighting: crate::sightings::QuerySighting::default() });
     StreamEvent::Queries(Arc::new(QueryUpdate {
         queries: [Arc::clone(&active)].into(),
         changes: vec![(Change::Changed, active)],

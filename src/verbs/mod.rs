@@ -11,7 +11,9 @@ mod eval;
 mod film;
 mod ground;
 mod preview;
+mod sightings;
 mod train;
+mod zones;
 
 use crate::cli::{Cli, Verb};
 use crate::config::RunSettings;
@@ -31,6 +33,8 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         }
         Verb::Batch(args) => batch::run(&args),
         Verb::Control(args) => control::run(args),
+        Verb::Sightings(args) => sightings::run(&args),
+        Verb::Zones(args) => zones::run(args),
         Verb::Ground(args) => ground::run(&args),
         Verb::Convert(args) => convert::run(&args),
         Verb::Train(args) => train::run(&args),

@@ -13,7 +13,7 @@ mod planes;
 mod rescale;
 mod thumbnail;
 
-pub use composition::overlay_composition;
+pub use composition::{overlay_composition, shape_rectangles};
 pub use convert::rgb_view;
 pub use error::{Error, Result};
 pub use letterbox::FrameLetterboxer;

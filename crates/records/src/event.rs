@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::number::milliseconds;
-use crate::{Clock, Counts, Resolution};
+use crate::{Clock, Counts, Crossings, FrameRef, HeldBack, Resolution, Side, Sighting};
 
 /// Something that happened to the source or the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,6 +84,71 @@ pub enum EventKind<'a> {
         /// Counts the sentences of a query, from 1.
         rev: u32,
     },
+    /// A thing came, and stayed long enough to be sure of it.
+    SightingStart {
+        /// What is known of it.
+        sighting: &'a Sighting,
+    },
+    /// More is known of a thing that is there.
+    SightingUpdate {
+        /// All that is known of it.
+        sighting: &'a Sighting,
+    },
+    /// A thing is there no more.
+    SightingEnd {
+        /// All that is known of it.
+        sighting: &'a Sighting,
+        /// As in [`SightingChange::End`](crate::SightingChange::End).
+        cause: &'a str,
+    },
+    /// A thing came into a zone.
+    ZoneEnter {
+        /// Which thing.
+        #[serde(flatten)]
+        who: Visitor<'a>,
+        /// Name of the zone.
+        zone: &'a str,
+        /// The first frame on which it was in it.
+        #[serde(flatten)]
+        at: FrameRef,
+    },
+    /// A thing left a zone.
+    ZoneLeave {
+        /// Which thing.
+        #[serde(flatten)]
+        who: Visitor<'a>,
+        /// Name of the zone.
+        zone: &'a str,
+        /// The first frame on which it was outside; the last on which it was seen, where it was seen inside last.
+        #[serde(flatten)]
+        at: FrameRef,
+        /// How long it was in it, in seconds.
+        dwell_s: f64,
+    },
+    /// A thing crossed a line.
+    LineCross {
+        /// Which thing.
+        #[serde(flatten)]
+        who: Visitor<'a>,
+        /// Name of the line.
+        line: &'a str,
+        /// Where to.
+        direction: Side,
+        /// All crossings by things of this query in this run, this one included.
+        counts: Crossings,
+        /// The first frame on which it was on the other side.
+        #[serde(flatten)]
+        at: FrameRef,
+    },
+    /// What was not told, so that there are not too many events.
+    SightingsHeld {
+        /// From when on, ns since 1970.
+        from_unix_ns: i64,
+        /// Until when.
+        to_unix_ns: i64,
+        /// By query and reason.
+        held: &'a [HeldBack],
+    },
     /// The decoder could not restore whole pictures.
     DecodeError {
         /// The first such frame, or one that follows it closely: decoders work ahead.
@@ -100,6 +165,17 @@ pub enum EventKind<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
+}
+
+/// A thing that does something.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Visitor<'a> {
+    /// Id of its sighting.
+    pub sighting_id: &'a str,
+    /// Name of the query.
+    pub query: &'a str,
+    /// Its id as it stands in records of frames.
+    pub object: u64,
 }
 
 /// What happens to a query while its stream runs.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use blocks::preprocess::Rect;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::number::{milliseconds, pixels, probability, shares};
 use crate::track::{FrameResult, Object, QueryResult};
@@ -88,7 +88,7 @@ pub struct Resolution {
 }
 
 /// A box in pixels of the picture as grounded, top left corner and size.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PixelBox {
     /// Left edge.
     #[serde(serialize_with = "pixels")]

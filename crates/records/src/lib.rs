@@ -9,16 +9,18 @@ mod format;
 mod frame;
 mod number;
 mod query;
+mod sighting;
 pub mod track;
 mod writer;
 
 pub use counts::{Counts, FrameCounts, QueryCounts};
-pub use event::{Change, Event, EventKind};
+pub use event::{Change, Event, EventKind, Visitor};
 pub use format::{Format, Line};
 pub use frame::{
     Clock, FrameRecord, FrameStatus, Latency, NormBox, ObjectRecord, PixelBox, QueryRecord, QueryStatus, Resolution,
 };
 pub use query::{LONGEST_NAME, MOST_QUERIES, Query};
+pub use sighting::{Best, Crossings, FileRef, FrameRef, HeldBack, PathPoint, Side, Sighting, SightingChange};
 pub use writer::{JsonLines, RecordFile, RecordPlace};
 
 /// Schema name of frame records.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use frames::overlay::Parts;
 use frames::{Rescaler, meta};
 use gst::glib;
 use gst::prelude::*;
@@ -18,7 +17,7 @@ use records::{FrameStatus, Resolution};
 use crate::error::{Error, Result};
 use crate::pipeline;
 use crate::sink::annotate;
-use crate::sink::branches::{draw_from_meta, pads};
+use crate::sink::branches::{Drawing, draw_from_meta, pads};
 use crate::source::Timing;
 use crate::stage::{ActiveQueries, Frame};
 
@@ -56,7 +55,7 @@ struct Inner {
     name: String,
     launch: String,
     trained: bool,
-    parts: Parts,
+    drawing: Drawing,
     clock: gst::Clock,
     state: Mutex<State>,
 }
@@ -104,13 +103,13 @@ impl MountPoint {
     pub const KEEPS: usize = WAITING as usize + 2;
 
     /// `launch` encodes and payloads; frames of a live source keep its `timing`.
-    pub fn new(name: &str, launch: &str, timing: &Timing, trained: bool, parts: Parts) -> Self {
+    pub fn new(name: &str, launch: &str, timing: &Timing, trained: bool, drawing: Drawing) -> Self {
         let (clock, base) = timing.base().map_or_else(|| (gst::SystemClock::obtain(), None), |(c, b)| (c, Some(b)));
         Self(Arc::new(Inner {
             name: name.to_owned(),
             launch: launch.to_owned(),
             trained,
-            parts,
+            drawing,
             clock,
             state: Mutex::new(State { base, ..State::default() }),
         }))
@@ -254,7 +253,7 @@ impl MountPoint {
             .build();
         let overlay = gst::ElementFactory::make("overlaycomposition").build();
         let overlay = overlay.map_err(|_| fail(pipeline::missing(&["overlaycomposition"])))?;
-        draw_from_meta(&overlay, self.0.parts);
+        draw_from_meta(&overlay, &self.0.drawing);
         let encoder = pipeline::build("rtsp", &self.0.launch, &pads(info), gst::PadDirection::Sink)?;
         let payloader = payloader(&encoder, "rtsp")?;
         let bin = gst::Bin::new();

@@ -11,6 +11,7 @@ use crate::cli::RunArgs;
 use crate::config::{RunFile, RunSettings, chosen, is_streams_file, model_variant};
 use crate::error::{Error, Result};
 use crate::pipeline::{Hole, PipelineFile, build};
+use crate::sightings::SightingSettings;
 use crate::stage::{Mode, QuerySettings};
 
 /// What a file is, by keys that only one kind has.
@@ -184,6 +185,13 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         for QuerySettings { name, text, .. } in &stream.queries {
             let own = if *name == Query::name_of(text) { String::new() } else { format!("{name}: ") };
             lines.push(format!("query       {own}{text}"));
+        }
+        if let Some(SightingSettings { zones, lines: crossed, .. }) = &stream.sightings {
+            lines.push("sightings   told".into());
+            lines.extend(
+                zones.iter().map(|zone| format!("zone        {} ({} corners)", zone.name, zone.corners().count())),
+            );
+            lines.extend(crossed.iter().map(|line| format!("line        {}", line.name)));
         }
         lines.push(format!("mode        {mode}"));
         lines.extend(

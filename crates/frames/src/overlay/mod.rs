@@ -5,12 +5,14 @@
 //! dashed, and what is not there is said in grey.
 
 mod blend;
+mod shape;
 mod tile;
 
 use blocks::preprocess::Rect;
 use clap::ValueEnum;
 
 pub use blend::blend_rgb;
+pub use shape::{Shape, shape_tiles};
 pub use tile::Tile;
 use tile::{LineStyle, box_tiles, caption_tile};
 
@@ -30,6 +32,8 @@ pub enum Part {
     Scores,
     /// Queries that are not in the picture.
     Absent,
+    /// Zones and lines.
+    Zones,
 }
 
 /// Which parts are drawn.
@@ -46,18 +50,20 @@ pub struct Parts {
     pub scores: bool,
     /// Queries that are not in the picture.
     pub absent: bool,
+    /// Zones and lines.
+    pub zones: bool,
 }
 
 impl Default for Parts {
     /// All but ids.
     fn default() -> Self {
-        Self { boxes: true, labels: true, ids: false, scores: true, absent: true }
+        Self { boxes: true, labels: true, ids: false, scores: true, absent: true, zones: true }
     }
 }
 
 impl FromIterator<Part> for Parts {
     fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
-        let mut all = Self { boxes: false, labels: false, ids: false, scores: false, absent: false };
+        let mut all = Self { boxes: false, labels: false, ids: false, scores: false, absent: false, zones: false };
         for part in parts {
             match part {
                 Part::Boxes => all.boxes = true,
@@ -65,6 +71,7 @@ impl FromIterator<Part> for Parts {
                 Part::Ids => all.ids = true,
                 Part::Scores => all.scores = true,
                 Part::Absent => all.absent = true,
+                Part::Zones => all.zones = true,
             }
         }
         all

@@ -75,7 +75,7 @@ const COLOURS: [[u8; 3]; 8] = [
 
 impl LineStyle {
     /// Blue, green, red, opaque.
-    fn bgra(self) -> [u8; 4] {
+    pub(super) fn bgra(self) -> [u8; 4] {
         let (Self::Measured(place) | Self::Carried(place)) = self else { return [204, 204, 204, 255] };
         let [b, g, r] = COLOURS[place % COLOURS.len()];
         [b, g, r, 255]
@@ -85,11 +85,11 @@ impl LineStyle {
 /// Lengths of a dash and of the gap behind it, in line widths.
 const DASH: (usize, usize) = (4, 4);
 /// Line widths in the shorter side of a frame, at least.
-const LINES: usize = 160;
+pub(super) const LINES: usize = 160;
 /// Line widths in the shorter side of a box, at least.
 const LINES_OF_BOX: usize = 20;
 /// Thinner lines lose their colour where it is kept for four pixels at once, as in most videos.
-const THINNEST: usize = 2;
+pub(super) const THINNEST: usize = 2;
 /// Boxes with shorter sides have thin lines all the same: what is in them is to be seen.
 const SMALL: usize = 40;
 const CLEAR: [u8; 4] = [0; 4];

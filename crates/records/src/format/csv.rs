@@ -30,12 +30,14 @@ const COLUMNS: [&str; 19] = [
     "h",
     "score",
 ];
+const COMMA: u8 = b',';
 /// Bytes of a usual row.
 const ROW: usize = 256;
 
-fn row<'a>(out: &mut Vec<u8>, cells: impl Iterator<Item = &'a str>) -> io::Result<()> {
+/// Writes one row, with `delimiter` between its cells.
+pub(super) fn row<'a>(out: &mut Vec<u8>, delimiter: u8, cells: impl Iterator<Item = &'a str>) -> io::Result<()> {
     // What is written goes to memory: a buffer of its own need not be large.
-    let mut writer = ::csv::WriterBuilder::new().buffer_capacity(ROW).from_writer(out);
+    let mut writer = ::csv::WriterBuilder::new().delimiter(delimiter).buffer_capacity(ROW).from_writer(out);
     writer.write_record(cells)?;
     writer.flush()
 }
@@ -70,7 +72,7 @@ fn cells(record: &FrameRecord, query: &QueryRecord, object: Option<&ObjectRecord
 
 impl Encoding for Csv {
     fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
-        row(out, COLUMNS.into_iter())
+        row(out, COMMA, COLUMNS.into_iter())
     }
 
     fn add(&mut self, line: Line, out: &mut Vec<u8>) -> io::Result<()> {
@@ -78,10 +80,10 @@ impl Encoding for Csv {
         for query in &record.queries {
             let mut own = record.objects.iter().filter(|object| object.query == query.name).peekable();
             if own.peek().is_none() {
-                row(out, cells(record, query, None).iter().map(String::as_str))?;
+                row(out, COMMA, cells(record, query, None).iter().map(String::as_str))?;
             }
             for object in own {
-                row(out, cells(record, query, Some(object)).iter().map(String::as_str))?;
+                row(out, COMMA, cells(record, query, Some(object)).iter().map(String::as_str))?;
             }
         }
         Ok(())

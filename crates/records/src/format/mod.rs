@@ -5,6 +5,7 @@ mod csv;
 mod dls;
 mod mot;
 mod native;
+mod sightings;
 mod vtt;
 
 use std::io::{self, Write};
@@ -31,6 +32,8 @@ pub enum Format {
     Dls,
     /// A table with a row for every object, and for every query of a frame that has none.
     Csv,
+    /// A table with a row for every sighting, its cells separated by tabs.
+    Sightings,
 }
 
 impl Format {
@@ -43,6 +46,7 @@ impl Format {
             Self::Vtt => "vtt",
             Self::Dls => "dls",
             Self::Csv => "csv",
+            Self::Sightings => "sightings",
         }
     }
 
@@ -60,6 +64,7 @@ impl Format {
             Self::Vtt => "vtt",
             Self::Dls => "dls.json",
             Self::Csv => "csv",
+            Self::Sightings => "sightings.tsv",
         }
     }
 
@@ -76,6 +81,7 @@ impl Format {
             Self::Vtt => Box::new(vtt::Vtt::default()),
             Self::Dls => Box::new(dls::Dls),
             Self::Csv => Box::new(csv::Csv),
+            Self::Sightings => Box::new(sightings::Sightings),
         }
     }
 }

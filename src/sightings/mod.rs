@@ -1,0 +1,403 @@
+//! Sightings: of what is claimed of frames, who came, when, where it went, and when it was gone.
+//!
+//! `stay` tells the stays of things apart, `zones` what they do in places, `limits` what of it is told, and `journal`
+//! keeps what is open over the end of the process. [`Sightings`] puts them together for one stream, without a pipeline and
+//! without a file but the journal. Everything that it says goes through [`Told`].
+
+pub mod index;
+mod journal;
+mod limits;
+mod moment;
+mod open;
+mod path;
+mod settings;
+mod stay;
+mod told;
+pub mod types;
+mod zones;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use records::track::{FrameResult, TrackedQuery};
+use records::{Crossings, FileRef, FrameRef, FrameStatus, Resolution, SightingChange};
+
+use crate::error::Result;
+use journal::{Journal, Left};
+use limits::Limits;
+use moment::Clock;
+use open::{Open, Telling};
+use stay::{Rules, Seen, Stays, Step};
+use zones::Move;
+
+pub use moment::Moment;
+pub use settings::{Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
+pub use told::{Told, What, Who};
+pub use zones::{Anchor, FRAMES, Line, Zone};
+
+/// A query, and how its stays are told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WatchedQuery {
+    /// The query, and how its measurements become claims.
+    pub tracked: TrackedQuery,
+    /// What it wants otherwise than its stream.
+    pub own: QuerySighting,
+}
+
+/// A frame, as it is needed here.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameFacts {
+    /// Counter of the source.
+    pub seq: u64,
+    /// Index in the file, from 0; none when live.
+    pub frame_index: Option<u64>,
+    /// Stream time.
+    pub time: Duration,
+    /// The same, ns; none where the source does not say.
+    pub pts_ns: Option<u64>,
+    /// Wall clock, ns since 1970.
+    pub unix_ns: i64,
+    /// Its picture.
+    pub resolution: Resolution,
+    /// Whether it shows another scene than the one before.
+    pub cut: bool,
+}
+
+/// Whose sightings they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Of the run; ids begin with it.
+    pub run_id: String,
+    /// The stream's name.
+    pub stream: String,
+    /// The same, as far as a file can be called so.
+    pub file_name: String,
+}
+
+/// A sighting is told of as often, at most.
+const UPDATES: Duration = Duration::from_secs(1);
+/// Presence from which on things count as there, where the model has none.
+const HALF: f32 = 0.5;
+
+/// All sightings of one stream.
+#[derive(Debug)]
+pub struct Sightings {
+    settings: SightingSettings,
+    origin: Origin,
+    queries: Vec<Watched>,
+    clock: Clock,
+    /// The last frame.
+    now: Option<Moment>,
+    limits: Limits,
+    journal: Option<Journal>,
+    left: Vec<Left>,
+    /// Sightings so far.
+    count: u64,
+    /// By line and query.
+    crossings: BTreeMap<(usize, String), Crossings>,
+}
+
+/// A query, with what is there of it.
+#[derive(Debug)]
+struct Watched {
+    asked: WatchedQuery,
+    stays: Stays,
+    open: Vec<Open>,
+}
+
+impl Sightings {
+    /// Of the stream `origin` that is asked `queries`. `live` where it has a time of day.
+    ///
+    /// # Errors
+    /// The journal cannot be written, or another run keeps it.
+    pub fn new(settings: &SightingSettings, origin: Origin, queries: Vec<WatchedQuery>, live: bool) -> Result<Self> {
+        let opened =
+            settings.dir.as_deref().map(|dir| Journal::open(dir, &origin.stream, &origin.file_name)).transpose()?;
+        let (journal, left) = opened.map_or((None, Vec::new()), |(journal, left)| (Some(journal), left));
+        let mut sightings = Self {
+            settings: settings.clone(),
+            origin,
+            queries: Vec::new(),
+            clock: Clock::default(),
+            now: None,
+            limits: Limits::new(settings, live),
+            journal,
+            left,
+            count: 0,
+            crossings: BTreeMap::new(),
+        };
+        sightings.queries = queries.into_iter().map(|asked| sightings.watched(asked)).collect();
+        Ok(sightings)
+    }
+
+    fn watched(&self, asked: WatchedQuery) -> Watched {
+        let tracking = &asked.tracked.tracking;
+        let rules = Rules {
+            confirm: asked.own.confirm.unwrap_or(self.settings.confirm),
+            forget: asked.own.forget.unwrap_or(self.settings.forget),
+            threshold: tracking.threshold.unwrap_or(HALF),
+            all: tracking.all,
+        };
+        Watched { asked, stays: Stays::new(rules), open: Vec::new() }
+    }
+
+    /// How the sightings ended that an earlier run left open; once.
+    pub fn restarted(&mut self) -> Vec<Told> {
+        let left = std::mem::take(&mut self.left);
+        left.into_iter()
+            .map(|Left { sighting, silent, cause }| {
+                let known = ["gone", "end", "cut", "query"].into_iter().find(|known| cause.as_deref() == Some(*known));
+                Told::sighting(&sighting, SightingChange::End { cause: known.unwrap_or("restart") }, silent)
+            })
+            .collect()
+    }
+
+    /// Takes note of the next frame, and of what is claimed of it, by query.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn frame(&mut self, frame: &FrameFacts, result: &FrameResult) -> Result<Vec<Told>> {
+        let moment = Moment {
+            elapsed: self.clock.advance(frame.time),
+            at: FrameRef { seq: frame.seq, pts_ns: frame.pts_ns, unix_ns: frame.unix_ns },
+            frame_index: frame.frame_index,
+            size: (frame.resolution.width as f64, frame.resolution.height as f64),
+        };
+        let mut told = Vec::new();
+        if frame.cut {
+            self.end_all("cut", &mut told)?;
+        }
+        self.now = Some(moment);
+        let mut queries = std::mem::take(&mut self.queries);
+        let outcome = queries.iter_mut().zip(&result.queries).try_for_each(|(query, claim)| {
+            let steps = match result.status {
+                FrameStatus::Measured => query.stays.measured(moment, claim),
+                _ => query.stays.passed(moment.elapsed),
+            };
+            self.follow(query, steps, "gone", &mut told)?;
+            query.open.iter_mut().try_for_each(|open| self.update(open, moment, &mut told))
+        });
+        self.queries = queries;
+        told.extend(self.limits.summary(moment.elapsed, false).map(Told::from));
+        outcome.map(|()| told)
+    }
+
+    /// So much time went by since the last frame.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn passed(&mut self, since: Duration) -> Result<Vec<Told>> {
+        let (now, mut told) = (self.clock.elapsed() + since, Vec::new());
+        let mut queries = std::mem::take(&mut self.queries);
+        let outcome = queries.iter_mut().try_for_each(|query| {
+            let steps = query.stays.passed(now);
+            self.follow(query, steps, "gone", &mut told)
+        });
+        self.queries = queries;
+        told.extend(self.limits.summary(now, false).map(Told::from));
+        outcome.map(|()| told)
+    }
+
+    /// From the next frame on the stream is asked `queries`. What is known of those that stay as they are is kept.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn set_queries(&mut self, queries: Vec<WatchedQuery>) -> Result<Vec<Told>> {
+        let (mut before, mut told) = (std::mem::take(&mut self.queries), Vec::new());
+        for asked in queries {
+            let known = before.iter().position(|known| known.asked == asked);
+            let watched = match known {
+                Some(place) => before.remove(place),
+                None => self.watched(asked),
+            };
+            self.queries.push(watched);
+        }
+        before.iter_mut().try_for_each(|query| {
+            let steps = query.stays.end();
+            self.follow(query, steps, "query", &mut told)
+        })?;
+        Ok(told)
+    }
+
+    /// The stream is over.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn end(&mut self) -> Result<Vec<Told>> {
+        let mut told = Vec::new();
+        self.end_all("end", &mut told)?;
+        let now = self.clock.elapsed();
+        told.extend(self.limits.summary(now, true).map(Told::from));
+        Ok(told)
+    }
+
+    /// Everybody was told of these.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn were_told(&mut self, told: &[Told]) -> Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let mut ends = told.iter().filter_map(|told| match &told.what {
+            What::Sighting { sighting, change: SightingChange::End { .. } } => Some(sighting.id.as_str()),
+            _ => None,
+        });
+        match ends.next() {
+            Some(first) => journal.told(std::iter::once(first).chain(ends)),
+            None => Ok(()),
+        }
+    }
+
+    /// A file belongs to an open sighting; false where it is not open any more.
+    pub fn add_file(&mut self, id: &str, file: FileRef) -> bool {
+        let mut open = self.queries.iter_mut().flat_map(|query| &mut query.open);
+        let Some(open) = open.find(|open| open.sighting.id == id) else { return false };
+        open.sighting.files.push(file);
+        open.changed = true;
+        true
+    }
+
+    fn end_all(&mut self, cause: &'static str, told: &mut Vec<Told>) -> Result<()> {
+        let mut queries = std::mem::take(&mut self.queries);
+        let outcome = queries.iter_mut().try_for_each(|query| {
+            let steps = query.stays.end();
+            self.follow(query, steps, cause, told)
+        });
+        self.queries = queries;
+        outcome
+    }
+
+    /// Does what the stays of a query say.
+    fn follow(
+        &mut self,
+        query: &mut Watched,
+        steps: Vec<Step>,
+        cause: &'static str,
+        told: &mut Vec<Told>,
+    ) -> Result<()> {
+        for step in steps {
+            match step {
+                Step::Start { key, seen } => {
+                    let Some((first, rest)) = seen.split_first() else { continue };
+                    self.count += 1;
+                    let id = format!("{}.{}.{}", self.origin.run_id, self.origin.file_name, self.count);
+                    let named = (id, self.origin.stream.as_str());
+                    let mut open = Open::new(named, &query.asked.tracked.query, &self.settings, key, first);
+                    self.see(&mut open, first);
+                    rest.iter().for_each(|seen| self.see(&mut open, seen));
+                    self.announce(&mut open, &query.asked.own, told)?;
+                    query.open.push(open);
+                }
+                Step::Stay { key, seen } => {
+                    let Some(open) = query.open.iter_mut().find(|open| open.key == key) else { continue };
+                    seen.iter().for_each(|seen| self.see(open, seen));
+                    self.announce(open, &query.asked.own, told)?;
+                }
+                Step::End { key } => {
+                    let Some(place) = query.open.iter().position(|open| open.key == key) else { continue };
+                    let open = query.open.remove(place);
+                    self.close(open, cause, told)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A thing is seen on another frame.
+    fn see(&mut self, open: &mut Open, seen: &Seen) {
+        let moves = open.see(&self.settings, seen);
+        self.moved(open, seen.object, moves);
+    }
+
+    /// Notes what a thing did.
+    fn moved(&mut self, open: &mut Open, object: u64, moves: Vec<Move>) {
+        for step in moves {
+            let query = open.sighting.query.clone();
+            let who = Who { sighting_id: open.sighting.id.clone(), query: query.clone(), object };
+            open.waiting.push(match step {
+                Move::Enter { zone, at } => {
+                    let zone = self.settings.zones[zone].name.clone();
+                    if !open.sighting.zones.contains(&zone) {
+                        open.sighting.zones.push(zone.clone());
+                        open.changed = true;
+                    }
+                    What::Enter { who, zone, at: at.at }
+                }
+                Move::Leave { zone, at, dwell } => {
+                    What::Leave { who, zone: self.settings.zones[zone].name.clone(), at: at.at, dwell }
+                }
+                Move::Cross { line, at, to } => {
+                    let counts = self.crossings.entry((line, query)).or_default();
+                    counts.add(to);
+                    What::Cross { who, line: self.settings.lines[line].name.clone(), at: at.at, to, counts: *counts }
+                }
+            });
+        }
+    }
+
+    /// Tells the start of a sighting once it may be told, and what it did since then.
+    fn announce(&mut self, open: &mut Open, own: &QuerySighting, told: &mut Vec<Told>) -> Result<()> {
+        if open.telling == Telling::Waits {
+            let required = &own.required_zones;
+            if !required.is_empty() && !open.sighting.zones.iter().any(|zone| required.contains(zone)) {
+                return Ok(());
+            }
+            let cooldown = own.cooldown.unwrap_or(self.settings.cooldown);
+            let admitted = self.limits.admits(&open.sighting.query, cooldown, open.last);
+            open.telling = if admitted { Telling::Told } else { Telling::Silent };
+            open.sighting.path = open.path.points();
+            if let Some(journal) = &mut self.journal {
+                journal.begin(&open.sighting, !admitted)?;
+            }
+            told.push(Told::sighting(&open.sighting, SightingChange::Start, !admitted));
+            (open.changed, open.told_at) = (false, open.last.elapsed);
+        }
+        self.tell_moves(open, told);
+        Ok(())
+    }
+
+    fn tell_moves(&mut self, open: &mut Open, told: &mut Vec<Told>) {
+        for what in std::mem::take(&mut open.waiting) {
+            let silent = open.telling == Telling::Silent || !self.limits.admits_event(&open.sighting.query, open.last);
+            told.push(Told { what, silent });
+        }
+    }
+
+    /// Tells what is new about a sighting, not too often.
+    fn update(&mut self, open: &mut Open, now: Moment, told: &mut Vec<Told>) -> Result<()> {
+        let is_due = open.changed && now.elapsed.saturating_sub(open.told_at) >= UPDATES;
+        if open.telling == Telling::Waits || !is_due {
+            return Ok(());
+        }
+        (open.changed, open.told_at) = (false, now.elapsed);
+        open.sighting.path = open.path.points();
+        let silent = open.telling == Telling::Silent || !self.limits.admits_event(&open.sighting.query, now);
+        if let Some(journal) = &mut self.journal {
+            journal.update(&open.sighting, open.telling == Telling::Silent)?;
+        }
+        told.push(Told::sighting(&open.sighting, SightingChange::Update, silent));
+        Ok(())
+    }
+
+    fn close(&mut self, mut open: Open, cause: &'static str, told: &mut Vec<Told>) -> Result<()> {
+        if open.telling == Telling::Waits {
+            return Ok(());
+        }
+        let object = open.sighting.objects.last().copied().unwrap_or_default();
+        let moves = open.visits.end(open.last);
+        self.moved(&mut open, object, moves);
+        self.tell_moves(&mut open, told);
+        open.sighting.path = open.path.points();
+        let silent = open.telling == Telling::Silent;
+        if let Some(journal) = &mut self.journal {
+            journal.end(&open.sighting, cause)?;
+        }
+        if !silent {
+            self.limits.note(&open.sighting.query, self.now.unwrap_or(open.last));
+        }
+        told.push(Told::sighting(&open.sighting, SightingChange::End { cause }, silent));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
