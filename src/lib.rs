@@ -16,6 +16,7 @@ pub mod profile;
 pub mod run;
 pub mod secrets;
 pub mod service;
+pub mod sightings;
 mod signals;
 pub mod sink;
 pub mod source;

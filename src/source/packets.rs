@@ -178,11 +178,9 @@ impl PacketReader {
         }
     }
 
-    /// Format of the newest sound of a connection so far.
-    pub fn sound_of(&self, connection: u64) -> Option<gst::Caps> {
-        let state = self.ring.lock();
-        let newest = state.sound.packets.iter().rev().find(|sound| sound.connection == connection);
-        newest.map(|sound| sound.caps.clone())
+    /// Whether a connection has sound, as far as is known.
+    pub fn has_sound(&self, connection: u64) -> bool {
+        self.ring.lock().sound.packets.iter().rev().any(|sound| sound.connection == connection)
     }
 }
 
