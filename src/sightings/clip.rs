@@ -36,6 +36,8 @@ pub struct Clips {
     settings: Arc<ClipSettings>,
     /// By the sighting's id.
     recordings: HashMap<String, Recording>,
+    /// Stream time of the newest frame that was looked at, ns.
+    progress: Arc<AtomicI64>,
     say: Sender<Finished>,
     finished: Receiver<Finished>,
 }
@@ -44,7 +46,8 @@ impl Clips {
     /// Clips of the source that fills `ring`.
     pub fn new(ring: Arc<PacketRing>, settings: ClipSettings) -> Self {
         let (say, finished) = bounded(WAITING);
-        Self { ring, settings: Arc::new(settings), recordings: HashMap::new(), say, finished }
+        let progress = Arc::new(AtomicI64::new(i64::MIN));
+        Self { ring, settings: Arc::new(settings), recordings: HashMap::new(), progress, say, finished }
     }
 
     /// Begins the clip of a sighting that began. It is told by [`Clips::poll`] what becomes of it, also where it cannot be
@@ -69,6 +72,7 @@ impl Clips {
         if self.recordings.len() >= MOST {
             return Err(fail(format!("{MOST} clips are being recorded already")));
         }
+        self.progress.fetch_max(start, Ordering::AcqRel);
         let from = start.saturating_sub(self.settings.before.as_nanos() as i64);
         let (until, cues) = (Arc::new(AtomicI64::new(OPEN)), Arc::default());
         let job = Job {
@@ -77,6 +81,7 @@ impl Clips {
             path: path.clone(),
             from,
             until: Arc::clone(&until),
+            progress: Arc::clone(&self.progress),
             cues: Arc::clone(&cues),
             say: self.say.clone(),
         };
@@ -103,6 +108,13 @@ impl Clips {
         }
     }
 
+    /// Says that a frame was looked at, and noted where it was to be: clips that have no end yet may go on to it.
+    pub fn progress(&self, pts_ns: u64) {
+        if let Ok(stream_ns) = i64::try_from(pts_ns) {
+            self.progress.fetch_max(stream_ns, Ordering::AcqRel);
+        }
+    }
+
     /// Ends the clip of a sighting that ended, as long after its last frame as is wanted.
     pub fn end(&self, sighting: &Sighting) {
         let Some(recording) = self.recordings.get(&sighting.id) else { return };
@@ -124,6 +136,7 @@ impl Clips {
     /// Waits for the clips of a source that has ended, and returns what was finished since it was asked last. What is not finished
     /// within `limit` ends as it is.
     pub fn finish(mut self, limit: Duration) -> Vec<Finished> {
+        self.progress.store(i64::MAX, Ordering::Release);
         // Once the recorders are through, nobody can say anything any more.
         let (say, _) = bounded(1);
         drop(std::mem::replace(&mut self.say, say));

@@ -61,12 +61,16 @@ pub(super) struct Job {
     pub(super) from: i64,
     /// Stream time to which it lasts, ns.
     pub(super) until: Arc<AtomicI64>,
+    /// Stream time up to which frames have been looked at, ns: what lies behind it may not be wanted.
+    pub(super) progress: Arc<AtomicI64>,
     pub(super) cues: Arc<Mutex<Vec<Cue>>>,
     pub(super) say: Sender<Finished>,
 }
 
 /// How long is waited for a packet before it is looked whether the clip is still wanted.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How often it is looked how far the stream is.
+const TICK: Duration = Duration::from_millis(20);
 /// How long a disk may take to close a file.
 const CLOSE: Duration = Duration::from_mins(1);
 /// Pictures are decoded in another order than they are shown in: so much after the end, ns, comes what is shown before it.
@@ -104,7 +108,7 @@ impl Recorder {
             let until = self.job.until.load(Ordering::Acquire);
             match self.reader.take(PATIENCE) {
                 _ if until == NOW => break,
-                Next::Packet(packet) => match self.record(&packet, until) {
+                Next::Packet(packet) => match self.record(&packet) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => return self.fail(error),
@@ -134,7 +138,7 @@ impl Recorder {
     }
 
     /// Adds a packet; false where the clip is long enough without it.
-    fn record(&mut self, packet: &Packet, until: i64) -> Result<bool> {
+    fn record(&mut self, packet: &Packet) -> Result<bool> {
         if packet.medium == Medium::Sound {
             let before = |closing: &&mut Closing| packet.running_ns < closing.key.running_ns;
             let part = match self.closing.as_mut().filter(before) {
@@ -144,6 +148,7 @@ impl Recorder {
             return part.map_or(Ok(()), |part| part.push(packet)).map(|()| true);
         }
         let time = packet.stream_ns.unwrap_or(NOW);
+        let until = self.hold(time);
         if time > until.saturating_add(REORDERING) {
             return Ok(false);
         }
@@ -167,6 +172,18 @@ impl Recorder {
             return Ok(true);
         }
         self.begin(packet).map(|()| true)
+    }
+
+    /// Waits until the frames up to a moment have been looked at, or it is known how long the clip lasts: packets are ahead of frames,
+    /// those of files by far. Returns how long it lasts.
+    fn hold(&self, time: i64) -> i64 {
+        loop {
+            let until = self.job.until.load(Ordering::Acquire);
+            if until != OPEN || self.job.progress.load(Ordering::Acquire) >= time {
+                return until;
+            }
+            std::thread::sleep(TICK);
+        }
     }
 
     /// Whether a picture is shown before the key frame that it comes behind, and with which a part begins: it needs what came before

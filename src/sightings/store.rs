@@ -200,9 +200,11 @@ impl Store {
     /// # Errors
     /// There is no such sighting, or the index cannot be written.
     pub fn add_file(&mut self, id: &str, file: &FileRef) -> Result<()> {
-        let bytes = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
-        let path = std::fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
-        let path = path.strip_prefix(&self.folder).unwrap_or(&path);
+        let place = std::fs::canonicalize(&file.path).unwrap_or_else(|_| file.path.clone());
+        let ours = place.strip_prefix(&self.folder).ok();
+        // What lies elsewhere is somebody else's to delete.
+        let bytes = ours.and(std::fs::metadata(&place).ok()).map_or(0, |metadata| metadata.len());
+        let path = ours.unwrap_or(&place);
         let path = path.to_str().ok_or_else(|| self.fail(format!("{}: is no UTF-8 path", path.display())))?.to_owned();
         let time = |time: Option<u64>| time.and_then(|time| i64::try_from(time).ok());
         let (start, end, bytes) = (time(file.start_pts_ns), time(file.end_pts_ns), bytes as i64);

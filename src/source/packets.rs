@@ -47,6 +47,11 @@ impl PacketRing {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How much it may hold.
+    pub fn limits(&self) -> PacketLimits {
+        self.limits
+    }
+
     /// What it holds now.
     pub fn held(&self) -> Held {
         let state = self.lock();
@@ -188,5 +193,186 @@ impl Drop for PacketReader {
     fn drop(&mut self) {
         self.ring.lock().readers.remove(&self.number);
         self.ring.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: i64 = 40_000_000;
+    const BYTES: usize = 1000;
+    const WAIT: Duration = Duration::from_millis(10);
+
+    fn arrived(medium: Medium, connection: u64, number: i64, key: bool) -> Arrived {
+        gst::init().expect("GStreamer starts");
+        let buffer = gst::Buffer::from_slice(vec![0u8; BYTES]);
+        let caps = gst::Caps::new_empty_simple("video/x-h264");
+        Arrived { medium, buffer, caps, connection, running_ns: number * FRAME, stream_ns: None, key, live: true }
+    }
+
+    /// Pictures with a key frame every five, all of them known to be frames ten seconds later in the stream.
+    fn fill(ring: &PacketRing, connection: u64, numbers: std::ops::Range<i64>) {
+        for number in numbers {
+            ring.push(arrived(Medium::Video, connection, number, number % 5 == 0));
+            ring.place(connection, 0, 10_000_000_000);
+        }
+    }
+
+    fn ring(packets: usize, waits: bool) -> Arc<PacketRing> {
+        let bytes = packets * size(&arrived(Medium::Video, 1, 0, true).buffer);
+        PacketRing::new(PacketLimits { bytes, time: Duration::from_hours(1), waits })
+    }
+
+    /// Stream time of a picture, ns.
+    fn stream(number: i64) -> i64 {
+        10_000_000_000 + number * FRAME
+    }
+
+    /// Numbers of all packets that a reader gets now, with what it is told between them.
+    fn read(reader: &mut PacketReader) -> Vec<Result<i64, &'static str>> {
+        let mut all = Vec::new();
+        loop {
+            all.push(match reader.take(WAIT) {
+                Next::Packet(packet) => Ok(packet.running_ns / FRAME),
+                Next::Lost => Err("lost"),
+                Next::Waiting | Next::Away | Next::End => return all,
+            });
+        }
+    }
+
+    fn all(numbers: std::ops::Range<i64>) -> Vec<Result<i64, &'static str>> {
+        numbers.map(Ok).collect()
+    }
+
+    #[test]
+    fn whole_groups_go_and_no_byte_too_many_stays() {
+        let ring = ring(13, false);
+        for number in 0..100 {
+            fill(&ring, 1, number..number + 1);
+            let held = ring.held();
+            assert!(held.bytes <= ring.limits().bytes, "{held:?}");
+            let first = ring.read_from(i64::MIN).take(WAIT);
+            assert!(matches!(first, Next::Packet(packet) if packet.key), "after {number}");
+        }
+        assert_eq!(read(&mut ring.read_from(i64::MIN)), all(90..100));
+        assert_eq!(read(&mut ring.read_from(stream(96))), all(95..100), "from the key frame before");
+        assert_eq!(read(&mut ring.read_from(stream(95))), all(95..100), "or at that time");
+    }
+
+    #[test]
+    fn what_is_older_than_asked_for_goes() {
+        let limits = PacketLimits { time: Duration::from_nanos(12 * FRAME as u64), ..PacketLimits::default() };
+        let ring = PacketRing::new(limits);
+        fill(&ring, 1, 0..100);
+        // Twelve before the newest are there, and what they need.
+        assert_eq!(read(&mut ring.read_from(i64::MIN)), all(85..100));
+    }
+
+    #[test]
+    fn a_group_without_an_end_does_not_grow_and_who_reads_it_goes_on() {
+        let ring = ring(10, false);
+        ring.push(arrived(Medium::Video, 1, 0, true));
+        ring.place(1, 0, 10_000_000_000);
+        let mut reader = ring.read_from(i64::MIN);
+        for number in 1..50 {
+            ring.push(arrived(Medium::Video, 1, number, false));
+            assert_eq!(read(&mut reader).last(), Some(&Ok(number)));
+            assert!(ring.held().bytes <= ring.limits().bytes);
+        }
+        assert_eq!(ring.held().keys, 0);
+        assert_eq!(read(&mut ring.read_from(i64::MIN)), [], "nothing to begin with");
+    }
+
+    #[test]
+    fn who_is_too_slow_is_told_and_a_file_waits_for_him() {
+        let lossy = ring(10, false);
+        let mut reader = lossy.read_from(i64::MIN);
+        fill(&lossy, 1, 0..40);
+        assert_eq!(read(&mut reader), [vec![Err("lost")], all(30..40)].concat());
+
+        let patient = ring(10, true);
+        let mut reader = patient.read_from(i64::MIN);
+        let filled = {
+            let ring = Arc::clone(&patient);
+            std::thread::spawn(move || fill(&ring, 1, 0..40))
+        };
+        let mut got = Vec::new();
+        while got.len() < 40 {
+            assert!(patient.held().bytes <= patient.limits().bytes);
+            got.extend(read(&mut reader));
+        }
+        filled.join().expect("filled");
+        assert_eq!(got, all(0..40));
+    }
+
+    #[test]
+    fn a_source_that_stops_waits_for_nobody_and_nothing_is_lost() {
+        let ring = ring(10, true);
+        let mut reader = ring.read_from(i64::MIN);
+        fill(&ring, 1, 0..10);
+        ring.leave();
+        fill(&ring, 1, 10..25);
+        ring.close();
+        assert_eq!(read(&mut reader), all(0..25));
+        assert!(matches!(reader.take(WAIT), Next::End));
+    }
+
+    #[test]
+    fn another_connection_is_a_gap_and_what_gave_no_frame_is_passed_over() {
+        let ring = ring(100, false);
+        fill(&ring, 1, 0..10);
+        ring.leave();
+        let mut reader = ring.read_from(i64::MIN);
+        assert_eq!(read(&mut reader), all(0..10));
+        assert!(matches!(reader.take(WAIT), Next::Away));
+        ring.push(arrived(Medium::Video, 2, 20, true));
+        assert_eq!(read(&mut reader), [], "nobody knows yet when it is shown");
+        ring.leave();
+        ring.push(arrived(Medium::Video, 3, 30, true));
+        ring.push(arrived(Medium::Video, 2, 21, false));
+        ring.place(3, 30 * FRAME, 60_000_000_000);
+        let Next::Packet(packet) = reader.take(WAIT) else { panic!("nothing came") };
+        assert_eq!((packet.connection, packet.gap, packet.stream_ns), (3, true, Some(60_000_000_000)));
+        assert_eq!(read(&mut reader), []);
+        // A clip that is to begin while it was away begins where it is back.
+        let Next::Packet(packet) = ring.read_from(50_000_000_000).take(WAIT) else { panic!("nothing came") };
+        assert_eq!(packet.connection, 3);
+        ring.push(arrived(Medium::Video, 3, 31, false));
+        ring.push(arrived(Medium::Video, 3, 131, false));
+        let gaps = std::iter::from_fn(|| match reader.take(WAIT) {
+            Next::Packet(packet) => Some(packet.gap),
+            _ => None,
+        });
+        assert_eq!(gaps.collect::<Vec<_>>(), [false, true], "four seconds without a picture");
+    }
+
+    #[test]
+    fn sound_comes_before_the_picture_behind_it_however_far_it_was_ahead() {
+        let ring = ring(100, false);
+        for number in 0..20 {
+            ring.push(arrived(Medium::Sound, 1, number, true));
+        }
+        fill(&ring, 1, 0..10);
+        let mut reader = ring.read_from(i64::MIN);
+        let mut order = Vec::new();
+        while let Next::Packet(packet) = reader.take(WAIT) {
+            order.push((packet.medium, packet.running_ns / FRAME));
+        }
+        let wanted: Vec<_> = (0..10).flat_map(|number| [(Medium::Sound, number), (Medium::Video, number)]).collect();
+        assert_eq!(order, wanted);
+        assert!(reader.has_sound(1) && !reader.has_sound(2));
+        assert_eq!(ring.held().keys, 2, "sound is no key frame");
+    }
+
+    #[test]
+    fn no_byte_is_copied() {
+        let ring = ring(10, false);
+        let packet = arrived(Medium::Video, 1, 0, true);
+        let at = packet.buffer.peek_memory(0).as_ptr();
+        ring.push(packet);
+        ring.place(1, 0, 0);
+        let Next::Packet(packet) = ring.read_from(0).take(WAIT) else { panic!("nothing came") };
+        assert_eq!(packet.buffer.peek_memory(0).as_ptr(), at);
     }
 }
