@@ -179,7 +179,8 @@ impl Recorder {
     fn hold(&self, time: i64) -> i64 {
         loop {
             let until = self.job.until.load(Ordering::Acquire);
-            if until != OPEN || self.job.progress.load(Ordering::Acquire) >= time {
+            // What came last before the source went never became a frame.
+            if until != OPEN || self.job.progress.load(Ordering::Acquire) >= time || self.reader.is_away() {
                 return until;
             }
             std::thread::sleep(TICK);

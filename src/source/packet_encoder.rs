@@ -31,11 +31,16 @@ pub(super) struct PacketEncoder {
 }
 
 impl PacketEncoder {
-    /// Encodes frames like `info` for `ring`.
+    /// Encodes frames like `info` for `ring`. Their stream time is ahead of the running time of sound by `shift`, ns.
     ///
     /// # Errors
     /// The picture is too small, or an element is missing.
-    pub(super) fn start(ring: &Arc<PacketRing>, info: &gst_video::VideoInfo, origin: PacketOrigin) -> Result<Self> {
+    pub(super) fn start(
+        ring: &Arc<PacketRing>,
+        info: &gst_video::VideoInfo,
+        origin: PacketOrigin,
+        shift: i64,
+    ) -> Result<Self> {
         const ENCODERS: [(&str, &str); 2] = [("x264enc", "clip"), ("openh264enc", "clip-openh264")];
         let fail = |reason: String| Error::Pipeline { name: ENCODERS[0].1.into(), reason };
         let (width, height) = (info.width(), info.height());
@@ -48,7 +53,7 @@ impl PacketEncoder {
         let encoder = pipeline::build(name, &launch, &pipeline::pads(info), gst::PadDirection::Sink)?;
         let packets = encoder.by_name("packets").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
         let packets = packets.ok_or_else(|| fail("has no appsink named `packets`".into()))?;
-        packets.set_callbacks(callbacks(Arc::clone(ring), origin));
+        packets.set_callbacks(callbacks(Arc::clone(ring), origin, shift));
         let leak = if origin.live { gst_app::AppLeakyType::Downstream } else { gst_app::AppLeakyType::None };
         let appsrc = gst_app::AppSrc::builder()
             .caps(&info.to_caps().map_err(|e| fail(e.to_string()))?)
@@ -97,7 +102,7 @@ impl PacketEncoder {
 }
 
 /// Hands every packet to `ring`. Its times are the frames' own.
-fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin) -> gst_app::AppSinkCallbacks {
+fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin, shift: i64) -> gst_app::AppSinkCallbacks {
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
@@ -105,10 +110,10 @@ fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin) -> gst_app::AppSinkCal
         let Some((buffer, caps)) = packet else { return Err(gst::FlowError::Error) };
         // x264 counts from a thousand hours on.
         let time = segment.zip(buffer.pts()).and_then(|(segment, pts)| segment.to_running_time(pts));
-        let Some(running_ns) = time.map(|time| time.nseconds() as i64) else { return Ok(gst::FlowSuccess::Ok) };
+        let Some(stream_ns) = time.map(|time| time.nseconds() as i64) else { return Ok(gst::FlowSuccess::Ok) };
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         let PacketOrigin { connection, live, .. } = origin;
-        let stream_ns = Some(running_ns);
+        let (running_ns, stream_ns) = (stream_ns - shift, Some(stream_ns));
         ring.push(Arrived { medium: Medium::Video, buffer, caps, connection, running_ns, stream_ns, key, live });
         Ok(gst::FlowSuccess::Ok)
     };

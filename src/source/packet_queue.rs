@@ -241,6 +241,17 @@ impl PacketQueue {
         lane.packets.push_back(packet);
     }
 
+    /// Lets go of pictures of the newest connection of which nobody knows when they are shown, and of which nobody will.
+    pub(super) fn forget_unplaced(&mut self) {
+        let is_unplaced = |packet: &Packet| packet.stream_ns.is_none() && packet.connection == self.connection;
+        while self.video.packets.back().is_some_and(is_unplaced) {
+            self.bytes -= self.video.packets.pop_back().map_or(0, |packet| size(&packet.buffer));
+        }
+        let end = self.video.end();
+        self.keys.retain(|key| *key < end);
+        self.newest = None;
+    }
+
     /// The picture with which a clip begins that is to begin at `stream_ns`.
     pub(super) fn start(&self, stream_ns: i64) -> u64 {
         let time = |number: u64| self.video.get(number).and_then(|packet| packet.stream_ns);

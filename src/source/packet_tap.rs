@@ -18,6 +18,10 @@ use crate::stage::Frame;
 
 /// Pictures that go into a clip as they are.
 const VIDEO: [&str; 3] = ["video/x-h264", "video/x-h265", "image/jpeg"];
+/// Decoders of pictures; those that are bins hold the one that is meant.
+const PICTURES: gst::ElementFactoryType = gst::ElementFactoryType::DECODER
+    .union(gst::ElementFactoryType::MEDIA_VIDEO)
+    .union(gst::ElementFactoryType::MEDIA_IMAGE);
 /// [`Facts::shown`] where nothing is known.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -28,6 +32,8 @@ struct Facts {
     came: AtomicBool,
     /// What is there cannot go into a clip as it is.
     unfit: AtomicBool,
+    /// It is decided whether it does.
+    decided: AtomicBool,
     /// The one stream of sound was found.
     sound: AtomicBool,
     /// Running time of the frame that just came out of the decoders, before anybody changed it, ns.
@@ -48,6 +54,8 @@ pub(super) struct PacketTap {
     /// Whether packets are kept as they came; decided with the first frame.
     copies: Option<bool>,
     encoder: Option<PacketEncoder>,
+    /// By how much stream time is ahead of running time, ns, where frames are encoded: sound counts by the latter.
+    shift: Option<i64>,
     /// Whether there is nothing that encodes.
     hopeless: bool,
 }
@@ -58,6 +66,7 @@ impl PacketTap {
         let facts = Facts {
             came: AtomicBool::new(false),
             unfit: AtomicBool::new(false),
+            decided: AtomicBool::new(false),
             sound: AtomicBool::new(false),
             shown: AtomicI64::new(UNKNOWN),
         };
@@ -76,7 +85,7 @@ impl PacketTap {
                 gst::PadProbeReturn::Ok
             });
         }
-        Self { probe, copies: None, encoder: None, hopeless: false }
+        Self { probe, copies: None, encoder: None, shift: None, hopeless: false }
     }
 
     /// A frame came out of the decoder, on the thread on which its buffer left `bin`.
@@ -84,17 +93,25 @@ impl PacketTap {
         let Probe { ring, origin, facts } = &self.probe;
         let found = facts.came.load(Ordering::Acquire) && !facts.unfit.load(Ordering::Acquire);
         let Some(stream) = frame.stream_time else { return };
+        let stream_ns = stream.nseconds() as i64;
+        let shown = Some(facts.shown.load(Ordering::Acquire)).filter(|shown| *shown != UNKNOWN);
+        if self.copies.is_none() {
+            facts.decided.store(true, Ordering::Release);
+            if !found {
+                ring.forget_unplaced();
+            }
+        }
         if *self.copies.get_or_insert(found) {
-            let shown = facts.shown.load(Ordering::Acquire);
-            if shown != UNKNOWN {
-                ring.place(origin.connection, shown, stream.nseconds() as i64);
+            if let Some(shown) = shown {
+                ring.place(origin.connection, shown, stream_ns);
             }
             return;
         }
+        let shift = *self.shift.get_or_insert(shown.map_or(0, |shown| stream_ns - shown));
         if self.encoder.as_ref().is_none_or(|encoder| !encoder.fits(&frame.info)) && !self.hopeless {
             // The one before says all that it has first.
             self.encoder = None;
-            match PacketEncoder::start(ring, &frame.info, *origin) {
+            match PacketEncoder::start(ring, &frame.info, *origin, shift) {
                 Ok(encoder) => self.encoder = Some(encoder),
                 Err(error) => {
                     self.hopeless = true;
@@ -122,7 +139,8 @@ impl Probe {
         } else if factory.has_type(gst::ElementFactoryType::DEMUXER) {
             let probe = self.clone();
             element.connect_pad_added(move |_, pad| probe.take_sound(pad));
-        } else if factory.has_type(gst::ElementFactoryType::DECODER)
+        } else if factory.has_type(PICTURES)
+            && !element.is::<gst::Bin>()
             && let Some(pad) = element.static_pad("sink")
         {
             let probe = self.clone();
@@ -136,7 +154,7 @@ impl Probe {
     }
 
     fn take_picture(&self, pad: &gst::Pad, picture: &gst::Buffer) {
-        let Facts { came, unfit, .. } = &*self.facts;
+        let Facts { came, unfit, decided, .. } = &*self.facts;
         if unfit.load(Ordering::Acquire) {
             return;
         }
@@ -146,8 +164,7 @@ impl Probe {
                 self.keep(Medium::Video, picture, caps, running_ns);
                 came.store(true, Ordering::Release);
             }
-            // Of a stream that says when its first pictures are shown, it is left out.
-            None if came.load(Ordering::Acquire) => tracing::debug!("a packet without a time is not kept"),
+            None if decided.load(Ordering::Acquire) => tracing::debug!("a packet without a time is not kept"),
             None => unfit.store(true, Ordering::Release),
         }
     }

@@ -98,6 +98,11 @@ impl PacketRing {
         self.changed.notify_all();
     }
 
+    /// Lets go of pictures of the newest connection that are no frames that anybody knows: it is encoded instead.
+    pub(super) fn forget_unplaced(&self) {
+        self.lock().forget_unplaced();
+    }
+
     /// The source is away, or about to stop: it does not wait for readers any more.
     pub(super) fn leave(&self) {
         self.lock().away = true;
@@ -181,6 +186,12 @@ impl PacketReader {
             let wait = self.ring.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
             (state, waited) = (wait.0, wait.1.timed_out());
         }
+    }
+
+    /// Whether the source is away, and may come back.
+    pub fn is_away(&self) -> bool {
+        let state = self.ring.lock();
+        state.away && !state.closed
     }
 
     /// Whether a connection has sound, as far as is known.
