@@ -149,7 +149,7 @@ impl Snapshots {
         let name = file_name(&sighting.id);
         let pts_ns = self.shots.get(&sighting.id).and_then(|shot| shot.pts_ns);
         let files = [("snapshot", ".jpg", &pictures.whole), ("crop", "-crop.jpg", &pictures.crop)];
-        let written = files.into_iter().map(|(kind, ending, bytes)| {
+        let written = files.into_iter().map(|(kind, ending, bytes)| -> Result<FileRef> {
             let path = folder.join(format!("{name}{ending}"));
             let staged = tempfile::NamedTempFile::new_in(folder).and_then(|staged| {
                 std::fs::write(staged.path(), bytes)?;

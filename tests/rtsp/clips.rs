@@ -124,7 +124,7 @@ fn sound_of_a_camera_is_in_its_clips() {
     for (name, codec, rate) in [("aac.mp4", "aac", "44100"), ("law.mov", "pcm_alaw", "8000")] {
         let with_sound = scratch.file(name);
         let sine = ["-f", "lavfi", "-i", "sine=frequency=440", "-c:v", "copy", "-shortest", "-c:a", codec, "-ar", rate];
-        tool("ffmpeg", &[&["-v", "error", "-i", &film], &sine[..], &[&with_sound]].concat());
+        tool("ffmpeg", &[&["-v", "error", "-i", &film][..], &sine, &[&with_sound]].concat());
         let camera = Server::camera(&with_sound, &[]);
         let folder = Scratch::new();
         let mut watched = Watched::start(&folder, &["--source", &camera.address], LIMITS);
@@ -181,9 +181,9 @@ fn a_gap_ends_a_part() {
 #[test]
 fn a_small_ring_stays_small() {
     let scratch = Scratch::new();
-    let film = counter_clip(&scratch, RATE, FRAMES, &["-bf", "0", "-g", "25", "-vf", "noise=alls=20:allf=t"]);
+    let film = counter_clip(&scratch, RATE, FRAMES, &["-bf", "0", "-g", "25", "-vf", "noise=alls=10:allf=t"]);
     let camera = Server::camera(&film, &[]);
-    let limits = PacketLimits { bytes: 300 << 10, ..LIMITS };
+    let limits = PacketLimits { bytes: 1 << 20, ..LIMITS };
     let mut watched = Watched::start(&scratch, &["--source", &camera.address], limits);
     let first = watched.look(5 * RATE as usize);
     watched.clips.begin(&sighting("a", &first, &first));

@@ -118,7 +118,7 @@ fn sound_comes_along() {
     let with = |name: &str, options: &[&str]| {
         let file = scratch.file(name);
         let sine = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=8000", "-c:v", "copy", "-shortest"];
-        tool("ffmpeg", &[&["-v", "error", "-i", &film], &sine[..], options, &[&file]].concat());
+        tool("ffmpeg", &[&["-v", "error", "-i", &film][..], &sine, options, &[&file]].concat());
         file
     };
     let aac = with("aac.mp4", &["-c:a", "aac"]);
@@ -228,7 +228,7 @@ fn what_cannot_be_a_clip_is_told() {
 const ALONE: &str = "SPOTTER_TEST_ALONE";
 
 /// Files may grow to so many blocks of 512 bytes, as on a disk that is full behind them.
-const BLOCKS: u32 = 1500;
+const BLOCKS: u32 = 8000;
 
 #[test]
 fn a_full_disk_is_told_once_and_what_was_written_can_be_played() {
