@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::error::{Error, Result};

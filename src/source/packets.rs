@@ -7,8 +7,6 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gstreamer as gst;
-
 use super::packet_queue::{Arrived, PacketQueue, size};
 pub use super::packet_queue::{Medium, Packet, PacketLimits};
 
@@ -209,6 +207,8 @@ impl Drop for PacketReader {
 
 #[cfg(test)]
 mod tests {
+    use gstreamer as gst;
+
     use super::*;
 
     const FRAME: i64 = 40_000_000;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     /// Pictures with a key frame every five, all of them known to be frames ten seconds later in the stream.
-    fn fill(ring: &PacketRing, connection: u64, numbers: std::ops::Range<i64>) {
+    fn fill(ring: &PacketRing, connection: u64, numbers: impl IntoIterator<Item = i64>) {
         for number in numbers {
             ring.push(arrived(Medium::Video, connection, number, number % 5 == 0));
             ring.place(connection, 0, 10_000_000_000);
@@ -260,7 +260,7 @@ mod tests {
     fn whole_groups_go_and_no_byte_too_many_stays() {
         let ring = ring(13, false);
         for number in 0..100 {
-            fill(&ring, 1, number..number + 1);
+            fill(&ring, 1, [number]);
             let held = ring.held();
             assert!(held.bytes <= ring.limits().bytes, "{held:?}");
             let first = ring.read_from(i64::MIN).take(WAIT);

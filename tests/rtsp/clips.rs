@@ -183,7 +183,7 @@ fn a_small_ring_stays_small() {
     let scratch = Scratch::new();
     let film = counter_clip(&scratch, RATE, FRAMES, &["-bf", "0", "-g", "25", "-vf", "noise=alls=10:allf=t"]);
     let camera = Server::camera(&film, &[]);
-    let limits = PacketLimits { bytes: 1 << 20, ..LIMITS };
+    let limits = PacketLimits { bytes: 512 << 10, ..LIMITS };
     let mut watched = Watched::start(&scratch, &["--source", &camera.address], limits);
     let first = watched.look(5 * RATE as usize);
     watched.clips.begin(&sighting("a", &first, &first));
