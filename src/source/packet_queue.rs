@@ -134,6 +134,8 @@ pub(super) struct PacketQueue {
     pub(super) shift: Option<i64>,
     /// Running time of its newest picture.
     newest: Option<i64>,
+    /// The connection of the newest picture of all; 0 before the first.
+    pictured: u64,
     /// What each reader reads next: picture, sound.
     pub(super) readers: BTreeMap<u64, (u64, u64)>,
     pub(super) next_reader: u64,
@@ -209,13 +211,12 @@ impl PacketQueue {
 
     pub(super) fn add(&mut self, arrived: Arrived) {
         let Arrived { medium, buffer, caps, connection, running_ns, stream_ns, key, live } = arrived;
-        let began = connection != self.connection;
-        if began {
+        if connection != self.connection {
             self.shift = None;
             self.newest = None;
         }
-        let gap = (began && self.connection > 0)
-            || (live && self.newest.is_some_and(|newest| (running_ns - newest).abs() > GAP));
+        let is_new = self.pictured > 0 && self.pictured != connection;
+        let gap = is_new || (live && self.newest.is_some_and(|newest| (running_ns - newest).abs() > GAP));
         self.connection = connection;
         let lane = if medium == Medium::Video { &mut self.video } else { &mut self.sound };
         let packet = Packet {
@@ -236,6 +237,7 @@ impl PacketQueue {
         }
         if medium == Medium::Video {
             self.newest = Some(running_ns);
+            self.pictured = connection;
         }
         self.bytes += size(&packet.buffer);
         lane.packets.push_back(packet);
