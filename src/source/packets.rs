@@ -5,13 +5,16 @@
 //! packets: what one has yet to read is in the ring or lost, never in a queue of its own, so the ring's limit is the limit of all.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::packet_queue::{Arrived, PacketQueue, size};
 pub use super::packet_queue::{Medium, Packet, PacketLimits};
 
 /// How long is waited before it is looked again whether somebody let go.
 const LOOK: Duration = Duration::from_millis(100);
+/// The longest that one packet waits for a reader. A reader may wait for a frame that is made of packets behind it; so the ring
+/// grows beyond its limit then, a little, instead of both waiting for ever.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// How much a ring holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,8 @@ impl PacketRing {
         let more = size(&arrived.buffer);
         // A new connection: its source is not away any more.
         state.away &= arrived.connection == state.connection;
-        while state.must_wait(&self.limits, more) {
+        let began = Instant::now();
+        while began.elapsed() < LONGEST && state.must_wait(&self.limits, more) {
             state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.add(arrived);
