@@ -24,7 +24,7 @@ pub(super) struct Part {
     path: PathBuf,
     container: Container,
     first: Packet,
-    /// Whether its connection has sound that is to be in it.
+    /// Whether its stretch has sound that is to be in it.
     has_sound: bool,
     /// What comes until it is known whether there is sound, which is the same as long as there is no `writer`.
     early: Vec<Packet>,
@@ -53,7 +53,7 @@ impl Part {
     /// Whether a picture can go on in this part.
     pub(super) fn fits(&self, packet: &Packet) -> bool {
         let (known, caps) = (&self.first.caps, &packet.caps);
-        packet.connection == self.first.connection && (caps == known || format(caps) == format(known))
+        packet.stretch == self.first.stretch && (caps == known || format(caps) == format(known))
     }
 
     /// How long it is so far, ns.
@@ -79,7 +79,7 @@ impl Part {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn push(&mut self, packet: &Packet) -> Result<()> {
-        if packet.running_ns < self.first.running_ns || packet.connection != self.first.connection {
+        if packet.running_ns < self.first.running_ns || packet.stretch != self.first.stretch {
             return Ok(());
         }
         let is_sound = packet.medium == Medium::Sound;

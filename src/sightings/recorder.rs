@@ -140,7 +140,8 @@ impl Recorder {
     /// Adds a packet; false where the clip is long enough without it.
     fn record(&mut self, packet: &Packet) -> Result<bool> {
         if packet.medium == Medium::Sound {
-            let before = |closing: &&mut Closing| packet.running_ns < closing.key.running_ns;
+            let sound = (packet.stretch, packet.running_ns);
+            let before = |closing: &&mut Closing| sound < (closing.key.stretch, closing.key.running_ns);
             let part = match self.closing.as_mut().filter(before) {
                 Some(closing) => Some(&mut closing.part),
                 None => self.part.as_mut(),
@@ -191,7 +192,7 @@ impl Recorder {
     /// it, so it goes into the part that ends there, and the key frame with it.
     fn leads(&mut self, packet: &Packet) -> Result<bool> {
         let Some(mut closing) = self.closing.take() else { return Ok(false) };
-        if packet.connection != closing.key.connection || packet.running_ns >= closing.key.running_ns {
+        if packet.stretch != closing.key.stretch || packet.running_ns >= closing.key.running_ns {
             self.finish(closing.part);
             return Ok(false);
         }
@@ -219,7 +220,7 @@ impl Recorder {
         name.push(".");
         name.push(container.ending());
         let path = numbered(&PathBuf::from(name), self.parts);
-        let has_sound = self.settings.sound && self.reader.has_sound(first.connection);
+        let has_sound = self.settings.sound && self.reader.has_sound(first.stretch);
         self.part.insert(Part::new(&path, container, first, has_sound)).push(first)
     }
 

@@ -44,16 +44,18 @@ pub struct Packet {
     pub caps: gst::Caps,
     /// Counts the connections of its source, from 1.
     pub connection: u64,
-    /// When it is presented, by the running time of its connection, ns: what lies between two packets.
+    /// Counts stretches in which time goes on: connections, and within them what begins anew, as parts of a playlist do.
+    pub stretch: u64,
+    /// When it is presented, by the running time of its stretch, ns: what lies between two packets.
     pub running_ns: i64,
     /// When it is presented by the stream time of records (`pts_ns`), ns. Below 0 for what is decoded and not shown. Of packets of a
-    /// connection that has given no frame yet nobody knows.
+    /// stretch that has given no frame yet nobody knows.
     pub stream_ns: Option<i64>,
     /// Wall clock when it came, ns since 1970.
     pub unix_ns: i64,
     /// Whether decoding can begin with it.
     pub key: bool,
-    /// Whether something is missing before it: its connection is a new one, or time was lost.
+    /// Whether something may be missing before it: its stretch is a new one, or time was lost.
     pub gap: bool,
 }
 
@@ -86,6 +88,12 @@ pub(super) struct Arrived {
 
 /// So much between two pictures of a camera is a gap, nanoseconds.
 const GAP: i64 = 2_000_000_000;
+/// A key frame that is shown so long before what came before it, ns, begins a stretch.
+const BACK: i64 = 500_000_000;
+/// The same of any picture: no order of pictures is that long.
+const FAR_BACK: i64 = 10_000_000_000;
+/// A frame may be shown so much later, ns, than the latest packet: what makes frames of fields moves them.
+const AHEAD: i64 = 100_000_000;
 /// What a packet takes beside its bytes.
 const OVERHEAD: usize = 512;
 
@@ -128,13 +136,14 @@ pub(super) struct PacketQueue {
     /// Numbers of the key frames that are there.
     pub(super) keys: VecDeque<u64>,
     pub(super) bytes: usize,
-    /// The newest connection.
+    /// The newest connection, and the newest stretch.
     pub(super) connection: u64,
+    pub(super) stretch: u64,
     /// By how much stream time is ahead of its running time.
-    pub(super) shift: Option<i64>,
-    /// Running time of its newest picture.
-    newest: Option<i64>,
-    /// The connection of the newest picture of all; 0 before the first.
+    shift: Option<i64>,
+    /// Running time of its newest picture, and the latest of all of its pictures.
+    newest: Option<(i64, i64)>,
+    /// The stretch of the newest picture of all; 0 before the first.
     pictured: u64,
     /// What each reader reads next: picture, sound.
     pub(super) readers: BTreeMap<u64, (u64, u64)>,
@@ -203,49 +212,72 @@ impl PacketQueue {
     /// Sound from before the oldest picture.
     fn drop_old_sound(&mut self) {
         let Some(oldest) = self.video.packets.front() else { return };
-        let oldest = (oldest.connection, oldest.running_ns);
-        while self.sound.packets.front().is_some_and(|sound| (sound.connection, sound.running_ns) < oldest) {
+        let oldest = (oldest.stretch, oldest.running_ns);
+        while self.sound.packets.front().is_some_and(|sound| (sound.stretch, sound.running_ns) < oldest) {
             self.bytes -= self.sound.pop();
         }
     }
 
     pub(super) fn add(&mut self, arrived: Arrived) {
         let Arrived { medium, buffer, caps, connection, running_ns, stream_ns, key, live } = arrived;
-        if connection != self.connection {
-            self.shift = None;
-            self.newest = None;
+        let is_picture = medium == Medium::Video;
+        let back = self.newest.filter(|_| is_picture).map_or(0, |(_, latest)| latest - running_ns);
+        if connection != self.connection || back > FAR_BACK || (key && back > BACK) {
+            (self.connection, self.stretch) = (connection, self.stretch + 1);
+            (self.shift, self.newest) = (None, None);
         }
-        let is_new = self.pictured > 0 && self.pictured != connection;
-        let gap = is_new || (live && self.newest.is_some_and(|newest| (running_ns - newest).abs() > GAP));
-        self.connection = connection;
-        let lane = if medium == Medium::Video { &mut self.video } else { &mut self.sound };
+        let is_new = self.pictured > 0 && self.pictured != self.stretch;
+        let gap = is_new || (live && self.newest.is_some_and(|(newest, _)| (running_ns - newest).abs() > GAP));
+        let lane = if is_picture { &mut self.video } else { &mut self.sound };
         let packet = Packet {
             medium,
             buffer,
             caps,
             connection,
+            stretch: self.stretch,
             running_ns,
             stream_ns: stream_ns.or(self.shift.map(|shift| running_ns + shift)),
             unix_ns: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |since| since.as_nanos() as i64),
-            key: key && medium == Medium::Video,
-            gap: gap && medium == Medium::Video,
+            key: key && is_picture,
+            gap: gap && is_picture,
         };
         if packet.key {
             self.keys.push_back(lane.end());
         }
-        if medium == Medium::Video {
-            self.newest = Some(running_ns);
-            self.pictured = connection;
+        if is_picture {
+            let latest = self.newest.map_or(running_ns, |(_, latest)| latest.max(running_ns));
+            self.newest = Some((running_ns, latest));
+            self.pictured = self.stretch;
         }
         self.bytes += size(&packet.buffer);
         lane.packets.push_back(packet);
     }
 
-    /// Lets go of pictures of the newest connection of which nobody knows when they are shown, and of which nobody will.
+    /// Says that what `connection` presents at `running_ns` is the frame of `stream_ns`; whether that is news.
+    pub(super) fn place(&mut self, connection: u64, running_ns: i64, stream_ns: i64) -> bool {
+        let shift = stream_ns - running_ns;
+        // A frame that is late, of the stretch before.
+        let is_late = self.shift.is_none() && self.newest.is_some_and(|(_, latest)| running_ns > latest + AHEAD);
+        if connection != self.connection || self.shift == Some(shift) || is_late {
+            return false;
+        }
+        self.shift = Some(shift);
+        let stretch = self.stretch;
+        for lane in [&mut self.video, &mut self.sound] {
+            for packet in lane.packets.iter_mut().rev().take_while(|packet| packet.stretch == stretch) {
+                if packet.stream_ns.is_none() || packet.running_ns >= running_ns {
+                    packet.stream_ns = Some(packet.running_ns + shift);
+                }
+            }
+        }
+        true
+    }
+
+    /// Lets go of pictures of the newest stretch of which nobody knows when they are shown, and of which nobody will.
     pub(super) fn forget_unplaced(&mut self) {
-        let is_unplaced = |packet: &Packet| packet.stream_ns.is_none() && packet.connection == self.connection;
+        let is_unplaced = |packet: &Packet| packet.stream_ns.is_none() && packet.stretch == self.stretch;
         while self.video.packets.back().is_some_and(is_unplaced) {
             self.bytes -= self.video.packets.pop_back().map_or(0, |packet| size(&packet.buffer));
         }
@@ -257,14 +289,14 @@ impl PacketQueue {
     /// The picture with which a clip begins that is to begin at `stream_ns`.
     pub(super) fn start(&self, stream_ns: i64) -> u64 {
         let time = |number: u64| self.video.get(number).and_then(|packet| packet.stream_ns);
-        let connection = |number: u64| self.video.get(number).map(|packet| packet.connection);
+        let stretch = |number: u64| self.video.get(number).map(|packet| packet.stretch);
         let before = self.keys.iter().rposition(|key| time(*key).is_some_and(|time| time <= stream_ns));
         let Some(place) = before else { return self.keys.front().copied().unwrap_or(self.video.end()) };
         let (key, next) = (self.keys[place], self.keys.get(place + 1).copied());
         // Where the camera was away at that time, with what came first after it.
         let away = next.filter(|next| {
             let ended = time(next - 1).is_some_and(|time| time < stream_ns);
-            connection(*next) != connection(key) && ended
+            stretch(*next) != stretch(key) && ended
         });
         away.unwrap_or(key)
     }

@@ -83,21 +83,9 @@ impl PacketRing {
 
     /// Says that what `connection` presents at `running_ns` is the frame of `stream_ns`.
     pub(super) fn place(&self, connection: u64, running_ns: i64, stream_ns: i64) {
-        let mut state = self.lock();
-        let shift = Some(stream_ns - running_ns);
-        if connection != state.connection || state.shift == shift {
-            return;
+        if self.lock().place(connection, running_ns, stream_ns) {
+            self.changed.notify_all();
         }
-        let queue = &mut *state;
-        queue.shift = shift;
-        let packets = [&mut queue.video.packets, &mut queue.sound.packets];
-        for packet in packets.into_iter().flat_map(|packets| packets.iter_mut().rev()) {
-            if packet.connection == connection && (packet.stream_ns.is_none() || packet.running_ns >= running_ns) {
-                packet.stream_ns = Some(packet.running_ns + stream_ns - running_ns);
-            }
-        }
-        drop(state);
-        self.changed.notify_all();
     }
 
     /// Lets go of pictures of the newest connection that are no frames that anybody knows: it is encoded instead.
@@ -162,16 +150,16 @@ impl PacketReader {
                 state.readers.insert(self.number, place);
                 return Next::Lost;
             }
-            // Nobody will ever know when what came of a connection is shown that gave no frame.
+            // Nobody will ever know when what came of a stretch is shown that gave no frame.
             let lost = |number: &u64| {
                 let picture = state.video.get(*number);
-                picture.is_some_and(|picture| picture.stream_ns.is_none() && picture.connection < state.connection)
+                picture.is_some_and(|picture| picture.stream_ns.is_none() && picture.stretch < state.stretch)
             };
             let video = video + (video..).take_while(lost).count() as u64;
             let sound = sound.max(state.sound.first);
             if let Some(picture) = state.video.get(video).filter(|picture| picture.stream_ns.is_some()) {
-                let until = (picture.connection, picture.running_ns);
-                let sooner = state.sound.get(sound).filter(|sound| (sound.connection, sound.running_ns) <= until);
+                let until = (picture.stretch, picture.running_ns);
+                let sooner = state.sound.get(sound).filter(|sound| (sound.stretch, sound.running_ns) <= until);
                 let place = if sooner.is_some() { (video, sound + 1) } else { (video + 1, sound) };
                 let packet = Box::new(sooner.unwrap_or(picture).clone());
                 state.readers.insert(self.number, place);
@@ -196,9 +184,9 @@ impl PacketReader {
         state.away && !state.closed
     }
 
-    /// Whether a connection has sound, as far as is known.
-    pub fn has_sound(&self, connection: u64) -> bool {
-        self.ring.lock().sound.packets.iter().rev().any(|sound| sound.connection == connection)
+    /// Whether a stretch has sound, as far as is known.
+    pub fn has_sound(&self, stretch: u64) -> bool {
+        self.ring.lock().sound.packets.iter().rev().any(|sound| sound.stretch == stretch)
     }
 }
 
@@ -355,11 +343,30 @@ mod tests {
         assert_eq!(packet.connection, 3);
         ring.push(arrived(Medium::Video, 3, 31, false));
         ring.push(arrived(Medium::Video, 3, 131, false));
-        let gaps = std::iter::from_fn(|| match reader.take(WAIT) {
-            Next::Packet(packet) => Some(packet.gap),
-            _ => None,
-        });
-        assert_eq!(gaps.collect::<Vec<_>>(), [false, true], "four seconds without a picture");
+        let mut gap = || matches!(reader.take(WAIT), Next::Packet(packet) if packet.gap);
+        assert_eq!([gap(), gap()], [false, true], "four seconds without a picture");
+    }
+
+    #[test]
+    fn time_that_begins_anew_is_a_stretch_of_its_own() {
+        let ring = ring(100, false);
+        fill(&ring, 1, 0..20);
+        let mut reader = ring.read_from(stream(15));
+        for number in 0..10 {
+            ring.push(arrived(Medium::Video, 1, number, number % 5 == 0));
+        }
+        assert_eq!(read(&mut reader), all(15..20), "when the others are shown is not known yet");
+        ring.place(1, 19 * FRAME, stream(19));
+        assert_eq!(read(&mut reader), [], "a frame from before says nothing of them");
+        ring.place(1, 0, stream(20));
+        let Next::Packet(packet) = reader.take(WAIT) else { panic!("nothing came") };
+        assert_eq!((packet.running_ns, packet.stream_ns, packet.gap), (0, Some(stream(20)), true));
+        assert_eq!(read(&mut reader), all(1..10));
+        assert_eq!(
+            read(&mut ring.read_from(stream(15))),
+            [all(15..20), all(0..10)].concat(),
+            "nor do they move others"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use spotter::source::{PacketLimits, PacketRing};
 use crate::sources::{FRAME, probed};
 use crate::support::clips::{AFTER, BEFORE, clip_settings, is_within, only, sighting, slices, text, wait_for};
 use crate::support::counter::{Counter, counter_clip, counter_of, counters};
-use crate::support::{Scratch, json_lines, of_schema, probe, run_settings, tool};
+use crate::support::{Scratch, clip, json_lines, of_schema, probe, run_settings, tool};
 
 const RATE: u32 = 25;
 /// Frames of a film, twelve seconds.
@@ -66,7 +66,7 @@ fn clip_of(scratch: &Scratch, film: &str, settings: ClipSettings) -> spotter::si
 fn clips_of_files_are_whole_and_nothing_is_encoded_anew() {
     let scratch = Scratch::new();
     let film = counter_clip(&scratch, RATE, LENGTH, &H264);
-    let hevc = ["-c:v", "libx265", "-x265-params", "keyint=25:bframes=3:log-level=none"];
+    let hevc = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=25:bframes=3:log-level=none"];
     let other = Scratch::new();
     let hevc_film = counter_clip(&other, RATE, LENGTH, &hevc);
     let copied = |name: &str| {
@@ -213,6 +213,27 @@ fn long_clips_go_in_parts_without_a_hole_and_several_share_the_packets() {
     let left = std::fs::read_dir(scratch.path().join("1970-01-01")).expect("listed").flatten();
     let staged = left.filter(|entry| entry.file_name().to_string_lossy().starts_with('.')).count();
     assert_eq!(staged, 0, "nothing is left of how they were made");
+}
+
+/// Another size in the middle of a broadcast, whose times begin anew with it.
+#[test]
+fn another_format_is_another_part() {
+    let scratch = Scratch::new();
+    let options = ["-c:v", "libx264", "-bf", "2", "-g", "25"];
+    let parts = [("large.ts", "320x192"), ("small.ts", "160x96")]
+        .map(|(name, size)| std::fs::read(clip(&scratch, name, size, 100, &options)).expect("read"));
+    let (ring, frames) = play(&scratch, &scratch.write("both.ts", &parts.concat()));
+    assert!(frames.len() > 150, "{} frames", frames.len());
+    let seen = sighting("a", &frames[80], &frames[120]);
+    let mut clips = Clips::new(ring, clip_settings(scratch.path(), Container::Mp4));
+    clips.begin(&seen);
+    clips.end(&seen);
+    let files: Vec<_> = clips.finish(LIMIT).into_iter().map(|finished| finished.file.expect("written")).collect();
+    let sizes: Vec<_> = files.iter().map(|file| probe(text(&file.path))).collect();
+    assert_eq!(sizes.len(), 2, "{sizes:?}");
+    assert_eq!([(sizes[0].0, sizes[0].1), (sizes[1].0, sizes[1].1)], [(320, 192), (160, 96)]);
+    // From frame 25, the key frame before 30, to the last one of that size; from the first of the other size on.
+    assert!(sizes[0].2 >= 70 && sizes[1].2 >= 45, "{sizes:?}");
 }
 
 #[test]
