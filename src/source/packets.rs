@@ -227,7 +227,6 @@ mod tests {
         PacketRing::new(PacketLimits { bytes, time: Duration::from_hours(1), waits })
     }
 
-    /// Stream time of a picture, ns.
     fn stream(number: i64) -> i64 {
         10_000_000_000 + number * FRAME
     }
@@ -236,11 +235,12 @@ mod tests {
     fn read(reader: &mut PacketReader) -> Vec<Result<i64, &'static str>> {
         let mut all = Vec::new();
         loop {
-            all.push(match reader.take(WAIT) {
+            let one = match reader.take(WAIT) {
                 Next::Packet(packet) => Ok(packet.running_ns / FRAME),
                 Next::Lost => Err("lost"),
                 Next::Waiting | Next::Away | Next::End => return all,
-            });
+            };
+            all.push(one);
         }
     }
 
