@@ -17,6 +17,7 @@ use gstreamer_rtsp_server as gst_rtsp_server;
 
 /// Serves a video file as rtsp://127.0.0.1:PORT/camera.
 #[derive(Parser)]
+#[expect(clippy::struct_excessive_bools)] // A switch each, as they are typed.
 struct Args {
     /// The clip.
     file: PathBuf,
@@ -35,6 +36,9 @@ struct Args {
     /// Decode the clip and encode it anew as H.264, for one whose codec RTSP does not carry.
     #[arg(long)]
     encode: bool,
+    /// Send the clip's H.265 as it is; without this it is decoded, and sent raw.
+    #[arg(long, conflicts_with = "encode")]
+    h265: bool,
     /// Every client sees the clip from its beginning.
     #[arg(long)]
     private: bool,
@@ -96,6 +100,13 @@ fn factory(args: &Args) -> Result<gst_rtsp_server::RTSPMediaFactory> {
         factory.set_launch(&format!(
             "( uridecodebin uri=\"{address}\" caps=video/x-raw(ANY) expose-all-streams=false ! videoconvert \
              ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 )"
+        ));
+        return Ok(factory);
+    }
+    if args.h265 {
+        let factory = gst_rtsp_server::RTSPMediaFactory::new();
+        factory.set_launch(&format!(
+            "( urisourcebin uri=\"{address}\" ! parsebin ! h265parse ! rtph265pay name=pay0 pt=96 )"
         ));
         return Ok(factory);
     }

@@ -66,6 +66,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is kept of sightings.
+    #[error("sightings {path}: {reason}")]
+    Store {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The grounding worker failed.
     #[error("grounding failed: {0}")]
     Worker(String),

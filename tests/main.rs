@@ -24,6 +24,7 @@ mod queries;
 mod rtsp;
 mod run;
 mod served;
+mod sighted;
 mod sightings;
 mod soak;
 mod sources;

@@ -323,6 +323,7 @@ impl Common {
                 pipeline: self.pipeline.clone(),
                 rtsp: RtspSettings { login, ..self.rtsp.clone() },
                 reconnect: self.reconnect,
+                packets: None,
             },
             output: OutputSettings {
                 in_use: in_use.to_vec(),

@@ -9,6 +9,7 @@ mod launch;
 mod packages;
 
 use gstreamer as gst;
+use gstreamer_video as gst_video;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -86,8 +87,10 @@ impl blocks::strict::Strict for PipelineFile {
 }
 
 /// The pipelines that ship with the program, by name.
-pub const BUILT_IN: [(&str, &str); 18] = [
+pub const BUILT_IN: [(&str, &str); 20] = [
     ("camera", include_str!("../../pipelines/camera.toml")),
+    ("clip", include_str!("../../pipelines/clip.toml")),
+    ("clip-openh264", include_str!("../../pipelines/clip-openh264.toml")),
     ("display", include_str!("../../pipelines/display.toml")),
     ("file", include_str!("../../pipelines/file.toml")),
     ("frames", include_str!("../../pipelines/frames.toml")),
@@ -109,6 +112,23 @@ pub const BUILT_IN: [(&str, &str); 18] = [
 
 /// Kinds of `--out` that have a description.
 const TARGETS: [&str; 5] = ["display", "frames", "mkv", "mp4", "rtsp"];
+
+/// The first of some encoders that is installed: each is an element and the built-in description that uses it.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn encoder(encoders: &[(&'static str, &'static str)]) -> Result<&'static str> {
+    let there = encoders.iter().find(|(element, _)| gst::ElementFactory::find(element).is_some());
+    let first = encoders.first().copied().unwrap_or_default();
+    let none = || Error::Pipeline { name: first.1.into(), reason: missing(&[first.0]) };
+    there.map(|(_, name)| *name).ok_or_else(none)
+}
+
+/// What has to be added to a picture so that its sides are even: `videobox` adds pixels for negative numbers.
+pub(crate) fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
+    let pad = |length: u32| if length % 2 == 1 { "-1" } else { "0" };
+    vec![Hole::new("pad_right", pad(info.width())), Hole::new("pad_bottom", pad(info.height()))]
+}
 
 impl PipelineFile {
     /// Reads a description; `name` is named in errors.

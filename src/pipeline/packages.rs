@@ -27,7 +27,7 @@ const UGLY: &str = "gstreamer1.0-plugins-ugly";
 const LIBAV: &str = "gstreamer1.0-libav";
 
 /// Elements that built-in pipelines use, and decoders that files usually need.
-pub const NEEDS: [Need; 40] = [
+pub const NEEDS: [Need; 50] = [
     need("appsrc", "frames into a pipeline", BASE),
     need("appsink", "frames out of a pipeline", BASE),
     need("uridecodebin", "any source by its address", BASE),
@@ -53,7 +53,7 @@ pub const NEEDS: [Need; 40] = [
     may("rtmp2src", "RTMP streams", BAD),
     may("flvdemux", "RTMP streams and FLV in", GOOD),
     may("fdsrc", "standard input", "libgstreamer1.0-0"),
-    may("x264enc", "H.264 out", UGLY),
+    may("x264enc", "H.264 out, clips of raw cameras", UGLY),
     may("openh264enc", "H.264 out over RTSP, where x264enc is not there", BAD),
     may("rtph264pay", "H.264 out over RTSP", GOOD),
     may("rtpbin", "RTSP in and out", GOOD),
@@ -68,6 +68,16 @@ pub const NEEDS: [Need; 40] = [
     may("ximagesink", "a window on X11", "gstreamer1.0-x"),
     may("videotestsrc", "test pictures", BASE),
     may("decodebin", "any container and codec", BASE),
+    may("h265parse", "H.265 in, and in clips", BAD),
+    may("jpegparse", "motion JPEG in clips", BAD),
+    may("aacparse", "sound of clips", GOOD),
+    may("rtpmp4gdepay", "AAC of RTSP cameras, for clips", GOOD),
+    may("rtpmp4adepay", "AAC of RTSP cameras, for clips", GOOD),
+    may("rtppcmudepay", "G.711 of RTSP cameras, for clips", GOOD),
+    may("rtppcmadepay", "G.711 of RTSP cameras, for clips", GOOD),
+    may("mulawdec", "G.711 in MP4 clips", GOOD),
+    may("alawdec", "G.711 in MP4 clips", GOOD),
+    may("avenc_aac", "G.711 in MP4 clips", LIBAV),
 ];
 
 /// What is missing, and what brings it.

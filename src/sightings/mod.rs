@@ -4,16 +4,25 @@
 //! keeps what is open over the end of the process. [`Sightings`] puts them together for one stream, without a pipeline and
 //! without a file but the journal. Everything that it says goes through [`Told`].
 
+mod clip;
+mod container;
+mod cues;
+mod decode_order;
 pub mod index;
 mod journal;
 mod limits;
 mod moment;
 mod open;
+mod part;
 mod path;
+mod recorder;
 mod settings;
+pub mod snapshot;
 mod stay;
+mod store;
 mod told;
-pub mod types;
+mod types;
+mod writer;
 mod zones;
 
 use std::collections::BTreeMap;
@@ -30,9 +39,14 @@ use open::{Open, Telling};
 use stay::{Rules, Seen, Stays, Step};
 use zones::Move;
 
+pub use clip::Clips;
+pub use container::Container;
 pub use moment::Moment;
+pub use recorder::{ClipSettings, Finished};
 pub use settings::{Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
+pub use store::{Filter, Keep, Removed, Store, Stored, day_folder};
 pub use told::{Told, What, Who};
+pub use types::{Best, Change, FileRef, PathPoint, RectJson, Sighting};
 pub use zones::{Anchor, FRAMES, Line, Zone};
 
 /// A query, and how its stays are told.

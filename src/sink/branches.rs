@@ -148,7 +148,7 @@ pub(super) fn connect(
         drawn.push(target_bin(settings, target, info, part, &mut built.files)?.upcast());
     }
     for sink in settings.sinks.iter().filter(|sink| sink.target.is_none()) {
-        let bin = pipeline::build("--pipeline", &sink.launch, &pads(info), gst::PadDirection::Sink)?;
+        let bin = pipeline::build("--pipeline", &sink.launch, &pipeline::pads(info), gst::PadDirection::Sink)?;
         pipeline::ends(&bin, "--pipeline")?;
         if sink.draw { &mut drawn } else { &mut plain }.push(bin.upcast());
     }
@@ -179,12 +179,6 @@ pub(super) fn connect(
     Ok(built)
 }
 
-/// `videobox` adds pixels for negative numbers.
-pub(super) fn pads(info: &gst_video::VideoInfo) -> Vec<Hole> {
-    let pad = |length: u32| if length % 2 == 1 { "-1" } else { "0" };
-    vec![Hole::new("pad_right", pad(info.width())), Hole::new("pad_bottom", pad(info.height()))]
-}
-
 fn target_bin(
     settings: &OutputSettings,
     target: &Target,
@@ -205,7 +199,7 @@ fn target_bin(
         let file = if name == "mkv" { PartialFile::in_place(&path) } else { PartialFile::new(&path) };
         let location = file.written.to_str().map(str::to_owned);
         let location = location.ok_or_else(|| Error::Usage(format!("--out {target}: is no UTF-8 path")))?;
-        let mut holes = pads(info);
+        let mut holes = pipeline::pads(info);
         holes.push(Hole::new("location", location));
         let bin = pipeline::build(name, &launch(name)?, &holes, gst::PadDirection::Sink)?;
         file.watch(&bin);

@@ -17,7 +17,7 @@ use crate::stage::Frame;
 
 pub use branches::{Branch, Drawing, Target};
 pub(crate) use branches::{place, same_file};
-pub(crate) use output_file::file_name;
+pub(crate) use output_file::{PartialFile, file_name, numbered};
 pub use pipeline::{Output, OutputSettings};
 pub(crate) use rtsp::payloader;
 pub use rtsp::{Access, LatestResult, MountPoint, RtspOut, RtspServers, launch};

@@ -15,15 +15,15 @@ pub(crate) fn file_name(name: &str) -> String {
 }
 
 /// A file on its way.
-pub(super) struct PartialFile {
-    pub(super) written: PathBuf,
+pub(crate) struct PartialFile {
+    pub(crate) written: PathBuf,
     wanted: PathBuf,
     /// Becomes true when the end of the stream has reached the file: it is whole.
     whole: Arc<AtomicBool>,
 }
 
 impl PartialFile {
-    pub(super) fn new(wanted: &Path) -> Self {
+    pub(crate) fn new(wanted: &Path) -> Self {
         // A device or pipe cannot be replaced by renaming.
         let special = std::fs::metadata(wanted).is_ok_and(|metadata| !metadata.is_file());
         let name = wanted.file_name().unwrap_or_default().to_string_lossy();
@@ -32,12 +32,12 @@ impl PartialFile {
     }
 
     /// Whether the file is whole, once the pipeline has stopped.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.whole.load(Ordering::Acquire)
     }
 
     /// Sees the end of the stream pass into the sinks of `bin`.
-    pub(super) fn watch(&self, bin: &gst::Bin) {
+    pub(crate) fn watch(&self, bin: &gst::Bin) {
         for pad in bin.iterate_sinks().into_iter().flatten().filter_map(|sink| sink.static_pad("sink")) {
             let whole = Arc::clone(&self.whole);
             pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
@@ -50,17 +50,17 @@ impl PartialFile {
     }
 
     /// A file that is of use while it grows: it is written where it is wanted.
-    pub(super) fn in_place(wanted: &Path) -> Self {
+    pub(crate) fn in_place(wanted: &Path) -> Self {
         Self { written: wanted.to_path_buf(), wanted: wanted.to_path_buf(), whole: Arc::default() }
     }
 
     /// Takes the times out at which the finished file was written.
-    pub(super) fn clear_times(&self) -> Result<()> {
+    pub(crate) fn clear_times(&self) -> Result<()> {
         super::mp4_times::clear(&self.written).map_err(Error::io("write", &self.wanted))
     }
 
     /// Puts the finished file where it was wanted.
-    pub(super) fn publish(&self) -> Result<()> {
+    pub(crate) fn publish(&self) -> Result<()> {
         if self.written == self.wanted {
             return Ok(());
         }
@@ -68,7 +68,7 @@ impl PartialFile {
     }
 
     /// Removes what was not published: it is no video.
-    pub(super) fn discard(&self) {
+    pub(crate) fn discard(&self) {
         if self.written != self.wanted {
             drop(std::fs::remove_file(&self.written));
         }
@@ -76,7 +76,7 @@ impl PartialFile {
 }
 
 /// `clip.mp4` for the first part, `clip-0002.mp4` for the second.
-pub(super) fn numbered(path: &Path, part: usize) -> PathBuf {
+pub(crate) fn numbered(path: &Path, part: usize) -> PathBuf {
     if part <= 1 {
         return path.to_path_buf();
     }

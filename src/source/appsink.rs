@@ -14,6 +14,7 @@ use records::Clock;
 use super::clock_skew::{ClockSkew, SECOND};
 use super::decoder_errors;
 use super::key_frame::KeyFrameGate;
+use super::packet_tap::PacketTap;
 use super::rtsp::{self, ServerInfo};
 use super::time_origin::TimeOrigin;
 use crate::stage::{Closed, Frame, InputHandle, frame_time};
@@ -121,6 +122,8 @@ pub(super) struct SampleHandler {
     skew: ClockSkew,
     /// How far running time is ahead of frames that come in bursts.
     begun: Option<i64>,
+    /// Keeps packets for clips.
+    packets: Option<PacketTap>,
 }
 
 impl SampleHandler {
@@ -148,7 +151,13 @@ impl SampleHandler {
             key_frames,
             skew: ClockSkew::default(),
             begun: None,
+            packets: None,
         }
+    }
+
+    /// With what keeps packets for clips.
+    pub(super) fn with_packets(self, packets: Option<PacketTap>) -> Self {
+        Self { packets, ..self }
     }
 
     /// The running time of a frame that comes now.
@@ -236,6 +245,9 @@ impl SampleHandler {
             self.counters.longest.fetch_max(time.nseconds().saturating_sub(last), Ordering::AcqRel);
         }
         self.counters.handing_over.store(true, Ordering::Release);
+        if let Some(packets) = &mut self.packets {
+            packets.frame(&frame);
+        }
         let handed = self.frames.get().ok_or(Closed).and_then(|input| input.push(frame, &self.stopped));
         self.counters.handing_over.store(false, Ordering::Release);
         handed.map_err(|_| gst::FlowError::Flushing)?;

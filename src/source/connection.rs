@@ -17,6 +17,9 @@ use super::bus::{self, Report};
 use super::edits::Edits;
 use super::extent::Extent;
 use super::key_frame::KeyFrameGate;
+use super::packet_queue::PacketOrigin;
+use super::packet_tap::PacketTap;
+use super::packets::PacketRing;
 use super::rtsp::{Proxy, ServerInfo};
 use super::tracks::Tracks;
 use super::{SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, raw, seams, tune};
@@ -47,6 +50,8 @@ pub(super) struct Connection {
     drawing: String,
     /// Whether its elements are known to get in each other's way.
     may_hang: bool,
+    /// Where its packets are kept.
+    packets: Option<Arc<PacketRing>>,
     stopped: bool,
 }
 
@@ -80,7 +85,7 @@ impl SourceHandles {
 pub(crate) fn build(address: &Address, settings: &SourceSettings, handles: &SourceHandles) -> Result<gst::Bin> {
     let (name, holes) = address.pipeline(settings, handles)?;
     match &settings.pipeline {
-        Some(file) if file.source.is_some() => file.build_source("--pipeline", &holes),
+        Some(file) if settings.is_own() => file.build_source("--pipeline", &holes),
         _ => PipelineFile::built_in(name)?.build_source(name, &holes),
     }
 }
@@ -114,6 +119,35 @@ fn feeder(
     thread.map(Some).map_err(|error| error.to_string())
 }
 
+/// Settings of elements that there are, and of those that a decoder bin will make.
+fn set_up_elements(bin: &gst::Bin, address: &Address, settings: &SourceSettings) {
+    tune::decoders(bin, settings.reproducible);
+    if !matches!(address.kind, Kind::Hls { .. }) {
+        tune::refuse_playlists(bin);
+    }
+    tune::stay_on_the_web(bin, &address.kind);
+    if matches!(address.kind, Kind::Http(_) | Kind::Pipe(_)) {
+        tune::refuse_gifs(bin);
+    }
+    tune::end_with_the_file(bin);
+    seams::mend(bin);
+    if matches!(address.kind, Kind::File(_) | Kind::Http(_) | Kind::Pipe(_)) {
+        raw::give_times(bin);
+    }
+}
+
+/// Keeps the packets of connection `number` where that is wanted.
+fn keep_packets(bin: &gst::Bin, address: &Address, settings: &SourceSettings, number: u64) -> Option<PacketTap> {
+    let ring = settings.packets.as_ref()?;
+    let origin = PacketOrigin {
+        connection: number,
+        live: address.is_live(),
+        lent: matches!(address.kind, Kind::Camera(_)),
+        custom: settings.is_own(),
+    };
+    Some(PacketTap::watch(ring, bin, origin))
+}
+
 impl Connection {
     /// Builds and starts the pipeline of connection `number` of a source, with these `settings` in place of its own. Frames
     /// go into the stage, which may block the decoder; how it ends goes into `reports`.
@@ -134,25 +168,14 @@ impl Connection {
         let bin = build(address, settings, &handles)?;
         let tracks = Tracks::new(settings.video_track);
         tracks.choose(&bin);
-        server_info.listen(&bin, &tracks);
+        let packets = keep_packets(&bin, address, settings, number);
+        server_info.listen(&bin, &tracks, packets.is_some() && !settings.is_own());
         deinterlace::one_for_one(&bin);
         decoder_errors::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };
         let rotation = Arc::new(AtomicU32::new(0));
         watch_rotation(&bin, &rotation);
-        tune::decoders(&bin, settings.reproducible);
-        if !matches!(address.kind, Kind::Hls { .. }) {
-            tune::refuse_playlists(&bin);
-        }
-        tune::stay_on_the_web(&bin, &address.kind);
-        if matches!(address.kind, Kind::Http(_) | Kind::Pipe(_)) {
-            tune::refuse_gifs(&bin);
-        }
-        tune::end_with_the_file(&bin);
-        seams::mend(&bin);
-        if matches!(address.kind, Kind::File(_) | Kind::Http(_) | Kind::Pipe(_)) {
-            raw::give_times(&bin);
-        }
+        set_up_elements(&bin, address, settings);
         let (stop, stopped) = crossbeam_channel::bounded(1);
         let timestamps = match &address.kind {
             Kind::Hls { live: true, .. } => TimestampMode::Bursts,
@@ -188,7 +211,8 @@ impl Connection {
             server_info.clone(),
             key_frames.clone(),
             origin,
-        );
+        )
+        .with_packets(packets);
         let sink = appsink(settings.realtime, handler);
         let pipeline = gst::Pipeline::new();
         pipeline.add(&bin).and_then(|()| pipeline.add(&sink)).map_err(|e| fail(e.to_string()))?;
@@ -220,6 +244,7 @@ impl Connection {
             server_info,
             drawing,
             may_hang: matches!(address.kind, Kind::Rtsp { .. }),
+            packets: settings.packets.clone(),
             stopped: false,
         })
     }
@@ -317,6 +342,9 @@ impl Connection {
         }
         // A decoder blocked on a full queue is let go first: it would block the state change.
         self.stop = None;
+        if let Some(packets) = &self.packets {
+            packets.leave();
+        }
         self.let_go.store(true, Ordering::Release);
         let (pipeline, drawing) = (self.pipeline.clone(), std::mem::take(&mut self.drawing));
         let to_null = move || {

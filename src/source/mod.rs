@@ -18,6 +18,10 @@ mod heif;
 mod key_frame;
 mod mjpeg;
 mod mp4;
+mod packet_encoder;
+mod packet_queue;
+mod packet_tap;
+mod packets;
 mod pictures;
 mod pipe;
 mod playlist;
@@ -35,6 +39,7 @@ mod tune;
 mod web;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use gstreamer as gst;
 
@@ -47,6 +52,7 @@ pub(crate) use connection::{SourceHandles, build};
 pub use deinterlace::Deinterlace;
 pub use fault::Fault;
 pub(crate) use heif::{LOADER as HEIF_LOADER, can_read as reads_heif, open_picture};
+pub use packets::{Held, Medium, Next, Packet, PacketLimits, PacketReader, PacketRing};
 pub(crate) use pictures::rgb_frame;
 pub use reconnect::{Counters, Ended, Reconnect, SourceLoop};
 pub(crate) use rgb_frames::{Films, RgbFrames};
@@ -74,6 +80,8 @@ pub struct SourceSettings {
     pub rtsp: RtspSettings,
     /// For sources that come back.
     pub reconnect: Reconnect,
+    /// Where its packets are kept for clips; each source has one of its own.
+    pub packets: Option<Arc<PacketRing>>,
 }
 
 impl Default for SourceSettings {
@@ -87,6 +95,14 @@ impl Default for SourceSettings {
             pipeline: None,
             rtsp: RtspSettings::default(),
             reconnect: Reconnect::default(),
+            packets: None,
         }
+    }
+}
+
+impl SourceSettings {
+    /// Whether the source part of its pipeline is the user's own.
+    fn is_own(&self) -> bool {
+        self.pipeline.as_ref().is_some_and(|file| file.source.is_some())
     }
 }

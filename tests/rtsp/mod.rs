@@ -1,5 +1,6 @@
 //! RTSP cameras in: servers that are not ours, servers that die, freeze, refuse and lie.
 
+mod clips;
 mod clocks;
 mod codes;
 mod foreign;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use records::Counts;
 use serde_json::Value;
+use spotter::config::RunSettings;
 use spotter::run::stream_until;
 use spotter::stage::Ground;
 
@@ -41,11 +43,17 @@ struct Live {
 
 impl Live {
     fn start(flags: &[&str], model: impl Ground + 'static) -> Self {
+        Self::start_with(flags, model, |_| {})
+    }
+
+    /// The same with settings that no flag has.
+    fn start_with(flags: &[&str], model: impl Ground + 'static, change: impl FnOnce(&mut RunSettings)) -> Self {
         let scratch = Scratch::new();
         let pipe = scratch.file("pipe");
         tool("mkfifo", &[&pipe]);
         let out = format!("jsonl:{pipe}");
-        let settings = run_settings(&[flags, &["--out", &out]].concat());
+        let mut settings = run_settings(&[flags, &["--out", &out]].concat());
+        change(&mut settings);
         let (stop, stopped) = bounded(0);
         let run = std::thread::spawn(move || stream_until(&settings, Box::new(model), None, true, stopped));
         let (say, coming) = bounded(100_000);

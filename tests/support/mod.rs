@@ -1,5 +1,6 @@
 //! A program run, a scratch folder, small models, and media made on the spot.
 
+pub(crate) mod clips;
 pub(crate) mod counter;
 pub(crate) mod relay;
 pub(crate) mod servers;

@@ -10,6 +10,7 @@ mod letterbox;
 pub mod meta;
 pub mod overlay;
 mod planes;
+mod portrait;
 mod rescale;
 mod thumbnail;
 
@@ -17,5 +18,6 @@ pub use composition::{overlay_composition, shape_rectangles};
 pub use convert::rgb_view;
 pub use error::{Error, Result};
 pub use letterbox::FrameLetterboxer;
+pub use portrait::Portraits;
 pub use rescale::Rescaler;
 pub use thumbnail::Thumbnails;

@@ -64,7 +64,7 @@ impl Thumbnails {
 }
 
 /// Formats whose first plane is brightness, a byte a pixel.
-fn starts_with_luma(format: gst_video::VideoFormat) -> bool {
+pub(crate) fn starts_with_luma(format: gst_video::VideoFormat) -> bool {
     use gst_video::VideoFormat as Format;
     let planar = [Format::I420, Format::Yv12, Format::Nv12, Format::Nv21, Format::Y42b, Format::Y444, Format::Gray8];
     planar.contains(&format)

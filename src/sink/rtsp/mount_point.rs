@@ -17,7 +17,7 @@ use records::{FrameStatus, Resolution};
 use crate::error::{Error, Result};
 use crate::pipeline;
 use crate::sink::annotate;
-use crate::sink::branches::{Drawing, draw_from_meta, pads};
+use crate::sink::branches::{Drawing, draw_from_meta};
 use crate::source::Timing;
 use crate::stage::{ActiveQueries, Frame};
 
@@ -254,7 +254,7 @@ impl MountPoint {
         let overlay = gst::ElementFactory::make("overlaycomposition").build();
         let overlay = overlay.map_err(|_| fail(pipeline::missing(&["overlaycomposition"])))?;
         draw_from_meta(&overlay, &self.0.drawing);
-        let encoder = pipeline::build("rtsp", &self.0.launch, &pads(info), gst::PadDirection::Sink)?;
+        let encoder = pipeline::build("rtsp", &self.0.launch, &pipeline::pads(info), gst::PadDirection::Sink)?;
         let payloader = payloader(&encoder, "rtsp")?;
         let bin = gst::Bin::new();
         let chain = [appsrc.upcast_ref(), &overlay, encoder.upcast_ref()];

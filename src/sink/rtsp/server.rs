@@ -239,9 +239,7 @@ pub fn launch(sinks: &[SinkPart]) -> Result<String> {
     let launch = if let Some(own) = sinks.iter().find(|sink| sink.target.as_deref() == Some("rtsp")) {
         own.launch.clone()
     } else {
-        let there = ENCODERS.iter().find(|(element, _)| gst::ElementFactory::find(element).is_some());
-        let (_, name) = there
-            .ok_or_else(|| Error::Pipeline { name: "rtsp-out".into(), reason: pipeline::missing(&[ENCODERS[0].0]) })?;
+        let name = pipeline::encoder(&ENCODERS)?;
         PipelineFile::built_in(name)?.only_sink(name)?
     };
     // Now, and not when the first client comes.

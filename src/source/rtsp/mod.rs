@@ -98,6 +98,20 @@ pub(crate) fn trust(path: &Path) -> Result<gio::TlsFileDatabase> {
         .map_err(|e| Error::Usage(format!("--tls-ca {}: is no PEM file of certificates: {e}", path.display())))
 }
 
+/// The element that takes the sound out of RTP packets of a kind; none where it is no sound, or none that goes into clips.
+pub(super) fn sound_depayloader(rtp: &gst::StructureRef) -> Option<&'static str> {
+    if rtp.get::<&str>("media") != Ok("audio") {
+        return None;
+    }
+    match rtp.get::<&str>("encoding-name").ok()?.to_ascii_uppercase().as_str() {
+        "MPEG4-GENERIC" => Some("rtpmp4gdepay"),
+        "MP4A-LATM" => Some("rtpmp4adepay"),
+        "PCMU" => Some("rtppcmudepay"),
+        "PCMA" => Some("rtppcmadepay"),
+        _ => None,
+    }
+}
+
 /// What an `rtspsrc` learns of its server and does not say on the bus.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServerInfo(Arc<Facts>);
@@ -128,13 +142,13 @@ struct Facts {
 
 impl ServerInfo {
     /// Begins to listen to every `rtspsrc` of `bin`, also to those that a decoder bin of a user's own description makes: video
-    /// alone.
-    pub(super) fn listen(&self, bin: &gst::Bin, tracks: &Tracks) {
+    /// alone, or with its `sound`.
+    pub(super) fn listen(&self, bin: &gst::Bin, tracks: &Tracks, sound: bool) {
         for element in bin.iterate_recurse().into_iter().flatten() {
-            self.set_up(&element, tracks);
+            self.set_up(&element, tracks, sound);
         }
         let (later, tracks) = (self.clone(), tracks.clone());
-        bin.connect_deep_element_added(move |_, _, element| later.set_up(element, &tracks));
+        bin.connect_deep_element_added(move |_, _, element| later.set_up(element, &tracks, sound));
     }
 
     /// A way to the server at `uri`, on which it is logged in to.
@@ -156,22 +170,26 @@ impl ServerInfo {
         Ok(proxy)
     }
 
-    fn set_up(&self, element: &gst::Element, tracks: &Tracks) {
+    fn set_up(&self, element: &gst::Element, tracks: &Tracks, sound: bool) {
         match element.factory().map(|factory| factory.name()).as_deref() {
-            Some("rtspsrc") => self.set_up_source(element, tracks.clone()),
+            Some("rtspsrc") => self.set_up_source(element, tracks.clone(), sound),
             Some("rtpjitterbuffer") => self.set_up_jitter_buffer(element),
             _ => {}
         }
     }
 
-    fn set_up_source(&self, source: &gst::Element, tracks: Tracks) {
+    fn set_up_source(&self, source: &gst::Element, tracks: Tracks, sound: bool) {
         // Capture times, also where a description of a user's own does not ask for them.
         source.set_property("add-reference-timestamp-meta", true);
         self.take_login(source);
         let (facts, videos) = (Arc::clone(&self.0), Mutex::new(Vec::<u32>::new()));
         source.connect("select-stream", false, move |arguments| {
             let caps = arguments.get(2).and_then(|value| value.get::<gst::Caps>().ok());
-            let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<String>("media").ok());
+            let offered = caps.as_ref().and_then(|caps| caps.structure(0));
+            if sound && offered.and_then(sound_depayloader).is_some() {
+                return Some(true.to_value());
+            }
+            let media = offered.and_then(|offered| offered.get::<String>("media").ok());
             let video = media.is_none_or(|media| media == "video");
             facts.offers_video.fetch_or(video, Ordering::AcqRel);
             let medium = arguments.get(1).and_then(|value| value.get::<u32>().ok()).unwrap_or_default();

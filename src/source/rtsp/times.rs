@@ -18,6 +18,8 @@ const MARK: &str = "timestamp/x-spotter-shown";
 #[derive(Debug, Default)]
 struct Packets {
     clock_rate: i64,
+    /// What is missing of it costs no picture.
+    is_sound: bool,
     /// RTP time of the last one, as it is and with its overflows.
     time: Option<(u32, i64)>,
     /// The time that was made of it.
@@ -48,7 +50,8 @@ impl Packets {
     }
 }
 
-/// Marks what leaves a jitter buffer, and counts into `lost` what did not come through it, whatever the reason.
+/// Marks what leaves a jitter buffer, and counts into `lost` what did not come through it of the picture, whatever the
+/// reason.
 pub(super) fn mark(buffer: &gst::Element, lost: Arc<AtomicU64>) {
     let Some(pad) = buffer.static_pad("src") else { return };
     let (packets, mark) = (Mutex::new(Packets::default()), gst::Caps::new_empty_simple(MARK));
@@ -57,15 +60,19 @@ pub(super) fn mark(buffer: &gst::Element, lost: Arc<AtomicU64>) {
         let mut packets = packets.lock().unwrap_or_else(PoisonError::into_inner);
         if packets.clock_rate == 0 {
             let caps = pad.current_caps();
-            let rate = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<i32>("clock-rate").ok());
+            let structure = caps.as_ref().and_then(|caps| caps.structure(0));
+            let rate = structure.and_then(|structure| structure.get::<i32>("clock-rate").ok());
             packets.clock_rate = i64::from(rate.unwrap_or_default().max(0));
+            packets.is_sound = structure.is_some_and(|structure| structure.get::<&str>("media") == Ok("audio"));
         }
         let arrival = pad.parent_element().and_then(|element| element.current_running_time());
         let mut header = [0; 8];
         if packets.clock_rate > 0 && packet.copy_to_slice(0, &mut header).is_ok() {
             let arrival = arrival.map_or(0, |time| time.nseconds() as i64);
             let (shown, missing) = packets.next(header, arrival);
-            lost.fetch_add(missing, Ordering::AcqRel);
+            if !packets.is_sound {
+                lost.fetch_add(missing, Ordering::AcqRel);
+            }
             let shown = gst::ClockTime::from_nseconds(shown as u64);
             gst::ReferenceTimestampMeta::add(packet.make_mut(), &mark, shown, gst::ClockTime::NONE);
         }

@@ -1,0 +1,111 @@
+//! The containers of clips: what goes into them, and how.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use gstreamer as gst;
+
+use crate::error::{Error, Result};
+use crate::pipeline;
+
+/// What a clip is written as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Container {
+    /// MP4. Motion JPEG, for which it has no place, becomes Matroska all the same.
+    #[default]
+    Mp4,
+    /// Matroska.
+    Mkv,
+}
+
+impl Container {
+    /// The one that pictures of these caps go into.
+    pub(super) fn of(self, caps: &gst::CapsRef) -> Self {
+        if codec(caps) == "image/jpeg" { Self::Mkv } else { self }
+    }
+
+    /// How names of its files end.
+    pub(super) fn ending(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mkv => "mkv",
+        }
+    }
+
+    /// The muxer. What it wrote can be played wherever it breaks off: MP4 goes in fragments of a second, which become a plain file
+    /// when it is closed.
+    pub(super) fn muxer(self) -> Result<gst::Element> {
+        let built = match self {
+            Self::Mp4 => gst::ElementFactory::make("mp4mux")
+                .property("fragment-duration", 1000u32)
+                .property_from_str("fragment-mode", "first-moov-then-finalise")
+                .build(),
+            Self::Mkv => gst::ElementFactory::make("matroskamux").property("offset-to-zero", true).build(),
+        };
+        let name = if self == Self::Mp4 { "mp4mux" } else { "matroskamux" };
+        built.map_err(|_| lacking(name))
+    }
+}
+
+/// Says that an element is missing.
+pub(super) fn lacking(element: &str) -> Error {
+    Error::Pipeline { name: "clip".into(), reason: pipeline::missing(&[element]) }
+}
+
+/// A new element.
+pub(super) fn make(element: &str) -> Result<gst::Element> {
+    gst::ElementFactory::make(element).build().map_err(|_| lacking(element))
+}
+
+/// The name of the first format.
+pub(super) fn codec(caps: &gst::CapsRef) -> &str {
+    caps.structure(0).map_or("", |structure| structure.name().as_str())
+}
+
+/// The element that cuts and describes pictures of these caps.
+pub(super) fn parser(caps: &gst::CapsRef) -> &'static str {
+    match codec(caps) {
+        "video/x-h264" => "h264parse",
+        "video/x-h265" => "h265parse",
+        _ => "jpegparse",
+    }
+}
+
+/// What stands between the sound as it came and the muxer.
+pub(super) fn sound_elements(container: Container, caps: &gst::CapsRef) -> Result<Vec<gst::Element>> {
+    const ENCODERS: [&str; 2] = ["avenc_aac", "voaacenc"];
+    let decoder = match (codec(caps), container) {
+        ("audio/mpeg", _) => return Ok(vec![make("aacparse")?]),
+        (_, Container::Mkv) => return Ok(Vec::new()),
+        ("audio/x-alaw", Container::Mp4) => "alawdec",
+        (_, Container::Mp4) => "mulawdec",
+    };
+    let encoder = ENCODERS.into_iter().find(|name| gst::ElementFactory::find(name).is_some()).unwrap_or(ENCODERS[0]);
+    [decoder, "audioconvert", "audioresample", encoder, "aacparse"].into_iter().map(make).collect()
+}
+
+/// Whether a file that breaks off can be played so far: it has an index, or more than its head.
+pub(super) fn can_be_played(path: &Path, container: Container) -> bool {
+    const HEAD: u64 = 4096;
+    let Ok(mut file) = File::open(path) else { return false };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    if container == Container::Mkv {
+        return length > HEAD;
+    }
+    let (mut at, mut header) = (0, [0; 8]);
+    while file.seek(SeekFrom::Start(at)).is_ok() && file.read_exact(&mut header).is_ok() {
+        let [a, b, c, d, kind @ ..] = header;
+        let size = u64::from(u32::from_be_bytes([a, b, c, d]));
+        let end = at + size;
+        if &kind == b"moov" && end <= length {
+            return true;
+        }
+        if size < 8 || end > length {
+            return false;
+        }
+        at = end;
+    }
+    false
+}

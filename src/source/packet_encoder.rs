@@ -1,0 +1,133 @@
+//! Packets of a source that has none worth keeping: its frames, encoded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+
+use super::bus::{self, Report};
+use super::packet_queue::{Arrived, Medium, PacketOrigin};
+use super::packets::PacketRing;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, PipelineFile};
+
+/// Frames that may wait for the encoder.
+const WAITING: u64 = 8;
+/// How long what waits may take at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// x264 takes no smaller pictures.
+const LEAST_SIDE: u32 = 16;
+
+/// An encoder whose packets go into a ring.
+pub(super) struct PacketEncoder {
+    pipeline: gst::Pipeline,
+    appsrc: gst_app::AppSrc,
+    info: gst_video::VideoInfo,
+    ended: Receiver<()>,
+}
+
+impl PacketEncoder {
+    /// Encodes frames like `info` for `ring`. Their stream time is ahead of the running time of sound by `shift`, ns.
+    ///
+    /// # Errors
+    /// The picture is too small, or an element is missing.
+    pub(super) fn start(
+        ring: &Arc<PacketRing>,
+        info: &gst_video::VideoInfo,
+        origin: PacketOrigin,
+        shift: i64,
+    ) -> Result<Self> {
+        const ENCODERS: [(&str, &str); 2] = [("x264enc", "clip"), ("openh264enc", "clip-openh264")];
+        let fail = |reason: String| Error::Pipeline { name: ENCODERS[0].1.into(), reason };
+        let (width, height) = (info.width(), info.height());
+        if width < LEAST_SIDE || height < LEAST_SIDE {
+            let reason = format!("H.264 video needs at least {LEAST_SIDE}x{LEAST_SIDE}");
+            return Err(fail(format!("the picture is {width}x{height}, {reason}")));
+        }
+        let name = pipeline::encoder(&ENCODERS)?;
+        let launch = PipelineFile::built_in(name)?.only_sink(name)?;
+        let encoder = pipeline::build(name, &launch, &pipeline::pads(info), gst::PadDirection::Sink)?;
+        let packets = encoder.by_name("packets").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
+        let packets = packets.ok_or_else(|| fail("has no appsink named `packets`".into()))?;
+        packets.set_callbacks(callbacks(Arc::clone(ring), origin, shift));
+        let leak = if origin.live { gst_app::AppLeakyType::Downstream } else { gst_app::AppLeakyType::None };
+        let appsrc = gst_app::AppSrc::builder()
+            .caps(&info.to_caps().map_err(|e| fail(e.to_string()))?)
+            .format(gst::Format::Time)
+            .max_buffers(WAITING)
+            .max_bytes(0)
+            .leaky_type(leak)
+            .block(!origin.live)
+            .build();
+        let pipeline = gst::Pipeline::new();
+        let chain = [appsrc.upcast_ref::<gst::Element>(), encoder.upcast_ref()];
+        let linked = pipeline.add_many(chain).and_then(|()| gst::Element::link_many(chain));
+        linked.map_err(|e| fail(e.to_string()))?;
+        let (end, ended) = bounded(1);
+        bus::forward(&pipeline, move |report| {
+            if let Report::Failed(fault) = report {
+                tracing::warn!("clips end here: {}", fault.reason);
+            }
+            // Once is enough.
+            let _ = end.try_send(());
+        });
+        if pipeline.set_state(gst::State::Playing).is_err() {
+            return Err(fail("the pipeline refuses to start".into()));
+        }
+        Ok(Self { pipeline, appsrc, info: info.clone(), ended })
+    }
+
+    /// Whether frames like `info` can go on in it.
+    pub(super) fn fits(&self, info: &gst_video::VideoInfo) -> bool {
+        self.info == *info
+    }
+
+    /// Encodes a frame.
+    ///
+    /// # Blocking
+    /// While enough frames wait, where their source is one that waits.
+    pub(super) fn push(&self, frame: &gst::Buffer, stream_time: gst::ClockTime) {
+        let mut frame = frame.copy();
+        let writable = frame.make_mut();
+        writable.set_pts(stream_time);
+        writable.set_dts(None);
+        if self.appsrc.push_buffer(frame).is_err() {
+            tracing::debug!("the encoder of clips takes no more frames");
+        }
+    }
+}
+
+/// Hands every packet to `ring`. Its times are the frames' own.
+fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin, shift: i64) -> gst_app::AppSinkCallbacks {
+    let new_sample = move |sink: &gst_app::AppSink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
+        let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
+        let packet = sample.buffer_owned().zip(sample.caps_owned());
+        let Some((buffer, caps)) = packet else { return Err(gst::FlowError::Error) };
+        // x264 counts from a thousand hours on.
+        let time = segment.zip(buffer.pts()).and_then(|(segment, pts)| segment.to_running_time(pts));
+        let Some(stream_ns) = time.map(|time| time.nseconds() as i64) else { return Ok(gst::FlowSuccess::Ok) };
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        let PacketOrigin { connection, live, .. } = origin;
+        let (running_ns, stream_ns) = (stream_ns - shift, Some(stream_ns));
+        ring.push(Arrived { medium: Medium::Video, buffer, caps, connection, running_ns, stream_ns, key, live });
+        Ok(gst::FlowSuccess::Ok)
+    };
+    gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build()
+}
+
+impl Drop for PacketEncoder {
+    /// What waits comes into the ring before.
+    fn drop(&mut self) {
+        if self.appsrc.end_of_stream().is_ok() && self.ended.recv_timeout(PATIENCE).is_err() {
+            tracing::debug!("the encoder of clips did not finish in time");
+        }
+        if self.pipeline.set_state(gst::State::Null).is_err() {
+            tracing::debug!("the encoder of clips did not stop cleanly");
+        }
+    }
+}
