@@ -9,6 +9,7 @@ mod format;
 mod frame;
 mod number;
 mod query;
+mod rotate;
 pub mod track;
 mod writer;
 
@@ -19,6 +20,7 @@ pub use frame::{
     Clock, FrameRecord, FrameStatus, Latency, NormBox, ObjectRecord, PixelBox, QueryRecord, QueryStatus, Resolution,
 };
 pub use query::{LONGEST_NAME, MOST_QUERIES, Query};
+pub use rotate::{RotatingFile, Rotation, bytes};
 pub use writer::{JsonLines, RecordFile, RecordPlace};
 
 /// Schema name of frame records.
