@@ -8,6 +8,7 @@
 
 mod board;
 mod deliver;
+mod entry;
 mod file;
 mod home_assistant;
 mod lane;
@@ -34,13 +35,12 @@ use crate::error::{Error, Result};
 use board::Board;
 pub use board::Watched;
 use deliver::Ending;
+pub use entry::NotifyEntry;
 pub use lane::NotifierCounts;
 use lane::{Counters, Lane};
 pub use limits::{Limits, Quiet};
 pub use queue::QueueSettings;
-pub use settings::{
-    Key, MqttSettings, NatsSettings, NotifyEntry, NotifySettings, Peer, Receiver, SnapshotForm, WebhookSettings,
-};
+pub use settings::{Key, MqttSettings, NatsSettings, NotifySettings, Peer, Receiver, SnapshotForm, WebhookSettings};
 
 /// Something came.
 pub const START: &str = "sighting_start";

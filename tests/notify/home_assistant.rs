@@ -2,10 +2,10 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use spotter::notify::{Notifiers, NotifyEntry, Watched};
-use std::sync::Arc;
 
 use super::mqtt::{Broker, Client};
 use super::{PATIENCE, QUERY, STREAM, entry, watched};
@@ -36,7 +36,7 @@ fn home_assistant_takes_what_it_is_told() {
         if config["name"].as_str().is_some_and(|name| name.starts_with(QUERY)) {
             of_query.push(message.topic.clone());
         }
-        lines += &format!("{}\n", json!({ "topic": message.topic, "config": config }));
+        lines.extend([json!({ "topic": message.topic, "config": config }).to_string(), "\n".into()]);
     }
     notifiers.finish(PATIENCE);
     assert_eq!(

@@ -134,9 +134,10 @@ impl Client {
             match self.messages.recv_timeout(PATIENCE) {
                 Ok(message) if wanted(&message) => return message,
                 Ok(message) => {
-                    others.push((message.topic.clone(), message.text().chars().take(40).collect::<String>()))
+                    let text: String = message.text().chars().take(40).collect();
+                    others.push((message.topic, text));
                 }
-                Err(_) => panic!("no {what}, but {others:?}"),
+                Err(error) => panic!("no {what} ({error}), but {others:?}"),
             }
         }
     }
@@ -220,6 +221,9 @@ fn the_last_will_of_a_process_that_is_killed() {
     client.sees("spotter/availability", "offline");
 }
 
+/// Events told to a broker that comes and goes.
+const EVENTS: usize = 60;
+
 /// The broker is stopped and started at random: nothing is lost, and the order stays.
 #[test]
 fn a_broker_that_comes_and_goes_gets_everything_in_order() {
@@ -227,7 +231,6 @@ fn a_broker_that_comes_and_goes_gets_everything_in_order() {
     let mut broker = Broker::start(&scratch, "");
     let client = Client::start(broker.port, "client", &["spotter/+/+/event"]);
     let notifiers = start(&entry(&scratch, &broker.address()));
-    const EVENTS: usize = 60;
     let mut random = rand::rng();
     for number in 0..EVENTS {
         notifiers.publish(&with_picture(number));

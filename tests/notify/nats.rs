@@ -1,4 +1,4 @@
-//! NATS: a stream of JetStream gets every event once.
+//! NATS: a stream of `JetStream` gets every event once.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// With JetStream in `scratch`.
+    /// With `JetStream` in `scratch`.
     pub(super) fn start(scratch: &Scratch, port: u16, more: &[&str]) -> Self {
         let program = repository().join("target/nats-server/bin/nats-server");
         assert!(program.exists(), "{} is not there (make peers)", program.display());
@@ -48,7 +48,7 @@ pub(super) fn kept(address: &str, stream: &str) -> Vec<(String, String)> {
             let message = stream.get_raw_message(number).await.expect("kept");
             let event: Value = serde_json::from_slice(&message.payload).expect("JSON");
             let id = event["id"].as_str().expect("an id").to_owned();
-            assert_eq!(message.headers.get("Nats-Msg-Id").map(|id| id.as_str()), Some(id.as_str()));
+            assert_eq!(message.headers.get("Nats-Msg-Id").map(async_nats::HeaderValue::as_str), Some(id.as_str()));
             all.push((message.subject.to_string(), id));
         }
         all
