@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Decoding, Measuring};
 use crate::config::{QueryEntry, StreamEntry};
+use crate::notify::NotifyEntry;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, StartTime};
@@ -44,6 +45,9 @@ pub struct RunArgs {
     /// Streams of a settings file.
     #[arg(skip)]
     pub stream: Vec<StreamEntry>,
+    /// Whom to tell, of a settings file.
+    #[arg(skip)]
+    pub notify: Vec<NotifyEntry>,
     /// What to look for, in words; may be given several times. Streams of a .streams file may have queries of their own;
     /// tables in such a file, or in a settings file, give a query its own name and threshold.
     #[arg(long, value_name = "TEXT")]

@@ -15,6 +15,7 @@ use super::{Message, OutputStopper, post};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
+use crate::notify::Notifiers;
 use crate::service::Status;
 use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
 use crate::source::{Address, Timing};
@@ -76,6 +77,8 @@ pub(super) struct Links {
     pub(super) messages: Sender<Message>,
     pub(super) stopper: OutputStopper,
     pub(super) status: Arc<Status>,
+    /// Whom to tell what was seen.
+    pub(super) notifiers: Notifiers,
     /// Where the stream is served.
     pub(super) mounts: Vec<MountPoint>,
     pub(super) overlay_sync: OverlaySync,
@@ -169,6 +172,7 @@ impl Delivery {
                 }
             }
             self.links.status.end();
+            self.links.notifiers.available(&self.names.address.name, false);
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
@@ -222,6 +226,7 @@ impl Delivery {
                 tracing::info!("is back after {seconds:.1} s");
                 self.links.status.back();
             }
+            self.links.notifiers.available(&self.names.address.name, true);
             self.event(&EventKind::GapEnd { seq: frame.seq, seconds })?;
             if let Some(output) = &mut self.output {
                 output.renew_latency(&self.timing);
@@ -297,6 +302,7 @@ impl Delivery {
                 let counts = self.counts.since(&self.counts_before);
                 self.counts_before = self.counts.clone();
                 self.gap = Some(Gap { since, connection: self.connection });
+                self.links.notifiers.available(&self.names.address.name, false);
                 for mount in &self.links.mounts {
                     mount.set_gap(fault.code);
                     // What comes next may show something else.
@@ -317,6 +323,9 @@ impl Delivery {
         self.queries = Arc::clone(&update.queries);
         self.track.set_queries(tracked(&self.queries));
         self.links.mounts.iter().for_each(|mount| mount.set_latest(None));
+        let asked = self.queries.iter().map(|active| &active.tracked.query);
+        let asked: Vec<_> = asked.map(|query| (query.name.clone(), query.text.clone())).collect();
+        self.links.notifiers.queries(&self.names.address.name, &asked);
         for (change, active) in &update.changes {
             let Query { name, text, rev } = &active.tracked.query;
             let seq = self.next_seq;
@@ -364,6 +373,7 @@ impl Delivery {
                 std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
             }
         }
+        self.links.notifiers.available(&self.names.address.name, true);
         self.event(&EventKind::SourceUp { resolution })
     }
 
