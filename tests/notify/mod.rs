@@ -3,7 +3,7 @@
 mod faults;
 mod file;
 mod home_assistant;
-mod mqtt;
+pub(crate) mod mqtt;
 mod nats;
 mod receiver;
 mod webhook;

@@ -18,15 +18,15 @@ use crate::support::servers::free_port;
 use crate::support::{Scratch, repository, tool, until};
 
 /// Mosquitto, until it goes.
-pub(super) struct Broker {
+pub(crate) struct Broker {
     child: Option<Child>,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     settings: String,
 }
 
 impl Broker {
     /// On a port of its own, with these settings more.
-    pub(super) fn start(scratch: &Scratch, more: &str) -> Self {
+    pub(crate) fn start(scratch: &Scratch, more: &str) -> Self {
         let port = free_port();
         let folder = scratch.file("mosquitto");
         std::fs::create_dir_all(&folder).expect("made");
@@ -41,7 +41,7 @@ impl Broker {
         broker
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
@@ -73,10 +73,10 @@ impl Drop for Broker {
 
 /// What a client was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) topic: String,
-    pub(super) retain: bool,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) topic: String,
+    pub(crate) retain: bool,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Message {
@@ -91,7 +91,7 @@ impl Message {
 }
 
 /// Paho's client, in a process of its own.
-pub(super) struct Client {
+pub(crate) struct Client {
     child: Child,
     stdin: ChildStdin,
     messages: Receiver<Message>,
@@ -99,7 +99,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Subscribes, and returns once it is.
-    pub(super) fn start(port: u16, name: &str, topics: &[&str]) -> Self {
+    pub(crate) fn start(port: u16, name: &str, topics: &[&str]) -> Self {
         let packages = repository().join("target/paho");
         assert!(packages.exists(), "{} is not there (make peers)", packages.display());
         let mut command = Command::new("python3");
@@ -128,7 +128,7 @@ impl Client {
         Self { child, stdin, messages }
     }
 
-    pub(super) fn next(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+    pub(crate) fn next(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
         let mut others = Vec::new();
         loop {
             match self.messages.recv_timeout(PATIENCE) {
@@ -143,22 +143,22 @@ impl Client {
     }
 
     /// Waits for a text at a topic.
-    fn sees(&self, topic: &str, text: &str) -> Message {
+    pub(crate) fn sees(&self, topic: &str, text: &str) -> Message {
         self.next(&format!("{topic} = {text}"), |message| message.topic == topic && message.text() == text)
     }
 
-    fn publish(&mut self, topic: &str, payload: &str, retain: bool) {
+    pub(crate) fn publish(&mut self, topic: &str, payload: &str, retain: bool) {
         let line = json!({ "topic": topic, "payload": payload, "retain": retain });
         writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush()).expect("taken");
     }
 
     /// Ids of events that have come since it was asked last.
-    pub(super) fn events_so_far(&self) -> Vec<String> {
+    pub(crate) fn events_so_far(&self) -> Vec<String> {
         self.messages.try_iter().filter(|message| message.topic.ends_with("/event")).map(|event| event.id()).collect()
     }
 
     /// Ids of `count` different events, and all that came until then.
-    pub(super) fn event_ids(&self, count: usize) -> Vec<String> {
+    pub(crate) fn event_ids(&self, count: usize) -> Vec<String> {
         let mut all = Vec::new();
         while first_time(all.iter().cloned()).len() < count {
             let event = self.next("event", |message| message.topic.ends_with("/event"));
