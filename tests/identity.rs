@@ -69,7 +69,7 @@ impl World {
         scratch.write(&format!("{name}.gt.txt"), self.labels().as_bytes());
         let asked = format!("[[referent]]\nname = \"people\"\nphrases = [{PHRASE:?}]\n{referent}\n");
         scratch.write(&format!("{name}.toml"), asked.as_bytes());
-        let mot = RecordPlace { format: Format::Mot, path: scratch.path().join("mot").join(format!("{name}.txt")) };
+        let mot = RecordPlace::new(Format::Mot, scratch.path().join("mot").join(format!("{name}.txt")));
         let mot = RecordFile::new(&mot, false);
         let (query, film) = (Query::of(PHRASE), format!("{name}.mp4"));
         for (place, things) in self.frames.iter().enumerate() {

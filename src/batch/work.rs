@@ -123,7 +123,7 @@ impl Common {
         let stream = &mut settings.streams[0];
         stream.address = Address::file(&entry.path, entry.given.clone())?;
         let path = |ending: &str| folder.join(format!("{}.{ending}", entry.name));
-        stream.records = self.formats.iter().map(|f| RecordPlace { format: *f, path: path(f.ending()) }).collect();
+        stream.records = self.formats.iter().map(|f| RecordPlace::new(*f, path(f.ending()))).collect();
         if self.overlay {
             stream.output.targets = vec![Target::Mp4(path("mp4"))];
         }

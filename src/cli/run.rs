@@ -7,11 +7,12 @@ use std::str::FromStr;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use frames::overlay::Part;
-use records::Format;
+use records::{Format, RecordPlace, Rotation};
 use serde::{Deserialize, Serialize};
 
 use super::{Decoding, Measuring, SightingArgs};
 use crate::config::{LineEntry, QueryEntry, SightingsEntry, StreamEntry, ZoneEntry};
+use crate::notify::NotifyEntry;
 use crate::secrets;
 use crate::sink::RtspOut;
 use crate::sink::holes::{self, StartTime};
@@ -44,6 +45,9 @@ pub struct RunArgs {
     /// Streams of a settings file.
     #[arg(skip)]
     pub stream: Vec<StreamEntry>,
+    /// Whom to tell, of a settings file.
+    #[arg(skip)]
+    pub notify: Vec<NotifyEntry>,
     /// What to look for, in words; may be given several times. Streams of a .streams file may have queries of their own;
     /// tables in such a file, or in a settings file, give a query its own name and threshold.
     #[arg(long, value_name = "TEXT")]
@@ -62,7 +66,7 @@ pub struct RunArgs {
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows
     /// it, `rtsp://HOST:PORT/NAME` serves it to any player (rtsps:// with TLS). `mot:FILE`, `coco:FILE`, `vtt:FILE`,
     /// `dls:FILE` and `csv:FILE` write records for other tools, `sightings:FILE` a table with a row for every sighting. Files
-    /// that are there are replaced;
+    /// that are there are replaced; `jsonl:FILE,rotate=1GiB` (also `,age=1day` and `,keep=7`) is put aside as FILE.00001 and begun anew;
     /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began, `{time:local}` for the
     /// same by this machine's clock.
     #[arg(long, value_name = "KIND:PATH")]
@@ -254,7 +258,7 @@ pub enum OverlaySync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutArg {
     /// Records, to a file or to `-`.
-    Records(Format, PathBuf),
+    Records(RecordPlace),
     /// The annotated video.
     Mp4(PathBuf),
     /// The same, as Matroska.
@@ -271,7 +275,9 @@ impl OutArg {
     /// Where it goes on this machine; none for a window and for RTSP.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Records(_, path) | Self::Mp4(path) | Self::Mkv(path) | Self::Frames(path) => Some(path),
+            Self::Records(RecordPlace { path, .. }) | Self::Mp4(path) | Self::Mkv(path) | Self::Frames(path) => {
+                Some(path)
+            }
             Self::Display | Self::Rtsp(_) => None,
         }
     }
@@ -289,7 +295,7 @@ impl OutArg {
     pub fn map_place(self, map: impl Fn(&str) -> String) -> Self {
         let of_path = |path: PathBuf| path.to_str().map(&map).map_or(path.clone(), PathBuf::from);
         match self {
-            Self::Records(format, path) => Self::Records(format, of_path(path)),
+            Self::Records(place) => Self::Records(RecordPlace { path: of_path(place.path), ..place }),
             Self::Mp4(path) => Self::Mp4(of_path(path)),
             Self::Mkv(path) => Self::Mkv(of_path(path)),
             Self::Frames(path) => Self::Frames(of_path(path)),
@@ -302,14 +308,18 @@ impl OutArg {
 impl std::fmt::Display for OutArg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self {
-            Self::Records(format, _) => format.kind(),
+            Self::Records(place) => place.format.kind(),
             Self::Mp4(_) => "mp4",
             Self::Mkv(_) => "mkv",
             Self::Frames(_) => "frames",
             Self::Display => "display",
             Self::Rtsp(address) => return f.write_str(&secrets::without_login(address)),
         };
-        write!(f, "{kind}:{}", self.path().unwrap_or(Path::new("")).display())
+        write!(f, "{kind}:{}", self.path().unwrap_or(Path::new("")).display())?;
+        match self {
+            Self::Records(RecordPlace { rotation: Some(rotation), .. }) => write!(f, "{rotation}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -319,7 +329,8 @@ impl FromStr for OutArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = "expected jsonl:FILE, jsonl:-, mp4:FILE, mkv:FILE, frames:DIR, display:, rtsp://HOST:PORT/NAME, or records as mot:, coco:, vtt:, dls:, csv: or sightings:FILE";
         // What a file of this name is, nobody has to say.
-        let ending = Path::new(text).extension().and_then(|ending| ending.to_str());
+        let name = Rotation::split(text).map_or(text, |(name, _)| name);
+        let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
         let named = match ending {
             Some("mp4" | "mkv" | "jsonl" | "csv" | "vtt") => ending,
             _ if text == "-" => Some("jsonl"),
@@ -341,7 +352,14 @@ impl FromStr for OutArg {
             ("frames", path) => Ok(Self::Frames(path.into())),
             (other, path) => match Format::of_kind(other) {
                 Some(_) if path.is_empty() => Err(format!("has no path, {expected}")),
-                Some(format) => Ok(Self::Records(format, path.into())),
+                Some(Format::Native) => {
+                    let (path, rotation) = Rotation::split(path)?;
+                    if rotation.is_some() && path == "-" {
+                        return Err("rotate= and age= need a file".into());
+                    }
+                    Ok(Self::Records(RecordPlace { rotation, ..RecordPlace::native(path) }))
+                }
+                Some(format) => Ok(Self::Records(RecordPlace::new(format, path))),
                 None => Err(format!("{other} is no kind of output, {expected}")),
             },
         }

@@ -22,6 +22,7 @@ pub use run_file::RunFile;
 pub use sightings::{FramesOrTime, LineEntry, SightingsEntry, ZoneEntry};
 pub use streams::StreamEntry;
 pub(crate) use streams::is_streams_file;
+pub(crate) use time::parse as parse_time;
 
 fn missing(flag: &str, example: &str) -> Error {
     Error::Usage(format!("--{flag} is missing, as in --{flag} {example}"))

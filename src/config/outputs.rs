@@ -43,7 +43,7 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
             let ascii = matches!(out, OutArg::Rtsp(_)).then(|| name.replace(|c: char| !c.is_ascii(), "_"));
             let out = out.clone().map_place(|place| holes::fill(place, ascii.as_deref().unwrap_or(name), &began));
             let shared = match &out {
-                OutArg::Records(format, _) => format.is_shareable(),
+                OutArg::Records(place) => place.format.is_shareable(),
                 other => *other == OutArg::Display,
             };
             if names.len() > 1 && !of_each && !shared {
@@ -61,7 +61,7 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
                 places.push(place);
             }
             match out {
-                OutArg::Records(format, path) => outputs.records.push(RecordPlace { format, path }),
+                OutArg::Records(place) => outputs.records.push(place),
                 OutArg::Mp4(path) => outputs.targets.push(Target::Mp4(path)),
                 OutArg::Mkv(path) => outputs.targets.push(Target::Mkv(path)),
                 OutArg::Frames(folder) => outputs.targets.push(Target::Frames(folder)),
@@ -97,8 +97,8 @@ fn serve(out: &RtspOut, served: &[RtspOut], access: &Access) -> Result<()> {
 fn check(out: &OutArg, sources: &[PathBuf]) -> Result<()> {
     let fail = |reason: &str| Err(Error::Usage(format!("--out {out}: {reason}")));
     match out {
-        OutArg::Records(_, path) if path.as_os_str() == "-" => Ok(()),
-        OutArg::Records(_, path) | OutArg::Mp4(path) | OutArg::Mkv(path) => {
+        OutArg::Records(place) if place.is_stdout() => Ok(()),
+        OutArg::Records(RecordPlace { path, .. }) | OutArg::Mp4(path) | OutArg::Mkv(path) => {
             if !blocks::files::parent(path).is_dir() {
                 return fail("its folder does not exist");
             }

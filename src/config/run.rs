@@ -19,6 +19,7 @@ use super::time::{LONGEST, duration};
 use super::{RunFile, check_device, missing};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
+use crate::notify::{NotifyEntry, NotifySettings};
 use crate::pipeline::{PipelineFile, SinkPart};
 use crate::secrets::Login;
 use crate::service::ServiceSettings;
@@ -64,6 +65,8 @@ pub struct RunSettings {
     pub overlay_sync: OverlaySync,
     /// Where an operator can look.
     pub service: ServiceSettings,
+    /// Whom to tell what was seen.
+    pub notify: Vec<NotifySettings>,
     /// Where queries are read anew while the run goes on; none where they were typed.
     pub origin: Option<Origin>,
 }
@@ -146,6 +149,7 @@ impl RunSettings {
             _ => streams::resolve(entries, &queries, login.as_ref(), &sightings.places)?,
         };
         let names: Vec<&str> = resolved.iter().map(|stream| stream.address.name.as_str()).collect();
+        let notify = NotifyEntry::resolve(&args.notify, &names)?;
         let files: Vec<PathBuf> = resolved.iter().flat_map(|stream| stream.address.files()).cloned().collect();
         let access = access(&args)?;
         let outputs = outputs::resolve(&args.out, &names, &files, &access)?;
@@ -190,6 +194,7 @@ impl RunSettings {
                 metrics: args.metrics.as_deref().map(place_of_metrics).transpose()?,
                 control: args.control.as_deref().map(place_of_control).transpose()?,
             },
+            notify,
             origin,
         })
     }
@@ -202,7 +207,7 @@ impl RunSettings {
         let sees = |stream: &StreamSettings| {
             !stream.records.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
         };
-        if self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
+        if !self.notify.is_empty() || self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{LineEntry, QueryEntries, QueryEntry, SightingsEntry, StreamEntry, ZoneEntry};
 use crate::cli::{ComputeArg, Decoding, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
+use crate::notify::NotifyEntry;
 use crate::source::{Deinterlace, Transport};
 
 /// The file as written. Paths are relative to the place where the program runs, as those of flags are.
@@ -21,6 +22,8 @@ pub struct RunFile {
     pub source: OneOrMore,
     /// Streams with names and queries of their own.
     pub stream: Vec<StreamEntry>,
+    /// Whom to tell what was seen.
+    pub notify: Vec<NotifyEntry>,
     /// A sentence, or `[[query]]` tables.
     pub query: Option<QueryEntries>,
     pub compiled_query: Option<PathBuf>,
@@ -103,6 +106,7 @@ impl blocks::strict::Strict for RunFile {
         Self {
             source: OneOrMore::One(String::new()),
             stream: vec![StreamEntry::example()],
+            notify: vec![NotifyEntry::example()],
             query: Some(QueryEntries::Tables(vec![QueryEntry::example()])),
             compiled_query: Some(PathBuf::new()),
             model: Some(PathBuf::new()),
@@ -177,6 +181,7 @@ impl RunFile {
         Ok(RunArgs {
             config: None,
             stream: if typed.source.is_empty() { self.stream } else { Vec::new() },
+            notify: self.notify,
             sources: Vec::new(),
             source: if typed.source.is_empty() { self.source.into() } else { typed.source },
             // Whichever form is typed takes the place of both forms in the file.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Message;
 use crate::config::{Hysteresis, Origin, ReloadedQueries, RunSettings, chosen, load_compiler};
 use crate::error::{Error, Result};
+use crate::notify::{Notifiers, SetQuery, Watched};
 use crate::service::{
     Command, Compile, Control, EditOutcome, EditResult, Queries, QueryEdit, QueryRequest, Service, TrackingOf,
 };
@@ -95,6 +96,24 @@ pub(super) fn control(
         }
     };
     Control::start(path, handle).map(Some)
+}
+
+/// Whom the run tells what was seen, and who may change what it looks for.
+///
+/// # Errors
+/// A queue cannot be opened.
+pub(super) fn notifiers(settings: &RunSettings, queries: &Arc<Queries>) -> Result<Notifiers> {
+    let watched = settings.streams.iter().map(|stream| Watched {
+        stream: stream.address.name.clone(),
+        queries: stream.queries.iter().map(|query| (query.name.clone(), query.text.clone())).collect(),
+    });
+    let watched: Vec<Watched> = watched.collect();
+    let queries = Arc::clone(queries);
+    let set_query: SetQuery = Arc::new(move |stream, name, text| {
+        let edit = QueryEdit::Set { name: Some(name.to_owned()), text: Some(text.to_owned()), threshold: None };
+        queries.change(&[QueryRequest { stream: Some(stream), edit }]).and_then(answer).map(drop)
+    });
+    Notifiers::start(&settings.notify, &watched, Some(set_query))
 }
 
 /// Revisions of queries, by stream and name.

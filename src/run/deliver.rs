@@ -16,6 +16,7 @@ use super::{Message, OutputStopper, post};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
+use crate::notify::Notifiers;
 use crate::service::Status;
 use crate::sightings::{FrameFacts, Sightings, Told};
 use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
@@ -34,6 +35,8 @@ pub(super) struct Links {
     pub(super) messages: Sender<Message>,
     pub(super) stopper: OutputStopper,
     pub(super) status: Arc<Status>,
+    /// Whom to tell what was seen.
+    pub(super) notifiers: Notifiers,
     /// Where the stream is served.
     pub(super) mounts: Vec<MountPoint>,
     pub(super) overlay_sync: OverlaySync,
@@ -138,6 +141,7 @@ impl Delivery {
             let ended = self.sightings(Sightings::end, true);
             self.note_failure(ended);
             self.links.status.end();
+            self.links.notifiers.available(&self.names.address.name, false);
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
@@ -240,6 +244,7 @@ impl Delivery {
                 tracing::info!("is back after {seconds:.1} s");
                 self.links.status.back();
             }
+            self.links.notifiers.available(&self.names.address.name, true);
             self.event(&EventKind::GapEnd { seq: frame.seq, seconds })?;
             if let Some(output) = &mut self.output {
                 output.renew_latency(&self.timing);
@@ -315,6 +320,7 @@ impl Delivery {
                 let counts = self.counts.since(&self.counts_before);
                 self.counts_before = self.counts.clone();
                 self.gap = Some(Gap { since, connection: self.connection });
+                self.links.notifiers.available(&self.names.address.name, false);
                 for mount in &self.links.mounts {
                     mount.set_gap(fault.code);
                     // What comes next may show something else.
@@ -335,6 +341,9 @@ impl Delivery {
         self.queries = Arc::clone(&update.queries);
         self.track.set_queries(tracked(&self.queries));
         self.links.mounts.iter().for_each(|mount| mount.set_latest(None));
+        let asked = self.queries.iter().map(|active| &active.tracked.query);
+        let asked: Vec<_> = asked.map(|query| (query.name.clone(), query.text.clone())).collect();
+        self.links.notifiers.queries(&self.names.address.name, &asked);
         for (change, active) in &update.changes {
             let Query { name, text, rev } = &active.tracked.query;
             let seq = self.next_seq;
@@ -383,6 +392,7 @@ impl Delivery {
                 std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
             }
         }
+        self.links.notifiers.available(&self.names.address.name, true);
         self.event(&EventKind::SourceUp { resolution })
     }
 

@@ -13,7 +13,7 @@ mod watched;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never};
 use records::track::TrackedQuery;
@@ -58,6 +58,8 @@ enum Message {
 
 /// Messages that may wait; posting threads block beyond that.
 const MESSAGES: usize = 64;
+/// How long what is still to be told may take at the end; the rest waits for the next run.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// The run id of reproducible runs, which must not differ.
 const REPRODUCIBLE: &str = "reproducible";
 /// Stops the output pipeline of a stream at once, once there is one.
@@ -246,6 +248,8 @@ fn supervise(
     let sightings = watched::sightings(settings, &active, &run_id)?;
     // What can be wrong with it is said before anything is served.
     let control = commands::control(settings, service, &queries, &messages, &run_id)?;
+    let notifiers = commands::notifiers(settings, &queries)?;
+    service.run_status.set_notifiers(notifiers.clone());
     let reload = commands::Reload::start(settings, &queries)?;
     let timings: Vec<Timing> = settings.streams.iter().map(|stream| Timing::new(stream.address.is_live())).collect();
     let mounts = mounts(settings, &timings, trained)?;
@@ -283,6 +287,7 @@ fn supervise(
                 messages: messages.clone(),
                 stopper: Arc::clone(&stopper),
                 status,
+                notifiers: notifiers.clone(),
                 mounts,
                 overlay_sync,
                 finished,
@@ -320,6 +325,7 @@ fn supervise(
     let (counts, result) = supervisor.run(stage.into_threads());
     let finish = |file: &RecordFile| file.finish().map_err(Error::from);
     let finished = records.values().map(finish).fold(Ok(()), Result::and);
+    notifiers.finish(FAREWELL);
     drop((control, servers, progress));
     Ok(RunOutcome { counts, result: result.and(finished), seconds: started.elapsed().as_secs_f64() })
 }

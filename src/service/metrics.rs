@@ -9,6 +9,7 @@ use prometheus::{
 use records::track::FrameResult;
 use records::{Change, FrameStatus, Query, QueryStatus, SightingChange};
 
+use crate::notify::NotifierCounts;
 use crate::sightings::{Told, What};
 use crate::stage::GroundedFrame;
 
@@ -43,6 +44,11 @@ pub(super) struct Metrics {
     revision: IntGaugeVec,
     clients: IntGaugeVec,
     sightings: SightingMetrics,
+    notices_waiting: IntGaugeVec,
+    notices_sent: IntCounterVec,
+    notices_failed: IntCounterVec,
+    notices_held: IntCounterVec,
+    notices_lost: IntCounterVec,
 }
 
 /// Those of sightings, zones and lines.
@@ -184,6 +190,41 @@ impl Metrics {
                 &["address"]
             ),
             sightings: SightingMetrics::new(r),
+            notices_waiting: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_notify_queue_length",
+                "Events that wait to be told to a receiver.",
+                &["notifier"]
+            ),
+            notices_sent: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_sent_total",
+                "Events that a receiver has said it has.",
+                &["notifier"]
+            ),
+            notices_failed: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_failures_total",
+                "Attempts to tell a receiver that failed.",
+                &["notifier"]
+            ),
+            notices_held: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_held_total",
+                "Events that were held back, by the rule: cooldown, quiet or rate.",
+                &["notifier", "cause"]
+            ),
+            notices_lost: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_lost_total",
+                "Events that a receiver will never have: the channel or the queue was full, the disk took nothing, or it refused.",
+                &["notifier", "cause"]
+            ),
             registry: registry.clone(),
         };
         let version = metric!(r, IntGaugeVec, "spotter_build_info", "1; the version as a label.", &["version"]);
@@ -217,9 +258,21 @@ impl Metrics {
     }
 
     /// As Prometheus reads it (text format 0.0.4).
-    pub(super) fn text(&self, clients: impl Iterator<Item = (String, usize)>) -> String {
+    pub(super) fn text(&self, clients: impl Iterator<Item = (String, usize)>, notified: &[NotifierCounts]) -> String {
         for (address, count) in clients {
             self.clients.with_label_values(&[address]).set(count as i64);
+        }
+        for NotifierCounts { name, waiting, sent, failures, held, lost } in notified {
+            let one = [name.as_str()];
+            self.notices_waiting.with_label_values(&one).set(*waiting as i64);
+            raise(&self.notices_sent.with_label_values(&one), *sent);
+            raise(&self.notices_failed.with_label_values(&one), *failures);
+            for (cause, count) in held {
+                raise(&self.notices_held.with_label_values(&[name.as_str(), *cause]), *count);
+            }
+            for (cause, count) in lost {
+                raise(&self.notices_lost.with_label_values(&[name.as_str(), *cause]), *count);
+            }
         }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
@@ -227,6 +280,11 @@ impl Metrics {
         }
         String::from_utf8(text).unwrap_or_default()
     }
+}
+
+/// Brings a counter up to what was counted elsewhere.
+fn raise(counter: &IntCounter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
 }
 
 /// What text of metrics is.
@@ -322,7 +380,7 @@ impl StreamMetrics {
         if let Some(age) = age {
             self.age.with_label_values(&stream).set(age.as_secs_f64());
         }
-        self.decoded.inc_by(decoded.saturating_sub(self.decoded.get()));
+        raise(&self.decoded, decoded);
         for (queue, length) in waiting {
             self.queue.with_label_values(&[&*self.stream, *queue]).set(*length as i64);
         }

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use crate::error::Result;
+use crate::notify::{NotifierCounts, Notifiers};
 pub(crate) use control::{Command, Control};
 use http::HttpServer;
 use metrics::Metrics;
@@ -45,6 +46,8 @@ pub(crate) struct RunStatus {
     started: AtomicBool,
     /// Clients by the server's address.
     clients: OnceLock<Vec<(SocketAddr, Arc<AtomicUsize>)>>,
+    /// Who is told what was seen.
+    notifiers: OnceLock<Notifiers>,
 }
 
 impl Service {
@@ -55,8 +58,13 @@ impl Service {
     pub(crate) fn start<'a>(settings: &ServiceSettings, streams: impl Iterator<Item = &'a str>) -> Result<Self> {
         let metrics = Metrics::new();
         let streams = streams.map(|name| Arc::new(Status::new(name, &metrics))).collect();
-        let run_status =
-            Arc::new(RunStatus { metrics, streams, started: AtomicBool::new(false), clients: OnceLock::new() });
+        let run_status = Arc::new(RunStatus {
+            metrics,
+            streams,
+            started: AtomicBool::new(false),
+            clients: OnceLock::new(),
+            notifiers: OnceLock::new(),
+        });
         let http = settings.metrics.map(|place| HttpServer::start(place, Arc::clone(&run_status))).transpose()?;
         Ok(Self { run_status, _http: http })
     }
@@ -83,6 +91,16 @@ impl RunStatus {
         let _ = self.clients.set(clients);
     }
 
+    /// Who is told, once they are.
+    pub(crate) fn set_notifiers(&self, notifiers: Notifiers) {
+        // They are started once.
+        let _ = self.notifiers.set(notifiers);
+    }
+
+    fn notified(&self) -> Vec<NotifierCounts> {
+        self.notifiers.get().map(Notifiers::counts).unwrap_or_default()
+    }
+
     fn clients(&self) -> impl Iterator<Item = (String, usize)> {
         let clients = self.clients.get().map(Vec::as_slice).unwrap_or_default();
         clients.iter().map(|(place, count)| (place.to_string(), count.load(Ordering::Acquire)))
@@ -106,7 +124,19 @@ impl RunStatus {
     pub(crate) fn to_json(&self) -> Value {
         let clients: serde_json::Map<_, _> = self.clients().map(|(place, count)| (place, count.into())).collect();
         let streams: Vec<Value> = self.streams.iter().map(|stream| stream.to_json()).collect();
+        let notified = self.notified();
         json!({ "started": self.has_started(), "ready": self.is_ready(), "live": self.is_live(), "rtsp_clients": clients,
-            "streams": streams })
+            "streams": streams, "notify": notified.iter().map(notified_json).collect::<Vec<_>>() })
     }
+}
+
+/// What became of a receiver's notices.
+fn notified_json(NotifierCounts { name, waiting, sent, failures, held, lost }: &NotifierCounts) -> Value {
+    let by_cause = |counts: &[(&str, u64)]| -> Value {
+        counts.iter().map(|(cause, count)| ((*cause).to_owned(), Value::from(*count))).collect()
+    };
+    json!({
+        "name": name, "waiting": waiting, "sent": sent, "failures": failures, "held": by_cause(held),
+        "lost": by_cause(lost),
+    })
 }

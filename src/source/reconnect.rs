@@ -57,7 +57,7 @@ impl Reconnect {
     }
 
     /// The same a little shorter by chance, so that many clients of one server do not all come back at once.
-    fn jittered(&self, attempt: u64) -> Duration {
+    pub(crate) fn jittered(&self, attempt: u64) -> Duration {
         const SHARE: f64 = 0.25;
         self.wait(attempt).mul_f64(1.0 - SHARE * rand::random::<f64>())
     }

@@ -9,6 +9,7 @@ mod format;
 mod frame;
 mod number;
 mod query;
+mod rotate;
 mod sighting;
 pub mod track;
 mod writer;
@@ -20,6 +21,7 @@ pub use frame::{
     Clock, FrameRecord, FrameStatus, Latency, NormBox, ObjectRecord, PixelBox, QueryRecord, QueryStatus, Resolution,
 };
 pub use query::{LONGEST_NAME, MOST_QUERIES, Query};
+pub use rotate::{RotatingFile, Rotation, bytes};
 pub use sighting::{Best, Crossings, FileRef, FrameRef, HeldBack, PathPoint, Side, Sighting, SightingChange};
 pub use writer::{JsonLines, RecordFile, RecordPlace};
 

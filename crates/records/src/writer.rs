@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use super::format::{Encoding, Format, Line};
+use super::rotate::{self, RotatingFile, Rotation};
 use blocks::error::{Error, Result};
 
 /// A file of text that grows. Flushed per write where a reader may wait (standard output, a pipe, a device, any file that
@@ -21,6 +22,8 @@ enum Target {
     File(BufWriter<File>),
     Pipe(File),
     Stdout(std::io::Stdout),
+    /// Written out at once where lines are wanted as they come.
+    Rotating(RotatingFile, bool),
 }
 
 impl Growing {
@@ -37,6 +40,13 @@ impl Growing {
         Ok(Self { path: path.to_path_buf(), target })
     }
 
+    /// The same for a file that is put aside now and then, first of all what is there.
+    fn create_rotating(path: &Path, rotation: Rotation, live: bool) -> Result<Self> {
+        let opened = rotate::check(path).and_then(|()| RotatingFile::create(path, rotation));
+        let file = opened.map_err(Error::io("create", path))?;
+        Ok(Self { path: path.to_path_buf(), target: Target::Rotating(file, live) })
+    }
+
     fn add(&mut self, text: &[u8]) -> Result<()> {
         self.write_all(text).map_err(Error::io("write", &self.path))
     }
@@ -51,6 +61,7 @@ impl Write for Growing {
         match &mut self.target {
             Target::File(file) => file.write_all(text),
             Target::Pipe(file) => file.write_all(text),
+            Target::Rotating(file, live) => file.add(text).and_then(|()| if *live { file.flush() } else { Ok(()) }),
             Target::Stdout(stdout) => {
                 let mut stdout = stdout.lock();
                 stdout.write_all(text).and_then(|()| stdout.flush())
@@ -63,6 +74,7 @@ impl Write for Growing {
         match &mut self.target {
             Target::File(file) => file.flush(),
             Target::Pipe(_) => Ok(()),
+            Target::Rotating(file, _) => file.flush(),
             Target::Stdout(stdout) => stdout.flush(),
         }
     }
@@ -108,12 +120,19 @@ pub struct RecordPlace {
     pub format: Format,
     /// The file; `-` is stdout.
     pub path: PathBuf,
+    /// When the file is put aside and begun anew; never without it. For formats of lines alone.
+    pub rotation: Option<Rotation>,
 }
 
 impl RecordPlace {
     /// Records of our own format.
     pub fn native(path: impl Into<PathBuf>) -> Self {
-        Self { format: Format::Native, path: path.into() }
+        Self::new(Format::Native, path)
+    }
+
+    /// Records of any format, in one file.
+    pub fn new(format: Format, path: impl Into<PathBuf>) -> Self {
+        Self { format, path: path.into(), rotation: None }
     }
 
     /// Whether they go to standard output.
@@ -155,7 +174,11 @@ impl RecordFile {
     pub fn write(&self, line: Line) -> Result<()> {
         let mut state = self.state();
         if let State::Closed { place, live } = &*state {
-            let (mut file, mut encoding) = (Growing::create(&place.path, *live)?, place.format.encoding());
+            let mut file = match place.rotation {
+                Some(rotation) => Growing::create_rotating(&place.path, rotation, *live)?,
+                None => Growing::create(&place.path, *live)?,
+            };
+            let mut encoding = place.format.encoding();
             let mut text = Vec::new();
             encoding.begin(&mut text).map_err(Error::io("encode", &place.path))?;
             file.add(&text)?;

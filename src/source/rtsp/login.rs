@@ -27,7 +27,7 @@ impl Credentials {
     }
 
     /// As the file says now; where it says nothing, as it said before.
-    pub(super) fn now(&self) -> Login {
+    pub(crate) fn now(&self) -> Login {
         let read = |file: &PathBuf| {
             Login::read(file).inspect_err(|error| tracing::warn!("{error}; its last password is used")).ok()
         };

@@ -13,7 +13,7 @@ use qrnet_train::data::Source;
 use qrnet_train::data::clip::{Baselines, ClipLabels, Recorded, score};
 use qrnet_train::metrics::Tally;
 use qrnet_train::recipe::{EvalSet, Recipe};
-use records::{FRAME_SCHEMA, Format};
+use records::{FRAME_SCHEMA, RecordPlace};
 use serde::Deserialize;
 
 use crate::cli::{EvalArgs, OutArg, RunArgs};
@@ -226,7 +226,7 @@ impl<'a> Streaming<'a> {
         let settings = RunSettings::resolve(RunArgs {
             source: vec![clip.to_owned()],
             query: vec![QueryEntry { all: Some(all && self.grounder.gives_all()), ..QueryEntry::from(phrase) }],
-            out: vec![OutArg::Records(Format::Native, file.to_path_buf())],
+            out: vec![OutArg::Records(RecordPlace::native(file))],
             measuring: self.args.measuring.clone(),
             reproducible: true,
             ..RunArgs::default()
