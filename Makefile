@@ -45,6 +45,8 @@ peers: setup
 	  mosquitto /usr/sbin/mosquitto mosquitto /usr/bin/mosquitto_passwd \
 	  libdlt2 $$lib/libdlt.so.2.18.8 libdlt2 $$lib/libdlt.so.2 \
 	  libwrap0 $$lib/libwrap.so.0.7.6 libwrap0 $$lib/libwrap.so.0 >/dev/null
+	@lib=/usr/lib/$$(gcc -dumpmachine) && \
+	  bash scripts/fetch-deb.sh faketime libfaketime $$lib/faketime/libfaketimeMT.so.1 >/dev/null
 	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null
 
 # One call: a second one, with the features that development dependencies turn on, would build nearly all of it again.
