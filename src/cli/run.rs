@@ -352,14 +352,13 @@ impl FromStr for OutArg {
             ("frames", path) => Ok(Self::Frames(path.into())),
             (other, path) => match Format::of_kind(other) {
                 Some(_) if path.is_empty() => Err(format!("has no path, {expected}")),
-                Some(Format::Native) => {
-                    let (path, rotation) = Rotation::split(path)?;
-                    if rotation.is_some() && path == "-" {
-                        return Err("rotate= and age= need a file".into());
+                Some(format) => match Rotation::split(path)? {
+                    (_, Some(_)) if format != Format::Native => {
+                        Err(format!("rotate= and age= are for jsonl:FILE, not for {kind}:"))
                     }
-                    Ok(Self::Records(RecordPlace { rotation, ..RecordPlace::native(path) }))
-                }
-                Some(format) => Ok(Self::Records(RecordPlace::new(format, path))),
+                    ("" | "-", Some(_)) => Err("rotate= and age= need a file".into()),
+                    (path, rotation) => Ok(Self::Records(RecordPlace { rotation, ..RecordPlace::new(format, path) })),
+                },
                 None => Err(format!("{other} is no kind of output, {expected}")),
             },
         }

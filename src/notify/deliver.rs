@@ -3,19 +3,15 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use super::NotifySettings;
+use super::end::{EndWatch, told_to_end, too_late};
 use super::lane::Lane;
 use super::queue::Waiting;
 use crate::secrets::hidden;
 use crate::source::Reconnect;
-
-/// Until when what waits is told, once the end has come.
-pub(super) type Ending = Option<Instant>;
-/// Hears of the end.
-pub(super) type EndWatch = watch::Receiver<Ending>;
 
 /// After so many refusals a notice is left out.
 const REFUSALS: u32 = 3;
@@ -196,18 +192,4 @@ pub(super) fn reason(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     text
-}
-
-/// Waits for the end to come.
-pub(super) async fn told_to_end(end: &mut EndWatch) {
-    // Whoever would tell is gone: that is the end, too.
-    let _ = end.wait_for(Option::is_some).await;
-}
-
-/// Waits until the end has come and its time is up.
-async fn too_late(end: &mut EndWatch) {
-    let until = end.wait_for(Option::is_some).await.map_or(None, |end| *end);
-    if let Some(until) = until {
-        sleep_until(until.into()).await;
-    }
 }

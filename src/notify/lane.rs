@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::deliver::{self, EndWatch};
+use super::end::{EndWatch, told_to_end};
 use super::limits::{Admission, Cause, Limiter, Now};
 use super::queue::Queue;
 use super::{Notice, NotifySettings};
@@ -201,7 +201,7 @@ pub(super) async fn take_all(lanes: Vec<Rc<Lane>>, mut inbox: mpsc::Receiver<Not
         tokio::select! {
             count = inbox.recv_many(&mut notices, BATCH) => ended = count == 0,
             _ = ticks.tick() => {}
-            () = deliver::told_to_end(&mut end) => {
+            () = told_to_end(&mut end) => {
                 ended = true;
                 while let Ok(notice) = inbox.try_recv() {
                     notices.push(notice);

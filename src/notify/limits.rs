@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gstreamer::glib;
-use records::EVENT_SCHEMA;
 use serde_json::{Value, json};
 
 use super::Notice;
@@ -107,6 +106,8 @@ pub(super) enum Admission {
     Unwanted,
 }
 
+/// What a summary is.
+const SCHEMA: &str = "spotter.notify/1";
 /// The span over which the rate is counted.
 const MINUTE: Duration = Duration::from_mins(1);
 /// Sightings that are followed at once; one whose end never comes must not stay for ever.
@@ -230,7 +231,7 @@ impl Held {
         let causes: serde_json::Map<String, Value> =
             self.causes.iter().map(|(cause, count)| (cause.as_str().to_owned(), (*count).into())).collect();
         let event = json!({
-            "schema": EVENT_SCHEMA, "event": super::HELD_BACK, "notify": name,
+            "schema": SCHEMA, "event": super::HELD_BACK, "notify": name,
             "since_unix_ns": self.since.map(nanoseconds), "until_unix_ns": nanoseconds(SystemTime::now()),
             "count": self.causes.values().sum::<u64>(), "causes": causes, "notices": self.notices,
         });

@@ -8,6 +8,7 @@
 
 mod board;
 mod deliver;
+mod end;
 mod entry;
 mod file;
 mod home_assistant;
@@ -34,7 +35,7 @@ use tokio::task::LocalSet;
 use crate::error::{Error, Result};
 use board::Board;
 pub use board::Watched;
-use deliver::Ending;
+use end::Ending;
 pub use entry::NotifyEntry;
 pub use lane::NotifierCounts;
 use lane::{Counters, Lane};

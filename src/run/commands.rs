@@ -102,7 +102,7 @@ pub(super) fn control(
 ///
 /// # Errors
 /// A queue cannot be opened.
-pub(super) fn notifiers(settings: &RunSettings, queries: &Arc<Queries>) -> Result<Notifiers> {
+pub(super) fn notifiers(settings: &RunSettings, service: &Service, queries: &Arc<Queries>) -> Result<Notifiers> {
     let watched = settings.streams.iter().map(|stream| Watched {
         stream: stream.address.name.clone(),
         queries: stream.queries.iter().map(|query| (query.name.clone(), query.text.clone())).collect(),
@@ -113,7 +113,9 @@ pub(super) fn notifiers(settings: &RunSettings, queries: &Arc<Queries>) -> Resul
         let edit = QueryEdit::Set { name: Some(name.to_owned()), text: Some(text.to_owned()), threshold: None };
         queries.change(&[QueryRequest { stream: Some(stream), edit }]).and_then(answer).map(drop)
     });
-    Notifiers::start(&settings.notify, &watched, Some(set_query))
+    let notifiers = Notifiers::start(&settings.notify, &watched, Some(set_query))?;
+    service.run_status.set_notifiers(notifiers.clone());
+    Ok(notifiers)
 }
 
 /// Revisions of queries, by stream and name.

@@ -248,8 +248,7 @@ fn supervise(
     let sightings = watched::sightings(settings, &active, &run_id)?;
     // What can be wrong with it is said before anything is served.
     let control = commands::control(settings, service, &queries, &messages, &run_id)?;
-    let notifiers = commands::notifiers(settings, &queries)?;
-    service.run_status.set_notifiers(notifiers.clone());
+    let notifiers = commands::notifiers(settings, service, &queries)?;
     let reload = commands::Reload::start(settings, &queries)?;
     let timings: Vec<Timing> = settings.streams.iter().map(|stream| Timing::new(stream.address.is_live())).collect();
     let mounts = mounts(settings, &timings, trained)?;

@@ -44,11 +44,16 @@ pub(super) struct Metrics {
     revision: IntGaugeVec,
     clients: IntGaugeVec,
     sightings: SightingMetrics,
-    notices_waiting: IntGaugeVec,
-    notices_sent: IntCounterVec,
-    notices_failed: IntCounterVec,
-    notices_held: IntCounterVec,
-    notices_lost: IntCounterVec,
+    notices: NoticeMetrics,
+}
+
+/// What became of events that receivers are told of.
+struct NoticeMetrics {
+    waiting: IntGaugeVec,
+    sent: IntCounterVec,
+    failures: IntCounterVec,
+    held: IntCounterVec,
+    lost: IntCounterVec,
 }
 
 /// Those of sightings, zones and lines.
@@ -190,41 +195,7 @@ impl Metrics {
                 &["address"]
             ),
             sightings: SightingMetrics::new(r),
-            notices_waiting: metric!(
-                r,
-                IntGaugeVec,
-                "spotter_notify_queue_length",
-                "Events that wait to be told to a receiver.",
-                &["notifier"]
-            ),
-            notices_sent: metric!(
-                r,
-                IntCounterVec,
-                "spotter_notify_sent_total",
-                "Events that a receiver has said it has.",
-                &["notifier"]
-            ),
-            notices_failed: metric!(
-                r,
-                IntCounterVec,
-                "spotter_notify_failures_total",
-                "Attempts to tell a receiver that failed.",
-                &["notifier"]
-            ),
-            notices_held: metric!(
-                r,
-                IntCounterVec,
-                "spotter_notify_held_total",
-                "Events that were held back, by the rule: cooldown, quiet or rate.",
-                &["notifier", "cause"]
-            ),
-            notices_lost: metric!(
-                r,
-                IntCounterVec,
-                "spotter_notify_lost_total",
-                "Events that a receiver will never have: the channel or the queue was full, the disk took nothing, or it refused.",
-                &["notifier", "cause"]
-            ),
+            notices: NoticeMetrics::new(r),
             registry: registry.clone(),
         };
         let version = metric!(r, IntGaugeVec, "spotter_build_info", "1; the version as a label.", &["version"]);
@@ -262,23 +233,69 @@ impl Metrics {
         for (address, count) in clients {
             self.clients.with_label_values(&[address]).set(count as i64);
         }
-        for NotifierCounts { name, waiting, sent, failures, held, lost } in notified {
-            let one = [name.as_str()];
-            self.notices_waiting.with_label_values(&one).set(*waiting as i64);
-            raise(&self.notices_sent.with_label_values(&one), *sent);
-            raise(&self.notices_failed.with_label_values(&one), *failures);
-            for (cause, count) in held {
-                raise(&self.notices_held.with_label_values(&[name.as_str(), *cause]), *count);
-            }
-            for (cause, count) in lost {
-                raise(&self.notices_lost.with_label_values(&[name.as_str(), *cause]), *count);
-            }
-        }
+        self.notices.set(notified);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::warn!("metrics: {error}");
         }
         String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+impl NoticeMetrics {
+    fn new(r: &Registry) -> Self {
+        Self {
+            waiting: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_notify_queue_length",
+                "Events that wait to be told to a receiver.",
+                &["notifier"]
+            ),
+            sent: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_sent_total",
+                "Events that a receiver has said it has.",
+                &["notifier"]
+            ),
+            failures: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_failures_total",
+                "Attempts to tell a receiver that failed.",
+                &["notifier"]
+            ),
+            held: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_held_total",
+                "Events that were held back, by the rule: cooldown, quiet or rate.",
+                &["notifier", "cause"]
+            ),
+            lost: metric!(
+                r,
+                IntCounterVec,
+                "spotter_notify_lost_total",
+                "Events that a receiver will never have: the channel or the queue was full, the disk took nothing, or it refused.",
+                &["notifier", "cause"]
+            ),
+        }
+    }
+
+    fn set(&self, notified: &[NotifierCounts]) {
+        for NotifierCounts { name, waiting, sent, failures, held, lost } in notified {
+            let one = [name.as_str()];
+            self.waiting.with_label_values(&one).set(*waiting as i64);
+            raise(&self.sent.with_label_values(&one), *sent);
+            raise(&self.failures.with_label_values(&one), *failures);
+            for (cause, count) in held {
+                raise(&self.held.with_label_values(&[name.as_str(), *cause]), *count);
+            }
+            for (cause, count) in lost {
+                raise(&self.lost.with_label_values(&[name.as_str(), *cause]), *count);
+            }
+        }
     }
 }
 
