@@ -250,7 +250,8 @@ impl Common {
             None => (args.sightings_table.clone(), args.zone.clone(), args.line.clone()),
         };
         let places = Places::of(&zones, &lines)?;
-        let table = args.out.iter().any(|out| matches!(out, OutArg::Records(Format::Sightings, _)));
+        let table =
+            args.out.iter().any(|out| matches!(out, OutArg::Records(place) if place.format == Format::Sightings));
         let dir = args.sightings_dir.clone();
         let asked = typed.sightings || typed.confirm.is_some() || typed.forget.is_some() || dir.is_some() || table;
         let is_wanted = asked || entry.is_some();

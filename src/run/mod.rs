@@ -214,6 +214,19 @@ impl QuerySetup {
     }
 }
 
+/// How frames of each stream enter the stage.
+fn stages(settings: &RunSettings) -> Vec<StageSettings> {
+    let remembers = settings.sampling.skips() || settings.gate.is_some();
+    let of_stream = |stream: &StreamSettings| StageSettings {
+        mode: stream.mode,
+        sampling: settings.sampling,
+        gate: settings.gate,
+        // A scene cut ends what is known of the scene before: ids at least. Pictures of a folder have nothing in common.
+        watch_cuts: remembers || !matches!(stream.address.kind, Kind::Pictures(_)),
+    };
+    settings.streams.iter().map(of_stream).collect()
+}
+
 fn supervise(
     settings: &RunSettings,
     model: Box<dyn Ground>,
@@ -226,18 +239,7 @@ fn supervise(
     let (started, overlay_sync) = (Instant::now(), settings.overlay_sync);
     let tracking_of = commands::tracking_of(settings, threshold, model.gives_all());
     let active = active_queries(settings, query_setup.first, &tracking_of)?;
-    let remembers = settings.sampling.skips() || settings.gate.is_some();
-    let stages: Vec<StageSettings> = settings
-        .streams
-        .iter()
-        .map(|stream| StageSettings {
-            mode: stream.mode,
-            sampling: settings.sampling,
-            gate: settings.gate,
-            // A scene cut ends what is known of the scene before: ids at least. Pictures of a folder have nothing in common.
-            watch_cuts: remembers || !matches!(stream.address.kind, Kind::Pictures(_)),
-        })
-        .collect();
+    let stages = stages(settings);
     let run_id: Arc<str> = match run_id {
         Some(run_id) => run_id,
         None if settings.reproducible => REPRODUCIBLE.into(),

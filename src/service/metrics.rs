@@ -373,7 +373,7 @@ impl StreamMetrics {
                 }
             }
             What::Enter { who, zone, .. } => {
-                self.sightings.entered.with_label_values(&[stream, &who.query, zone]).inc()
+                self.sightings.entered.with_label_values(&[stream, &who.query, zone]).inc();
             }
             What::Cross { who, line, to, .. } => {
                 self.sightings.crossed.with_label_values(&[stream, &who.query, line, to.as_str()]).inc();
@@ -447,7 +447,7 @@ mod tests {
         let what = What::Cross { who: who.clone(), line: "kerb".into(), at, to: Side::Left, counts };
         gate.told(&Told { what, silent: true });
         gate.told(&Told { what: What::Enter { who, zone: "drive".into(), at }, silent: false });
-        let text = metrics.text(std::iter::empty());
+        let text = metrics.text(std::iter::empty(), &[]);
         for line in [
             "spotter_sightings_total{query=\"car\",stream=\"gate\"} 2",
             "spotter_sightings_open{query=\"car\",stream=\"gate\"} 1",

@@ -161,7 +161,7 @@ mod tests {
         limits.note("car", at(280));
         assert!(!limits.admits("car", FIVE_MINUTES, at(579)), "counted from its end");
         assert!(limits.admits("car", FIVE_MINUTES, at(580)));
-        assert_eq!(limits.summary(Duration::from_secs(300), false), None, "not yet");
+        assert_eq!(limits.summary(Duration::from_mins(5), false), None, "not yet");
         let summary = limits.summary(Duration::from_secs(580), false).expect("something was held back");
         assert_eq!((summary.from_unix_ns, summary.to_unix_ns), (299_000_000_000, 579_000_000_000));
         let held = HeldBack { query: "car".into(), reason: "cooldown", sightings: 2, events: 0 };

@@ -46,7 +46,7 @@ pub use recorder::{ClipSettings, Finished};
 pub use settings::{Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
 pub use store::{Filter, Keep, Removed, Store, Stored, day_folder};
 pub use told::{Told, What, Who};
-pub use types::{Best, Change, FileRef, PathPoint, RectJson, Sighting};
+pub use types::{Best, Change, PathPoint, RectJson, Sighting};
 pub use zones::{Anchor, FRAMES, Line, Zone};
 
 /// A query, and how its stays are told.
@@ -297,13 +297,17 @@ impl Sightings {
                     let named = (id, self.origin.stream.as_str());
                     let mut open = Open::new(named, &query.asked.tracked.query, &self.settings, key, first);
                     self.see(&mut open, first);
-                    rest.iter().for_each(|seen| self.see(&mut open, seen));
+                    for seen in rest {
+                        self.see(&mut open, seen);
+                    }
                     self.announce(&mut open, &query.asked.own, told)?;
                     query.open.push(open);
                 }
                 Step::Stay { key, seen } => {
                     let Some(open) = query.open.iter_mut().find(|open| open.key == key) else { continue };
-                    seen.iter().for_each(|seen| self.see(open, seen));
+                    for seen in &seen {
+                        self.see(open, seen);
+                    }
                     self.announce(open, &query.asked.own, told)?;
                 }
                 Step::End { key } => {

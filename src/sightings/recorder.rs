@@ -238,15 +238,20 @@ impl Recorder {
         let (clip, span) = (part.path().to_owned(), part.span());
         let Written { file, error } = part.finish(CLOSE);
         let is_there = file.is_some();
-        file.into_iter().for_each(|file| self.say(Ok(file)));
+        if let Some(file) = file {
+            self.say(Ok(file));
+        }
         if is_there && self.settings.cues {
             let cues = self.cues_until(span.1);
             match cues::write(&clip, &self.job.query, &cues, span) {
-                Ok(file) => file.into_iter().for_each(|file| self.say(Ok(file))),
+                Ok(Some(file)) => self.say(Ok(file)),
+                Ok(None) => {}
                 Err(error) => self.say(Err(error)),
             }
         }
-        error.into_iter().for_each(|error| self.say(Err(error)));
+        if let Some(error) = error {
+            self.say(Err(error));
+        }
     }
 
     /// Takes the boxes up to a moment of stream time, ns.
@@ -263,7 +268,9 @@ impl Recorder {
         for part in open {
             let reason = Error::Output { name: part.path().display().to_string(), reason: "its clip failed".into() };
             let Written { file, .. } = part.abandon(reason);
-            file.into_iter().for_each(|file| self.say(Ok(file)));
+            if let Some(file) = file {
+                self.say(Ok(file));
+            }
         }
         self.say(Err(error));
     }

@@ -135,7 +135,7 @@ impl Window {
         let (Some(first), Some(last)) = (self.samples.get(left_out), self.samples.back()) else { return false };
         match self.confirm {
             Confirm::Frames(count) => self.samples.len() - left_out >= count as usize,
-            Confirm::Time(time) => last.elapsed - first.elapsed >= time,
+            Confirm::Time(time) => last.elapsed.saturating_sub(first.elapsed) >= time,
         }
     }
 
@@ -228,13 +228,12 @@ impl Stays {
                 let thing = &self.things[place];
                 Some((thing.held.is_none(), thing.distance(&object.rect, &moment)?, place))
             });
-            match near.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))) {
-                Some((_, _, place)) => seen[place] = Some(as_seen(object)),
-                None => {
-                    self.keys += 1;
-                    self.things.push(Thing::new(self.keys, as_seen(object), &self.rules));
-                    seen.push(Some(as_seen(object)));
-                }
+            if let Some((_, _, place)) = near.min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))) {
+                seen[place] = Some(as_seen(object));
+            } else {
+                self.keys += 1;
+                self.things.push(Thing::new(self.keys, as_seen(object), &self.rules));
+                seen.push(Some(as_seen(object)));
             }
         }
         // What is not in the picture is as far from it as the picture says; what another thing is taken for is not there.
@@ -267,11 +266,6 @@ impl Stays {
     pub(super) fn end(&mut self) -> Vec<Step> {
         let things = std::mem::take(&mut self.things).into_iter().filter(|thing| thing.held.is_some());
         things.map(|thing| Step::End { key: thing.key }).collect()
-    }
-
-    /// Whether anything is open, or may be soon.
-    pub(super) fn is_empty(&self) -> bool {
-        self.things.is_empty()
     }
 
     fn confirm(&mut self, steps: &mut Vec<Step>) {

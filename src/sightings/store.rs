@@ -342,7 +342,10 @@ impl Store {
                 let name = file.file_name().to_string_lossy().into_owned();
                 let age =
                     file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
-                if name.starts_with('.') && name.ends_with(".part") && age.is_some_and(|age| age > STALE) {
+                if name.starts_with('.')
+                    && file.path().extension().is_some_and(|ending| ending == "part")
+                    && age.is_some_and(|age| age > STALE)
+                {
                     drop(std::fs::remove_file(file.path()));
                 }
             }

@@ -1,3 +1,4 @@
 //! What a sighting is, as records have it.
 
-pub use records::{Best, FileRef, PathPoint, PixelBox as RectJson, Sighting, SightingChange as Change};
+pub(super) use records::FileRef;
+pub use records::{Best, PathPoint, PixelBox as RectJson, Sighting, SightingChange as Change};

@@ -115,7 +115,7 @@ impl Writer {
         self.running.1 = self.running.1.max(packet.running_ns);
         if let Some(sound) = self.sound.take_if(|sound| self.running.1 - sound.newest > SILENCE) {
             tracing::debug!("no sound any more: the rest of {} has none", self.path.display());
-            drop(sound.appsrc.end_of_stream());
+            _ = sound.appsrc.end_of_stream();
         }
         match self.order.push(packet.running_ns, packet.buffer.clone()) {
             Some(timed) => self.write(timed),

@@ -64,7 +64,7 @@ pub struct Line {
     pub anchor: Anchor,
     /// Frames that confirm, from 1.
     pub confirm: u32,
-    line: geo::Line<f64>,
+    ends: geo::Line<f64>,
 }
 
 fn checked(points: &[[f64; 2]]) -> Result<Vec<Coord<f64>>, String> {
@@ -120,7 +120,7 @@ impl Line {
     pub fn new(name: &str, points: &[[f64; 2]], anchor: Anchor, confirm: u32) -> Result<Self, String> {
         match checked(points)?[..] {
             [from, to] if from != to => {
-                Ok(Self { name: name.to_owned(), anchor, confirm, line: geo::Line::new(from, to) })
+                Ok(Self { name: name.to_owned(), anchor, confirm, ends: geo::Line::new(from, to) })
             }
             [_, _] => Err("begins where it ends, expected two different points".into()),
             _ => Err(format!("has {} points, expected 2", points.len())),
@@ -129,13 +129,13 @@ impl Line {
 
     /// Its ends, in shares of the picture.
     pub fn ends(&self) -> [(f64, f64); 2] {
-        [self.line.start, self.line.end].map(|end| (end.x, end.y))
+        [self.ends.start, self.ends.end].map(|end| (end.x, end.y))
     }
 
     /// On which side a point is; none on the line or on what it leads on to.
     pub fn side(&self, point: Coord<f64>) -> Option<Side> {
         // The picture's y goes down: what turns to the left on paper turns to the right here.
-        match <f64 as GeoNum>::Ker::orient2d(self.line.start, self.line.end, point) {
+        match <f64 as GeoNum>::Ker::orient2d(self.ends.start, self.ends.end, point) {
             Orientation::CounterClockwise => Some(Side::Right),
             Orientation::Clockwise => Some(Side::Left),
             Orientation::Collinear => None,
@@ -235,14 +235,11 @@ impl Visits {
                 continue;
             }
             let Some(first) = visit.other.next(at, zone.confirm) else { continue };
-            moves.push(match visit.since.take() {
-                Some(since) => {
-                    Move::Leave { zone: number, at: first, dwell: first.elapsed.saturating_sub(since.elapsed) }
-                }
-                None => {
-                    visit.since = Some(first);
-                    Move::Enter { zone: number, at: first }
-                }
+            moves.push(if let Some(since) = visit.since.take() {
+                Move::Leave { zone: number, at: first, dwell: first.elapsed.saturating_sub(since.elapsed) }
+            } else {
+                visit.since = Some(first);
+                Move::Enter { zone: number, at: first }
             });
         }
         for (number, (visit, line)) in self.lines.iter_mut().zip(lines).enumerate() {
@@ -260,7 +257,7 @@ impl Visits {
             let Some((first, there)) = visit.other.next((at, point), line.confirm) else { continue };
             visit.side = Some((side, point));
             // Who goes around an end of the line changes sides too.
-            if line.line.intersects(&geo::Line::new(from, there)) {
+            if line.ends.intersects(&geo::Line::new(from, there)) {
                 moves.push(Move::Cross { line: number, at: first, to: side });
             }
         }

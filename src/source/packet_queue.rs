@@ -107,7 +107,7 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Number of the next one that comes.
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.first + self.packets.len() as u64
     }
 

@@ -155,7 +155,7 @@ impl PacketReader {
                 let picture = state.video.get(*number);
                 picture.is_some_and(|picture| picture.stream_ns.is_none() && picture.stretch < state.stretch)
             };
-            let video = video + (video..).take_while(lost).count() as u64;
+            let video = video + (video..state.video.end()).take_while(lost).count() as u64;
             let sound = sound.max(state.sound.first);
             if let Some(picture) = state.video.get(video).filter(|picture| picture.stream_ns.is_some()) {
                 let until = (picture.stretch, picture.running_ns);

@@ -25,7 +25,7 @@ pub(super) fn run(args: &SightingsArgs) -> Result<()> {
         SightingsCommand::Export { from, filter, format } => {
             let all = open(from)?.list(&resolve(filter)?)?;
             match format {
-                ExportFormat::Jsonl => all.iter().map(|kept| format!("{}\n", value(kept))).collect(),
+                ExportFormat::Jsonl => all.iter().flat_map(|kept| [value(kept).to_string(), "\n".to_owned()]).collect(),
                 ExportFormat::Table => return export_table(&all),
             }
         }
@@ -83,7 +83,7 @@ fn table(all: &[Kept]) -> String {
 
 /// The table that a run writes with `--out sightings:FILE`.
 fn export_table(all: &[Kept]) -> Result<()> {
-    let file = RecordFile::new(&RecordPlace { format: Format::Sightings, path: "-".into() }, true);
+    let file = RecordFile::new(&RecordPlace::new(Format::Sightings, "-"), true);
     for Kept { sighting, cause } in all {
         let kind = EventKind::SightingEnd { sighting, cause: cause.as_deref().unwrap_or_default() };
         let event = Event { schema: EVENT_SCHEMA, run_id: "", source: &sighting.stream, kind: &kind };

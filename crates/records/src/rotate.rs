@@ -282,7 +282,9 @@ mod tests {
         let path = folder.path().join("events.jsonl");
         let mut file = RotatingFile::create(&path, rotation(30, None)).expect("opened");
         let lines: Vec<String> = (0..20).map(|number| format!("line {number} {}\n", "x".repeat(number))).collect();
-        lines.iter().for_each(|line| file.add(line.as_bytes()).expect("written"));
+        for line in &lines {
+            file.add(line.as_bytes()).expect("written");
+        }
         file.flush().expect("written");
         let mut all = String::new();
         let names = names(folder.path());
@@ -328,12 +330,12 @@ mod tests {
     fn age_counts_from_the_birth_of_a_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("events.jsonl");
-        let rotation = Rotation { age: Some(Duration::from_secs(3600)), ..Rotation::default() };
+        let rotation = Rotation { age: Some(Duration::from_hours(1)), ..Rotation::default() };
         let mut file = RotatingFile::append(&path, rotation).expect("opened");
         file.add(b"one\n").expect("written");
         file.add(b"two\n").expect("written");
         assert_eq!(names(folder.path()).len(), 1);
-        file.age = Duration::from_secs(3600);
+        file.age = Duration::from_hours(1);
         file.add(b"three\n").expect("written");
         assert_eq!(names(folder.path()).len(), 2);
     }
@@ -341,11 +343,8 @@ mod tests {
     #[test]
     fn settings_are_read_from_behind_a_place() {
         let (file, rotation) = Rotation::split("a,b.jsonl,rotate=1GiB,age=1d,keep=7").expect("understood");
-        let wanted = Rotation {
-            bytes: NonZeroU64::new(1 << 30),
-            age: Some(Duration::from_secs(86_400)),
-            keep: NonZeroU64::new(7),
-        };
+        let wanted =
+            Rotation { bytes: NonZeroU64::new(1 << 30), age: Some(Duration::from_hours(24)), keep: NonZeroU64::new(7) };
         assert_eq!((file, rotation), ("a,b.jsonl", Some(wanted)));
         assert_eq!(Rotation::split("a,b=c.jsonl"), Ok(("a,b=c.jsonl", None)));
         assert_eq!(Rotation::split(&format!("x{wanted}")), Ok(("x", Some(wanted))));

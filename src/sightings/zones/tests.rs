@@ -147,7 +147,7 @@ proptest! {
                 }
                 Move::Leave { at, dwell, .. } => {
                     let since: Moment = inside.take().expect("is in");
-                    prop_assert_eq!(dwell, at.elapsed - since.elapsed);
+                    prop_assert_eq!(dwell, at.elapsed.saturating_sub(since.elapsed));
                 }
                 Move::Cross { to, .. } => prop_assert_ne!(side.replace(to), Some(to)),
             }
