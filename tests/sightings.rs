@@ -426,7 +426,7 @@ fn wander(scratch: &Scratch, seed: u64) -> String {
     let line = |name: &str, ends: &[[f64; 2]], confirm| Line::new(name, ends, Anchor::Bottom, confirm).expect("valid");
     let settings = SightingSettings {
         confirm: Confirm::Frames(1),
-        forget: Duration::from_secs(60),
+        forget: Duration::from_mins(1),
         zones: vec![zone("square", &SQUARE, 3), zone("slant", &SLANT, 2)],
         lines: vec![line("across", &ACROSS, 3), line("down", &DOWN, 1)],
         ..SightingSettings::default()

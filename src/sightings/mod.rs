@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use records::track::{FrameResult, TrackedQuery};
-use records::{Crossings, FileRef, FrameRef, FrameStatus, Resolution, SightingChange};
+use records::{Crossings, FrameRef, FrameStatus, Resolution, SightingChange};
 
 use crate::error::Result;
 use journal::{Journal, Left};
@@ -46,7 +46,7 @@ pub use recorder::{ClipSettings, Finished};
 pub use settings::{Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
 pub use store::{Filter, Keep, Removed, Store, Stored, day_folder};
 pub use told::{Told, What, Who};
-pub use types::{Best, Change, PathPoint, RectJson, Sighting};
+pub use types::{Best, Change, FileRef, PathPoint, RectJson, Sighting};
 pub use zones::{Anchor, FRAMES, Line, Zone};
 
 /// A query, and how its stays are told.

@@ -22,7 +22,7 @@ fn its_settings_are_taken_also_with_what_is_commented_out() {
     }
     let text = example("driveway.toml").replace(CREDENTIALS, scratch.path().to_str().expect("UTF-8"));
     let (before, commented) = text.split_once("# A web server of your own:\n").expect("there");
-    let more: String = commented.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    let more: String = commented.lines().flat_map(|line| [line.trim_start_matches("# "), "\n"]).collect();
     for text in [text.clone(), format!("{before}{more}")] {
         let file = scratch.write("driveway.toml", text.as_bytes());
         let ran = command(&["check", &file]).current_dir(scratch.path()).env("HOME", scratch.path()).output();
