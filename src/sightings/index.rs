@@ -150,7 +150,8 @@ impl Index for Store {
 pub fn open(path: &Path) -> Result<Box<dyn Index>> {
     if path.is_dir() {
         if !path.join(store::INDEX).is_file() {
-            let reason = format!("has no {}, expected a folder that keeps sightings, or records as JSON Lines", store::INDEX);
+            let reason =
+                format!("has no {}, expected a folder that keeps sightings, or records as JSON Lines", store::INDEX);
             return Err(Error::Usage(format!("{}: {reason}", path.display())));
         }
         // Looking deletes nothing.
