@@ -225,8 +225,8 @@ impl Archive {
         }
     }
 
-    /// Notes where things are on a frame, for the boxes beside clips, and that it was looked at. To be called after everybody
-    /// was told of it.
+    /// Notes where things are on a frame, for the boxes beside clips, and that it was looked at. To be called after those
+    /// that begin with it were told.
     pub(super) fn looked_at<'a>(
         &self,
         grounded: &GroundedFrame,

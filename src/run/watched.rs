@@ -167,8 +167,8 @@ impl Watch {
         changes
     }
 
-    /// What receivers are told; none where it is no step of a sighting. `names` are those of run and source. The id is the same
-    /// whichever run tells it: an end that was told, and could not be noted any more, comes again under the id that it had.
+    /// What receivers are told; none where it is no step of a sighting. The names are those of run and source. The id is
+    /// the same whichever run tells it: an end that was told, and could not be noted any more, comes again under it.
     pub(super) fn notice(&mut self, told: &Told, (run_id, source): (&str, &str)) -> Option<Notice> {
         let What::Sighting { sighting, change } = &told.what else { return None };
         let id = &sighting.id;

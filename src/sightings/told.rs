@@ -63,7 +63,7 @@ pub enum What {
         /// Id of the sighting.
         sighting_id: String,
         /// The file.
-        file: std::result::Result<FileRef, String>,
+        file: Result<FileRef, String>,
     },
     /// So much was held back.
     Held {
