@@ -34,7 +34,7 @@ pub(super) fn sightings(
     run_id: &Arc<str>,
 ) -> Result<Vec<Option<Watch>>> {
     let mut keepers: HashMap<PathBuf, SharedKeeper> = HashMap::new();
-    let of_stream = |(stream, queries): (&StreamSettings, &ActiveQueries)| {
+    let of_stream = |(stream, queries): (&StreamSettings, &ActiveQueries)| -> Result<Option<Watch>> {
         let Some(wanted) = &stream.sightings else { return Ok(None) };
         let name = &stream.address.name;
         let origin = Origin { run_id: run_id.to_string(), stream: name.clone(), file_name: file_name(name) };
