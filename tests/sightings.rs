@@ -35,15 +35,24 @@ use crate::support::{
 const WIDTH: usize = 320;
 const HEIGHT: usize = 192;
 const RATE: u32 = 25;
-const FRAME_NS: u64 = 1_000_000_000 / RATE as u64;
+pub(crate) const FRAME_NS: u64 = 1_000_000_000 / RATE as u64;
 const SIDE: usize = 40;
 
-fn events<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub(crate) fn events<'a>(lines: &'a [Value], event: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["event"] == event).collect()
 }
 
 /// A white square on dark ground, at this place on each frame, or none.
 fn drawn(scratch: &Scratch, places: impl Iterator<Item = Option<(usize, usize)>>) -> String {
+    drawn_with(scratch, places, &[])
+}
+
+/// The same; `options` are the encoder's.
+pub(crate) fn drawn_with(
+    scratch: &Scratch,
+    places: impl Iterator<Item = Option<(usize, usize)>>,
+    options: &[&str],
+) -> String {
     let file = scratch.file("drawn.mp4");
     let raw = Raw { format: "gray", size: (WIDTH, HEIGHT), rate: RATE };
     let frame = |place: Option<(usize, usize)>| {
@@ -54,12 +63,12 @@ fn drawn(scratch: &Scratch, places: impl Iterator<Item = Option<(usize, usize)>>
         };
         (0..WIDTH * HEIGHT).map(pixel).collect()
     };
-    encode(&file, raw, places.map(frame), &["-crf", "8", "-color_range", "tv"]);
+    encode(&file, raw, places.map(frame), &[&["-crf", "8", "-color_range", "tv"][..], options].concat());
     file
 }
 
 /// Finds the white square.
-struct Finder;
+pub(crate) struct Finder;
 
 impl Ground for Finder {
     fn canvas(&self) -> Canvas {
@@ -371,6 +380,16 @@ fn what_cannot_be_is_told() {
         ("[sightings]\nquiet_hours = [\"22-7\"]\n".into(), "expected two times of day, as in 22:00-07:00"),
         ("[sightings]\nper_minute = 0\n".into(), "per_minute = 0"),
         ("[sightings]\ndir = \"/nowhere/at/all\"\n".into(), "its folder does not exist"),
+        ("[sightings]\nsnapshots = true\n".into(), "[sightings] snapshots: is for files in a folder, expected dir"),
+        ("[sightings]\nclips = {}\n".into(), "[sightings] clips: is for files in a folder, expected dir"),
+        ("[sightings]\ndir = \"x\"\nclips = { befor = \"1s\" }\n".into(), "did you mean `sightings.clips.before`?"),
+        ("[sightings]\ndir = \"x\"\nclips = { before = \"1h\" }\n".into(), "clips.before: 1h: expected a time"),
+        (
+            "[sightings]\ndir = \"x\"\nclips = { memory = \"1kB\" }\n".into(),
+            "clips.memory: 1kB: expected at least 1MiB",
+        ),
+        ("[sightings]\ndir = \"x\"\nkeep = {}\n".into(), "keep: expected days from 1 on, or bytes"),
+        ("[sightings]\ndir = \"x\"\nkeep = { bytes = \"much\" }\n".into(), "keep: much: expected a number of bytes"),
     ] {
         let said = said(&text);
         assert!(said.contains(expected), "{text}: {said}");

@@ -180,6 +180,9 @@ fn template(args: &BatchArgs) -> Result<RunSettings> {
     if let Some(sightings) = &mut settings.streams[0].sightings {
         // What is left undone is done again, from the beginning.
         sightings.dir = None;
+        if sightings.archive.take().is_some() {
+            tracing::warn!("[sightings] clips, snapshots and keep are for run; batch keeps no files of sightings");
+        }
     }
     Ok(settings)
 }

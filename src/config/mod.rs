@@ -1,5 +1,6 @@
 //! From arguments as typed to settings as meant: resolved, checked, and the only thing that travels on.
 
+mod archive;
 mod model;
 mod outputs;
 mod queries;
@@ -12,6 +13,7 @@ mod time;
 
 use crate::error::Error;
 
+pub use archive::{ClipsEntry, KeepEntry};
 pub(crate) use model::{check_device, chosen};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
 pub use queries::{QueryEntries, QueryEntry};

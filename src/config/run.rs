@@ -205,7 +205,8 @@ impl RunSettings {
     /// There is no output.
     pub fn check_outputs(&self) -> Result<()> {
         let sees = |stream: &StreamSettings| {
-            !stream.records.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
+            let keeps = stream.sightings.as_ref().is_some_and(|sightings| sightings.archive.is_some());
+            keeps || !stream.records.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
         };
         if !self.notify.is_empty() || self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
     }

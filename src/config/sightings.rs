@@ -9,6 +9,7 @@ use frames::overlay::Shape;
 use records::{Format, Query};
 use serde::{Deserialize, Serialize};
 
+use super::archive::{ClipsEntry, KeepEntry, archive};
 use super::time::{LONGEST, duration};
 use crate::cli::{OutArg, RunArgs};
 use crate::error::{Error, Result};
@@ -31,6 +32,12 @@ pub struct SightingsEntry {
     pub per_minute: Option<u32>,
     /// A folder that knows over the end of a run what is open.
     pub dir: Option<PathBuf>,
+    /// Clips of sightings, made of what their source sent, in that folder.
+    pub clips: Option<ClipsEntry>,
+    /// Whether the best frame of each is kept there.
+    pub snapshots: Option<bool>,
+    /// How much is kept there.
+    pub keep: Option<KeepEntry>,
 }
 
 /// Measured frames, or a time.
@@ -81,6 +88,9 @@ impl SightingsEntry {
             quiet_hours: vec![String::new()],
             per_minute: Some(1),
             dir: Some(PathBuf::new()),
+            clips: Some(ClipsEntry::example()),
+            snapshots: Some(true),
+            keep: Some(KeepEntry::example()),
         }
     }
 }
@@ -264,13 +274,15 @@ impl Common {
             text.parse::<QuietHours>().map_err(|reason| Error::Usage(format!("quiet_hours {text:?}: {reason}")))
         };
         let range = || Duration::ZERO..=LONGEST;
+        let dir = dir.or_else(|| entry.dir.clone());
         let settings = SightingSettings {
             confirm: typed.confirm.as_ref().or(entry.confirm.as_ref()).map(confirm).transpose()?.unwrap_or_default(),
             forget: duration("forget", typed.forget.as_deref().or(entry.forget.as_deref()), FORGET, range())?,
             cooldown: duration("cooldown", entry.cooldown.as_deref(), Duration::ZERO, range())?,
             quiet_hours: entry.quiet_hours.iter().map(quiet).collect::<Result<_>>()?,
             per_minute,
-            dir: dir.or(entry.dir),
+            archive: archive(&entry, dir.as_deref())?,
+            dir,
             zones: Vec::new(),
             lines: Vec::new(),
         };

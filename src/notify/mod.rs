@@ -108,6 +108,11 @@ impl Notifiers {
         Self(None)
     }
 
+    /// Whether nobody is told anything.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Opens the queues and begins to tell what waits there. `watched` are the streams of the run and what they are asked;
     /// `set_query` is called where somebody wants another sentence, none where nobody may.
     ///

@@ -11,14 +11,14 @@ use records::{
 
 use super::names::Names;
 use super::supervisor::StreamEnd;
-use super::watched::watched;
+use super::watched::{Watch, watched};
 use super::{Message, OutputStopper, post};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::notify::Notifiers;
 use crate::service::Status;
-use crate::sightings::{FrameFacts, Sightings, Told};
+use crate::sightings::{FrameFacts, Told};
 use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
 use crate::source::Timing;
 use crate::stage::{ActiveQueries, GroundedFrame, QueryUpdate, StreamEvent, StreamItem, StreamItems, tracked};
@@ -43,7 +43,7 @@ pub(super) struct Links {
     /// How the stream ended; disconnected where nobody knows.
     pub(super) finished: Receiver<StreamEnd>,
     /// Where somebody wants them.
-    pub(super) sightings: Option<Sightings>,
+    pub(super) sightings: Option<Watch>,
 }
 
 /// How often is looked whether a thing has been away for too long, while no frame comes.
@@ -127,7 +127,7 @@ impl Delivery {
             // Said also where this thread panics: the supervisor waits for it.
             let (stream, messages) = (self.links.stream, self.links.messages.clone());
             let _at_the_end = OnDrop(|| drop(messages.send(Message::Drained(stream))));
-            let restarted = self.sightings(|sightings| Ok(sightings.restarted()), false);
+            let restarted = self.sightings(|watch| Ok(watch.restarted()), false);
             self.note_failure(restarted);
             while let Some(items_now) = self.next(items) {
                 for item in items_now {
@@ -138,7 +138,7 @@ impl Delivery {
                     self.note_failure(delivered);
                 }
             }
-            let ended = self.sightings(Sightings::end, true);
+            let ended = self.sightings(Watch::end, true);
             self.note_failure(ended);
             self.links.status.end();
             self.links.notifiers.available(&self.names.address.name, false);
@@ -149,6 +149,8 @@ impl Delivery {
             if let Err(error) = self.finish_output() {
                 self.post_failure(error);
             }
+            let kept = self.sightings(|watch| Ok(watch.finish(FINISH_TIMEOUT)), true);
+            self.note_failure(kept);
             if let Ok(farewell) = farewell {
                 drop(farewell.join());
             }
@@ -168,7 +170,7 @@ impl Delivery {
             Ok(items) => Some(items),
             Err(RecvTimeoutError::Timeout) => {
                 let since = self.newest.elapsed();
-                let passed = self.sightings(|sightings| sightings.passed(since), true);
+                let passed = self.sightings(|watch| watch.passed(since), true);
                 self.note_failure(passed);
                 Some(StreamItems::new())
             }
@@ -178,24 +180,38 @@ impl Delivery {
 
     /// Tells what sightings have to say. What cannot be written any more is told by the next run. `counted` where it
     /// happened in this one.
-    fn sightings(&mut self, ask: impl FnOnce(&mut Sightings) -> Result<Vec<Told>>, counted: bool) -> Result<()> {
+    fn sightings(&mut self, ask: impl FnOnce(&mut Watch) -> Result<Vec<Told>>, counted: bool) -> Result<()> {
         if self.broken {
             return Ok(());
         }
-        let Some(sightings) = &mut self.links.sightings else { return Ok(()) };
-        let told = ask(sightings)?;
-        for told in &told {
+        let Some(mut watch) = self.links.sightings.take() else { return Ok(()) };
+        let outcome = ask(&mut watch).and_then(|told| self.tell(&mut watch, &told, counted));
+        self.links.sightings = Some(watch);
+        outcome
+    }
+
+    /// Writes it into the records, and tells receivers what stands there.
+    fn tell(&mut self, watch: &mut Watch, told: &[Told], counted: bool) -> Result<()> {
+        for told in told {
             if counted {
                 self.links.status.told(told);
             }
-            if !told.silent {
-                self.event(&told.kind())?;
+            if told.silent {
+                continue;
+            }
+            self.event(&told.kind())?;
+            if self.links.notifiers.is_none() {
+                continue;
+            }
+            let names = (&*self.names.run_id, self.names.address.name.as_str());
+            if let Some(notice) = watch.notice(told, names) {
+                self.links.notifiers.publish(&notice);
             }
         }
-        if told.is_empty() {
-            return Ok(());
+        for (query, count) in watch.changes() {
+            self.links.notifiers.state(&self.names.address.name, &query, count > 0, count);
         }
-        self.links.sightings.as_mut().map_or(Ok(()), |sightings| sightings.were_told(&told))
+        if told.is_empty() { Ok(()) } else { watch.were_told(told) }
     }
 
     fn note_failure(&mut self, outcome: Result<()>) {
@@ -232,7 +248,7 @@ impl Delivery {
         self.deliver(grounded, &result, resolution)?;
         self.newest = frame.arrived;
         let facts = FrameFacts { time, ..self.names.facts(grounded) };
-        self.sightings(|sightings| sightings.frame(&facts, &result), true)
+        self.sightings(|watch| watch.frame(&facts, grounded, &result), true)
     }
 
     /// Tells of the end of a gap.
@@ -355,7 +371,7 @@ impl Delivery {
             self.event(&EventKind::Query { seq, change: *change, name, text, rev: *rev })?;
         }
         let queries = watched(&self.queries);
-        self.sightings(|sightings| sightings.set_queries(queries), true)
+        self.sightings(|watch| watch.set_queries(queries), true)
     }
 
     /// Says the first failure of a frame aloud, and every stretch of damaged ones in the records.

@@ -4,6 +4,7 @@
 //! thread that calls [`run`] supervises: streams, outputs, worker and signals report to it through one channel. However
 //! the run ends, frames that were handed over are accounted for, files are finished, and no thread outlives it.
 
+mod archive;
 mod commands;
 mod deliver;
 mod names;
@@ -267,7 +268,7 @@ fn supervise(
         let mounts: Vec<MountPoint> = mounts.into_iter().map(|(_, mount)| mount).collect();
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
-        let (finish, finished) = bounded(1);
+        let ((finish, finished), source) = (bounded(1), watched::source(settings, sightings.as_ref()));
         let input = input.keeping(mounts.len() * MountPoint::KEEPS);
         let input = match overlay_sync {
             OverlaySync::LowLatency if !mounts.is_empty() => shown_at_once(input, &mounts, &messages),
@@ -296,13 +297,8 @@ fn supervise(
             },
         );
         let deliverer = std::thread::Builder::new().name("deliver".into()).spawn(move || delivery.run(&output));
-        let source = SourceLoop {
-            address: settings.address.clone(),
-            settings: settings.source.clone(),
-            frames: input,
-            timing,
-            counters,
-        };
+        let source =
+            SourceLoop { address: settings.address.clone(), settings: source, frames: input, timing, counters };
         let (ended, stopped) = (post(&messages, move |ended| Message::Ended(index, ended)), stopped.clone());
         let source = std::thread::Builder::new().name("source".into()).spawn(move || {
             ended(source.run(&stopped));

@@ -378,7 +378,7 @@ impl StreamMetrics {
             What::Cross { who, line, to, .. } => {
                 self.sightings.crossed.with_label_values(&[stream, &who.query, line, to.as_str()]).inc();
             }
-            What::Leave { .. } | What::Held { .. } => {}
+            What::Leave { .. } | What::File { .. } | What::Held { .. } => {}
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use records::Sighting;
 use serde::Deserialize;
 
+use super::store::{self, Keep, Store};
 use crate::error::{Error, Result};
 
 /// Which sightings are meant; all where nothing is said.
@@ -23,17 +24,22 @@ pub struct Filter {
     pub since_unix_ns: Option<i64>,
     /// That were there before this time, ns since 1970.
     pub until_unix_ns: Option<i64>,
+    /// Those alone of which nobody knows that they ended.
+    pub open: bool,
+    /// So many at most, the newest of them.
+    pub most: Option<u32>,
 }
 
 impl Filter {
-    /// Whether it means this one.
-    pub fn takes(&self, sighting: &Sighting) -> bool {
+    /// Whether it means this one, however many there are.
+    fn takes(&self, Kept { sighting, cause }: &Kept) -> bool {
         let is = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
         is(&self.query, &sighting.query)
             && is(&self.stream, &sighting.stream)
             && self.zone.as_ref().is_none_or(|zone| sighting.zones.contains(zone))
             && self.since_unix_ns.is_none_or(|since| sighting.last_unix_ns >= since)
             && self.until_unix_ns.is_none_or(|until| sighting.start_unix_ns < until)
+            && (!self.open || cause.is_none())
     }
 }
 
@@ -116,10 +122,10 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 
 impl Index for Recorded {
     fn list(&self, filter: &Filter) -> Result<Vec<Kept>> {
-        let mut meant: Vec<&(usize, Kept)> =
-            self.all.values().filter(|(_, kept)| filter.takes(&kept.sighting)).collect();
+        let mut meant: Vec<&(usize, Kept)> = self.all.values().filter(|(_, kept)| filter.takes(kept)).collect();
         meant.sort_by_key(|(first, kept)| (kept.sighting.start_unix_ns, *first));
-        Ok(meant.into_iter().map(|(_, kept)| kept.clone()).collect())
+        let older = filter.most.map_or(0, |most| meant.len().saturating_sub(most as usize));
+        Ok(meant.into_iter().skip(older).map(|(_, kept)| kept.clone()).collect())
     }
 
     fn get(&self, id: &str) -> Result<Option<Kept>> {
@@ -127,14 +133,29 @@ impl Index for Recorded {
     }
 }
 
-/// What keeps sightings at `path`: a file of records.
+impl Index for Store {
+    fn list(&self, filter: &Filter) -> Result<Vec<Kept>> {
+        Self::list(self, filter)
+    }
+
+    fn get(&self, id: &str) -> Result<Option<Kept>> {
+        Self::get(self, id)
+    }
+}
+
+/// What keeps sightings at `path`: a file of records, or the folder of a store.
 ///
 /// # Errors
 /// Nothing there keeps any.
 pub fn open(path: &Path) -> Result<Box<dyn Index>> {
     if path.is_dir() {
-        let reason = "is a folder, expected records of a run as JSON Lines";
-        return Err(Error::Usage(format!("{}: {reason}", path.display())));
+        if !path.join(store::INDEX).is_file() {
+            let reason =
+                format!("has no {}, expected a folder that keeps sightings, or records as JSON Lines", store::INDEX);
+            return Err(Error::Usage(format!("{}: {reason}", path.display())));
+        }
+        // Looking deletes nothing.
+        return Ok(Box::new(Store::open(path, Keep::default())?));
     }
     Ok(Box::new(Recorded::read(path)?))
 }
@@ -196,7 +217,17 @@ mod tests {
         let until = Filter { until_unix_ns: Some(100), ..Filter::default() };
         let other = Filter { stream: Some("yard".into()), ..Filter::default() };
         assert_eq!([ids(&in_zone), ids(&since), ids(&until), ids(&other)], [vec!["a"], vec!["a"], vec!["b"], vec![]]);
+        let lasting = Filter { open: true, ..Filter::default() };
+        let newest = Filter { most: Some(1), ..Filter::default() };
+        assert_eq!([ids(&lasting), ids(&newest)], [["b"], ["a"]]);
         std::fs::write(&path, "no records").expect("written");
         assert!(open(&path).err().expect("refused").to_string().contains("no JSON object"));
+        let refused = open(scratch.path()).err().expect("refused").to_string();
+        assert!(refused.contains("has no sightings.sqlite"), "{refused}");
+        let mut store = Store::open(scratch.path(), Keep::default()).expect("opened");
+        store.end(&a, "gone").expect("kept");
+        store.put(&b).expect("kept");
+        let kept = open(scratch.path()).expect("read").list(&in_zone).expect("listed");
+        assert_eq!(kept, [Kept { sighting: a, cause: Some("gone".into()) }]);
     }
 }

@@ -41,10 +41,12 @@ use zones::Move;
 
 pub use clip::Clips;
 pub use container::Container;
+pub use index::{Filter, Kept};
 pub use moment::Moment;
+pub use open::Ongoing;
 pub use recorder::{ClipSettings, Finished};
-pub use settings::{Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
-pub use store::{Filter, Keep, Removed, Store, Stored, day_folder};
+pub use settings::{ArchiveSettings, Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
+pub use store::{Keep, Removed, Store, day_folder};
 pub use told::{Told, What, Who};
 pub use types::{Best, Change, FileRef, PathPoint, RectJson, Sighting};
 pub use zones::{Anchor, FRAMES, Line, Zone};
@@ -259,6 +261,14 @@ impl Sightings {
             Some(first) => journal.told(std::iter::once(first).chain(ends)),
             None => Ok(()),
         }
+    }
+
+    /// Those that are open and told of, or would be if limits did not hold them back.
+    pub fn ongoing(&self) -> impl Iterator<Item = Ongoing<'_>> {
+        self.queries.iter().enumerate().flat_map(|(place, query)| {
+            let begun = query.open.iter().filter(|open| open.telling != Telling::Waits);
+            begun.map(move |open| open.ongoing(place))
+        })
     }
 
     /// A file belongs to an open sighting; false where it is not open any more.

@@ -27,6 +27,19 @@ pub(super) enum Telling {
     Told,
 }
 
+/// An open sighting, as whoever keeps something of it has to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ongoing<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Name of its query.
+    pub query: &'a str,
+    /// Place of the query among those of the stream, from 0.
+    pub place: usize,
+    /// Id of the thing that it was on the last frame on which it was seen.
+    pub object: u64,
+}
+
 /// An open sighting.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -38,6 +51,8 @@ pub(super) struct Open {
     /// Of the best frame.
     quality: f64,
     pub(super) last: Moment,
+    /// The thing that it was last.
+    pub(super) object: u64,
     pub(super) telling: Telling,
     /// What it did while it waits.
     pub(super) waiting: Vec<What>,
@@ -78,6 +93,7 @@ impl Open {
             visits: Visits::new(&settings.zones, &settings.lines),
             quality: quality(first),
             last: first.moment,
+            object: first.object,
             telling: Telling::Waits,
             waiting: Vec::new(),
             changed: false,
@@ -85,12 +101,17 @@ impl Open {
         }
     }
 
+    /// As it is, of the query at this place.
+    pub(super) fn ongoing(&self, place: usize) -> Ongoing<'_> {
+        Ongoing { id: &self.sighting.id, query: &self.sighting.query, place, object: self.object }
+    }
+
     /// It is seen on another frame; gives what it did in zones.
     pub(super) fn see(&mut self, settings: &SightingSettings, seen: &Seen) -> Vec<Move> {
         let Seen { moment, object, rect, .. } = *seen;
         let sighting = &mut self.sighting;
         (sighting.last_pts_ns, sighting.last_unix_ns) = (moment.at.pts_ns, moment.at.unix_ns);
-        self.last = moment;
+        (self.last, self.object) = (moment, object);
         if !sighting.objects.contains(&object) {
             sighting.objects.push(object);
             if sighting.objects.len() > MOST_OBJECTS {

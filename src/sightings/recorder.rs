@@ -17,7 +17,7 @@ use crate::sink::numbered;
 use crate::source::{Medium, Next, Packet, PacketReader};
 
 /// How clips are made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClipSettings {
     /// Where they go, each into the folder of its day ([`super::day_folder`]).
     pub folder: PathBuf,

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::recorder::ClipSettings;
+use super::store::Keep;
 use super::zones::{Line, Zone};
 
 /// How long presence must hold before a sighting starts.
@@ -45,6 +47,21 @@ pub struct QuerySighting {
     pub required_zones: Vec<String>,
 }
 
+/// What is kept of sightings beside their records: files, and an index of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// Where. Files go into the folder of their day.
+    pub folder: PathBuf,
+    /// How clips are made; none where nobody wants them.
+    pub clips: Option<ClipSettings>,
+    /// Bytes of packets that a stream keeps for its clips, at most.
+    pub memory: usize,
+    /// Whether the best frame is kept.
+    pub snapshots: bool,
+    /// How much is kept.
+    pub keep: Keep,
+}
+
 /// How the sightings of a stream are made and told.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SightingSettings {
@@ -60,6 +77,8 @@ pub struct SightingSettings {
     pub per_minute: Option<NonZeroU32>,
     /// Where open sightings are noted, so that the next run can tell how they ended.
     pub dir: Option<PathBuf>,
+    /// What else is kept of them; none where nobody wants it.
+    pub archive: Option<ArchiveSettings>,
     /// Areas.
     pub zones: Vec<Zone>,
     /// Lines.

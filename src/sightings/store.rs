@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, TransactionBehavior, params};
 
+use super::index::{Filter, Kept};
 use super::types::{FileRef, Sighting};
 use crate::error::{Error, Result};
 
 /// Its name in the folder.
-const INDEX: &str = "sightings.sqlite";
+pub(super) const INDEX: &str = "sightings.sqlite";
 /// How long another process may hold it.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Counts the layouts of the tables.
@@ -52,34 +53,6 @@ pub struct Keep {
     pub days: Option<u32>,
     /// Bytes of all files together.
     pub bytes: Option<u64>,
-}
-
-/// Which sightings are meant; none of a kind for all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Name of the stream.
-    pub stream: Option<String>,
-    /// Name of the query.
-    pub query: Option<String>,
-    /// A zone that it was in.
-    pub zone: Option<String>,
-    /// Those that lasted to this moment or longer, ns since 1970.
-    pub since_unix_ns: Option<i64>,
-    /// Those that began before this moment, ns since 1970.
-    pub until_unix_ns: Option<i64>,
-    /// Those alone of which nobody knows that they ended.
-    pub open: bool,
-    /// So many at most, the newest of them.
-    pub most: Option<u32>,
-}
-
-/// A sighting as it is kept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stored {
-    /// It, with its files.
-    pub sighting: Sighting,
-    /// Why it ended; none while it lasts.
-    pub cause: Option<String>,
 }
 
 /// What was deleted.
@@ -219,7 +192,7 @@ impl Store {
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn list(&self, filter: &Filter) -> Result<Vec<Stored>> {
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Kept>> {
         let mut sql = "SELECT whole, cause FROM sighting WHERE 1".to_owned();
         let mut values: Vec<&dyn ToSql> = Vec::new();
         let Filter { stream, query, zone, since_unix_ns, until_unix_ns, open, most } = filter;
@@ -256,18 +229,18 @@ impl Store {
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn get(&self, id: &str) -> Result<Option<Stored>> {
+    pub fn get(&self, id: &str) -> Result<Option<Kept>> {
         let sql = "SELECT whole, cause FROM sighting WHERE id = ?";
         let row = self.connection.query_row(sql, [id], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
         let row = row.optional().map_err(failure(&self.index))?;
         row.map(|(whole, cause)| self.stored(&whole, cause)).transpose()
     }
 
-    fn stored(&self, whole: &str, cause: Option<String>) -> Result<Stored> {
+    fn stored(&self, whole: &str, cause: Option<String>) -> Result<Kept> {
         let mut sighting: Sighting = serde_json::from_str(whole).map_err(|error| self.fail(error.to_string()))?;
         sighting.files =
             self.files(&sighting.id).map_err(failure(&self.index))?.into_iter().map(|file| file.0).collect();
-        Ok(Stored { sighting, cause })
+        Ok(Kept { sighting, cause })
     }
 
     /// Files of a sighting, and their bytes.

@@ -86,6 +86,7 @@ fn words(told: &[Told]) -> Vec<String> {
             What::Cross { line, at, to, counts, .. } => {
                 format!("over {line} to the {} at {}: {} {}", to.as_str(), at.seq, counts.left, counts.right)
             }
+            What::File { sighting_id, .. } => format!("a file of {sighting_id}"),
             What::Held { held, .. } => format!("held back: {held:?}"),
         };
         if told.silent { format!("({text})") } else { text }
@@ -154,9 +155,12 @@ fn a_better_picture_is_told_and_not_too_often() {
     };
     let clip = FileRef { kind: "clip".into(), path: "a.mp4".into(), start_pts_ns: None, end_pts_ns: None };
     assert!(sightings.add_file(&id, clip.clone()) && !sightings.add_file("another", clip.clone()));
+    let open: Vec<(&str, usize)> = sightings.ongoing().map(|ongoing| (ongoing.id, ongoing.place)).collect();
+    assert_eq!(open, [(id.as_str(), 0)]);
     let ended = sightings.end().expect("no journal");
     let What::Sighting { sighting, .. } = &ended[0].what else { panic!("{ended:?}") };
     assert_eq!(sighting.files, [clip]);
+    assert_eq!(sightings.ongoing().count(), 0);
 }
 
 #[test]
@@ -295,7 +299,7 @@ proptest! {
                     let silent = open.get(&who.sighting_id).expect("is open");
                     prop_assert!(told.silent || !silent);
                 }
-                What::Held { .. } => {}
+                What::File { .. } | What::Held { .. } => {}
             }
         }
         prop_assert!(open.is_empty());

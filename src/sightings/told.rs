@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use records::{Crossings, EventKind, FrameRef, HeldBack, Side, Sighting, SightingChange, Visitor};
+use records::{Crossings, EventKind, FileRef, FrameRef, HeldBack, Side, Sighting, SightingChange, Visitor};
 
 use super::limits::Summary;
 
@@ -58,6 +58,13 @@ pub enum What {
         /// All crossings by things of this query, this one included.
         counts: Crossings,
     },
+    /// A file of a sighting is whole, or why there is none.
+    File {
+        /// Id of the sighting.
+        sighting_id: String,
+        /// The file.
+        file: Result<FileRef, String>,
+    },
     /// So much was held back.
     Held {
         /// From when on, ns since 1970.
@@ -108,6 +115,11 @@ impl Told {
             What::Cross { who, line, at, to, counts } => {
                 EventKind::LineCross { who: who.visitor(), line, direction: *to, counts: *counts, at: *at }
             }
+            What::File { sighting_id, file } => EventKind::SightingFile {
+                sighting_id,
+                file: file.as_ref().ok(),
+                error: file.as_ref().err().map(String::as_str),
+            },
             What::Held { from_unix_ns, to_unix_ns, held } => {
                 EventKind::SightingsHeld { from_unix_ns: *from_unix_ns, to_unix_ns: *to_unix_ns, held }
             }

@@ -37,7 +37,7 @@ fn resolve(args: &FilterArgs) -> Result<Filter> {
     let FilterArgs { query, stream, zone, since, until } = args.clone();
     let time = |flag: &str, text: Option<String>| text.map(|text| nanoseconds(flag, &text)).transpose();
     let (since_unix_ns, until_unix_ns) = (time("since", since)?, time("until", until)?);
-    Ok(Filter { query, stream, zone, since_unix_ns, until_unix_ns })
+    Ok(Filter { query, stream, zone, since_unix_ns, until_unix_ns, ..Filter::default() })
 }
 
 fn nanoseconds(flag: &str, text: &str) -> Result<i64> {
@@ -68,13 +68,14 @@ fn table(all: &[Kept]) -> String {
             sighting.query.clone(),
             sighting.zones.join(", "),
             cause.clone().unwrap_or_else(|| "open".into()),
+            sighting.files.iter().map(|file| file.kind.as_str()).collect::<Vec<_>>().join(", "),
             sighting.id.clone(),
         ]
     };
-    let rows: Vec<[String; 7]> = all.iter().map(row).collect();
+    let rows: Vec<[String; 8]> = all.iter().map(row).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let line = |row: &[String; 7]| {
+    let widths: Vec<usize> = (0..8).map(width).collect();
+    let line = |row: &[String; 8]| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         cells.join("  ").trim_end().to_owned() + "\n"
     };

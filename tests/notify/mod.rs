@@ -6,6 +6,7 @@ mod home_assistant;
 pub(crate) mod mqtt;
 mod nats;
 mod receiver;
+mod sightings;
 mod webhook;
 
 use std::sync::{Arc, OnceLock};

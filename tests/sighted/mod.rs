@@ -1,4 +1,5 @@
-//! What is kept of sightings: clips of files, and the store.
+//! What is kept of sightings: clips of files, the store, and whole runs.
 
+mod archive;
 mod clips;
 mod store;

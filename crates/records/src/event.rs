@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::number::milliseconds;
-use crate::{Clock, Counts, Crossings, FrameRef, HeldBack, Resolution, Side, Sighting};
+use crate::{Clock, Counts, Crossings, FileRef, FrameRef, HeldBack, Resolution, Side, Sighting};
 
 /// Something that happened to the source or the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -100,6 +100,17 @@ pub enum EventKind<'a> {
         sighting: &'a Sighting,
         /// As in [`SightingChange::End`](crate::SightingChange::End).
         cause: &'a str,
+    },
+    /// A file that belongs to a sighting is whole, or will not be there.
+    SightingFile {
+        /// Id of the sighting.
+        sighting_id: &'a str,
+        /// The file; none where it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file: Option<&'a FileRef>,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
     },
     /// A thing came into a zone.
     ZoneEnter {
