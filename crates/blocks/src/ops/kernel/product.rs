@@ -17,6 +17,9 @@ pub const PANEL: usize = WIDTH;
 /// Inputs that are multiplied before the next panel's turn: a panel of that depth takes 24 of the first cache's 32 KiB.
 pub const DEPTH: usize = 384;
 
+/// Inputs at a time where two panels pass at once: these then take 24 KiB.
+const PAIR_DEPTH: usize = 192;
+
 /// One input's part in the outputs of a panel.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
@@ -58,6 +61,17 @@ pub enum Start<'a> {
     Stored,
     /// Both.
     StoredAndRow(&'a [Line]),
+}
+
+impl Start<'_> {
+    /// Of the `count` panels from `first` on.
+    pub(super) fn of_panels(self, first: usize, count: usize) -> Self {
+        match self {
+            Self::Row(row) => Self::Row(&row[first..][..count]),
+            Self::StoredAndRow(row) => Self::StoredAndRow(&row[first..][..count]),
+            other => other,
+        }
+    }
 }
 
 /// The rows of a result, `stride` apart, `width` of each of which are written.
@@ -139,11 +153,7 @@ impl Packed {
         stride: usize,
     ) {
         let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
-        let mut start = match start {
-            Start::Row(row) => Start::Row(&row[panels.clone()]),
-            Start::StoredAndRow(row) => Start::StoredAndRow(&row[panels.clone()]),
-            other => other,
-        };
+        let mut start = start.of_panels(panels.start, panels.len());
         for first in (0..self.input).step_by(DEPTH) {
             let (lines, depth) = self.part(first, panels.clone());
             let x = Rows { values: &x.values[first..], ..x };
@@ -164,110 +174,167 @@ dispatch_rows!(
     pub fn multiply(x: Rows<'_>, lines: &[Line], depth: usize, start: Start<'_>, out: Out<'_>) = multiply_body
 );
 
+/// Rows of the highest tile.
+const MOST_ROWS: usize = 12;
+
 #[inline(always)]
-pub(super) fn multiply_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
+fn multiply_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     x: Rows,
     lines: &[Line],
     depth: usize,
     start: Start,
     out: Out,
 ) {
-    for (panel, lines) in lines.chunks_exact(depth).enumerate() {
-        let column = panel * PANEL;
-        let width = PANEL.min(out.width - column);
+    let panels = lines.len() / depth;
+    let pairs = if L::PAIR_ROWS > 0 { panels / 2 } else { 0 };
+    for first in (0..2 * pairs).step_by(2) {
+        panels_at::<L, 2, ROWS>(x, lines, depth, first, start, Out { values: &mut *out.values, ..out });
+    }
+    for first in 2 * pairs..panels {
+        panels_at::<L, 1, ROWS>(x, lines, depth, first, start, Out { values: &mut *out.values, ..out });
+    }
+}
+
+/// All rows against the `PANELS` panels from `first` on, some inputs at a time: those of the panels stay in the first
+/// cache while the rows pass by.
+#[inline(always)]
+fn panels_at<L: Lanes, const PANELS: usize, const ROWS: usize>(
+    x: Rows,
+    lines: &[Line],
+    depth: usize,
+    first: usize,
+    start: Start,
+    out: Out,
+) {
+    let (column, highest) = (first * PANEL, if L::PAIR_ROWS > ROWS { L::PAIR_ROWS } else { ROWS });
+    let width = (PANELS * PANEL).min(out.width - column);
+    // The last panel's last outputs may not exist.
+    let whole = width == PANELS * PANEL;
+    let mut room = [0.0; MOST_ROWS * 2 * PANEL];
+    let mut start = start.of_panels(first, PANELS);
+    let step = if PANELS == 2 { PAIR_DEPTH } else { depth };
+    for input in (0..depth).step_by(step) {
+        let deep = step.min(depth - input);
+        let lines: [&[Line]; PANELS] = std::array::from_fn(|i| &lines[(first + i) * depth + input..][..deep]);
         // Tiles of about the same height: one of a row or two would take as long as one of four.
-        let mut tiles = x.count.div_ceil(ROWS);
+        let mut tiles = x.count.div_ceil(highest);
         let mut row = 0;
         while tiles > 0 {
-            let left = &x.values[row * x.stride..];
-            let place = Place { values: &mut out.values[row * out.stride + column..], stride: out.stride, width };
-            let start = match start {
-                Start::Row(row) => Start::Row(&row[panel..=panel]),
-                Start::StoredAndRow(row) => Start::StoredAndRow(&row[panel..=panel]),
-                other => other,
-            };
             let rows = (x.count - row).div_ceil(tiles);
             tiles -= 1;
+            let place = &mut out.values[row * out.stride + column..];
+            begin(start, place, out.stride, width, rows);
+            if !whole {
+                copy(place, out.stride, &mut room, PANELS * PANEL, width, rows);
+            }
+            let (left, stride) = (&x.values[row * x.stride + input..], x.stride);
+            let (sums, across) = if whole { (&mut *place, out.stride) } else { (&mut room[..], PANELS * PANEL) };
             match rows {
-                1 => tile::<L, 1>(left, x.stride, lines, start, place),
-                2 => tile::<L, 2>(left, x.stride, lines, start, place),
-                3 => tile::<L, 3>(left, x.stride, lines, start, place),
-                4 => tile::<L, 4>(left, x.stride, lines, start, place),
-                5 if ROWS > 5 => tile::<L, 5>(left, x.stride, lines, start, place),
-                6 if ROWS > 6 => tile::<L, 6>(left, x.stride, lines, start, place),
-                7 if ROWS > 7 => tile::<L, 7>(left, x.stride, lines, start, place),
-                _ => tile::<L, ROWS>(left, x.stride, lines, start, place),
+                1 => tile::<L, PANELS, 1>(left, stride, lines, sums, across),
+                2 => tile::<L, PANELS, 2>(left, stride, lines, sums, across),
+                3 => tile::<L, PANELS, 3>(left, stride, lines, sums, across),
+                4 => tile::<L, PANELS, 4>(left, stride, lines, sums, across),
+                5 if highest >= 5 => tile::<L, PANELS, 5>(left, stride, lines, sums, across),
+                6 if highest >= 6 => tile::<L, PANELS, 6>(left, stride, lines, sums, across),
+                7 if highest >= 7 => tile::<L, PANELS, 7>(left, stride, lines, sums, across),
+                8 if highest >= 8 => tile::<L, PANELS, 8>(left, stride, lines, sums, across),
+                9 if highest >= 9 => tile::<L, PANELS, 9>(left, stride, lines, sums, across),
+                10 if highest >= 10 => tile::<L, PANELS, 10>(left, stride, lines, sums, across),
+                11 if highest >= 11 => tile::<L, PANELS, 11>(left, stride, lines, sums, across),
+                MOST_ROWS if highest >= 12 => tile::<L, PANELS, MOST_ROWS>(left, stride, lines, sums, across),
+                rows => unreachable!("a tile of {rows} rows"),
+            }
+            if !whole {
+                copy(&room, PANELS * PANEL, place, out.stride, width, rows);
             }
             row += rows;
         }
+        start = Start::Stored;
     }
 }
 
-/// Where a tile's sums go.
-struct Place<'a> {
-    values: &'a mut [f32],
+/// Writes what sums begin with into `width` numbers of `rows` rows.
+#[inline(always)]
+pub(super) fn begin(start: Start, out: &mut [f32], stride: usize, width: usize, rows: usize) {
+    match start {
+        Start::Stored => {}
+        Start::Zero => (0..rows).for_each(|row| out[row * stride..][..width].fill(0.0)),
+        Start::Row(first) => begin_rows::<false>(first, out, stride, width, rows),
+        Start::StoredAndRow(first) => begin_rows::<true>(first, out, stride, width, rows),
+    }
+}
+
+#[inline(always)]
+fn begin_rows<const ONTO: bool>(first: &[Line], out: &mut [f32], stride: usize, width: usize, rows: usize) {
+    for row in 0..rows {
+        // Whole lines apart: copies of a length that is not known cost a call each.
+        let (lines, rest) = out[row * stride..][..width].as_chunks_mut::<PANEL>();
+        for (out, first) in lines.iter_mut().zip(first) {
+            for (out, first) in out.iter_mut().zip(first.0) {
+                *out = if ONTO { *out + first } else { first };
+            }
+        }
+        if let (false, Some(first)) = (rest.is_empty(), first.last()) {
+            for (out, first) in rest.iter_mut().zip(first.0) {
+                *out = if ONTO { *out + first } else { first };
+            }
+        }
+    }
+}
+
+/// `width` numbers of `rows` rows.
+#[inline(always)]
+pub(super) fn copy(from: &[f32], stride: usize, to: &mut [f32], to_stride: usize, width: usize, rows: usize) {
+    for row in 0..rows {
+        to[row * to_stride..][..width].copy_from_slice(&from[row * stride..][..width]);
+    }
+}
+
+/// Adds the products of `ROWS` rows and `PANELS` panels to the sums that lie `across` numbers apart, all of them in
+/// registers meanwhile.
+#[inline(always)]
+fn tile<L: Lanes, const PANELS: usize, const ROWS: usize>(
+    x: &[f32],
     stride: usize,
-    /// The panel's last outputs may not exist.
-    width: usize,
-}
-
-/// `ROWS` rows against one panel, with all sums in registers.
-#[inline(always)]
-fn tile<L: Lanes, const ROWS: usize>(x: &[f32], stride: usize, lines: &[Line], start: Start, out: Place) {
-    let depth = lines.len();
+    lines: [&[Line]; PANELS],
+    out: &mut [f32],
+    across: usize,
+) {
+    let depth = lines[0].len();
     let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * stride..][..depth]);
-    let mut sums = [L::load(&[0.0; PANEL]); ROWS];
-    if matches!(start, Start::Stored | Start::StoredAndRow(_)) {
-        for (row, sum) in sums.iter_mut().enumerate() {
-            *sum = load(&out.values[row * out.stride..], out.width);
+    let lines: [&[Line]; PANELS] = std::array::from_fn(|panel| &lines[panel][..depth]);
+    let mut sums = [[L::load(&[0.0; PANEL]); PANELS]; ROWS];
+    for (row, sums) in sums.iter_mut().enumerate() {
+        let stored = out[row * across..][..PANELS * PANEL].as_chunks::<PANEL>().0;
+        for (sum, stored) in sums.iter_mut().zip(stored) {
+            *sum = L::load(stored);
         }
     }
-    if let Start::Row(first) | Start::StoredAndRow(first) = start {
-        let first = L::load(&first[0].0);
-        for sum in &mut sums {
-            *sum = sum.add(first);
+    for k in 0..depth {
+        let mut right = [L::load(&lines[0][k].0); PANELS];
+        for panel in 1..PANELS {
+            right[panel] = L::load(&lines[panel][k].0);
+        }
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = sum.add_product(row[k], right);
+            }
         }
     }
-    for (k, line) in lines.iter().enumerate() {
-        let right = L::load(&line.0);
-        for (sum, row) in sums.iter_mut().zip(&rows) {
-            *sum = sum.add_product(row[k], right);
+    for (row, sums) in sums.into_iter().enumerate() {
+        let stored = out[row * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
+        for (sum, stored) in sums.into_iter().zip(stored) {
+            sum.store(stored);
         }
     }
-    for (row, sum) in sums.into_iter().enumerate() {
-        store(sum, &mut out.values[row * out.stride..], out.width);
-    }
-}
-
-/// `width` numbers of one row; the others are zero.
-#[inline(always)]
-fn load<L: Lanes>(from: &[f32], width: usize) -> L {
-    if let (PANEL, Some(whole)) = (width, from.first_chunk()) {
-        return L::load(whole);
-    }
-    let mut line = [0.0; PANEL];
-    line[..width].copy_from_slice(&from[..width]);
-    L::load(&line)
-}
-
-#[inline(always)]
-fn store<L: Lanes>(sums: L, to: &mut [f32], width: usize) {
-    if width == PANEL
-        && let Some(whole) = to.first_chunk_mut()
-    {
-        sums.store(whole);
-        return;
-    }
-    let mut line = [0.0; PANEL];
-    sums.store(&mut line);
-    to[..width].copy_from_slice(&line[..width]);
 }
 
 #[cfg(test)]
 mod tests {
     use rand::RngExt;
 
-    use super::super::lanes::Plain;
+    use super::super::vector::VectorUnit;
+    use super::super::vector::forced::on_each;
     use super::*;
     use crate::seeded::stream;
 
@@ -339,32 +406,43 @@ mod tests {
         close(&y, &expected, "by inputs");
     }
 
-    /// Whatever the processor has, the others' code paths give the same.
+    /// Sizes that fill panels, pairs of them and steps of inputs, and that do not.
+    const SIZES: [(usize, usize, usize); 8] = [
+        (1, 384, 48),
+        (13, 100, 40),
+        (49, 32, 64),
+        (96, 192, 96),
+        (97, 193, 31),
+        (25, 700, 33),
+        (7, 385, 16),
+        (12, 1, 17),
+    ];
+
+    /// Whatever the processor has, the others' code paths give the same: equal bytes wherever multiplication and addition
+    /// are one step.
     #[test]
     fn every_vector_unit_gives_the_same_product() {
-        let (input, output, count) = (100, 40, 13);
-        let (weight, x) = (values("w", input * output), values("x", count * input));
-        let packed = Packed::new(&weight, None, input);
-        let expected = plainly(&x, &weight, input, output, &vec![0.0; count * output]);
-        let rows = Rows { values: &x, stride: input, count };
-        let mut y = vec![0.0; count * output];
-        let out = Out { values: &mut y, stride: output, width: output };
-        multiply_body::<Plain, false, 4>(rows, &packed.lines, input, Start::Zero, out);
-        close(&y, &expected, "plain");
-        #[cfg(target_arch = "x86_64")]
-        if super::super::vector_unit() {
-            #[target_feature(enable = "avx2,fma")]
-            fn run(rows: Rows, lines: &[Line], depth: usize, out: Out) {
-                multiply_body::<super::super::lanes::Avx2, true, 6>(rows, lines, depth, Start::Zero, out);
-            }
-            let mut y = vec![0.0; count * output];
-            let out = Out { values: &mut y, stride: output, width: output };
-            // SAFETY: the processor has AVX2 and FMA.
-            #[expect(unsafe_code, reason = "the processor has what the function is compiled for")]
-            unsafe {
-                run(rows, &packed.lines, input, out);
-            }
-            close(&y, &expected, "AVX2");
+        for (count, input, output) in SIZES {
+            let (weight, bias) = (values("w", input * output), values("b", output));
+            let (x, stored) = (values("x", count * input), values("y", count * output));
+            let packed = Packed::new(&weight, Some(&bias), input);
+            let rows = Rows { values: &x, stride: input, count };
+            let start: Vec<f32> = stored.iter().zip(bias.iter().cycle()).map(|(a, b)| a + b).collect();
+            // As the sums are meant: a row's inputs one after the other.
+            let in_order = |i: usize| {
+                let (row, column) = (i / output, i % output);
+                (0..input).fold(start[i], |sum, k| x[row * input + k].mul_add(weight[column * input + k], sum))
+            };
+            let exactly: Vec<u32> = (0..count * output).map(|i| in_order(i).to_bits()).collect();
+            let expected = plainly(&x, &weight, input, output, &start);
+            on_each(|unit| {
+                let mut y = stored.clone();
+                packed.apply(rows, packed.bias_onto(), &mut y, output);
+                let what = format!("{count}x{input} times {output}, {unit:?}");
+                close(&y, &expected, &what);
+                let bits: Vec<u32> = y.iter().map(|value| value.to_bits()).collect();
+                assert!(unit == VectorUnit::None || bits == exactly, "{what}: other bytes");
+            });
         }
     }
 }
