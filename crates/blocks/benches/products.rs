@@ -1,5 +1,5 @@
-//! Products of the models' own shapes, in turns: weights packed in f32 and in bytes, and the `gemm` crate's. GMAC/s of the
-//! fastest of some rounds, on one thread and on two; `SPOTTER_VECTOR_UNIT` names another vector unit.
+//! Products of the models' own shapes, in turns: weights packed in f32, with either tile, and in bytes, and the `gemm`
+//! crate's. GMAC/s of the fastest of some rounds, on one thread and on two; `SPOTTER_VECTOR_UNIT` names another vector unit.
 //!
 //! `cargo bench -p spotter-blocks --bench products`
 #![expect(clippy::print_stdout, reason = "the table")]
@@ -9,7 +9,7 @@ use std::time::Instant;
 use blocks::ops::kernel::VectorUnit;
 use blocks::ops::kernel::dense::{Arithmetic, Dense};
 use blocks::ops::kernel::int8::Quantised;
-use blocks::ops::kernel::product::Rows;
+use blocks::ops::kernel::product::{Rows, Tile};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -53,14 +53,16 @@ fn rates<const N: usize>(macs: usize, ways: [&mut (dyn FnMut() + Send); N]) -> [
 }
 
 fn main() {
-    println!("vector unit: {:?}", VectorUnit::current());
+    println!("vector unit: {:?}, tile that was faster: {:?}", VectorUnit::current(), Tile::current());
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        println!("\n| rows x inputs x outputs, {threads} threads | f32 | gemm | int8 |\n|---|---|---|---|");
+        println!(
+            "\n| rows x inputs x outputs, {threads} threads | f32, a panel | f32, two panels | gemm | int8 |\n|---|---|---|---|---|"
+        );
         for (count, input, output) in SHAPES {
             let (x, weight) = (values(count * input, 7), values(output * input, 11));
             let [exact, bytes] = [Arithmetic::F32, Arithmetic::Int8].map(|a| Dense::new(&weight, None, input, a));
-            let (mut a, mut b) = (vec![0.0; count * output], vec![0.0; count * output]);
+            let [mut a, mut b, mut c] = [(); 3].map(|()| vec![0.0; count * output]);
             let apply = |dense: &Dense, y: &mut [f32]| {
                 let tasks = y.par_chunks_mut(TASK * output).zip(x.par_chunks(TASK * input));
                 tasks.for_each_init(Quantised::default, |room, (y, x)| {
@@ -70,15 +72,24 @@ fn main() {
             };
             let left = Tensor::from_slice(&x, (count, input), &Device::Cpu).expect("a matrix");
             let right = Tensor::from_slice(&weight, (output, input), &Device::Cpu).and_then(|t| t.t()).expect("one");
-            let [exact, gemm, bytes] = pool.install(|| {
+            let [one, two, gemm, bytes] = pool.install(|| {
                 rates(
                     count * input * output,
-                    [&mut || apply(&exact, &mut a), &mut || drop(left.matmul(&right).expect("a product")), &mut || {
-                        apply(&bytes, &mut b)
-                    }],
+                    [
+                        &mut || {
+                            Tile::One.set();
+                            apply(&exact, &mut a);
+                        },
+                        &mut || {
+                            Tile::Two.set();
+                            apply(&exact, &mut c);
+                        },
+                        &mut || drop(left.matmul(&right).expect("a product")),
+                        &mut || apply(&bytes, &mut b),
+                    ],
                 )
             });
-            println!("| {count} x {input} x {output} | {exact:.1} | {gemm:.1} | {bytes:.1} |");
+            println!("| {count} x {input} x {output} | {one:.1} | {two:.1} | {gemm:.1} | {bytes:.1} |");
         }
     }
 }

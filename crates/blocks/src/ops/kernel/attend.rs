@@ -157,8 +157,8 @@ mod tests {
     use candle_core::{Device, Tensor};
     use rand::RngExt;
 
+    use super::super::forced::on_each;
     use super::super::vector::VectorUnit;
-    use super::super::vector::forced::on_each;
     use super::*;
     use crate::ops::composed;
     use crate::seeded::stream;

@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor};
 use rand::RngExt;
 
 use super::depthwise::{Window, by_tap, convolve};
+use super::forced::on_each;
 use super::tests::{Operation, both, difference, values};
-use super::vector::forced::on_each;
 use crate::canvas::Grid;
 use crate::ops::{self, BlockShape, BlockWeights, composed};
 use crate::seeded::stream;

@@ -8,9 +8,10 @@ use rayon::prelude::*;
 
 use super::bytes::{ByteLine, GROUP, Outputs, Sums, dispatch_bytes};
 use super::lanes::WIDTH;
-use super::product::{DEPTH, Line, Out, PANEL, Start, begin, copy};
+use super::panel::{DEPTH, Line, Out, PANEL, Start};
 use super::quantise::Left;
 pub use super::quantise::Quantised;
+use super::tile::{begin, copy};
 
 /// Steps of a weight on either side of 0.
 const WEIGHT_STEPS: f32 = 127.0;
@@ -209,11 +210,12 @@ fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Righ
             }
         }
     }
-    for (row, sums) in sums.into_iter().enumerate() {
+    // By number: sums that are moved out of their arrays pass through memory.
+    for row in 0..ROWS {
         let scale = left.scales[row * left.parts];
         let onto = out[row * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
-        for ((sum, outputs), onto) in sums.into_iter().zip(right.outputs).zip(onto) {
-            sum.finish(scale, outputs, onto);
+        for panel in 0..PANELS {
+            sums[row][panel].finish(scale, &right.outputs[panel], &mut onto[panel]);
         }
     }
 }

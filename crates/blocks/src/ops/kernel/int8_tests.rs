@@ -3,8 +3,8 @@
 use rand::RngExt;
 
 use super::super::bytes::RowScale;
-use super::super::product::Rows;
-use super::super::vector::forced::on_each;
+use super::super::forced::on_each;
+use super::super::panel::Rows;
 use super::*;
 use crate::seeded::stream;
 

@@ -6,9 +6,6 @@ pub(crate) const WIDTH: usize = 16;
 
 /// Sixteen numbers.
 pub(super) trait Lanes: Copy {
-    /// Rows whose sums with two panels fit the registers; none where a panel alone fills them.
-    const PAIR_ROWS: usize;
-
     fn load(from: &[f32; WIDTH]) -> Self;
     fn store(self, to: &mut [f32; WIDTH]);
     /// `self + other`.
@@ -26,8 +23,6 @@ pub(super) trait Lanes: Copy {
 pub(super) struct Plain([f32; WIDTH]);
 
 impl Lanes for Plain {
-    const PAIR_ROWS: usize = 0;
-
     #[inline(always)]
     fn load(from: &[f32; WIDTH]) -> Self {
         Self(*from)
@@ -82,8 +77,6 @@ mod x86 {
     pub(crate) struct Avx2(__m256, __m256);
 
     impl Lanes for Avx2 {
-        const PAIR_ROWS: usize = 0;
-
         #[inline(always)]
         fn load(from: &[f32; WIDTH]) -> Self {
             // SAFETY: used where AVX2 and FMA are there; all within an array of sixteen.
@@ -135,8 +128,6 @@ mod x86 {
     pub(crate) struct Avx512(__m512);
 
     impl Lanes for Avx512 {
-        const PAIR_ROWS: usize = 12;
-
         #[inline(always)]
         fn load(from: &[f32; WIDTH]) -> Self {
             // SAFETY: used where AVX-512 is there; all within an array of sixteen.

@@ -27,8 +27,10 @@ mod linear;
 mod matmul;
 mod mlp;
 mod norm;
+mod panel;
 pub mod product;
 mod quantise;
+mod tile;
 mod vector;
 
 pub use attention::window_attention;
@@ -137,5 +139,7 @@ fn rows_per_task(width: usize) -> usize {
 
 #[cfg(test)]
 mod block_tests;
+#[cfg(test)]
+mod forced;
 #[cfg(test)]
 mod tests;

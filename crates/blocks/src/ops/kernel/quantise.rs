@@ -2,7 +2,7 @@
 
 use super::bytes::{GROUP, ROUND, RowScale, Sums, dispatch_bytes};
 use super::lanes::WIDTH;
-use super::product::{DEPTH, Rows};
+use super::panel::{DEPTH, Rows};
 
 /// Steps of a value.
 pub(super) const STEPS: f32 = 255.0;

@@ -58,7 +58,7 @@ impl VectorUnit {
     pub fn current() -> Self {
         static CURRENT: OnceLock<VectorUnit> = OnceLock::new();
         #[cfg(test)]
-        if let Some(forced) = forced::get() {
+        if let Some(forced) = FORCED.get() {
             return forced;
         }
         *CURRENT.get_or_init(|| {
@@ -74,25 +74,7 @@ impl VectorUnit {
 }
 
 #[cfg(test)]
-pub(super) mod forced {
-    use std::cell::Cell;
-
-    use super::VectorUnit;
-
-    thread_local! {
-        static FORCED: Cell<Option<VectorUnit>> = const { Cell::new(None) };
-    }
-
-    pub(super) fn get() -> Option<VectorUnit> {
-        FORCED.get()
-    }
-
-    /// Runs a test's work with every unit that the processor has, on this thread.
-    pub(crate) fn on_each(mut work: impl FnMut(VectorUnit)) {
-        for unit in VectorUnit::ALL.into_iter().filter(|unit| *unit <= VectorUnit::best()) {
-            FORCED.set(Some(unit));
-            work(unit);
-        }
-        FORCED.set(None);
-    }
+thread_local! {
+    /// Used on this thread instead.
+    pub(super) static FORCED: std::cell::Cell<Option<VectorUnit>> = const { std::cell::Cell::new(None) };
 }
