@@ -22,6 +22,7 @@ use blocks::canvas::Canvas;
 use blocks::checkpoint::TensorFile;
 use blocks::checkpoint::Tensors;
 use blocks::error::{Error, Result};
+use blocks::ops::kernel::dense::Arithmetic;
 use blocks::preprocess::{Letterboxed, Rect};
 use blocks::text::tokenizer::QueryTokenizer;
 
@@ -52,16 +53,8 @@ pub enum Precision {
     Bf16,
     /// 2 bytes, finer but of small range; for GPUs.
     F16,
-}
-
-impl Precision {
-    fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
-    }
+    /// 1 byte in the backbone's Linears but the first and the last, f32 elsewhere; for CPUs.
+    Int8,
 }
 
 /// Where a model computes, and how finely.
@@ -90,13 +83,22 @@ enum FrameSide {
 
 impl FrameSide {
     fn new(config: &Config, vb: &VarBuilder, plans: &[CanvasPlan], precision: Precision) -> Result<Self> {
+        let refused = |reason: &str| Err(Error::Unsupported(format!("{precision:?}: {reason}")));
         if vb.device().is_cpu() {
-            if precision != Precision::F32 {
-                return Err(Error::Unsupported(format!("{precision:?}: the CPU computes in f32")));
-            }
-            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plans)?)));
+            let arithmetic = match precision {
+                Precision::F32 => Arithmetic::F32,
+                Precision::Int8 => Arithmetic::Int8,
+                Precision::Bf16 | Precision::F16 => return refused("the CPU computes in f32 or int8"),
+            };
+            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plans, arithmetic)?)));
         }
-        let mut frame = FrameModel::new(config, &vb.to_dtype(precision.dtype()))?;
+        let dtype = match precision {
+            Precision::F32 => DType::F32,
+            Precision::Bf16 => DType::BF16,
+            Precision::F16 => DType::F16,
+            Precision::Int8 => return refused("the CPU alone computes in it"),
+        };
+        let mut frame = FrameModel::new(config, &vb.to_dtype(dtype))?;
         frame.freeze()?;
         Ok(Self::Tensors(Box::new(frame)))
     }

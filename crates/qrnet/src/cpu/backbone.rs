@@ -5,13 +5,14 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use tracing::{Span, trace_span};
 
-use super::layers::{FeedForward, Norm, linear, linear_without_bias, packed, values};
+use super::layers::{FeedForward, Norm, dense, dense_without_bias, packed, values};
 use super::pools::{Pools, over_pieces};
 use super::tasks::{Portions, Scratch, Workers, share, take};
 use crate::config::Config;
 use blocks::canvas::Grid;
 
 use blocks::ops::kernel::attend::{WindowSizes, attend_window, widen};
+use blocks::ops::kernel::dense::{Arithmetic, Dense};
 use blocks::ops::kernel::gates::{Spatial, gate_rows};
 use blocks::ops::kernel::product::{Packed, Rows};
 use blocks::ops::kernel::{ZERO_ROW, gelu_in_place};
@@ -32,16 +33,16 @@ pub(super) struct Stage {
     pub(super) channels: usize,
     blocks: Vec<Block>,
     norm: Norm,
-    merging: Option<(Norm, Packed)>,
+    merging: Option<(Norm, Dense)>,
 }
 
 struct Block {
     norm1: Norm,
-    qkv: Packed,
+    qkv: Dense,
     sizes: WindowSizes,
     /// `[heads, area, wide]`.
     bias: Vec<f32>,
-    projection: Packed,
+    projection: Dense,
     norm2: Norm,
     mlp: FeedForward,
     shifted: bool,
@@ -86,7 +87,8 @@ impl Layout {
 }
 
 impl Backbone {
-    pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+    /// The first Linear and the last one compute in f32 whatever `arithmetic` says.
+    pub(super) fn new(config: &Config, vb: &VarBuilder, arithmetic: Arithmetic) -> Result<Self> {
         let (channels, side) = (config.swin().embed_dim, config.swin().patch_size);
         let embed = vb.pp("patch_embed");
         let kernel = embed.get((channels, 3, side, side), "proj.weight")?;
@@ -94,7 +96,9 @@ impl Backbone {
             patch: packed(&kernel, Some(&embed.get(channels, "proj.bias")?))?,
             patch_norm: Norm::new(&embed.pp("norm"), channels, EPS)?,
             patch_size: side,
-            stages: (0..config.stages()).map(|stage| Stage::new(config, vb, stage)).collect::<Result<_>>()?,
+            stages: (0..config.stages())
+                .map(|stage| Stage::new(config, vb, stage, arithmetic))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -123,18 +127,20 @@ impl Backbone {
 }
 
 impl Stage {
-    fn new(config: &Config, vb: &VarBuilder, stage: usize) -> Result<Self> {
+    fn new(config: &Config, vb: &VarBuilder, stage: usize, arithmetic: Arithmetic) -> Result<Self> {
         let channels = config.stage_channels(stage);
         let layer = vb.pp(format!("layers.{stage}"));
-        let blocks = (0..config.swin().depths[stage])
-            .map(|block| Block::new(config, &layer.pp(format!("blocks.{block}")), stage, block % 2 == 1))
-            .collect::<Result<_>>()?;
+        let (last, depth) = (stage + 1 == config.stages(), config.swin().depths[stage]);
+        let block = |number: usize| {
+            let end = if last && number + 1 == depth { Arithmetic::F32 } else { arithmetic };
+            Block::new(config, &layer.pp(format!("blocks.{number}")), (stage, number), arithmetic, end)
+        };
+        let blocks = (0..depth).map(block).collect::<Result<_>>()?;
         let merging = || -> Result<_> {
             let vb = layer.pp("downsample");
             let norm = Norm::new(&vb.pp("norm"), 4 * channels, EPS)?;
-            Ok((norm, linear_without_bias(&vb.pp("reduction"), 4 * channels, 2 * channels)?))
+            Ok((norm, dense_without_bias(&vb.pp("reduction"), 4 * channels, 2 * channels, arithmetic)?))
         };
-        let last = stage + 1 == config.stages();
         Ok(Self {
             channels,
             blocks,
@@ -208,13 +214,13 @@ impl Stage {
         x: &mut [f32],
         gate: Option<&Spatial>,
         columns: usize,
-        merging: Option<(&(Norm, Packed), &mut [f32])>,
+        merging: Option<(&(Norm, Dense), &mut [f32])>,
         span: &Span,
         workers: &Workers,
     ) {
         let channels = self.channels;
         let mut scratch = workers.mine();
-        let [gated, joined, normed, _] = &mut scratch.rows;
+        let Scratch { rows: [gated, joined, normed, _], bytes: [bytes, _], .. } = &mut *scratch;
         let gated = take(gated, x.len());
         match gate {
             Some(gate) => gate_rows(x, gate, 0, gated),
@@ -235,27 +241,34 @@ impl Stage {
         }
         norm.rows(joined, normed);
         let rows = Rows { values: normed, stride: 4 * channels, count: normed.len() / (4 * channels) };
-        reduction.apply(rows, reduction.bias(), merged, 2 * channels);
+        reduction.apply(rows, reduction.bias(), merged, 2 * channels, bytes);
     }
 }
 
 impl Block {
-    fn new(config: &Config, vb: &VarBuilder, stage: usize, shifted: bool) -> Result<Self> {
+    /// Block `number` of a stage; its last Linear computes as `end` says.
+    fn new(
+        config: &Config,
+        vb: &VarBuilder,
+        (stage, number): (usize, usize),
+        arithmetic: Arithmetic,
+        end: Arithmetic,
+    ) -> Result<Self> {
         let channels = config.stage_channels(stage);
         let (hidden, sizes) = (config.swin().mlp_hidden(stage), Stage::window_sizes(config, stage));
         let attention = vb.pp("attn");
         Ok(Self {
             norm1: Norm::new(&vb.pp("norm1"), channels, EPS)?,
-            qkv: linear(&attention.pp("qkv"), channels, 3 * channels)?,
+            qkv: dense(&attention.pp("qkv"), channels, 3 * channels, arithmetic)?,
             sizes,
             bias: relative_bias(config, &attention, sizes)?,
-            projection: linear(&attention.pp("proj"), channels, channels)?,
+            projection: dense(&attention.pp("proj"), channels, channels, arithmetic)?,
             norm2: Norm::new(&vb.pp("norm2"), channels, EPS)?,
             mlp: FeedForward {
-                first: linear(&vb.pp("mlp.fc1"), channels, hidden)?,
-                second: linear(&vb.pp("mlp.fc2"), hidden, channels)?,
+                first: dense(&vb.pp("mlp.fc1"), channels, hidden, arithmetic)?,
+                second: dense(&vb.pp("mlp.fc2"), hidden, channels, end)?,
             },
-            shifted,
+            shifted: number % 2 == 1,
         })
     }
 
@@ -269,7 +282,7 @@ impl Block {
         let span = Span::current();
         share(Portions::of_units(area).cut(out, area * channels), |(first, out)| {
             let mut scratch = workers.mine();
-            let Scratch { rows: [normed, qkv, attended, _], head, .. } = &mut *scratch;
+            let Scratch { rows: [normed, qkv, attended, _], bytes: [bytes, _], head, .. } = &mut *scratch;
             let count = out.len() / channels;
             let (normed, attended) = (take(normed, out.len()), take(attended, out.len()));
             let qkv = take(qkv, 3 * out.len());
@@ -288,7 +301,8 @@ impl Block {
             }
             drop(part);
             let part = trace_span!(parent: &span, "qkv").entered();
-            self.qkv.apply(Rows { values: normed, stride: channels, count }, self.qkv.bias(), qkv, 3 * channels);
+            let rows = Rows { values: normed, stride: channels, count };
+            self.qkv.apply(rows, self.qkv.bias(), qkv, 3 * channels, bytes);
             drop(part);
             let part = trace_span!(parent: &span, "attention").entered();
             let windows_here = qkv.chunks_exact(3 * area * channels).zip(attended.chunks_exact_mut(area * channels));
@@ -299,7 +313,7 @@ impl Block {
             drop(part);
             let _part = trace_span!(parent: &span, "projection").entered();
             let rows = Rows { values: attended, stride: channels, count };
-            self.projection.apply(rows, self.projection.bias(), out, channels);
+            self.projection.apply(rows, self.projection.bias(), out, channels, bytes);
         });
     }
 
@@ -317,14 +331,14 @@ impl Block {
         let padded = layout.windows.padded().len();
         let work = |picture: usize, first: usize, x: &mut [f32]| {
             let mut scratch = workers.mine();
-            let [normed, hidden, ..] = &mut scratch.rows;
+            let Scratch { rows: [normed, hidden, ..], bytes, .. } = &mut *scratch;
             for (x, &place) in x.chunks_exact_mut(channels).zip(&places[first..]) {
                 let attended = &by_window[(picture * padded + place as usize) * channels..][..channels];
                 x.iter_mut().zip(attended).for_each(|(x, a)| *x += a);
             }
             let normed = take(normed, x.len());
             self.norm2.rows(x, normed);
-            self.mlp.add(normed, gelu_in_place, x, hidden);
+            self.mlp.add(normed, gelu_in_place, x, hidden, bytes);
         };
         let sizes = (by_window.len() / (padded * channels), channels, channels);
         over_pieces(x, sizes, Portions::ROWS, pools, work);

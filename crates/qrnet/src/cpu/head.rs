@@ -3,12 +3,13 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::layers::{FeedForward, Norm, linear, linear_without_bias, packed, values};
+use super::layers::{FeedForward, Norm, dense, linear, linear_without_bias, packed, values};
 use super::tasks::{Portions, Scratch, Workers, share, take};
 use crate::config::Config;
 use crate::fusion::compiled::HeadPlan;
 use blocks::canvas::Grid;
 use blocks::ops::kernel::attend::{NOT_THERE, attend, key_lines, pack_keys, pack_values, value_lines};
+use blocks::ops::kernel::dense::Arithmetic;
 use blocks::ops::kernel::product::{Line, Out, PANEL, Packed, Rows, Start};
 
 const EPS: f64 = 1e-5;
@@ -120,8 +121,8 @@ impl Head {
                     projection: linear(&attention.pp("out_proj"), d, d)?,
                     norm1: Norm::new(&vb.pp("norm1"), d, EPS)?,
                     mlp: FeedForward {
-                        first: linear(&vb.pp("linear1"), d, hidden)?,
-                        second: linear(&vb.pp("linear2"), hidden, d)?,
+                        first: dense(&vb.pp("linear1"), d, hidden, Arithmetic::F32)?,
+                        second: dense(&vb.pp("linear2"), hidden, d, Arithmetic::F32)?,
                     },
                     norm2: Norm::new(&vb.pp("norm2"), d, EPS)?,
                 })
@@ -358,7 +359,7 @@ impl Layer {
         let Sizes { length, heads, depth } = sizes;
         let (d, count) = (heads * depth, x.len() / (heads * depth));
         let mut scratch = workers.mine();
-        let [attended, sum, hidden, scores] = &mut scratch.rows;
+        let Scratch { rows: [attended, sum, hidden, scores], bytes, .. } = &mut *scratch;
         let (attended, sum) = (take(attended, x.len()), take(sum, x.len()));
         let scores = take(scores, count * length.next_multiple_of(PANEL));
         let heads = keys.chunks_exact(key_lines(length, depth)).zip(values.chunks_exact(value_lines(length, depth)));
@@ -372,7 +373,7 @@ impl Layer {
         self.projection.apply(rows, self.projection.bias_onto(), sum, d);
         self.norm1.rows(sum, x);
         sum.copy_from_slice(x);
-        self.mlp.add(x, relu, sum, hidden);
+        self.mlp.add(x, relu, sum, hidden, bytes);
         self.norm2.rows(sum, x);
     }
 }

@@ -4,6 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::tasks::take;
+use blocks::ops::kernel::dense::{Arithmetic, Dense};
+use blocks::ops::kernel::int8::Quantised;
 use blocks::ops::kernel::product::{DEPTH, Packed, Rows, Start};
 use blocks::ops::kernel::{layer_norm_rows, with_elements};
 
@@ -29,6 +31,22 @@ pub(super) fn packed(weight: &Tensor, bias: Option<&Tensor>) -> Result<Packed> {
     with_elements(&[weight.contiguous()?], |slices| Packed::new(slices[0], bias.as_deref(), input))
 }
 
+/// `x W^T + b`, computed as `arithmetic` says.
+pub(super) fn dense(vb: &VarBuilder, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
+    let (weight, bias) = (values(&vb.get((output, input), "weight")?)?, values(&vb.get(output, "bias")?)?);
+    Ok(Dense::new(&weight, Some(&bias), input, arithmetic))
+}
+
+/// `x W^T`, computed as `arithmetic` says.
+pub(super) fn dense_without_bias(
+    vb: &VarBuilder,
+    input: usize,
+    output: usize,
+    arithmetic: Arithmetic,
+) -> Result<Dense> {
+    Ok(Dense::new(&values(&vb.get((output, input), "weight")?)?, None, input, arithmetic))
+}
+
 /// Layer norm over the last axis.
 pub(super) struct Norm {
     weight: Vec<f32>,
@@ -50,25 +68,33 @@ impl Norm {
 
 /// Two Linears, whose values in between stay in the cache: some of them at a time.
 pub(super) struct FeedForward {
-    pub(super) first: Packed,
-    pub(super) second: Packed,
+    pub(super) first: Dense,
+    pub(super) second: Dense,
 }
 
 impl FeedForward {
     /// Adds `second(activation(first(x)))` to the rows of `y`.
-    pub(super) fn add(&self, x: &[f32], activation: impl Fn(&mut [f32]), y: &mut [f32], room: &mut Vec<f32>) {
+    pub(super) fn add(
+        &self,
+        x: &[f32],
+        activation: impl Fn(&mut [f32]),
+        y: &mut [f32],
+        room: &mut Vec<f32>,
+        bytes: &mut [Quantised; 2],
+    ) {
         let (width, count) = (self.first.input(), x.len() / self.first.input());
         let outputs = self.second.output();
+        let [bytes, hidden_bytes] = bytes;
+        let x = self.first.left(Rows { values: x, stride: width, count }, width, bytes);
         let mut start = self.second.bias_onto();
         for first in (0..self.second.input()).step_by(DEPTH) {
             let columns = first..self.second.input().min(first + DEPTH);
             let depth = columns.len();
             let hidden = take(room, count * depth);
-            let rows = Rows { values: x, stride: width, count };
-            self.first.apply_columns(rows, self.first.bias(), columns, hidden, depth);
+            self.first.apply_columns(x, self.first.bias(), columns, hidden, depth);
             activation(hidden);
-            let rows = Rows { values: hidden, stride: depth, count };
-            self.second.apply_inputs(rows, first, start, y, outputs);
+            let hidden = self.second.left(Rows { values: hidden, stride: depth, count }, depth, hidden_bytes);
+            self.second.apply_inputs(hidden, first, start, y, outputs);
             start = Start::Stored;
         }
     }

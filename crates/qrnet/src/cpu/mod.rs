@@ -1,5 +1,5 @@
-//! A compiled frame on the CPU, in f32: the same numbers as the tensor operations give, in as few passes over memory as
-//! possible and with weights and buffers that lie ready.
+//! A compiled frame on the CPU: the same numbers as the tensor operations give, in f32, or near them, with a backbone in
+//! bytes; in as few passes over memory as possible and with weights and buffers that lie ready.
 //!
 //! [`crate::model::FrameModel`] stays what training, other devices and other number types use, and what tests hold this
 //! to.
@@ -24,6 +24,7 @@ use crate::plan::CanvasPlan;
 use crate::qdatt::Gates;
 use backbone::{Backbone, Layout, Stage};
 use blocks::canvas::Grid;
+use blocks::ops::kernel::dense::Arithmetic;
 use blocks::ops::kernel::gates::{Matrices, Spatial};
 use blocks::ops::kernel::with_elements;
 pub(crate) use head::Constants;
@@ -95,12 +96,13 @@ pub(crate) struct Found {
 }
 
 impl CpuFrame {
-    /// Reads the weights from the root of a checkpoint.
-    pub(crate) fn new(config: &Config, vb: &VarBuilder, plans: &[CanvasPlan]) -> Result<Self> {
+    /// Reads the weights from the root of a checkpoint. The backbone's Linears, but the first and the last, compute as
+    /// `arithmetic` says; neck and head answer with fractions of a pixel and compute in f32.
+    pub(crate) fn new(config: &Config, vb: &VarBuilder, plans: &[CanvasPlan], arithmetic: Arithmetic) -> Result<Self> {
         let backbone = vb.pp("visumodel.backbone");
         let eyes = match config.backbone() {
-            config::Backbone::MobileNet(own) => Eyes::MobileNet(Box::new(Network::new(own, &backbone)?)),
-            config::Backbone::Swin(_) => Eyes::Swin(Box::new(Backbone::new(config, &backbone)?)),
+            config::Backbone::MobileNet(own) => Eyes::MobileNet(Box::new(Network::new(own, &backbone, arithmetic)?)),
+            config::Backbone::Swin(_) => Eyes::Swin(Box::new(Backbone::new(config, &backbone, arithmetic)?)),
         };
         Ok(Self {
             eyes,

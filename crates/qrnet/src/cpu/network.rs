@@ -13,10 +13,14 @@ use crate::mobilenet::NetworkWeights;
 use crate::qdatt::Gates;
 use blocks::canvas::Grid;
 use blocks::ops::BlockWeights;
+use blocks::ops::kernel::dense::Arithmetic;
 use blocks::ops::kernel::gates::gate_rows;
 use blocks::ops::kernel::inverted::{Block, STEM_INPUTS, clamp6, stem_row};
 use blocks::ops::kernel::product::{Packed, Rows};
 use blocks::ops::kernel::with_elements;
+
+/// Inputs from which on a Linear is faster in bytes: what makes bytes of its rows must be worth it.
+const LEAST_INPUTS: usize = 64;
 
 /// The network with packed weights.
 pub(super) struct Network {
@@ -26,10 +30,14 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Reads the weights at `vb`, `visumodel.backbone` of a checkpoint.
-    pub(super) fn new(config: &MobileNetConfig, vb: &VarBuilder) -> Result<Self> {
+    /// Reads the weights at `vb`, `visumodel.backbone` of a checkpoint. The first convolution and the last Linear compute
+    /// in f32 whatever `arithmetic` says, and so do Linears that are too small to gain by another.
+    pub(super) fn new(config: &MobileNetConfig, vb: &VarBuilder, arithmetic: Arithmetic) -> Result<Self> {
         let NetworkWeights { stem, blocks } = NetworkWeights::new(config, vb)?;
-        let blocks = blocks.into_iter().map(|(sizes, weights)| {
+        let last = blocks.len() - 1;
+        let blocks = blocks.into_iter().enumerate().map(|(number, (sizes, weights))| {
+            let of = |input: usize| if input < LEAST_INPUTS { Arithmetic::F32 } else { arithmetic };
+            let end = if number == last { Arithmetic::F32 } else { of(sizes.hidden) };
             let BlockWeights { expand, depthwise, project } = weights;
             let mut tensors = vec![depthwise.0, depthwise.1, project.0, project.1];
             tensors.extend(expand.into_iter().flat_map(|(weight, bias)| [weight, bias]));
@@ -39,7 +47,7 @@ impl Network {
                     depthwise: (slices[0], slices[1]),
                     project: (slices[2], slices[3]),
                 };
-                Block::new(&weights, sizes.shape)
+                Block::new(&weights, sizes.shape, of(sizes.input), end)
             })?;
             Ok((sizes.stage, block))
         });

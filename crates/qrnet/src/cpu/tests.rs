@@ -59,7 +59,7 @@ impl Both {
         let mut tensors = FrameModel::new(&config, &vb).expect("builds");
         tensors.freeze().expect("frozen");
         Self {
-            kernels: CpuFrame::new(&config, &vb, std::slice::from_ref(&plan)).expect("builds"),
+            kernels: CpuFrame::new(&config, &vb, std::slice::from_ref(&plan), Arithmetic::F32).expect("builds"),
             folding: Folding::new(&config, &vb).expect("builds"),
             query: QueryModel::new(&config, &vb).expect("builds"),
             config,

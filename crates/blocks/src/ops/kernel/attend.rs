@@ -1,10 +1,9 @@
 //! Attention over packed keys and values, forward only: what a compiled frame needs. The operations with gradients are
 //! in `super::attention` and `super::heads`.
 
-use super::lanes::Lanes;
+use super::dispatch;
 use super::norm::softmax_row;
-use super::product::{Line, Out, PANEL, Rows, Start, multiply_body};
-use super::{dispatch, dispatch_rows};
+use super::product::{Line, Out, PANEL, Rows, Start, multiply};
 
 /// Added to the score of a key that is not there: its weight is exactly 0.
 pub const NOT_THERE: f32 = -1e30;
@@ -93,7 +92,7 @@ fn pack_values_body<const FUSED: bool>(values: Rows<'_>, depth: usize, lines: &m
 
 /// `softmax(q k + start) v` for some queries of one head; `scores` has a row in whole panels for each of them.
 #[inline(always)]
-fn attend_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
+fn attend_body<const FUSED: bool>(
     q: Rows<'_>,
     depth: usize,
     keys: &[Line],
@@ -104,16 +103,16 @@ fn attend_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
 ) {
     let wide = keys.len() / depth * PANEL;
     let tokens = values.len() / depth.div_ceil(PANEL);
-    multiply_body::<L, FUSED, ROWS>(q, keys, depth, start, Out { values: &mut *scores, stride: wide, width: wide });
+    multiply(q, keys, depth, start, Out { values: &mut *scores, stride: wide, width: wide });
     for row in scores.chunks_exact_mut(wide) {
         softmax_row::<FUSED>(row);
     }
     let weights = Rows { values: scores, stride: wide, count: q.count };
-    multiply_body::<L, FUSED, ROWS>(weights, values, tokens, Start::Zero, out);
+    multiply(weights, values, tokens, Start::Zero, out);
 }
 
 #[inline(always)]
-fn window_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
+fn window_body<const FUSED: bool>(
     qkv: &[f32],
     s: WindowSizes,
     bias: &[f32],
@@ -130,18 +129,18 @@ fn window_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
         room.scores.copy_from_slice(&bias[head * scores..][..scores]);
         room.scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
         let out = Out { values: &mut out[head * s.depth..], stride: channels, width: s.depth };
-        attend_body::<L, FUSED, ROWS>(at(0), s.depth, &room.keys, Start::Stored, &room.values, &mut room.scores, out);
+        attend_body::<FUSED>(at(0), s.depth, &room.keys, Start::Stored, &room.values, &mut room.scores, out);
     }
 }
 
 dispatch!(pub fn pack_keys(keys: Rows<'_>, depth: usize, lines: &mut [Line]) = pack_keys_body);
 dispatch!(pub fn pack_values(values: Rows<'_>, depth: usize, lines: &mut [Line]) = pack_values_body);
-dispatch_rows!(
+dispatch!(
     pub fn attend(
         q: Rows<'_>, depth: usize, keys: &[Line], start: Start<'_>, values: &[Line], scores: &mut [f32], out: Out<'_>,
     ) = attend_body
 );
-dispatch_rows!(
+dispatch!(
     fn window(qkv: &[f32], s: WindowSizes, bias: &[f32], mask: &[f32], room: &mut HeadRoom, out: &mut [f32]) = window_body
 );
 
@@ -158,12 +157,11 @@ mod tests {
     use candle_core::{Device, Tensor};
     use rand::RngExt;
 
-    use super::super::lanes::Plain;
+    use super::super::forced::on_each;
+    use super::super::vector::VectorUnit;
     use super::*;
     use crate::ops::composed;
     use crate::seeded::stream;
-
-    type Kernel<'a> = &'a dyn Fn(&[f32], WindowSizes, &[f32], &[f32], &mut HeadRoom, &mut [f32]);
 
     fn values(name: &str, count: usize) -> Vec<f32> {
         let mut rng = stream(5, name);
@@ -177,19 +175,6 @@ mod tests {
     /// Whatever the processor has, the others' code paths give the same.
     #[test]
     fn every_vector_unit_attends_alike() {
-        let plain = |qkv: &[f32], s, bias: &[f32], mask: &[f32], room: &mut HeadRoom, out: &mut [f32]| {
-            window_body::<Plain, false, 4>(qkv, s, bias, mask, room, out);
-        };
-        let mut kernels: Vec<(&str, Kernel)> = vec![("plain", &plain)];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if super::super::vector_unit() {
-                kernels.push(("AVX2", &x86::avx2));
-            }
-            if super::super::wide_vector_unit() {
-                kernels.push(("AVX-512", &x86::avx512));
-            }
-        }
         for (area, heads, depth) in [(49, 3, 32), (16, 2, 24), (9, 1, 5), (64, 2, 16)] {
             let s = WindowSizes { area, heads, depth };
             let qkv = values("qkv", 3 * area * s.channels());
@@ -201,44 +186,18 @@ mod tests {
                 let expected = composed::window_attention(&whole(&qkv), &bias_tensor, as_tensor.as_ref());
                 let expected: Vec<f32> = expected.and_then(|t| t.flatten_all()?.to_vec1()).expect("runs");
                 let mask: Vec<f32> = widen(mask, s).iter().map(|value| value.max(-1e9)).collect();
-                for (name, kernel) in &kernels {
-                    let mut room = HeadRoom {
-                        keys: vec![Line::of(0.0); key_lines(area, depth)],
-                        values: vec![Line::of(0.0); value_lines(area, depth)],
-                        scores: vec![0.0; area * s.wide()],
-                    };
+                let mut known: Option<Vec<f32>> = None;
+                on_each(|unit| {
                     let mut out = vec![0.0; area * s.channels()];
-                    kernel(&qkv, s, &widen(&bias, s), &mask, &mut room, &mut out);
+                    attend_window(&qkv, s, &widen(&bias, s), &mask, &mut HeadRoom::default(), &mut out);
                     for (a, b) in out.iter().zip(&expected) {
-                        assert!((a - b).abs() < 1e-5, "{name}, {s:?}: {a}, expected {b}");
+                        assert!((a - b).abs() < 1e-5, "{unit:?}, {s:?}: {a}, expected {b}");
                     }
-                }
+                    if unit > VectorUnit::None {
+                        assert!(known.get_or_insert_with(|| out.clone()) == &out, "{unit:?}, {s:?}: other bytes");
+                    }
+                });
             }
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "called where the processor has what they are compiled for")]
-    mod x86 {
-        use super::super::super::lanes::{Avx2, Avx512};
-        use super::super::*;
-
-        pub(super) fn avx2(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
-            #[target_feature(enable = "avx2,fma")]
-            fn run(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
-                window_body::<Avx2, true, 6>(qkv, s, b, m, room, out);
-            }
-            // SAFETY: the caller has seen that AVX2 and FMA are there.
-            unsafe { run(qkv, s, b, m, room, out) }
-        }
-
-        pub(super) fn avx512(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
-            #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")]
-            fn run(qkv: &[f32], s: WindowSizes, b: &[f32], m: &[f32], room: &mut HeadRoom, out: &mut [f32]) {
-                window_body::<Avx512, true, 8>(qkv, s, b, m, room, out);
-            }
-            // SAFETY: the caller has seen that AVX-512 is there.
-            unsafe { run(qkv, s, b, m, room, out) }
         }
     }
 }

@@ -5,8 +5,6 @@
 //! the first; a stride of 1 pads `dilation` rows on both sides.
 
 use super::dispatch_rows;
-#[cfg(test)]
-use super::lanes::Plain;
 use super::lanes::{Lanes, WIDTH};
 
 /// Weights of a channel.
@@ -290,17 +288,4 @@ fn input_gradient_lane<L: Lanes>(
             L::load(sixteen(row, at)).add_products(g, *weight).store(sixteen_mut(row, at));
         }
     }
-}
-
-/// The same as [`convolve`] without vector instructions, for tests.
-#[cfg(test)]
-pub(super) fn convolve_plain(
-    rows: &Three,
-    window: Window,
-    weights: &[f32],
-    bias: &[f32],
-    clamped: bool,
-    out: &mut [f32],
-) {
-    convolve_body::<Plain, false, 4>(rows, window, weights, bias, clamped, out);
 }

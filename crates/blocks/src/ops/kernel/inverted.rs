@@ -7,10 +7,12 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::dense::{Arithmetic, Dense};
 use super::depthwise::{TAPS, Three, Window, by_tap, convolve, input_gradient, weight_gradient};
 use super::dispatch;
 use super::fused::{Fused, apply};
 use super::gemm::{Matrix, Onto, add, add_columns, gemm};
+use super::int8::Quantised;
 use super::linear::total;
 use super::product::{Packed, Rows};
 use crate::canvas::Grid;
@@ -55,10 +57,10 @@ impl Shape {
 
 /// One block with packed weights.
 pub struct Block {
-    expand: Option<Packed>,
+    expand: Option<Dense>,
     depthwise: Vec<f32>,
     depthwise_bias: Vec<f32>,
-    project: Packed,
+    project: Dense,
     shape: Shape,
 }
 
@@ -67,20 +69,22 @@ pub struct Block {
 pub struct Room {
     hidden: Vec<f32>,
     filtered: Vec<f32>,
+    bytes: Quantised,
 }
 
 /// Values of a strip's wide map, as many as fit the second cache beside the weights.
 const STRIP: usize = 1 << 17;
 
 impl Block {
-    pub fn new(weights: &Weights<&[f32]>, shape: Shape) -> Self {
+    /// The two Linears compute as `expand` and `project` say, the convolution between them in f32.
+    pub fn new(weights: &Weights<&[f32]>, shape: Shape, expand: Arithmetic, project: Arithmetic) -> Self {
         let hidden = weights.depthwise.1.len();
-        let expand = weights.expand.map(|(weight, bias)| Packed::new(weight, Some(bias), weight.len() / hidden));
+        let expand = weights.expand.map(|(weight, bias)| Dense::new(weight, Some(bias), weight.len() / hidden, expand));
         Self {
             expand,
             depthwise: by_tap(weights.depthwise.0),
             depthwise_bias: weights.depthwise.1.to_vec(),
-            project: Packed::new(weights.project.0, Some(weights.project.1), hidden),
+            project: Dense::new(weights.project.0, Some(weights.project.1), hidden, project),
             shape,
         }
     }
@@ -91,7 +95,7 @@ impl Block {
     }
 
     fn input(&self) -> usize {
-        self.expand.as_ref().map_or(self.depthwise_bias.len(), Packed::input)
+        self.expand.as_ref().map_or(self.depthwise_bias.len(), Dense::input)
     }
 
     pub fn shape(&self) -> Shape {
@@ -115,13 +119,13 @@ impl Block {
         let behind = ((first + rows - 1) * window.stride + 2 * window.dilation + 1 - window.before()).min(grid.h);
         let read = read..behind;
         let seen = &x[read.start * grid.w * channels..read.end * grid.w * channels];
-        let Room { hidden, filtered } = room;
+        let Room { hidden, filtered, bytes } = room;
         let hidden: &[f32] = match &self.expand {
             None => seen,
             Some(expand) => {
                 let count = seen.len() / channels;
                 let hidden = grown(hidden, count * wide);
-                expand.apply(Rows { values: seen, stride: channels, count }, expand.bias(), hidden, wide);
+                expand.apply(Rows { values: seen, stride: channels, count }, expand.bias(), hidden, wide, bytes);
                 clamp6(hidden);
                 hidden
             }
@@ -138,7 +142,7 @@ impl Block {
         } else {
             self.project.bias()
         };
-        self.project.apply(filtered, start, out, self.output());
+        self.project.apply(filtered, start, out, self.output(), bytes);
     }
 }
 
@@ -244,7 +248,7 @@ impl Inverted {
             Some(expand) => {
                 widened.resize(grid.len() * wide, 0.0);
                 let rows = Rows { values: x, stride: channels, count: grid.len() };
-                expand.apply(rows, expand.bias(), &mut widened, wide);
+                expand.apply(rows, expand.bias(), &mut widened, wide, &mut Quantised::default());
                 clamp6(&mut widened);
                 &widened
             }
@@ -300,7 +304,7 @@ impl Fused for Inverted {
     }
 
     fn forward(&self, inputs: &[&[f32]]) -> Vec<f32> {
-        let block = Block::new(&Self::weights(inputs), self.shape);
+        let block = Block::new(&Self::weights(inputs), self.shape, Arithmetic::F32, Arithmetic::F32);
         let (from, to) = (self.grid.len() * self.channels, self.shape.output(self.grid));
         let size = to.len() * self.output;
         let mut y = vec![0.0; inputs[0].len() / from * size];
@@ -317,7 +321,7 @@ impl Fused for Inverted {
 
     fn backward(&self, inputs: &[&[f32]], gradient: &[f32], wanted: &[bool]) -> Vec<Vec<f32>> {
         let weights = Self::weights(inputs);
-        let block = Block::new(&weights, self.shape);
+        let block = Block::new(&weights, self.shape, Arithmetic::F32, Arithmetic::F32);
         let (from, to) = (self.grid.len() * self.channels, self.shape.output(self.grid).len() * self.output);
         let batch = inputs[0].len() / from;
         let group = batch.div_ceil(GROUPS);

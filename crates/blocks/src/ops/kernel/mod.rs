@@ -11,6 +11,8 @@
 
 pub mod attend;
 mod attention;
+mod bytes;
+pub mod dense;
 pub mod depthwise;
 mod elementwise;
 mod fused;
@@ -18,13 +20,18 @@ pub mod gates;
 mod gather;
 mod gemm;
 mod heads;
+pub mod int8;
 pub mod inverted;
 mod lanes;
 mod linear;
 mod matmul;
 mod mlp;
 mod norm;
+mod panel;
 pub mod product;
+mod quantise;
+mod tile;
+mod vector;
 
 pub use attention::window_attention;
 pub use elementwise::gelu;
@@ -37,6 +44,7 @@ pub use inverted::{inverted_residual, stem};
 pub use linear::{linear, linear_onto_upsampled};
 pub use mlp::mlp;
 pub use norm::{layer_norm, layer_norm_rows, softmax};
+pub use vector::{VECTOR_UNIT, VectorUnit};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
 
@@ -52,25 +60,6 @@ fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
         (CpuStorage::F32(_), None) => candle_core::bail!("a fused kernel wants contiguous tensors"),
         _ => candle_core::bail!("a fused kernel wants f32"),
     }
-}
-
-/// Whether AVX2 and FMA are there; detected once by the standard library.
-fn vector_unit() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// Whether AVX-512's registers are there: twice as many as AVX2 has, twice as wide.
-fn wide_vector_unit() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return vector_unit()
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512dq");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
 }
 
 /// `a * b + c`, fused where the target fuses in hardware: elsewhere `mul_add` is a slow library call.
@@ -92,7 +81,7 @@ macro_rules! dispatch {
                 fn vectorised($($arg: $type),*) {
                     $body::<true>($($arg),*);
                 }
-                if super::vector_unit() {
+                if super::vector::VectorUnit::current() >= super::vector::VectorUnit::Avx2 {
                     // SAFETY: the processor has AVX2 and FMA.
                     return unsafe { vectorised($($arg),*) };
                 }
@@ -112,7 +101,7 @@ macro_rules! dispatch_rows {
         $vis fn $name($($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512dq")]
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
                 fn wide($($arg: $type),*) {
                     $body::<super::lanes::Avx512, true, 8>($($arg),*);
                 }
@@ -120,11 +109,11 @@ macro_rules! dispatch_rows {
                 fn vectorised($($arg: $type),*) {
                     $body::<super::lanes::Avx2, true, 6>($($arg),*);
                 }
-                if super::wide_vector_unit() {
-                    // SAFETY: the processor has AVX-512 F, VL and DQ, AVX2 and FMA.
+                if super::vector::VectorUnit::current() >= super::vector::VectorUnit::Avx512 {
+                    // SAFETY: the processor has AVX-512 F, BW, VL and DQ, AVX2 and FMA.
                     return unsafe { wide($($arg),*) };
                 }
-                if super::vector_unit() {
+                if super::vector::VectorUnit::current() >= super::vector::VectorUnit::Avx2 {
                     // SAFETY: the processor has AVX2 and FMA.
                     return unsafe { vectorised($($arg),*) };
                 }
@@ -150,5 +139,7 @@ fn rows_per_task(width: usize) -> usize {
 
 #[cfg(test)]
 mod block_tests;
+#[cfg(test)]
+mod forced;
 #[cfg(test)]
 mod tests;

@@ -1,71 +1,12 @@
 //! Products with packed right sides: weights that lie ready in the order in which they are read.
 //!
-//! A panel holds sixteen outputs, one cache line for every input. For each panel the rows of the left side pass by, a few
-//! at a time, with their sums in registers; the panel stays in the first cache meanwhile, the rows in the second (Goto
-//! and van de Geijn 2008). Sums begin with what they are to be added to, so that biases and residuals cost no pass of
-//! their own.
-
-#![expect(clippy::needless_pass_by_value, reason = "results are lent for one product")]
+//! A panel holds sixteen outputs, one cache line for every input. Sums begin with what they are to be added to, so that
+//! biases and residuals cost no pass of their own.
 
 use rayon::prelude::*;
 
-use super::dispatch_rows;
-use super::lanes::{Lanes, WIDTH};
-
-/// Outputs of a panel: a cache line, one register of AVX-512, two of AVX2.
-pub const PANEL: usize = WIDTH;
-/// Inputs that are multiplied before the next panel's turn: a panel of that depth takes 24 of the first cache's 32 KiB.
-pub const DEPTH: usize = 384;
-
-/// One input's part in the outputs of a panel.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-pub struct Line(pub [f32; PANEL]);
-
-impl Line {
-    /// All the same.
-    pub const fn of(value: f32) -> Self {
-        Self([value; PANEL])
-    }
-
-    /// `values` in lines, the last one filled up with `rest`.
-    pub fn all(values: &[f32], rest: f32) -> Vec<Self> {
-        let line = |chunk: &[f32]| {
-            let mut line = Self::of(rest);
-            line.0[..chunk.len()].copy_from_slice(chunk);
-            line
-        };
-        values.chunks(PANEL).map(line).collect()
-    }
-}
-
-/// A matrix's rows in a slice, `stride` apart.
-#[derive(Clone, Copy)]
-pub struct Rows<'a> {
-    pub values: &'a [f32],
-    pub stride: usize,
-    pub count: usize,
-}
-
-/// What sums begin with.
-#[derive(Clone, Copy)]
-pub enum Start<'a> {
-    /// Nothing.
-    Zero,
-    /// A row, the same for all, one line a panel.
-    Row(&'a [Line]),
-    /// What lies in the result.
-    Stored,
-    /// Both.
-    StoredAndRow(&'a [Line]),
-}
-
-/// The rows of a result, `stride` apart, `width` of each of which are written.
-pub struct Out<'a> {
-    pub values: &'a mut [f32],
-    pub stride: usize,
-    pub width: usize,
-}
+pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
+pub use super::tile::{Tile, multiply};
 
 /// A Linear's weight, packed: for every [`DEPTH`] inputs, all panels, and in each of these a line for every input.
 #[derive(Debug)]
@@ -139,11 +80,7 @@ impl Packed {
         stride: usize,
     ) {
         let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
-        let mut start = match start {
-            Start::Row(row) => Start::Row(&row[panels.clone()]),
-            Start::StoredAndRow(row) => Start::StoredAndRow(&row[panels.clone()]),
-            other => other,
-        };
+        let mut start = start.of_panels(panels.start, panels.len());
         for first in (0..self.input).step_by(DEPTH) {
             let (lines, depth) = self.part(first, panels.clone());
             let x = Rows { values: &x.values[first..], ..x };
@@ -159,115 +96,12 @@ impl Packed {
     }
 }
 
-dispatch_rows!(
-    /// `x` times panels of `depth` lines each, begun with `start`.
-    pub fn multiply(x: Rows<'_>, lines: &[Line], depth: usize, start: Start<'_>, out: Out<'_>) = multiply_body
-);
-
-#[inline(always)]
-pub(super) fn multiply_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
-    x: Rows,
-    lines: &[Line],
-    depth: usize,
-    start: Start,
-    out: Out,
-) {
-    for (panel, lines) in lines.chunks_exact(depth).enumerate() {
-        let column = panel * PANEL;
-        let width = PANEL.min(out.width - column);
-        // Tiles of about the same height: one of a row or two would take as long as one of four.
-        let mut tiles = x.count.div_ceil(ROWS);
-        let mut row = 0;
-        while tiles > 0 {
-            let left = &x.values[row * x.stride..];
-            let place = Place { values: &mut out.values[row * out.stride + column..], stride: out.stride, width };
-            let start = match start {
-                Start::Row(row) => Start::Row(&row[panel..=panel]),
-                Start::StoredAndRow(row) => Start::StoredAndRow(&row[panel..=panel]),
-                other => other,
-            };
-            let rows = (x.count - row).div_ceil(tiles);
-            tiles -= 1;
-            match rows {
-                1 => tile::<L, 1>(left, x.stride, lines, start, place),
-                2 => tile::<L, 2>(left, x.stride, lines, start, place),
-                3 => tile::<L, 3>(left, x.stride, lines, start, place),
-                4 => tile::<L, 4>(left, x.stride, lines, start, place),
-                5 if ROWS > 5 => tile::<L, 5>(left, x.stride, lines, start, place),
-                6 if ROWS > 6 => tile::<L, 6>(left, x.stride, lines, start, place),
-                7 if ROWS > 7 => tile::<L, 7>(left, x.stride, lines, start, place),
-                _ => tile::<L, ROWS>(left, x.stride, lines, start, place),
-            }
-            row += rows;
-        }
-    }
-}
-
-/// Where a tile's sums go.
-struct Place<'a> {
-    values: &'a mut [f32],
-    stride: usize,
-    /// The panel's last outputs may not exist.
-    width: usize,
-}
-
-/// `ROWS` rows against one panel, with all sums in registers.
-#[inline(always)]
-fn tile<L: Lanes, const ROWS: usize>(x: &[f32], stride: usize, lines: &[Line], start: Start, out: Place) {
-    let depth = lines.len();
-    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * stride..][..depth]);
-    let mut sums = [L::load(&[0.0; PANEL]); ROWS];
-    if matches!(start, Start::Stored | Start::StoredAndRow(_)) {
-        for (row, sum) in sums.iter_mut().enumerate() {
-            *sum = load(&out.values[row * out.stride..], out.width);
-        }
-    }
-    if let Start::Row(first) | Start::StoredAndRow(first) = start {
-        let first = L::load(&first[0].0);
-        for sum in &mut sums {
-            *sum = sum.add(first);
-        }
-    }
-    for (k, line) in lines.iter().enumerate() {
-        let right = L::load(&line.0);
-        for (sum, row) in sums.iter_mut().zip(&rows) {
-            *sum = sum.add_product(row[k], right);
-        }
-    }
-    for (row, sum) in sums.into_iter().enumerate() {
-        store(sum, &mut out.values[row * out.stride..], out.width);
-    }
-}
-
-/// `width` numbers of one row; the others are zero.
-#[inline(always)]
-fn load<L: Lanes>(from: &[f32], width: usize) -> L {
-    if let (PANEL, Some(whole)) = (width, from.first_chunk()) {
-        return L::load(whole);
-    }
-    let mut line = [0.0; PANEL];
-    line[..width].copy_from_slice(&from[..width]);
-    L::load(&line)
-}
-
-#[inline(always)]
-fn store<L: Lanes>(sums: L, to: &mut [f32], width: usize) {
-    if width == PANEL
-        && let Some(whole) = to.first_chunk_mut()
-    {
-        sums.store(whole);
-        return;
-    }
-    let mut line = [0.0; PANEL];
-    sums.store(&mut line);
-    to[..width].copy_from_slice(&line[..width]);
-}
-
 #[cfg(test)]
 mod tests {
     use rand::RngExt;
 
-    use super::super::lanes::Plain;
+    use super::super::forced::on_each;
+    use super::super::vector::VectorUnit;
     use super::*;
     use crate::seeded::stream;
 
@@ -339,32 +173,43 @@ mod tests {
         close(&y, &expected, "by inputs");
     }
 
-    /// Whatever the processor has, the others' code paths give the same.
+    /// Sizes that fill panels, pairs of them and steps of inputs, and that do not.
+    const SIZES: [(usize, usize, usize); 8] = [
+        (1, 384, 48),
+        (13, 100, 40),
+        (49, 32, 64),
+        (96, 192, 96),
+        (97, 193, 31),
+        (25, 700, 33),
+        (7, 385, 16),
+        (12, 1, 17),
+    ];
+
+    /// Whatever the processor has, the others' code paths give the same: equal bytes wherever multiplication and addition
+    /// are one step.
     #[test]
     fn every_vector_unit_gives_the_same_product() {
-        let (input, output, count) = (100, 40, 13);
-        let (weight, x) = (values("w", input * output), values("x", count * input));
-        let packed = Packed::new(&weight, None, input);
-        let expected = plainly(&x, &weight, input, output, &vec![0.0; count * output]);
-        let rows = Rows { values: &x, stride: input, count };
-        let mut y = vec![0.0; count * output];
-        let out = Out { values: &mut y, stride: output, width: output };
-        multiply_body::<Plain, false, 4>(rows, &packed.lines, input, Start::Zero, out);
-        close(&y, &expected, "plain");
-        #[cfg(target_arch = "x86_64")]
-        if super::super::vector_unit() {
-            #[target_feature(enable = "avx2,fma")]
-            fn run(rows: Rows, lines: &[Line], depth: usize, out: Out) {
-                multiply_body::<super::super::lanes::Avx2, true, 6>(rows, lines, depth, Start::Zero, out);
-            }
-            let mut y = vec![0.0; count * output];
-            let out = Out { values: &mut y, stride: output, width: output };
-            // SAFETY: the processor has AVX2 and FMA.
-            #[expect(unsafe_code, reason = "the processor has what the function is compiled for")]
-            unsafe {
-                run(rows, &packed.lines, input, out);
-            }
-            close(&y, &expected, "AVX2");
+        for (count, input, output) in SIZES {
+            let (weight, bias) = (values("w", input * output), values("b", output));
+            let (x, stored) = (values("x", count * input), values("y", count * output));
+            let packed = Packed::new(&weight, Some(&bias), input);
+            let rows = Rows { values: &x, stride: input, count };
+            let start: Vec<f32> = stored.iter().zip(bias.iter().cycle()).map(|(a, b)| a + b).collect();
+            // As the sums are meant: a row's inputs one after the other.
+            let in_order = |i: usize| {
+                let (row, column) = (i / output, i % output);
+                (0..input).fold(start[i], |sum, k| x[row * input + k].mul_add(weight[column * input + k], sum))
+            };
+            let exactly: Vec<u32> = (0..count * output).map(|i| in_order(i).to_bits()).collect();
+            let expected = plainly(&x, &weight, input, output, &start);
+            on_each(|unit| {
+                let mut y = stored.clone();
+                packed.apply(rows, packed.bias_onto(), &mut y, output);
+                let what = format!("{count}x{input} times {output}, {unit:?}");
+                close(&y, &expected, &what);
+                let bits: Vec<u32> = y.iter().map(|value| value.to_bits()).collect();
+                assert!(unit == VectorUnit::None || bits == exactly, "{what}: other bytes");
+            });
         }
     }
 }

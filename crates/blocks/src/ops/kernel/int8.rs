@@ -1,0 +1,225 @@
+//! Products of 8-bit integers: weights in signed bytes with a scale an output, rows in unsigned bytes with a scale and a
+//! zero point of their own for every [`DEPTH`] inputs, found while they are packed (dynamic quantisation, as in Jacob et
+//! al. 2018). Sums are exact, so that equal input gives equal bytes on every vector unit.
+
+#![expect(clippy::needless_pass_by_value, reason = "results are lent for one product")]
+
+use rayon::prelude::*;
+
+use super::bytes::{ByteLine, GROUP, Outputs, Sums, dispatch_bytes};
+use super::lanes::WIDTH;
+use super::panel::{DEPTH, Line, Out, PANEL, Start};
+use super::quantise::Left;
+pub use super::quantise::Quantised;
+use super::tile::{begin, copy};
+
+/// Steps of a weight on either side of 0.
+const WEIGHT_STEPS: f32 = 127.0;
+
+/// A Linear's weight in bytes: for every [`DEPTH`] inputs, all panels, and in each of these a line for every four inputs.
+#[derive(Debug)]
+pub struct Packed {
+    lines: Vec<ByteLine>,
+    /// For every [`DEPTH`] inputs, of all panels.
+    outputs: Vec<Outputs>,
+    bias: Vec<Line>,
+    input: usize,
+    output: usize,
+}
+
+/// Lines that `depth` inputs take.
+fn groups(depth: usize) -> usize {
+    depth.div_ceil(GROUP)
+}
+
+impl Packed {
+    /// From `weight [output, input]` and `bias [output]`, row-major.
+    pub fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
+        let (output, parts) = (weight.len() / input, input.div_ceil(DEPTH));
+        let panels = output.div_ceil(PANEL);
+        let scale = |row: &[f32]| row.iter().fold(0.0f32, |most, weight| most.max(weight.abs())) / WEIGHT_STEPS;
+        let scales: Vec<f32> = weight.par_chunks_exact(input).map(scale).collect();
+        let part = |place: usize| {
+            let (first, panel) = (place / panels * DEPTH, place % panels);
+            let depth = DEPTH.min(input - first);
+            let mut lines = vec![ByteLine([0; GROUP * WIDTH]); groups(depth)];
+            let mut outputs = Outputs { scales: [0.0; WIDTH], sums: [0; WIDTH] };
+            for (lane, row) in (panel * PANEL..output.min((panel + 1) * PANEL)).enumerate() {
+                let scale = scales[row];
+                outputs.scales[lane] = scale;
+                for (k, weight) in weight[row * input + first..][..depth].iter().enumerate() {
+                    let steps = if scale > 0.0 { (weight / scale).round_ties_even() as i8 } else { 0 };
+                    lines[k / GROUP].0[lane * GROUP + k % GROUP] = steps;
+                    outputs.sums[lane] += i32::from(steps);
+                }
+            }
+            (lines, outputs)
+        };
+        let packed: Vec<_> = (0..parts * panels).into_par_iter().map(part).collect();
+        let outputs = packed.iter().map(|(_, outputs)| *outputs).collect();
+        let lines = packed.into_iter().flat_map(|(lines, _)| lines).collect();
+        Self { lines, outputs, bias: Line::all(bias.unwrap_or_default(), 0.0), input, output }
+    }
+
+    /// Outputs.
+    pub fn output(&self) -> usize {
+        self.output
+    }
+
+    /// Inputs.
+    pub fn input(&self) -> usize {
+        self.input
+    }
+
+    /// The bias, for [`Start`].
+    pub fn bias(&self) -> Start<'_> {
+        if self.bias.is_empty() { Start::Zero } else { Start::Row(&self.bias) }
+    }
+
+    /// The bias, onto what lies in the result.
+    pub fn bias_onto(&self) -> Start<'_> {
+        if self.bias.is_empty() { Start::Stored } else { Start::StoredAndRow(&self.bias) }
+    }
+
+    /// The outputs `columns` of `x W^T`, begun with `start`, into the first numbers of each row of `out`; `columns` begin
+    /// with a whole panel.
+    pub fn apply_columns(
+        &self,
+        x: &Quantised,
+        start: Start,
+        columns: std::ops::Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        let mut start = start.of_panels(panels.start, panels.len());
+        for part in 0..self.input.div_ceil(DEPTH) {
+            let (left, right) = (x.part(part), self.part(part, panels.clone()));
+            multiply(left, right, start, Out { values: &mut *out, stride, width: columns.len() });
+            start = Start::Stored;
+        }
+    }
+
+    /// Adds the part of the product that the inputs from `first` on have, [`DEPTH`] of them at most, which `x` holds.
+    pub fn apply_inputs(&self, x: &Quantised, first: usize, start: Start, out: &mut [f32], stride: usize) {
+        let right = self.part(first / DEPTH, 0..self.output.div_ceil(PANEL));
+        multiply(x.part(0), right, start, Out { values: out, stride, width: self.output });
+    }
+
+    fn part(&self, part: usize, panels: std::ops::Range<usize>) -> Right<'_> {
+        let (all, first) = (self.output.div_ceil(PANEL), part * DEPTH);
+        let depth = groups(DEPTH.min(self.input - first));
+        let lines = &self.lines[first / GROUP * all..][panels.start * depth..panels.end * depth];
+        Right { lines, depth, outputs: &self.outputs[part * all..][panels] }
+    }
+}
+
+/// Some panels of one part.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    lines: &'a [ByteLine],
+    /// Lines of a panel.
+    depth: usize,
+    outputs: &'a [Outputs],
+}
+
+dispatch_bytes!(fn multiply(left: Left<'_>, right: Right<'_>, start: Start<'_>, out: Out<'_>) = multiply_body);
+
+/// Rows of the highest tile.
+const MOST_ROWS: usize = 12;
+
+#[inline(always)]
+fn multiply_body<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Right, start: Start, out: Out) {
+    let panels = right.outputs.len();
+    let whole = panels / PANELS * PANELS;
+    for first in (0..whole).step_by(PANELS) {
+        panels_at::<S, ROWS, PANELS>(left, right, first, start, Out { values: &mut *out.values, ..out });
+    }
+    for first in whole..panels {
+        panels_at::<S, ROWS, 1>(left, right, first, start, Out { values: &mut *out.values, ..out });
+    }
+}
+
+/// All rows against the `PANELS` panels from `first` on.
+#[inline(always)]
+fn panels_at<S: Sums, const ROWS: usize, const PANELS: usize>(
+    left: Left,
+    right: Right,
+    first: usize,
+    start: Start,
+    out: Out,
+) {
+    let (column, start, depth) = (first * PANEL, start.of_panels(first, PANELS), right.depth);
+    let width = (PANELS * PANEL).min(out.width - column);
+    // The last panel's last outputs may not exist.
+    let whole = width == PANELS * PANEL;
+    let mut room = [0.0; MOST_ROWS * 2 * PANEL];
+    let right =
+        Right { lines: &right.lines[first * depth..][..PANELS * depth], outputs: &right.outputs[first..], ..right };
+    let mut tiles = left.count.div_ceil(ROWS);
+    let mut row = 0;
+    while tiles > 0 {
+        let rows = (left.count - row).div_ceil(tiles);
+        tiles -= 1;
+        let place = &mut out.values[row * out.stride + column..];
+        begin(start, place, out.stride, width, rows);
+        if !whole {
+            copy(place, out.stride, &mut room, PANELS * PANEL, width, rows);
+        }
+        let here = Left { values: &left.values[row * left.stride..], scales: &left.scales[row * left.parts..], ..left };
+        let (sums, across) = if whole { (&mut *place, out.stride) } else { (&mut room[..], PANELS * PANEL) };
+        match rows {
+            1 => tile::<S, 1, PANELS>(here, right, sums, across),
+            2 => tile::<S, 2, PANELS>(here, right, sums, across),
+            3 => tile::<S, 3, PANELS>(here, right, sums, across),
+            4 => tile::<S, 4, PANELS>(here, right, sums, across),
+            5 if ROWS >= 5 => tile::<S, 5, PANELS>(here, right, sums, across),
+            6 if ROWS >= 6 => tile::<S, 6, PANELS>(here, right, sums, across),
+            7 if ROWS >= 7 => tile::<S, 7, PANELS>(here, right, sums, across),
+            8 if ROWS >= 8 => tile::<S, 8, PANELS>(here, right, sums, across),
+            9 if ROWS >= 9 => tile::<S, 9, PANELS>(here, right, sums, across),
+            10 if ROWS >= 10 => tile::<S, 10, PANELS>(here, right, sums, across),
+            11 if ROWS >= 11 => tile::<S, 11, PANELS>(here, right, sums, across),
+            MOST_ROWS if ROWS >= MOST_ROWS => tile::<S, MOST_ROWS, PANELS>(here, right, sums, across),
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+        if !whole {
+            copy(&room, PANELS * PANEL, place, out.stride, width, rows);
+        }
+        row += rows;
+    }
+}
+
+/// Adds the products of `ROWS` rows and `PANELS` panels to what lies in rows `across` numbers apart.
+#[inline(always)]
+fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Right, out: &mut [f32], across: usize) {
+    let depth = right.depth;
+    let rows: [&[[u8; GROUP]]; ROWS] =
+        std::array::from_fn(|row| &left.values[row * left.stride..].as_chunks::<GROUP>().0[..depth]);
+    let panels: [&[ByteLine]; PANELS] = std::array::from_fn(|panel| &right.lines[panel * depth..][..depth]);
+    let mut sums = [[S::zero(); PANELS]; ROWS];
+    for k in 0..depth {
+        // No closure: that would not be compiled for the vector unit.
+        let mut weights = [S::weights(&panels[0][k]); PANELS];
+        for panel in 1..PANELS {
+            weights[panel] = S::weights(&panels[panel][k]);
+        }
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = sum.add_products(row[k], weights);
+            }
+        }
+    }
+    // By number: sums that are moved out of their arrays pass through memory.
+    for row in 0..ROWS {
+        let scale = left.scales[row * left.parts];
+        let onto = out[row * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
+        for panel in 0..PANELS {
+            sums[row][panel].finish(scale, &right.outputs[panel], &mut onto[panel]);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "int8_tests.rs"]
+mod tests;
