@@ -53,7 +53,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    let models: [(&str, fn() -> [Grounder; 2], usize); 2] =
+    type Models = fn() -> [Grounder; 2];
+    let models: [(&str, Models, usize); 2] =
         [("models/spotter-base, 320x192", built_in, 200), ("Swin-S, 640x384", published, 7)];
     println!("| | threads | f32, ms | int8, ms | int8 over f32 |\n|---|---|---|---|---|");
     for (name, load, turns) in models {

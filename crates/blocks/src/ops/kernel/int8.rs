@@ -201,8 +201,8 @@ fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Righ
     for k in 0..depth {
         // No closure: that would not be compiled for the vector unit.
         let mut weights = [S::weights(&panels[0][k]); PANELS];
-        for panel in 1..PANELS {
-            weights[panel] = S::weights(&panels[panel][k]);
+        for (weights, lines) in weights.iter_mut().zip(&panels) {
+            *weights = S::weights(&lines[k]);
         }
         for (sums, row) in sums.iter_mut().zip(&rows) {
             for (sum, weights) in sums.iter_mut().zip(weights) {
@@ -210,12 +210,12 @@ fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Righ
             }
         }
     }
-    // By number: sums that are moved out of their arrays pass through memory.
-    for row in 0..ROWS {
+    // Lent, never moved: sums that are moved out of their arrays pass through memory.
+    for (row, sums) in sums.iter().enumerate() {
         let scale = left.scales[row * left.parts];
         let onto = out[row * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
-        for panel in 0..PANELS {
-            sums[row][panel].finish(scale, &right.outputs[panel], &mut onto[panel]);
+        for ((sum, outputs), onto) in sums.iter().zip(right.outputs).zip(onto) {
+            sum.finish(scale, outputs, onto);
         }
     }
 }

@@ -195,26 +195,26 @@ fn panels_at<L: Lanes, const PANELS: usize, const ROWS: usize>(
 pub(super) fn begin(start: Start, out: &mut [f32], stride: usize, width: usize, rows: usize) {
     match start {
         Start::Stored => {}
-        Start::Zero => (0..rows).for_each(|row| out[row * stride..][..width].fill(0.0)),
+        Start::Zero => begin_rows::<false>(&[Line::of(0.0); 2], out, stride, width, rows),
         Start::Row(first) => begin_rows::<false>(first, out, stride, width, rows),
         Start::StoredAndRow(first) => begin_rows::<true>(first, out, stride, width, rows),
     }
 }
 
+/// With one line a panel, of two panels at most.
 #[inline(always)]
 fn begin_rows<const ONTO: bool>(first: &[Line], out: &mut [f32], stride: usize, width: usize, rows: usize) {
     for row in 0..rows {
-        // Whole lines apart: copies of a length that is not known cost a call each.
+        // Whole lines apart: filling or copying a length that is not known costs a call.
         let (lines, rest) = out[row * stride..][..width].as_chunks_mut::<PANEL>();
-        for (out, first) in lines.iter_mut().zip(first) {
+        let (whole, last) = first.split_at(lines.len());
+        for (out, first) in lines.iter_mut().zip(whole) {
             for (out, first) in out.iter_mut().zip(first.0) {
                 *out = if ONTO { *out + first } else { first };
             }
         }
-        if let (false, Some(first)) = (rest.is_empty(), first.last()) {
-            for (out, first) in rest.iter_mut().zip(first.0) {
-                *out = if ONTO { *out + first } else { first };
-            }
+        for (out, first) in rest.iter_mut().zip(last.iter().flat_map(|line| line.0)) {
+            *out = if ONTO { *out + first } else { first };
         }
     }
 }
@@ -241,17 +241,17 @@ fn tile<L: Lanes, const PANELS: usize, const ROWS: usize>(
     let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * stride..][..depth]);
     let lines: [&[Line]; PANELS] = std::array::from_fn(|panel| &lines[panel][..depth]);
     let mut sums = [[L::load(&[0.0; PANEL]); PANELS]; ROWS];
-    // By number: sums that are moved out of their arrays pass through memory.
-    for row in 0..ROWS {
+    // Lent, never moved: sums that are moved out of their arrays pass through memory.
+    for (row, sums) in sums.iter_mut().enumerate() {
         let stored = out[row * across..][..PANELS * PANEL].as_chunks::<PANEL>().0;
-        for panel in 0..PANELS {
-            sums[row][panel] = L::load(&stored[panel]);
+        for (sum, stored) in sums.iter_mut().zip(stored) {
+            *sum = L::load(stored);
         }
     }
     for k in 0..depth {
         let mut right = [L::load(&lines[0][k].0); PANELS];
-        for panel in 1..PANELS {
-            right[panel] = L::load(&lines[panel][k].0);
+        for (right, lines) in right.iter_mut().zip(&lines) {
+            *right = L::load(&lines[k].0);
         }
         for (sums, row) in sums.iter_mut().zip(&rows) {
             for (sum, right) in sums.iter_mut().zip(right) {
@@ -259,10 +259,10 @@ fn tile<L: Lanes, const PANELS: usize, const ROWS: usize>(
             }
         }
     }
-    for row in 0..ROWS {
+    for (row, sums) in sums.iter().enumerate() {
         let stored = out[row * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
-        for panel in 0..PANELS {
-            sums[row][panel].store(&mut stored[panel]);
+        for (sum, stored) in sums.iter().zip(stored) {
+            sum.store(stored);
         }
     }
 }
