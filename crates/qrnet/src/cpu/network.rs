@@ -20,7 +20,7 @@ use blocks::ops::kernel::product::{Packed, Rows};
 use blocks::ops::kernel::with_elements;
 
 /// Inputs from which on a Linear is faster in bytes: what makes bytes of its rows must be worth it.
-const LEAST_INPUTS: usize = 64;
+const LEAST_INPUTS: usize = 32;
 
 /// The network with packed weights.
 pub(super) struct Network {

@@ -309,3 +309,38 @@ fn any_number_of_threads_gives_the_same_bytes() {
         assert_eq!(answers(threads), one, "{threads} threads");
     }
 }
+
+/// A backbone in bytes finds nearly the same, and the same bytes on any number of threads.
+#[test]
+fn bytes_stay_near_and_do_not_depend_on_threads() {
+    for convolves in [false, true] {
+        let both = Both::new(|config| {
+            config.canvas = Canvas { width: 192, height: 128 };
+            if convolves {
+                mobilenet(config, 32);
+            }
+        });
+        let weights = lively(&both.config);
+        let vb = weights::builder(&weights, &Device::Cpu);
+        let bytes = CpuFrame::new(&both.config, &vb, std::slice::from_ref(&both.plan), Arithmetic::Int8);
+        let bytes = bytes.expect("builds");
+        let query = both.compile(&[2, 4, 3]);
+        let (gates, text) = stack(&[&query], query.ids().len()).expect("stacked");
+        let head = both.folding.plan(&both.plan.positions, None, &Device::Cpu).expect("constants");
+        let constants = Constants::new(&head).expect("constants");
+        let pictures = both.pictures(2, "m");
+        let slices: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
+        let answers = |frame: &CpuFrame, threads: usize| -> Vec<[f32; 4]> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let found = pool.install(|| frame.ground(0, &slices, &[0, 1], &gates, &text, &constants, &[]));
+            found.expect("grounds").iter().flatten().map(|found| found.rect).collect()
+        };
+        let (exact, near) = (answers(&both.kernels, 2), answers(&bytes, 2));
+        assert_eq!((exact.len(), near.len()), (2, 2));
+        let apart = exact.iter().flatten().zip(near.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart > 0.0 && apart < 5e-2, "convolves: {convolves}, {near:?}, in f32 {exact:?}");
+        for threads in [1, 3] {
+            assert!(answers(&bytes, threads) == near, "{threads} threads");
+        }
+    }
+}

@@ -227,10 +227,10 @@ mod x86 {
 
         #[inline(always)]
         fn weights(line: &ByteLine) -> Self::Weights {
-            // SAFETY: used where AVX2 is there; a line is 64 aligned bytes.
+            // SAFETY: used where AVX2 is there; a line is 64 bytes.
             unsafe {
-                let halves = line.0.as_ptr().cast::<__m256i>();
-                [widened(_mm256_load_si256(halves)), widened(_mm256_load_si256(halves.add(1)))]
+                let (first, second) = (line.0.as_ptr(), line.0.as_ptr().add(32));
+                [widened(_mm256_loadu_si256(first.cast())), widened(_mm256_loadu_si256(second.cast()))]
             }
         }
 
@@ -308,8 +308,8 @@ mod x86 {
 
         #[inline(always)]
         fn weights(line: &ByteLine) -> __m512i {
-            // SAFETY: used where AVX-512 is there; a line is 64 aligned bytes.
-            unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+            // SAFETY: used where AVX-512 is there; a line is 64 bytes.
+            unsafe { _mm512_loadu_si512(line.0.as_ptr().cast()) }
         }
 
         #[inline(always)]
