@@ -50,8 +50,8 @@ pub struct BatchArgs {
     /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Element type that pictures are computed in: half of f32's bytes are faster on GPUs, and move boxes a little. f32 if
-    /// not given; the CPU knows no other.
+    /// Element type that pictures are computed in: bf16 and f16 are faster on GPUs, int8 is on CPUs, and all move boxes a
+    /// little. f32 if not given.
     #[arg(long, value_enum)]
     pub precision: Option<ComputeArg>,
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there). cpu if not given.

@@ -36,7 +36,8 @@ pub struct BenchArgs {
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there).
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
-    /// Element type that pictures are computed in: half of f32's bytes are faster on GPUs, and move boxes a little.
+    /// Element type that pictures are computed in: bf16 and f16 are faster on GPUs, int8 is on CPUs, and all move boxes a
+    /// little.
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: ComputeArg,
     /// Threads that compute on the CPU; without it, all cores.

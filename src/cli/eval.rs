@@ -52,8 +52,8 @@ pub struct EvalArgs {
     /// Write all numbers into this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Element type that pictures are computed in, of --compiled and --streaming: half of f32's bytes are faster on GPUs,
-    /// and move boxes a little.
+    /// Element type that pictures are computed in, of --compiled and --streaming: bf16 and f16 are faster on GPUs, int8 is
+    /// on CPUs, and all move boxes a little.
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: ComputeArg,
     /// Where to compute: cpu, cuda, cuda:N or auto.

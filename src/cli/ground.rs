@@ -35,7 +35,8 @@ pub struct GroundArgs {
     /// if not given, or 0.5.
     #[arg(long, value_name = "P")]
     pub threshold: Option<f32>,
-    /// Element type that pictures are computed in: half of f32's bytes are faster on GPUs, and move boxes a little.
+    /// Element type that pictures are computed in: bf16 and f16 are faster on GPUs, int8 is on CPUs, and all move boxes a
+    /// little.
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: ComputeArg,
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there).

@@ -119,11 +119,16 @@ pub(crate) fn chosen(named: Option<&Path>) -> Option<PathBuf> {
 /// The directory or the device is unusable.
 pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, frames_only: bool) -> Result<Grounder> {
     let device = device(device_name)?;
-    if device.is_cpu() && precision != Precision::F32 {
-        return Err(Error::Usage(format!(
-            "--precision {}: the CPU computes in f32; expected --device cuda with it",
-            format!("{precision:?}").to_lowercase()
-        )));
+    let wanted = match (device.is_cpu(), precision) {
+        (true, Precision::Bf16 | Precision::F16) => {
+            Some("the CPU computes in f32 or int8; expected --device cuda with it")
+        }
+        (false, Precision::Int8) => Some("a GPU computes in f32, bf16 or f16; expected --device cpu with it"),
+        _ => None,
+    };
+    if let Some(wanted) = wanted {
+        let precision = format!("{precision:?}").to_lowercase();
+        return Err(Error::Usage(format!("--precision {precision}: {wanted}")));
     }
     let place = Placement { device, precision };
     let Some(path) = &chosen(path) else {
