@@ -47,15 +47,16 @@ fn picture(canvas: Canvas) -> Letterboxed {
     Letterboxer::default().letterbox(&view, canvas).expect("letterboxed")
 }
 
+/// A model in both precisions.
+type Load = fn() -> [Grounder; 2];
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 fn main() {
-    type Models = fn() -> [Grounder; 2];
-    let models: [(&str, Models, usize); 2] =
-        [("models/spotter-base, 320x192", built_in, 200), ("Swin-S, 640x384", published, 7)];
+    let models = [("models/spotter-base, 320x192", built_in as Load, 200), ("Swin-S, 640x384", published, 7)];
     println!("| | threads | f32, ms | int8, ms | int8 over f32 |\n|---|---|---|---|---|");
     for (name, load, turns) in models {
         let grounders = load();

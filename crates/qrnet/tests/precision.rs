@@ -1,4 +1,5 @@
 //! The built-in model with a backbone in bytes beside the same in f32; and both on every vector unit of the processor.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

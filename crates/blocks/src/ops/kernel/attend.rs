@@ -1,9 +1,10 @@
 //! Attention over packed keys and values, forward only: what a compiled frame needs. The operations with gradients are
 //! in `super::attention` and `super::heads`.
 
-use super::dispatch;
+use super::lanes::Lanes;
 use super::norm::softmax_row;
 use super::product::{Line, Out, PANEL, Rows, Start, multiply};
+use super::{dispatch, dispatch_rows};
 
 /// Added to the score of a key that is not there: its weight is exactly 0.
 pub const NOT_THERE: f32 = -1e30;
@@ -92,7 +93,7 @@ fn pack_values_body<const FUSED: bool>(values: Rows<'_>, depth: usize, lines: &m
 
 /// `softmax(q k + start) v` for some queries of one head; `scores` has a row in whole panels for each of them.
 #[inline(always)]
-fn attend_body<const FUSED: bool>(
+fn attend_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     q: Rows<'_>,
     depth: usize,
     keys: &[Line],
@@ -112,7 +113,7 @@ fn attend_body<const FUSED: bool>(
 }
 
 #[inline(always)]
-fn window_body<const FUSED: bool>(
+fn window_body<L: Lanes, const FUSED: bool, const ROWS: usize>(
     qkv: &[f32],
     s: WindowSizes,
     bias: &[f32],
@@ -129,18 +130,18 @@ fn window_body<const FUSED: bool>(
         room.scores.copy_from_slice(&bias[head * scores..][..scores]);
         room.scores.iter_mut().zip(mask).for_each(|(score, mask)| *score += mask);
         let out = Out { values: &mut out[head * s.depth..], stride: channels, width: s.depth };
-        attend_body::<FUSED>(at(0), s.depth, &room.keys, Start::Stored, &room.values, &mut room.scores, out);
+        attend_body::<L, FUSED, ROWS>(at(0), s.depth, &room.keys, Start::Stored, &room.values, &mut room.scores, out);
     }
 }
 
 dispatch!(pub fn pack_keys(keys: Rows<'_>, depth: usize, lines: &mut [Line]) = pack_keys_body);
 dispatch!(pub fn pack_values(values: Rows<'_>, depth: usize, lines: &mut [Line]) = pack_values_body);
-dispatch!(
+dispatch_rows!(
     pub fn attend(
         q: Rows<'_>, depth: usize, keys: &[Line], start: Start<'_>, values: &[Line], scores: &mut [f32], out: Out<'_>,
     ) = attend_body
 );
-dispatch!(
+dispatch_rows!(
     fn window(qkv: &[f32], s: WindowSizes, bias: &[f32], mask: &[f32], room: &mut HeadRoom, out: &mut [f32]) = window_body
 );
 

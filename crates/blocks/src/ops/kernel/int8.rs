@@ -11,7 +11,7 @@ use super::lanes::WIDTH;
 use super::panel::{DEPTH, Line, Out, PANEL, Start};
 use super::quantise::Left;
 pub use super::quantise::Quantised;
-use super::tile::{begin, copy};
+use super::tile::copy;
 
 /// Steps of a weight on either side of 0.
 const WEIGHT_STEPS: f32 = 127.0;
@@ -190,6 +190,35 @@ fn panels_at<S: Sums, const ROWS: usize, const PANELS: usize>(
     }
 }
 
+/// Writes what sums begin with into `width` numbers of `rows` rows.
+#[inline(always)]
+fn begin(start: Start, out: &mut [f32], stride: usize, width: usize, rows: usize) {
+    match start {
+        Start::Stored => {}
+        Start::Zero => begin_rows::<false>(&[Line::of(0.0); 2], out, stride, width, rows),
+        Start::Row(first) => begin_rows::<false>(first, out, stride, width, rows),
+        Start::StoredAndRow(first) => begin_rows::<true>(first, out, stride, width, rows),
+    }
+}
+
+/// With one line a panel, of two panels at most.
+#[inline(always)]
+fn begin_rows<const ONTO: bool>(first: &[Line], out: &mut [f32], stride: usize, width: usize, rows: usize) {
+    for row in 0..rows {
+        // Whole lines apart: filling or copying a length that is not known costs a call.
+        let (lines, rest) = out[row * stride..][..width].as_chunks_mut::<PANEL>();
+        let (whole, last) = first.split_at(lines.len());
+        for (out, first) in lines.iter_mut().zip(whole) {
+            for (out, first) in out.iter_mut().zip(first.0) {
+                *out = if ONTO { *out + first } else { first };
+            }
+        }
+        for (out, first) in rest.iter_mut().zip(last.iter().flat_map(|line| line.0)) {
+            *out = if ONTO { *out + first } else { first };
+        }
+    }
+}
+
 /// Adds the products of `ROWS` rows and `PANELS` panels to what lies in rows `across` numbers apart.
 #[inline(always)]
 fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Right, out: &mut [f32], across: usize) {
@@ -200,13 +229,17 @@ fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Righ
     let mut sums = [[S::zero(); PANELS]; ROWS];
     for k in 0..depth {
         // No closure: that would not be compiled for the vector unit.
-        let mut weights = [S::weights(&panels[0][k]); PANELS];
-        for (weights, lines) in weights.iter_mut().zip(&panels) {
-            *weights = S::weights(&lines[k]);
-        }
-        for (sums, row) in sums.iter_mut().zip(&rows) {
-            for (sum, weights) in sums.iter_mut().zip(weights) {
-                *sum = sum.add_products(row[k], weights);
+        // SAFETY: `k` lies below `depth`, which every row and every panel is as long as.
+        #[expect(unsafe_code, reason = "a comparison for every row and input takes much of the speed")]
+        unsafe {
+            let mut weights = [S::weights(panels[0].get_unchecked(k)); PANELS];
+            for (weights, lines) in weights.iter_mut().zip(&panels) {
+                *weights = S::weights(lines.get_unchecked(k));
+            }
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = sum.add_products(*row.get_unchecked(k), weights);
+                }
             }
         }
     }
