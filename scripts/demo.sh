@@ -21,3 +21,4 @@ echo
 echo
 echo "Asked of $clip: the man in the suit; a bicycle; a dog (there is none)."
 echo "The video: out/demo.mp4; six frames of it to look at: out/demo-sheet.png"
+echo "On the fourth the man is another one, and the bicycle a motorcycle; on the fifth a bicycle behind a fence is missed."

@@ -281,9 +281,10 @@ fn background(look: &Look, film: usize, colours: &[[u8; 3]]) -> RgbaImage {
     DynamicImage::ImageRgb8(rgb).into_rgba8()
 }
 
-/// The id of the measured box, of whichever query, that fits `truth` best.
-fn id_at(record: &Value, truth: &Rect) -> Option<u64> {
-    let objects = record["objects"].as_array().expect("a list").iter().filter(|object| object["measured"] == true);
+/// The id of the measured box of `query` that fits `truth` best.
+fn id_at(record: &Value, query: &str, truth: &Rect) -> Option<u64> {
+    let objects = record["objects"].as_array().expect("a list").iter();
+    let objects = objects.filter(|object| object["measured"] == true && object["query"] == query);
     let fitting = objects.filter_map(|object| {
         let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| object["box"][key].as_f64().expect("a number"));
         let fit = truth.overlap(&Rect { x0: x, y0: y, x1: x + w, y1: y + h });
@@ -314,12 +315,13 @@ fn measure(look: Look, kind: Kind, folder: &Path) -> (usize, String) {
         let (before, after): (Vec<usize>, Vec<usize>) = clear.iter().partition(|frame| **frame < middle);
         assert!(before.len().min(after.len()) >= 10, "too little is seen of it: {look:?}");
         let things = &film.things[..film.asked];
-        let id = |thing: &Thing, frame: usize| id_at(&records[frame], &thing.rect(&look, frame));
+        let id = |thing: &Thing, frame: usize| id_at(&records[frame], &thing.phrase, &thing.rect(&look, frame));
         let ids: Vec<[Option<u64>; 2]> = things
             .iter()
             .map(|thing| [&before, &after].map(|frames| usual(frames.iter().map(|frame| id(thing, *frame)))))
             .collect();
-        let kept = ids.iter().all(|[before, after]| before.is_some() && before == after);
+        let apart = ids.len() < 2 || ids[0] != ids[1];
+        let kept = apart && ids.iter().all(|[before, after]| before.is_some() && before == after);
         total += usize::from(kept);
         let found = things.iter().flat_map(|thing| clear.iter().filter_map(move |frame| id(thing, *frame))).count();
         let is_boxed = |frame: &usize| records[*frame]["objects"].as_array().is_some_and(|objects| !objects.is_empty());
@@ -347,7 +349,7 @@ fn ids_outlast_a_meeting_and_a_wall_in_most_of_a_few_films() {
     const FEW: usize = 3;
     let scratch = Scratch::new();
     for kind in [Kind::Crossing, Kind::Hidden] {
-        let (kept, table) = measure(Look { films: FEW, ..Look::typed() }, kind, scratch.path());
+        let (kept, table) = measure(Look { films: FEW, ..Look::default() }, kind, scratch.path());
         assert!(kept + 1 >= FEW, "{table}");
     }
 }

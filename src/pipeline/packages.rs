@@ -54,7 +54,7 @@ pub const NEEDS: [Need; 50] = [
     may("flvdemux", "RTMP streams and FLV in", GOOD),
     may("fdsrc", "standard input", "libgstreamer1.0-0"),
     may("x264enc", "H.264 out, clips of raw cameras", UGLY),
-    may("openh264enc", "H.264 out over RTSP, where x264enc is not there", BAD),
+    may("openh264enc", "H.264 out over RTSP, without x264enc", BAD),
     may("rtph264pay", "H.264 out over RTSP", GOOD),
     may("rtpbin", "RTSP in and out", GOOD),
     may("multiudpsink", "RTSP out over UDP", GOOD),

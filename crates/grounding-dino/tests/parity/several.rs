@@ -57,10 +57,18 @@ fn findings_are_the_references_boxes_by_query() {
                     for (a, b) in finding.on_canvas.iter().zip(own) {
                         assert!((a - b).abs() < OUTPUT_LIMIT, "{model}, {case}: {finding:?}, expected {own:?}");
                     }
-                    let [x, _, w, _] = own.map(f64::from);
-                    let left = ((x - 0.5 * w) * width as f64).clamp(0.0, width as f64);
-                    assert!((finding.rect.x0 - left).abs() < 1e-5 * width as f64);
-                    assert!(finding.rect.y1 <= height as f64);
+                    let [x, y, w, h] = own.map(f64::from);
+                    let (width, height) = (width as f64, height as f64);
+                    let side = |at: f64, whole: f64| (at * whole).clamp(0.0, whole);
+                    let sides = [
+                        (finding.rect.x0, side(x - 0.5 * w, width), width),
+                        (finding.rect.y0, side(y - 0.5 * h, height), height),
+                        (finding.rect.x1, side(x + 0.5 * w, width), width),
+                        (finding.rect.y1, side(y + 0.5 * h, height), height),
+                    ];
+                    for (found, side, whole) in sides {
+                        assert!((found - side).abs() < 2e-5 * whole, "{model}, {case}: {finding:?}, expected {own:?}");
+                    }
                     given += 1;
                 }
             }
