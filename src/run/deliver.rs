@@ -208,8 +208,10 @@ impl Delivery {
                 self.links.notifiers.publish(&notice);
             }
         }
-        for (query, count) in watch.changes() {
-            self.links.notifiers.state(&self.names.address.name, &query, count > 0, count);
+        if !self.links.notifiers.is_none() {
+            for (query, count) in watch.changes() {
+                self.links.notifiers.state(&self.names.address.name, &query, count > 0, count);
+            }
         }
         if told.is_empty() { Ok(()) } else { watch.were_told(told) }
     }
@@ -247,6 +249,9 @@ impl Delivery {
         self.resume(grounded)?;
         self.deliver(grounded, &result, resolution)?;
         self.newest = frame.arrived;
+        if self.links.sightings.is_none() {
+            return Ok(());
+        }
         let facts = FrameFacts { time, ..self.names.facts(grounded) };
         self.sightings(|watch| watch.frame(&facts, grounded, &result), true)
     }

@@ -43,7 +43,8 @@ pub(super) fn is_recovery(caps: &gst::CapsRef, picture: &gst::BufferRef) -> bool
 
 /// [`point`] of a picture of these caps, which is no key frame; none where it is no H.265.
 pub(super) fn of(caps: &gst::CapsRef, picture: &gst::BufferRef) -> Option<Point> {
-    point(&picture.map_readable().ok()?, Framing::of(caps, H265)?)
+    let framing = Framing::of(caps, H265)?;
+    point(&picture.map_readable().ok()?, framing)
 }
 
 /// A picture with which a decoder may begin, though it is no key frame.
@@ -66,7 +67,8 @@ pub(super) enum Leading {
 
 /// Whether a picture of these caps is shown before the key frame that it stands behind; none where it is not, or is no H.265.
 pub(super) fn leading(caps: &gst::CapsRef, picture: &gst::BufferRef) -> Option<Leading> {
-    leads(&picture.map_readable().ok()?, Framing::of(caps, H265)?)
+    let framing = Framing::of(caps, H265)?;
+    leads(&picture.map_readable().ok()?, framing)
 }
 
 fn leads(picture: &[u8], framing: Framing) -> Option<Leading> {
