@@ -22,7 +22,9 @@ use super::packet_tap::PacketTap;
 use super::packets::PacketRing;
 use super::rtsp::{Proxy, ServerInfo};
 use super::tracks::Tracks;
-use super::{SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, raw, seams, tune};
+use super::{
+    SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, program_stream, raw, seams, tune,
+};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::InputHandle;
@@ -131,6 +133,7 @@ fn set_up_elements(bin: &gst::Bin, address: &Address, settings: &SourceSettings)
     }
     tune::end_with_the_file(bin);
     seams::mend(bin);
+    program_stream::refuse_unnamed(bin);
     if matches!(address.kind, Kind::File(_) | Kind::Http(_) | Kind::Pipe(_)) {
         raw::give_times(bin);
     }

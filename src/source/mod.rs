@@ -25,6 +25,7 @@ mod packets;
 mod pictures;
 mod pipe;
 mod playlist;
+mod program_stream;
 mod raw;
 mod reconnect;
 mod recovery;
