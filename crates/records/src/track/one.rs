@@ -5,7 +5,7 @@ use std::time::Duration;
 use blocks::findings::Findings;
 use blocks::preprocess::Rect;
 
-use super::motion::Motion;
+use super::lock::Locks;
 use super::smooth::BoxFilter;
 use super::{HOLD, Ids, Moment, Object, QueryResult, Smoothing, Tracking, carried};
 use crate::QueryStatus;
@@ -16,7 +16,7 @@ pub(super) struct One {
     there: bool,
     last: Option<Last>,
     filter: BoxFilter,
-    lock: Option<Lock>,
+    locks: Locks,
 }
 
 /// What was last seen.
@@ -28,16 +28,9 @@ struct Last {
     time: Duration,
 }
 
-/// The thing that is followed.
-struct Lock {
-    id: u64,
-    motion: Motion,
-    time: Duration,
-}
-
 impl One {
     pub(super) fn new(settings: Tracking) -> Self {
-        Self { settings, there: false, last: None, filter: BoxFilter::default(), lock: None }
+        Self { settings, there: false, last: None, filter: BoxFilter::default(), locks: Locks::default() }
     }
 
     pub(super) fn measured(&mut self, findings: &Findings, moment: Moment, ids: &mut Ids) -> QueryResult {
@@ -53,7 +46,7 @@ impl One {
             Smoothing::Off => best.rect,
             Smoothing::OneEuro => self.filter.next(best.rect, time, diagonal),
         };
-        let id = self.follow(&best.rect, time, was_there, ids);
+        let id = self.locks.follow(&best.rect, time, (was_there, self.settings.lost), ids);
         self.last = Some(Last { id, rect, score: best.score, time });
         let object = Object { id, rect, raw: Some(best.rect), score: best.score, measured: true, cause: None };
         QueryResult { status: QueryStatus::Box, measured: true, presence, cause: None, objects: vec![object] }
@@ -85,27 +78,6 @@ impl One {
     fn held(&self, time: Duration) -> Option<Object> {
         let last = self.last.filter(|_| !self.settings.hold.is_zero())?;
         (time.checked_sub(last.time)? <= self.settings.hold).then(|| last.into())
-    }
-
-    /// The id of what is at `rect` now: that of the thing before, if it can be there. Between two measurements that both
-    /// found it nobody said that it was lost, however long that took.
-    fn follow(&mut self, rect: &Rect, time: Duration, was_there: bool, ids: &mut Ids) -> u64 {
-        let usable = self.lock.as_mut().filter(|lock| {
-            let gap = time.saturating_sub(lock.time);
-            (was_there || gap <= self.settings.lost) && lock.motion.may_be_at(rect, gap)
-        });
-        if let Some(lock) = usable {
-            if !was_there {
-                lock.motion.stop_growing();
-            }
-            lock.motion.predict(time.saturating_sub(lock.time));
-            lock.motion.update(rect);
-            lock.time = time;
-            return lock.id;
-        }
-        let id = ids.next();
-        self.lock = Some(Lock { id, motion: Motion::new(rect), time });
-        id
     }
 }
 
