@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn the_first_units_tell_what_they_are() {
-        let units = |units: &[&[u8]]| units.iter().flat_map(|unit| [&[0, 0, 1], *unit].concat()).collect::<Vec<u8>>();
+        let units =
+            |units: &[&[u8]]| units.iter().flat_map(|unit| [&[0, 0, 1][..], *unit].concat()).collect::<Vec<u8>>();
         let h264 = units(&[&[0x09, 0xf0], &[0x67, 100, 0, 11], &[0x68, 0xeb, 0xe3], &[0x65, 0x88]]);
         let h265 = units(&[&[0x46, 1], &[0x40, 1, 12], &[0x42, 1, 1], &[0x44, 1, 0xc1]]);
         let mpeg2 = units(&[&[0xb3, 0x0a, 0], &[0xb5, 0x14], &[0xb8, 0], &[0, 0, 0x0f], &[1, 0x22], &[0x67, 100]]);

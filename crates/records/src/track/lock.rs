@@ -72,7 +72,9 @@ impl Locks {
                     .then(a_off.total_cmp(b_off))
             });
         let Some((lock, is_current, off)) = best else {
-            before.into_iter().for_each(|before| self.remember(before));
+            if let Some(before) = before {
+                self.remember(before);
+            }
             let id = ids.next();
             self.current = Some(Lock { id, motion: Motion::new(rect), time, foreseen: 1 });
             return id;
@@ -82,7 +84,9 @@ impl Locks {
         }
         // Where the box is a surprise, the thing may be where it was foreseen all the same.
         let may_return = |before: &Lock| if is_current { off > NEAR } else { before.id != lock.id };
-        before.filter(may_return).into_iter().for_each(|before| self.remember(before));
+        if let Some(before) = before.filter(may_return) {
+            self.remember(before);
+        }
         self.current = Some(lock.update(rect, time, off, !was_there || !is_current));
         lock.id
     }
@@ -96,7 +100,9 @@ impl Locks {
         }
         if self.others.len() > MOST {
             let oldest = self.others.iter().enumerate().min_by_key(|(_, lock)| lock.time).map(|(place, _)| place);
-            oldest.into_iter().for_each(|place| drop(self.others.remove(place)));
+            if let Some(place) = oldest {
+                self.others.remove(place);
+            }
         }
     }
 }

@@ -197,7 +197,7 @@ mod tests {
         for step in 1..37 {
             let seen = at(5.0 * f64::from(step));
             let seen = Rect { x1: seen.x1.min(190.0), ..seen };
-            for motion in [&mut *plain, covered] {
+            for motion in [&mut *plain, &mut *covered] {
                 motion.predict(frame);
             }
             plain.update(&seen);
