@@ -84,7 +84,7 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
 
 /// A clock that is set back, as by local time in autumn, gives a time twice: what an earlier run wrote then is not replaced.
 fn beside_others(out: OutArg) -> OutArg {
-    let free = out.path().and_then(|path| (1..).map(|part| numbered(path, part)).find(|path| !path.exists()));
+    let free = out.path().and_then(|path| (1..usize::MAX).map(|part| numbered(path, part)).find(|path| !path.exists()));
     match free.as_deref().and_then(Path::to_str) {
         Some(free) => out.map_place(|_| free.to_owned()),
         None => out,
