@@ -32,6 +32,7 @@ mod recovery;
 mod rgb_frames;
 mod rtsp;
 mod seams;
+mod stop;
 mod test_pattern;
 mod time_origin;
 mod timing;
