@@ -221,25 +221,25 @@ mod tests {
         (0..100).map(seen).collect()
     }
 
-    fn first_and_last(boxes: Vec<Option<Rect>>) -> (u64, u64) {
-        let ids: Vec<u64> = ids(boxes).into_iter().flatten().collect();
+    fn first_and_last(ids: Vec<Option<u64>>) -> (u64, u64) {
+        let ids: Vec<u64> = ids.into_iter().flatten().collect();
         (ids[0], ids[ids.len() - 1])
     }
 
     #[test]
     fn a_thing_that_hides_comes_back_as_itself_whatever_is_found_meanwhile() {
-        assert_eq!(first_and_last(behind_a_wall(|_| None)), (1, 1));
+        assert_eq!(first_and_last(ids(behind_a_wall(|_| None))), (1, 1));
         let far = |_| Some(boxed(300.0, 20.0));
-        assert_eq!(first_and_last(behind_a_wall(far)), (1, 1), "another thing, all the while");
+        assert_eq!(first_and_last(ids(behind_a_wall(far))), (1, 1), "another thing, all the while");
         let at_times = |frame: u32| (frame % 7 > 3).then(|| boxed(300.0, 60.0));
-        assert_eq!(first_and_last(behind_a_wall(at_times)), (1, 1), "another thing, at times");
+        assert_eq!(first_and_last(ids(behind_a_wall(at_times))), (1, 1), "another thing, at times");
         let wall = |_| Some(Rect { x0: 205.0, y0: 140.0, x1: 435.0, y1: 340.0 });
-        assert_eq!(first_and_last(behind_a_wall(wall)), (1, 1), "the wall");
+        assert_eq!(first_and_last(ids(behind_a_wall(wall))), (1, 1), "the wall");
         let anywhere = |frame: u32| {
             let (x, y) = (f64::from(frame * 7919 % 560), f64::from(frame * 104_729 % 280));
-            (frame % 6 == 0).then(|| boxed(x, y))
+            frame.is_multiple_of(6).then(|| boxed(x, y))
         };
-        assert_eq!(first_and_last(behind_a_wall(anywhere)), (1, 1), "this and that");
+        assert_eq!(first_and_last(ids(behind_a_wall(anywhere))), (1, 1), "this and that");
     }
 
     #[test]
@@ -267,26 +267,22 @@ mod tests {
     #[test]
     fn what_is_glimpsed_is_remembered() {
         let seconds = |count: u32| 25 * count;
-        let answers = |unsure: bool, away: u32| {
+        let answers = |unsure: bool, away: u32| -> Vec<Answer> {
             let unsure = move |frame: u32| {
                 if unsure { Answer::Unsure(boxed(2.0 * f64::from(frame), 100.0)) } else { Answer::Nothing }
             };
             let claimed = |frame: u32| Answer::Claimed(boxed(2.0 * f64::from(frame), 100.0));
-            let gone = move |frame: u32| if frame % 10 == 0 { unsure(frame) } else { Answer::Nothing };
+            let gone = move |frame: u32| if frame.is_multiple_of(10) { unsure(frame) } else { Answer::Nothing };
             (0..20).map(claimed).chain((20..20 + away).map(gone)).chain((20 + away..40 + away).map(claimed)).collect()
         };
-        let first_and_last = |answers: Vec<Answer>| {
-            let ids: Vec<u64> = ids_of(answers).into_iter().flatten().collect();
-            (ids[0], ids[ids.len() - 1])
-        };
-        assert_eq!(first_and_last(answers(true, seconds(3))), (1, 1));
-        assert_eq!(first_and_last(answers(false, seconds(3))), (1, 2));
-        assert_eq!(first_and_last(answers(true, seconds(5))), (1, 2), "nobody is sure of it for ever");
+        assert_eq!(first_and_last(ids_of(answers(true, seconds(3)))), (1, 1));
+        assert_eq!(first_and_last(ids_of(answers(false, seconds(3)))), (1, 2));
+        assert_eq!(first_and_last(ids_of(answers(true, seconds(5)))), (1, 2), "nobody is sure of it for ever");
         let elsewhere = (0..80u32).map(|frame| match frame {
             0..10 | 70.. => Answer::Claimed(boxed(0.0, 100.0)),
             _ => Answer::Unsure(boxed(400.0, 100.0)),
         });
-        assert_eq!(first_and_last(elsewhere.collect()), (1, 2), "another place says nothing of it");
+        assert_eq!(first_and_last(ids_of(elsewhere)), (1, 2), "another place says nothing of it");
     }
 
     /// However often another thing is answered, no more is kept of it than that.
