@@ -92,15 +92,13 @@ impl Locks {
     /// The id of what is claimed to be at `rect`: that of a thing which is remembered and can be there, else a new one.
     pub(super) fn follow(&mut self, rect: &Rect, when: When, ids: &mut Ids) -> u64 {
         self.forget(when);
-        let best = self.candidates(rect, when.time).min_by(Candidate::compare);
-        let lock = match best {
-            Some(best) => self.update(best, rect, when),
-            None => {
-                if let Some(before) = self.current.take() {
-                    self.remember(before);
-                }
-                Lock::new(ids.next(), rect, when.time)
+        let lock = if let Some(best) = self.candidates(rect, when.time).min_by(Candidate::compare) {
+            self.update(best, rect, when)
+        } else {
+            if let Some(before) = self.current {
+                self.remember(before);
             }
+            Lock::new(ids.next(), rect, when.time)
         };
         self.current = Some(Lock { claimed: when.time, ..lock });
         lock.id
