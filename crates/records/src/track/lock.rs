@@ -1,6 +1,7 @@
 //! Which thing a box is, where a query asks for one: the model may answer with something else while the thing is hidden, or be of
 //! two minds between two things that are alike. So what was seen a moment ago is remembered, and ids come back with their things.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use blocks::preprocess::Rect;
@@ -10,32 +11,73 @@ use super::motion::Motion;
 
 /// How far a box may lie from what was foreseen of a thing to be its beyond doubt, as [`Motion::deviation`] counts.
 const NEAR: f64 = 0.5;
-/// Boxes in a row that lay there, from which on a thing is known.
+/// How far one may lie that is not claimed.
+const GLIMPSED: f64 = 1.5;
+/// How many times as long as a thing is remembered it may be glimpsed without being claimed.
+const GLIMPSES: u32 = 2;
+/// Boxes in a row that lay near, from which on a thing is known.
 const KNOWN: u32 = 3;
 /// Things that are remembered at once.
 const MOST: usize = 16;
+
+/// A measured frame, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    /// Its time.
+    pub(super) time: Duration,
+    /// Whether the thing was claimed on the measured frame before. Between two measurements that both found it nobody said that it was
+    /// lost, however long that took.
+    pub(super) was_there: bool,
+    /// How long a thing that is not seen is remembered.
+    pub(super) lost: Duration,
+}
 
 /// A thing, as it was when it was seen last.
 #[derive(Debug, Clone, Copy)]
 struct Lock {
     id: u64,
     motion: Motion,
+    /// When it was seen last.
     time: Duration,
-    /// Boxes in a row that lay where they were foreseen.
+    /// When it was claimed last.
+    claimed: Duration,
+    /// Boxes in a row that lay near.
     foreseen: u32,
 }
 
 impl Lock {
-    /// With a box that lies so far from what was foreseen; `was_lost` where it was not followed until now.
-    fn update(mut self, rect: &Rect, time: Duration, deviation: f64, was_lost: bool) -> Self {
-        if was_lost {
-            self.motion.stop_growing();
-        }
-        self.motion.predict(time.saturating_sub(self.time));
-        self.motion.update_covered(rect);
-        self.time = time;
-        self.foreseen = if deviation > NEAR { 1 } else { self.foreseen.saturating_add(1) };
-        self
+    fn new(id: u64, rect: &Rect, time: Duration) -> Self {
+        Self { id, motion: Motion::new(rect), time, claimed: time, foreseen: 1 }
+    }
+
+    fn age(&self, time: Duration) -> Duration {
+        time.saturating_sub(self.time)
+    }
+
+    fn is_remembered(&self, When { time, lost, .. }: When) -> bool {
+        self.age(time) <= lost && time.saturating_sub(self.claimed) <= lost.saturating_mul(GLIMPSES)
+    }
+}
+
+/// A thing that a box may be of.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    lock: Lock,
+    is_current: bool,
+    is_known: bool,
+    deviation: f64,
+}
+
+impl Candidate {
+    fn is_near(&self) -> bool {
+        self.deviation <= NEAR
+    }
+
+    /// The thing before, if the box lies near where that was foreseen; else known things before others, and near ones before far ones.
+    fn compare(&self, other: &Self) -> Ordering {
+        let goes_on = |candidate: &Self| candidate.is_current && candidate.is_near();
+        let by_rank = goes_on(other).cmp(&goes_on(self)).then(other.is_known.cmp(&self.is_known));
+        by_rank.then(self.deviation.total_cmp(&other.deviation))
     }
 }
 
@@ -47,48 +89,63 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// The id of what is at `rect` now. That is the thing before, if it lies near where that was foreseen; else a thing that was
-    /// seen within `lost` and can be there, known ones before others and near ones before far ones; else a new one. Between
-    /// two measurements that both found it (`was_there`) nobody said that it was lost, however long that took.
-    pub(super) fn follow(
-        &mut self,
-        rect: &Rect,
-        time: Duration,
-        (was_there, lost): (bool, Duration),
-        ids: &mut Ids,
-    ) -> u64 {
-        let age = |lock: &Lock| time.saturating_sub(lock.time);
-        self.others.retain(|lock| age(lock) <= lost);
-        let before = self.current.filter(|lock| was_there || age(lock) <= lost);
-        let all = || before.iter().map(|lock| (lock, true)).chain(self.others.iter().map(|lock| (lock, false)));
-        let is_known = |id: u64| all().any(|(lock, _)| lock.id == id && lock.foreseen >= KNOWN);
-        let best = all()
-            .filter_map(|(lock, is_current)| Some((*lock, is_current, lock.motion.deviation(rect, age(lock))?)))
-            .min_by(|(a, a_current, a_off), (b, b_current, b_off)| {
-                let goes_on = |is_current: bool, off: f64| is_current && off <= NEAR;
-                goes_on(*b_current, *b_off)
-                    .cmp(&goes_on(*a_current, *a_off))
-                    .then(is_known(b.id).cmp(&is_known(a.id)))
-                    .then(a_off.total_cmp(b_off))
-            });
-        let Some((lock, is_current, off)) = best else {
-            if let Some(before) = before {
+    /// The id of what is claimed to be at `rect`: that of a thing which is remembered and can be there, else a new one.
+    pub(super) fn follow(&mut self, rect: &Rect, when: When, ids: &mut Ids) -> u64 {
+        self.forget(when);
+        let lock = if let Some(best) = self.candidates(rect, when.time).min_by(Candidate::compare) {
+            self.update(best, rect, when)
+        } else {
+            if let Some(before) = self.current {
                 self.remember(before);
             }
-            let id = ids.next();
-            self.current = Some(Lock { id, motion: Motion::new(rect), time, foreseen: 1 });
-            return id;
+            Lock::new(ids.next(), rect, when.time)
         };
-        if off <= NEAR && !is_current {
+        self.current = Some(Lock { claimed: when.time, ..lock });
+        lock.id
+    }
+
+    /// Takes note of a box that is too unsure to be claimed: where a known thing is foreseen it is most likely that, half hidden.
+    pub(super) fn glimpse(&mut self, rect: &Rect, when: When) {
+        self.forget(when);
+        let fitting = |candidate: &Candidate| candidate.is_known && candidate.deviation <= GLIMPSED;
+        if let Some(best) = self.candidates(rect, when.time).filter(fitting).min_by(Candidate::compare) {
+            self.current = Some(self.update(best, rect, when));
+        }
+    }
+
+    fn forget(&mut self, when: When) {
+        self.others.retain(|lock| lock.is_remembered(when));
+        self.current = self.current.filter(|lock| when.was_there || lock.is_remembered(when));
+    }
+
+    fn candidates(&self, rect: &Rect, time: Duration) -> impl Iterator<Item = Candidate> {
+        let all = || self.current.iter().map(|lock| (lock, true)).chain(self.others.iter().map(|lock| (lock, false)));
+        all().filter_map(move |(lock, is_current)| {
+            let is_known = all().any(|(other, _)| other.id == lock.id && other.foreseen >= KNOWN);
+            let deviation = lock.motion.deviation(rect, lock.age(time))?;
+            Some(Candidate { lock: *lock, is_current, is_known, deviation })
+        })
+    }
+
+    /// The thing with a box that is taken for its. What it gives way to is remembered.
+    fn update(&mut self, best: Candidate, rect: &Rect, When { time, was_there, .. }: When) -> Lock {
+        let mut lock = best.lock;
+        if best.is_near() && !best.is_current {
             self.others.retain(|other| other.id != lock.id);
         }
         // Where the box is a surprise, the thing may be where it was foreseen all the same.
-        let may_return = |before: &Lock| if is_current { off > NEAR } else { before.id != lock.id };
-        if let Some(before) = before.filter(may_return) {
+        let may_return = |before: &Lock| if best.is_current { !best.is_near() } else { before.id != lock.id };
+        if let Some(before) = self.current.filter(may_return) {
             self.remember(before);
         }
-        self.current = Some(lock.update(rect, time, off, !was_there || !is_current));
-        lock.id
+        if !was_there || !best.is_current {
+            lock.motion.stop_growing();
+        }
+        lock.motion.predict(lock.age(time));
+        lock.motion.update_covered(rect);
+        lock.time = time;
+        lock.foreseen = if best.is_near() { lock.foreseen.saturating_add(1) } else { 1 };
+        lock
     }
 
     /// Of one thing, what is known best is kept.
@@ -118,15 +175,35 @@ mod tests {
         Rect { x0: x, y0: y, x1: x + 80.0, y1: y + 80.0 }
     }
 
-    /// The ids of boxes on frames one after the other; none where nothing is found.
-    fn ids(boxes: impl IntoIterator<Item = Option<Rect>>) -> Vec<Option<u64>> {
+    /// What is answered on a frame.
+    enum Answer {
+        Claimed(Rect),
+        Unsure(Rect),
+        Nothing,
+    }
+
+    /// The ids of what is claimed on frames one after the other.
+    fn ids_of(answers: impl IntoIterator<Item = Answer>) -> Vec<Option<u64>> {
         let (mut locks, mut ids, mut was_there) = (Locks::default(), Ids::default(), false);
-        let follow = |(frame, rect): (u32, Option<Rect>)| {
-            let id = rect.map(|rect| locks.follow(&rect, frame * FRAME, (was_there, LOST), &mut ids));
+        let follow = |(frame, answer): (u32, Answer)| {
+            let when = When { time: frame * FRAME, was_there, lost: LOST };
+            let id = match answer {
+                Answer::Claimed(rect) => Some(locks.follow(&rect, when, &mut ids)),
+                Answer::Unsure(rect) => {
+                    locks.glimpse(&rect, when);
+                    None
+                }
+                Answer::Nothing => None,
+            };
             was_there = id.is_some();
             id
         };
-        (0..).zip(boxes).map(follow).collect()
+        (0..).zip(answers).map(follow).collect()
+    }
+
+    /// The same of boxes; none where nothing is found.
+    fn ids(boxes: impl IntoIterator<Item = Option<Rect>>) -> Vec<Option<u64>> {
+        ids_of(boxes.into_iter().map(|rect| rect.map_or(Answer::Nothing, Answer::Claimed)))
     }
 
     /// A thing goes behind a wall of 230 pixels, from the left to the right, at six pixels a frame; what is to be seen of it.
@@ -142,25 +219,25 @@ mod tests {
         (0..100).map(seen).collect()
     }
 
-    fn first_and_last(boxes: Vec<Option<Rect>>) -> (u64, u64) {
-        let ids: Vec<u64> = ids(boxes).into_iter().flatten().collect();
+    fn first_and_last(ids: Vec<Option<u64>>) -> (u64, u64) {
+        let ids: Vec<u64> = ids.into_iter().flatten().collect();
         (ids[0], ids[ids.len() - 1])
     }
 
     #[test]
     fn a_thing_that_hides_comes_back_as_itself_whatever_is_found_meanwhile() {
-        assert_eq!(first_and_last(behind_a_wall(|_| None)), (1, 1));
+        assert_eq!(first_and_last(ids(behind_a_wall(|_| None))), (1, 1));
         let far = |_| Some(boxed(300.0, 20.0));
-        assert_eq!(first_and_last(behind_a_wall(far)), (1, 1), "another thing, all the while");
+        assert_eq!(first_and_last(ids(behind_a_wall(far))), (1, 1), "another thing, all the while");
         let at_times = |frame: u32| (frame % 7 > 3).then(|| boxed(300.0, 60.0));
-        assert_eq!(first_and_last(behind_a_wall(at_times)), (1, 1), "another thing, at times");
+        assert_eq!(first_and_last(ids(behind_a_wall(at_times))), (1, 1), "another thing, at times");
         let wall = |_| Some(Rect { x0: 205.0, y0: 140.0, x1: 435.0, y1: 340.0 });
-        assert_eq!(first_and_last(behind_a_wall(wall)), (1, 1), "the wall");
+        assert_eq!(first_and_last(ids(behind_a_wall(wall))), (1, 1), "the wall");
         let anywhere = |frame: u32| {
             let (x, y) = (f64::from(frame * 7919 % 560), f64::from(frame * 104_729 % 280));
-            (frame % 6 == 0).then(|| boxed(x, y))
+            frame.is_multiple_of(6).then(|| boxed(x, y))
         };
-        assert_eq!(first_and_last(behind_a_wall(anywhere)), (1, 1), "this and that");
+        assert_eq!(first_and_last(ids(behind_a_wall(anywhere))), (1, 1), "this and that");
     }
 
     #[test]
@@ -184,12 +261,35 @@ mod tests {
         assert_eq!((ids[0], ids[10], ids[ids.len() - 1]), (1, 2, 3), "{ids:?}");
     }
 
+    /// Half of it is behind something for longer than a thing is remembered that nobody sees.
+    #[test]
+    fn what_is_glimpsed_is_remembered() {
+        let seconds = |count: u32| 25 * count;
+        let answers = |unsure: bool, away: u32| -> Vec<Answer> {
+            let unsure = move |frame: u32| {
+                if unsure { Answer::Unsure(boxed(2.0 * f64::from(frame), 100.0)) } else { Answer::Nothing }
+            };
+            let claimed = |frame: u32| Answer::Claimed(boxed(2.0 * f64::from(frame), 100.0));
+            let gone = move |frame: u32| if frame.is_multiple_of(10) { unsure(frame) } else { Answer::Nothing };
+            (0..20).map(claimed).chain((20..20 + away).map(gone)).chain((20 + away..40 + away).map(claimed)).collect()
+        };
+        assert_eq!(first_and_last(ids_of(answers(true, seconds(3)))), (1, 1));
+        assert_eq!(first_and_last(ids_of(answers(false, seconds(3)))), (1, 2));
+        assert_eq!(first_and_last(ids_of(answers(true, seconds(5)))), (1, 2), "nobody is sure of it for ever");
+        let elsewhere = (0..80u32).map(|frame| match frame {
+            0..10 | 70.. => Answer::Claimed(boxed(0.0, 100.0)),
+            _ => Answer::Unsure(boxed(400.0, 100.0)),
+        });
+        assert_eq!(first_and_last(ids_of(elsewhere)), (1, 2), "another place says nothing of it");
+    }
+
     /// However often another thing is answered, no more is kept of it than that.
     #[test]
     fn memory_is_bounded() {
         let (mut locks, mut ids) = (Locks::default(), Ids::default());
         for frame in 0..1000 {
-            locks.follow(&boxed(1000.0 * f64::from(frame), 0.0), frame * FRAME, (true, Duration::MAX), &mut ids);
+            let when = When { time: frame * FRAME, was_there: true, lost: Duration::MAX };
+            locks.follow(&boxed(1000.0 * f64::from(frame), 0.0), when, &mut ids);
         }
         assert_eq!((ids.next(), locks.others.len()), (1001, MOST));
     }

@@ -5,10 +5,13 @@ use std::time::Duration;
 use blocks::findings::Findings;
 use blocks::preprocess::Rect;
 
-use super::lock::Locks;
+use super::lock::{Locks, When};
 use super::smooth::BoxFilter;
 use super::{HOLD, Ids, Moment, Object, QueryResult, Smoothing, Tracking, carried};
 use crate::QueryStatus;
+
+/// Share of the threshold from which on a box that is not claimed may still be the thing that was, as of one that is half hidden.
+const GLIMPSE: f32 = 0.5;
 
 /// The memory of a query for one thing.
 pub(super) struct One {
@@ -41,12 +44,20 @@ impl One {
         });
         let best = findings.best().filter(|_| enough);
         let was_there = std::mem::replace(&mut self.there, best.is_some());
-        let Some(best) = best else { return self.absent(presence, time) };
+        let when = When { time, was_there, lost: self.settings.lost };
+        let Some(best) = best else {
+            let unsure = self.settings.threshold.zip(presence);
+            let is_glimpse = unsure.is_some_and(|(threshold, presence)| presence >= GLIMPSE * threshold);
+            if let Some(glimpsed) = findings.best().filter(|_| is_glimpse) {
+                self.locks.glimpse(&glimpsed.rect, when);
+            }
+            return self.absent(presence, time);
+        };
         let rect = match self.settings.smoothing {
             Smoothing::Off => best.rect,
             Smoothing::OneEuro => self.filter.next(best.rect, time, diagonal),
         };
-        let id = self.locks.follow(&best.rect, time, (was_there, self.settings.lost), ids);
+        let id = self.locks.follow(&best.rect, when, ids);
         self.last = Some(Last { id, rect, score: best.score, time });
         let object = Object { id, rect, raw: Some(best.rect), score: best.score, measured: true, cause: None };
         QueryResult { status: QueryStatus::Box, measured: true, presence, cause: None, objects: vec![object] }
