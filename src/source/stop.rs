@@ -28,7 +28,9 @@ pub(super) fn starve_decoders(pipeline: &gst::Pipeline) {
     let (idle, wait) = crossbeam_channel::bounded::<()>(0);
     // A decoder that hangs holds its lock; nobody waits for that but this thread.
     let waiting = std::thread::Builder::new().name("stop".into()).spawn(move || {
-        pads.iter().for_each(|pad| drop(pad.stream_lock()));
+        for pad in &pads {
+            drop(pad.stream_lock());
+        }
         drop(idle);
     });
     if waiting.is_ok() && wait.recv_timeout(LAST_PICTURE) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
@@ -58,7 +60,9 @@ pub(super) fn patiently(pipeline: &gst::Pipeline, to_null: impl FnOnce() -> bool
         }
         outcome = finished.recv_timeout(PATIENCE);
         if outcome.is_ok() {
-            wakers.into_iter().for_each(|waker| drop(waker.join()));
+            for waker in wakers {
+                drop(waker.join());
+            }
         }
     }
     let Ok(stopped) = outcome else {
