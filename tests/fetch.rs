@@ -59,7 +59,7 @@ fn a_model_is_fetched_listed_used_and_removed() {
     assert!(listed.trim_end().ends_with(&COMMIT[..12]), "{listed}");
 
     let picture = picture(&home, "street.png", (90, 60));
-    let ask = ["ground", &picture, "--query", "a red car", "--model"];
+    let ask = ["ground", &picture, "--query", "a red car", "--threshold", "0", "--model"];
     let by_name = ran(&home, NOBODY, &[&ask[..], &[REPOSITORY]].concat()).expect_success().lines().remove(0);
     let by_path = ran(&home, NOBODY, &[&ask[..], &[&folder]].concat()).expect_success().lines().remove(0);
     assert!(by_name["objects"].as_array().is_some_and(|objects| !objects.is_empty()), "{by_name}");

@@ -158,23 +158,23 @@ pub(crate) fn refusal(url: &Url, status: StatusCode, headers: &HeaderMap, has_to
     } else {
         "HF_TOKEN, which would open a private one, is not set"
     };
-    match (status, code) {
-        (_, "GatedRepo") => Trouble::Final(format!(
-            "{answer}: its owners want their conditions accepted on its page first; then HF_TOKEN opens it"
-        )),
-        (_, "RevisionNotFound") => Trouble::Final(format!(
-            "{answer}: there is no such revision, expected a branch, a tag or a commit behind @"
-        )),
-        (_, "RepoNotFound") | (StatusCode::UNAUTHORIZED, _) => {
-            Trouble::Final(format!("{answer}: there is no such repository, or it is private, and {token}"))
-        }
-        (StatusCode::FORBIDDEN, _) => Trouble::Final(format!("{answer}: it may not be read, and {token}")),
-        (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS, _) => {
-            Trouble::Passing { reason: answer, after: after(headers), away: false }
-        }
-        _ if status.is_server_error() => Trouble::Passing { reason: answer, after: after(headers), away: false },
-        _ => Trouble::Final(answer),
+    let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    if busy.contains(&status) || status.is_server_error() {
+        return Trouble::Passing { reason: answer, after: after(headers), away: false };
     }
+    Trouble::Final(match (status, code) {
+        (_, "GatedRepo") => {
+            format!("{answer}: its owners want their conditions accepted on its page first; then HF_TOKEN opens it")
+        }
+        (_, "RevisionNotFound") => {
+            format!("{answer}: there is no such revision, expected a branch, a tag or a commit behind @")
+        }
+        (_, "RepoNotFound") | (StatusCode::UNAUTHORIZED, _) => {
+            format!("{answer}: there is no such repository, or it is private, and {token}")
+        }
+        (StatusCode::FORBIDDEN, _) => format!("{answer}: it may not be read, and {token}"),
+        _ => answer,
+    })
 }
 
 /// How long a server wants to be left alone, where it says so in seconds.
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
-        all.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        all.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
     const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -16,6 +16,9 @@ const PARTIAL: &str = ".partial";
 /// A file for every model, locked by whoever fetches it.
 const LOCKS: &str = ".locks";
 
+/// What is in the names of weights, and of what came of them.
+const WEIGHTS: &str = ".safetensors";
+
 /// Models on this machine.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -184,6 +187,15 @@ impl Cache {
     /// Drops what came of a model so far.
     pub(crate) fn drop_partial(&self, repository: &Repository) -> Result<()> {
         clear(&self.partial(repository))
+    }
+
+    /// Drops what came of a model where that is none of its weights.
+    pub(crate) fn tidy(&self, repository: &Repository) -> Result<()> {
+        let partial = self.partial(repository);
+        let below = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().collect::<Vec<_>>();
+        let files = below(&partial).into_iter().flat_map(|staging| below(&staging.path()));
+        let is_weights = |name: std::ffi::OsString| name.to_string_lossy().contains(WEIGHTS);
+        if files.map(|file| file.file_name()).any(is_weights) { Ok(()) } else { clear(&partial) }
     }
 
     /// Puts a finished folder into its place, in one step, and drops what stood there.

@@ -168,11 +168,10 @@ impl Client {
         let mut url = self.url(place)?;
         for _ in 0..HOPS {
             let mut headers = HeaderMap::new();
-            if from > 0 {
-                headers.insert(
-                    RANGE,
-                    HeaderValue::try_from(format!("bytes={from}-")).unwrap_or(HeaderValue::from_static("")),
-                );
+            if let Some(range) =
+                (from > 0).then(|| HeaderValue::try_from(format!("bytes={from}-"))).and_then(Result::ok)
+            {
+                headers.insert(RANGE, range);
                 headers.extend(etag.map(|etag| (IF_RANGE, etag.clone())));
             }
             let answer = self.ask(Method::GET, &url, headers).await?;

@@ -146,21 +146,29 @@ impl Hub {
             return Ok(there);
         }
         let job = Job { hub: self, repository, pins: wanted.pins(), accept };
-        self.runtime.block_on(job.run(there, watch)).map_err(|trouble| self.told(trouble, repository))
+        let fetched = self.runtime.block_on(job.run(there, watch));
+        if fetched.is_err() {
+            self.cache.tidy(repository)?;
+        }
+        fetched.map_err(|trouble| self.told(trouble, repository))
     }
 
     fn told(&self, trouble: Trouble, repository: &Repository) -> Error {
         let name = repository.to_string();
         match trouble {
             Trouble::Here(error) => error,
-            Trouble::Final(reason) => Error::Refused { repository: name, reason },
-            Trouble::Passing { reason, away: false, .. } => Error::Refused { repository: name, reason },
+            Trouble::Final(reason) | Trouble::Passing { reason, away: false, .. } => {
+                Error::Refused { repository: name, reason }
+            }
             Trouble::Passing { reason, away: true, .. } => {
                 Error::Unreachable { repository: name, reason, remedy: self.remedy(repository) }
             }
         }
     }
 }
+
+/// Files by their names.
+type Remotes = Vec<(String, Remote)>;
 
 /// One model on its way.
 struct Job<'a> {
@@ -192,12 +200,7 @@ impl Job<'_> {
         let at = commit.clone().unwrap_or_else(|| revision.to_owned());
         let staging = self.cache().staging(self.repository, &at.replace('/', "%2F"))?;
         let mut files = vec![self.download(&at, (CONFIG, &config), &staging, watch).await?];
-        if let Err(reason) =
-            read(&staging.join(CONFIG)).and_then(|text| Ok(self.accept.config(&text).map_err(Trouble::Final)?))
-        {
-            self.cache().drop_partial(self.repository)?;
-            return Err(reason);
-        }
+        self.accept.config(&read(&staging.join(CONFIG))?).map_err(Trouble::Final)?;
         let (mut rest, weights) = self.survey(&at, &staging, &mut files, watch).await?;
         rest.extend(weights);
         let size = |remote: &Remote| remote.size.unwrap_or_default();
@@ -230,7 +233,7 @@ impl Job<'_> {
         staging: &Path,
         files: &mut Vec<FileEntry>,
         watch: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(Vec<(String, Remote)>, Vec<(String, Remote)>), Trouble> {
+    ) -> Result<(Remotes, Remotes), Trouble> {
         let mut weights = Vec::new();
         if let Some(remote) = self.look(at, WHOLE, watch).await? {
             weights.push((WHOLE.to_owned(), remote));

@@ -27,7 +27,10 @@ impl Retries {
     /// # Errors
     /// There is none: the trouble as it is to be told.
     pub(crate) async fn wait(&mut self, trouble: Trouble, watch: &mut dyn FnMut(Event<'_>)) -> Result<(), Trouble> {
-        let Trouble::Passing { reason, after, away } = trouble else { return Err(trouble) };
+        let (reason, after, away) = match trouble {
+            Trouble::Passing { reason, after, away } => (reason, after, away),
+            other => return Err(other),
+        };
         self.in_vain += 1;
         let Patience { first_wait, longest_wait, attempts, .. } = self.patience;
         if let Some(after) = after.filter(|after| *after > longest_wait) {

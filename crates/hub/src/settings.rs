@@ -159,7 +159,7 @@ mod tests {
         std::fs::write(path("named"), "named").expect("written");
         let (home, cache, named) = (path(""), path("cache"), path("named"));
         let token = |set: &[(&str, &str)]| {
-            let all = [&[("HOME", "/nowhere"), ("XDG_CACHE_HOME", cache.as_str())], set].concat();
+            let all = [&[("HOME", "/nowhere"), ("XDG_CACHE_HOME", cache.as_str())][..], set].concat();
             of(&all).expect("valid").token
         };
         assert_eq!(token(&[]).as_deref(), Some("usual"));

@@ -21,7 +21,7 @@ fn said(fault: impl Fn(&Asked, &Reply) -> Option<Reply> + Send + Sync + 'static)
 
 #[test]
 fn refusals_say_what_they_mean() {
-    let always = |status: u16, headers: &'static [(&str, &str)]| {
+    let always = |status: u16, headers: &'static [(&'static str, &'static str)]| {
         move |_: &Asked, _: &Reply| Some(Reply::status(status, headers))
     };
     for (status, headers, means) in [

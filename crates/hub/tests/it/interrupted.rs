@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hub::{Event, Found};
 
-use crate::server::{Reply, Side};
+use crate::server::{Asked, Reply, Side};
 use crate::support::{Machine, Right, WEIGHTS, pinned, repository, server, wanted, weights};
 
 const LENGTH: usize = 300_000;
@@ -31,7 +31,7 @@ fn cut_ten_times_and_whole_in_the_end() {
     });
     let path = fetched.expect("fetched").path;
     assert_eq!(std::fs::read(path.join(WEIGHTS)).expect("read"), weights(LENGTH, 1));
-    let from: Vec<usize> = server.downloads().iter().map(crate::server::Asked::from).collect();
+    let from: Vec<usize> = server.downloads().iter().map(Asked::from).collect();
     let expected: Vec<usize> = (0..=10).map(|cut| cut * (LENGTH / 11)).collect();
     assert_eq!(from, expected, "no byte comes twice");
     assert_eq!(retries.len(), 10);
@@ -50,7 +50,7 @@ fn a_later_process_goes_on_where_an_earlier_one_ended() {
     assert!(bytes >= 100_000);
     assert_eq!(machine.cache().list().expect("listed").len(), 1);
     machine.fetch().expect("fetched");
-    assert_eq!(server.downloads().iter().map(crate::server::Asked::from).collect::<Vec<_>>(), [0, 100_000]);
+    assert_eq!(server.downloads().iter().map(Asked::from).collect::<Vec<_>>(), [0, 100_000]);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_beginning_that_was_damaged_meanwhile_is_fetched_anew() {
     server.misbehave(|_, _| None);
     let path = machine.fetch().expect("fetched").path;
     assert_eq!(std::fs::read(path.join(WEIGHTS)).expect("read"), weights(LENGTH, 1));
-    assert_eq!(server.downloads().iter().map(crate::server::Asked::from).collect::<Vec<_>>(), [0, 100_000, 0]);
+    assert_eq!(server.downloads().iter().map(Asked::from).collect::<Vec<_>>(), [0, 100_000, 0]);
 }
 
 #[test]
@@ -77,19 +77,21 @@ fn a_beginning_that_is_too_long_is_dropped() {
     std::fs::create_dir_all(machine.part().parent().expect("a folder")).expect("made");
     std::fs::write(machine.part(), weights(LENGTH + 5, 1)).expect("written");
     machine.fetch().expect("fetched");
-    assert_eq!(server.downloads().iter().map(crate::server::Asked::from).collect::<Vec<_>>(), [0]);
+    assert_eq!(server.downloads().iter().map(Asked::from).collect::<Vec<_>>(), [0]);
 }
+
+type Fault = Box<dyn Fn(&Asked, &Reply) -> Option<Reply> + Send + Sync>;
 
 #[test]
 fn servers_that_know_no_parts_or_the_wrong_ones_are_borne() {
-    let whole = |asked: &crate::server::Asked, usual: &Reply| match usual {
+    let whole = |asked: &Asked, usual: &Reply| match usual {
         Reply::Answer { status: 206, headers, .. } if asked.side == Side::Cdn => {
             let headers = headers.iter().filter(|(name, _)| name != "Content-Range").cloned().collect();
             Some(Reply::Answer { status: 200, headers, body: weights(LENGTH, 1) })
         }
         _ => None,
     };
-    let elsewhere = |_: &crate::server::Asked, usual: &Reply| match usual.clone() {
+    let elsewhere = |_: &Asked, usual: &Reply| match usual.clone() {
         Reply::Answer { status: 206, headers, body } => {
             let shifted = |(name, value): (String, String)| {
                 if name == "Content-Range" { (name, value.replacen("bytes ", "bytes 1", 1)) } else { (name, value) }
@@ -98,10 +100,8 @@ fn servers_that_know_no_parts_or_the_wrong_ones_are_borne() {
         }
         _ => None,
     };
-    let refuses = |_: &crate::server::Asked, usual: &Reply| {
-        matches!(usual, Reply::Answer { status: 206, .. }).then(|| Reply::status(416, &[]))
-    };
-    type Fault = Box<dyn Fn(&crate::server::Asked, &Reply) -> Option<Reply> + Send + Sync>;
+    let refuses =
+        |_: &Asked, usual: &Reply| matches!(usual, Reply::Answer { status: 206, .. }).then(|| Reply::status(416, &[]));
     let faults: [Fault; 3] = [Box::new(whole), Box::new(elsewhere), Box::new(refuses)];
     for fault in faults {
         let server = server();
@@ -114,7 +114,7 @@ fn servers_that_know_no_parts_or_the_wrong_ones_are_borne() {
         });
         let path = Machine::new(server.address()).fetch().expect("fetched").path;
         assert_eq!(std::fs::read(path.join(WEIGHTS)).expect("read"), weights(LENGTH, 1));
-        let from: Vec<usize> = server.downloads().iter().map(crate::server::Asked::from).collect();
+        let from: Vec<usize> = server.downloads().iter().map(Asked::from).collect();
         assert_eq!(from[..2], [0, 100_000]);
     }
 }

@@ -96,7 +96,7 @@ pub(crate) struct Blob {
     pub(crate) linked: bool,
 }
 
-type Fault = Box<dyn Fn(&Asked, &Reply) -> Option<Reply> + Send + Sync>;
+type Fault = Arc<dyn Fn(&Asked, &Reply) -> Option<Reply> + Send + Sync>;
 
 struct State {
     hub: String,
@@ -162,7 +162,7 @@ impl HubServer {
 
     /// From now on what `fault` gives is answered in place of what it is shown.
     pub(crate) fn misbehave(&self, fault: impl Fn(&Asked, &Reply) -> Option<Reply> + Send + Sync + 'static) {
-        *self.0.fault.lock().expect("a fault") = Some(Box::new(fault));
+        *self.0.fault.lock().expect("a fault") = Some(Arc::new(fault));
     }
 
     /// All that was asked for so far, in order.
@@ -183,8 +183,9 @@ impl HubServer {
                 Side::Hub => self.hub(&asked),
                 Side::Cdn => self.cdn(&asked),
             };
-            let fault = self.0.fault.lock().expect("a fault").as_ref().and_then(|fault| fault(&asked, &usual));
-            match fault.unwrap_or(usual) {
+            // A fault may take its time, and others go on meanwhile.
+            let fault = self.0.fault.lock().expect("a fault").clone();
+            match fault.and_then(|fault| fault(&asked, &usual)).unwrap_or(usual) {
                 Reply::Answer { status, headers, body } => {
                     write(stream, &asked, status, &headers, (&body, body.len()))?;
                 }
@@ -284,11 +285,9 @@ fn write(
     headers: &[(String, String)],
     (body, sent): (&[u8], usize),
 ) -> std::io::Result<()> {
-    let mut head = format!("HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\n", body.len());
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    let mut head = vec![format!("HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\n", body.len())];
+    head.extend(headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+    stream.write_all(format!("{}\r\n", head.concat()).as_bytes())?;
     if asked.method != "HEAD" {
         stream.write_all(&body[..sent.min(body.len())])?;
     }

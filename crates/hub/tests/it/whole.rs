@@ -67,6 +67,19 @@ fn the_token_goes_to_the_hub_alone_and_all_files_are_of_one_commit() {
     }
 }
 
+/// Takes anything.
+struct Any;
+
+impl hub::Accept for Any {
+    fn config(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn directory(&self, _: &std::path::Path) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 #[test]
 fn weights_may_lie_in_parts() {
     let server = server();
@@ -76,15 +89,6 @@ fn weights_may_lie_in_parts() {
     server.put("m-1.safetensors", &weights(1000, 1), true);
     server.put("m-2.safetensors", &weights(2000, 2), true);
     let machine = Machine::new(server.address());
-    struct Any;
-    impl hub::Accept for Any {
-        fn config(&self, _: &str) -> Result<(), String> {
-            Ok(())
-        }
-        fn directory(&self, _: &std::path::Path) -> Result<(), String> {
-            Ok(())
-        }
-    }
     let fetched = machine.fetch_as(&wanted(), &Any).expect("fetched");
     assert!(names(&fetched.path).contains(&"vocab.txt".to_owned()), "the tokenizer is a vocabulary here");
     assert_eq!(std::fs::read(fetched.path.join("m-2.safetensors")).expect("read"), weights(2000, 2));
