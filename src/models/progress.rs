@@ -63,7 +63,7 @@ impl Display {
             bar.set_position(there);
             return;
         }
-        let lines = (there.min(self.total) as u128 * u128::from(LINES) / u128::from(self.total)) as u64;
+        let lines = (u128::from(there.min(self.total)) * u128::from(LINES) / u128::from(self.total)) as u64;
         if lines > self.told {
             self.told = lines;
             let (there, total) = (hub::bytes(there), hub::bytes(self.total));
