@@ -38,7 +38,8 @@ impl Retries {
             return Err(Trouble::Passing { reason, after: None, away });
         }
         if self.in_vain >= attempts {
-            let reason = format!("{reason}; tried {attempts} times");
+            let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
+            let reason = format!("{reason}; tried {times}");
             return Err(Trouble::Passing { reason, after: None, away });
         }
         let doubled = first_wait.saturating_mul(2u32.saturating_pow(self.in_vain - 1)).min(longest_wait);
