@@ -14,6 +14,9 @@ pub enum Error {
     /// Training or evaluation.
     #[error(transparent)]
     Train(Box<qrnet_train::Error>),
+    /// A public model, or the cache of such.
+    #[error(transparent)]
+    Hub(Box<hub::Error>),
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -98,6 +101,12 @@ impl From<grounding::Error> for Error {
     }
 }
 
+impl From<hub::Error> for Error {
+    fn from(error: hub::Error) -> Self {
+        Self::Hub(Box::new(error))
+    }
+}
+
 impl From<frames::Error> for Error {
     fn from(error: frames::Error) -> Self {
         match error {
@@ -139,6 +148,7 @@ impl Error {
             Self::Usage(_) | Self::Pipeline { .. } => 2,
             Self::Model(error) if error.is_usage() => 2,
             Self::Train(error) if error.is_usage() => 2,
+            Self::Hub(error) if error.is_usage() => 2,
             Self::Interrupted => 130,
             _ => 1,
         }

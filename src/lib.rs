@@ -11,6 +11,7 @@ pub mod config;
 pub mod error;
 pub mod heap;
 pub mod logging;
+mod models;
 pub mod notify;
 pub mod pipeline;
 pub mod profile;

@@ -21,7 +21,7 @@ struct Documented {
 }
 
 /// What cannot be run here, by what stands in the line, and why. Such a line is parsed, and the files that it names are there.
-const NOT_RUN: [(&str, &str); 8] = [
+const NOT_RUN: [(&str, &str); 10] = [
     ("spotter train", "takes hours; tests/train.rs trains"),
     ("spotter calibrate", "wants the photographs; tests/eval.rs calibrates"),
     ("spotter eval configs/", "wants the photographs, or hours of training before"),
@@ -29,6 +29,8 @@ const NOT_RUN: [(&str, &str); 8] = [
     ("runs/", "wants what the lines before it trained"),
     ("cuda", "wants a GPU"),
     ("--peer", "wants 5 GB of other engines; tests/bench.rs runs a peer"),
+    ("spotter fetch", "wants a network; tests/fetch.rs fetches from a hub on loopback"),
+    ("llmdet-tiny", "wants a model of 692 MB"),
     ("best.pth", "wants weights of the reference; tests/convert.rs converts some"),
 ];
 

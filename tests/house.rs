@@ -24,12 +24,13 @@ fn tree(package: &str) -> String {
 }
 
 /// What may not be among the dependencies of a crate: names of libraries, or how they begin.
-const RULES: [(&str, &[&str]); 7] = [
+const RULES: [(&str, &[&str]); 8] = [
     ("spotter-blocks", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("qrnet", &["gstreamer", "qrnet_train", "grounding", "records", "spotter"]),
     ("spotter-grounding-dino", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("spotter-grounding", &["gstreamer", "qrnet_train", "records", "spotter"]),
     ("spotter-frames", &["gstreamer_app", "gstreamer_rtsp", "qrnet", "grounding", "spotter"]),
+    ("spotter-hub", &["gstreamer", "qrnet", "grounding", "records", "spotter"]),
     ("spotter-records", &["gstreamer", "qrnet", "grounding", "spotter"]),
     ("qrnet-train", &["gstreamer", "records", "spotter"]),
 ];

@@ -11,6 +11,7 @@ mod default_model;
 mod documented;
 mod eval;
 mod faults;
+mod fetch;
 mod formats;
 mod ground;
 mod house;

@@ -47,8 +47,9 @@ pub struct BatchArgs {
     /// Only part i of n of the inputs, as in 2/5. Every part must be given the same inputs.
     #[arg(long, value_name = "i/n")]
     pub shard: Option<Shard>,
-    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
-    #[arg(long, value_name = "DIR")]
+    /// The model directory, or a public model by its name (`spotter models` lists some, as owner/repo any of a hub); without
+    /// it, that of `SPOTTER_MODEL`, or else the model that is built in.
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
     /// Element type that pictures are computed in: bf16 and f16 are faster on GPUs, int8 is on CPUs, and all move boxes a
     /// little. f32 if not given.

@@ -17,8 +17,9 @@ use super::ComputeArg;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct BenchArgs {
-    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
-    #[arg(long, value_name = "DIR")]
+    /// The model directory, or a public model by its name (`spotter models` lists some, as owner/repo any of a hub); without
+    /// it, that of `SPOTTER_MODEL`, or else the model that is built in.
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
     /// What to look for; it decides how long the query is, and nothing else.
     #[arg(long, value_name = "TEXT", default_value = "the red circle")]

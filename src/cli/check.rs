@@ -8,8 +8,8 @@ use clap::Args;
 /// file, a pipeline description, a training recipe, or a model's sizes. Prints a summary.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The model directory or the file.
-    #[arg(value_name = "PATH")]
+    /// The model directory or the file, or a public model that is in the cache.
+    #[arg(value_name = "PATH|NAME")]
     pub path: PathBuf,
     /// Of a model, also read every byte, verify the digest, and ground a plain picture.
     #[arg(long)]

@@ -25,8 +25,9 @@ pub struct GroundArgs {
     /// Write the compiled query here; for one query.
     #[arg(long, value_name = "FILE", conflicts_with = "compiled_query")]
     pub save_query: Option<PathBuf>,
-    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
-    #[arg(long, value_name = "DIR")]
+    /// The model directory, or a public model by its name (`spotter models` lists some, as owner/repo any of a hub); without
+    /// it, that of `SPOTTER_MODEL`, or else the model that is built in.
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
     /// Draw the boxes: a PNG file for one picture, a folder for several; it is made where its parent exists.
     #[arg(long, value_name = "FILE.png")]

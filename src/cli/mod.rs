@@ -8,8 +8,10 @@ mod control;
 mod convert;
 mod doctor;
 mod eval;
+mod fetch;
 mod ground;
 mod measuring;
+mod models;
 mod run;
 mod sightings;
 mod train;
@@ -23,8 +25,10 @@ pub use control::{ControlArgs, ControlCommand};
 pub use convert::{ConvertArgs, Precision};
 pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
+pub use fetch::FetchArgs;
 pub use ground::GroundArgs;
 pub use measuring::{Decoding, Measuring};
+pub use models::ModelsArgs;
 pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use sightings::{ExportFormat, FilterArgs, SightingArgs, SightingsArgs, SightingsCommand};
 pub use train::TrainArgs;
@@ -57,6 +61,9 @@ pub struct Cli {
     /// Chromium's tracing page open it), and a table among the messages at the end.
     #[arg(long, value_name = "FILE.json", global = true, help_heading = "Messages")]
     pub profile: Option<PathBuf>,
+    /// Fetch a public model that --model names and that is not in the cache, without asking.
+    #[arg(long, global = true, help_heading = "Models")]
+    pub yes: bool,
 }
 
 /// `--log-format`.
@@ -80,6 +87,8 @@ pub enum Verb {
     Zones(ZonesArgs),
     Ground(GroundArgs),
     Convert(ConvertArgs),
+    Fetch(FetchArgs),
+    Models(ModelsArgs),
     Train(TrainArgs),
     Eval(EvalArgs),
     Calibrate(CalibrateArgs),

@@ -59,8 +59,9 @@ pub struct RunArgs {
     /// A TOML file with any of these settings, named as the flags are, with _ for -; flags win.
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
-    /// The model directory; without it, that of `SPOTTER_MODEL`, or else the model that is built in.
-    #[arg(long, value_name = "DIR")]
+    /// The model directory, or a public model by its name (`spotter models` lists some, as owner/repo any of a hub); without
+    /// it, that of `SPOTTER_MODEL`, or else the model that is built in.
+    #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
     /// Where results go; may be given several times. `jsonl:FILE` writes records (`jsonl:-` to standard output),
     /// `mp4:FILE` and `mkv:FILE` the video with box and caption, `frames:DIR` the same as PNG files, `display:` shows

@@ -14,7 +14,7 @@ mod time;
 use crate::error::Error;
 
 pub use archive::{ClipsEntry, KeepEntry};
-pub(crate) use model::{check_device, chosen};
+pub(crate) use model::{check_device, chosen, chosen_or_fetched};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
 pub use queries::{QueryEntries, QueryEntry};
 pub use reload::{Origin, ReloadedQueries};

@@ -8,6 +8,7 @@ use qrnet::Config;
 
 use crate::error::{Error, Result};
 use crate::heap;
+use crate::models;
 
 const VARIANTS: [(&str, &str); 7] = [
     ("camera", include_str!("../../configs/model/camera.toml")),
@@ -106,13 +107,29 @@ fn built_in() -> Result<&'static MemoryModel> {
 /// Names the model directory where nothing else does.
 const MODEL: &str = "SPOTTER_MODEL";
 
-/// The model directory that is meant; none for the built-in model.
-pub(crate) fn chosen(named: Option<&Path>) -> Option<PathBuf> {
+/// What names the model; none for the built-in one.
+fn named_or_usual(named: Option<&Path>) -> Option<PathBuf> {
     let usual = || std::env::var_os(MODEL).filter(|name| !name.is_empty()).map(PathBuf::from);
     named.map(Path::to_path_buf).or_else(usual)
 }
 
-/// Loads a model directory, that which `SPOTTER_MODEL` names, or the built-in model, to compute in `precision`; `frames_only` leaves text tower and
+/// The model directory that is meant; none for the built-in model. A public model is looked for in the cache alone.
+///
+/// # Errors
+/// It is a public model that is not there.
+pub(crate) fn chosen(named: Option<&Path>) -> Result<Option<PathBuf>> {
+    named_or_usual(named).map(|named| models::find(&named)).transpose()
+}
+
+/// The same; a public model that is not there is fetched where the user wants it.
+///
+/// # Errors
+/// It is a public model that is not there, and nobody wants it or it cannot be had.
+pub(crate) fn chosen_or_fetched(named: Option<&Path>) -> Result<Option<PathBuf>> {
+    named_or_usual(named).map(|named| models::find_or_fetch(&named)).transpose()
+}
+
+/// Loads a model directory or a public model, that which `SPOTTER_MODEL` names, or the built-in model, to compute in `precision`; `frames_only` leaves text tower and
 /// generators out.
 ///
 /// # Errors
@@ -131,7 +148,7 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
         return Err(Error::Usage(format!("--precision {precision}: {wanted}")));
     }
     let place = Placement { device, precision };
-    let Some(path) = &chosen(path) else {
+    let Some(path) = &chosen_or_fetched(path)? else {
         let load = if frames_only { Grounder::from_memory_for_frames } else { Grounder::from_memory };
         let grounder = load(built_in()?, place)?;
         heap::release(built_in()?.weights);
@@ -150,7 +167,7 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
 /// As [`load_model`].
 pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryCompiler> {
     let device = device(device_name)?;
-    if let Some(path) = chosen(path) {
+    if let Some(path) = chosen(path)? {
         return Ok(QueryCompiler::load(&path, &device)?);
     }
     let compiler = QueryCompiler::from_memory(built_in()?, &device)?;

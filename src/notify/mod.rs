@@ -18,7 +18,7 @@ mod mqtt;
 mod nats;
 mod queue;
 mod settings;
-mod tls;
+pub(crate) mod tls;
 mod topics;
 mod webhook;
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The file cannot be read or holds no certificate.
-pub(super) fn client(ca: Option<&Path>) -> Result<ClientConfig> {
+pub(crate) fn client(ca: Option<&Path>) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     // A machine without any, or with a broken one, may all the same trust those of the file.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -23,8 +23,8 @@ pub(super) fn compiler(settings: &RunSettings, running: &Grounder) -> Compile {
     Box::new(move |text| {
         let compiler = load_compiler(model.as_deref(), &device)?;
         if compiler.digest() != digest {
-            let name =
-                chosen(model.as_deref()).map_or_else(|| "the built-in model".into(), |path| path.display().to_string());
+            let name = chosen(model.as_deref())?
+                .map_or_else(|| "the built-in model".into(), |path| path.display().to_string());
             return Err(Error::Usage(format!("{name}: is not the model that runs; it was replaced meanwhile")));
         }
         Ok(Some(Arc::new(compiler.compile(text)?)))

@@ -19,6 +19,7 @@ use super::eval::to_measure;
 use crate::cli::CalibrateArgs;
 use crate::config::load_model;
 use crate::error::{Error, Result};
+use crate::models::find;
 use crate::source::Films;
 use crate::threads::use_threads;
 
@@ -39,14 +40,15 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
     let mut recipe = to_measure(&args.recipe, Some(&args.split))?;
     recipe.phase.clear();
     use_threads(args.threads)?;
-    let dir = ModelDir::open(&args.model)?;
+    let model = find(&args.model)?;
+    let dir = ModelDir::open(&model)?;
     if !dir.config().presence {
-        let model = args.model.display();
+        let model = model.display();
         return Err(Error::Usage(format!("--model {model}: has no presence head, so there is nothing to calibrate")));
     }
     // What cannot be written is said before anything is measured.
     ModelDir::check_free(&args.out, args.force)?;
-    let card = std::fs::read_to_string(args.model.join("README.md")).unwrap_or_default();
+    let card = std::fs::read_to_string(model.join("README.md")).unwrap_or_default();
     let scored = scored(args, recipe, &dir)?;
     let (found, threshold, report) = calibrated(args, &scored)?;
     tracing::info!("{}: {report}", args.split);

@@ -18,12 +18,15 @@ pub(super) fn run() -> Result<()> {
     let cuda = device("cuda").map_or_else(|error| error.to_string(), |_| "there".to_owned());
     let model =
         std::env::var("SPOTTER_MODEL").map_or_else(|_| "built in".to_owned(), |path| format!("{path} (SPOTTER_MODEL)"));
+    let cache =
+        hub::Settings::from_env().map_or_else(|error| error.to_string(), |said| said.cache.display().to_string());
     let mut lines = vec![
         format!("spotter    {}", env!("CARGO_PKG_VERSION")),
         format!("GStreamer  {}", gst::version_string()),
         format!("cores      {threads}"),
         format!("CUDA       {cuda}"),
         format!("model      {model}"),
+        format!("cache      {cache}"),
         String::new(),
     ];
     let (mut rows, mut missing) = (Vec::new(), Vec::new());

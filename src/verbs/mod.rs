@@ -8,8 +8,10 @@ mod control;
 mod convert;
 mod doctor;
 mod eval;
+mod fetch;
 mod film;
 mod ground;
+mod models;
 mod preview;
 mod sightings;
 mod train;
@@ -24,6 +26,7 @@ use crate::error::Result;
 /// # Errors
 /// Whatever the verb reports.
 pub fn dispatch(cli: Cli) -> Result<()> {
+    crate::models::consent(cli.yes);
     match cli.verb {
         Verb::Run(args) => {
             crate::pipeline::init()?;
@@ -37,6 +40,8 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Zones(args) => zones::run(args),
         Verb::Ground(args) => ground::run(&args),
         Verb::Convert(args) => convert::run(&args),
+        Verb::Fetch(args) => fetch::run(&args),
+        Verb::Models(args) => models::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Calibrate(args) => calibrate::run(&args),

@@ -32,6 +32,14 @@ impl Class {
             Self::Mm => "mm-grounding-dino",
         }
     }
+
+    /// As `architectures` there names it.
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Self::Idea => "GroundingDinoForObjectDetection",
+            Self::Mm => "MMGroundingDinoForObjectDetection",
+        }
+    }
 }
 
 /// Sizes of a whole model.

@@ -39,12 +39,20 @@ impl Family {
         // What is wrong with the directory itself, the family's own reader says better.
         let Ok(bytes) = std::fs::read(&path) else { return Ok(Self::QrNet) };
         let config: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, e))?;
+        Self::of_config(&config, &path)
+    }
+
+    /// The family that a configuration names; `path` is named in errors.
+    ///
+    /// # Errors
+    /// It names another one.
+    pub(crate) fn of_config(config: &serde_json::Value, path: &Path) -> Result<Self> {
         let Some(named) = config.get(KEY) else { return Ok(Self::QrNet) };
         let known =
             Self::ALL.into_iter().find(|family| named.as_str().is_some_and(|name| family.names().contains(&name)));
         known.ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.iter().flat_map(|family| family.names()).copied().collect();
-            Error::file(&path, format!("`{KEY}` is {named}, expected {}", names.join(" or ")))
+            Error::file(path, format!("`{KEY}` is {named}, expected {}", names.join(" or ")))
         })
     }
 }

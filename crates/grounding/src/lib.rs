@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod check;
 mod family;
 mod grounder;
 mod query;
@@ -26,6 +27,7 @@ mod query;
 pub use blocks::findings::{Finding, Findings};
 pub use blocks::{Canvas, Error, Result};
 pub use candle_core::Device;
+pub use check::{check_config, check_directory};
 pub use family::Family;
 pub use grounder::Grounder;
 pub use qrnet::{MemoryModel, Placement, Precision};

@@ -10,7 +10,7 @@ use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
 use grounding::{Canvas, CompiledQuery, Grounder};
 
 use crate::cli::BenchArgs;
-use crate::config::{chosen, load_model};
+use crate::config::{chosen_or_fetched, load_model};
 use crate::error::{Error, Result};
 use crate::threads::use_threads;
 pub use peer::{Inputs, Peer};
@@ -64,7 +64,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     if args.rounds == 0 {
         return Err(Error::Usage("--rounds 0: expected a number from 1 on".into()));
     }
-    let mut grounder = load_model(args.model.as_deref(), &args.device, args.precision.into(), false)?;
+    let model = chosen_or_fetched(args.model.as_deref())?;
+    let mut grounder = load_model(model.as_deref(), &args.device, args.precision.into(), false)?;
     let query = grounder.compile(&args.query)?;
     let at_once = args.queries.iter().copied().max().unwrap_or(1);
     // Each a query of its own, as several would be.
@@ -93,7 +94,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     for command in &args.peer {
         let one = [&pictures[0]];
         let inputs = Inputs {
-            model: args.model.as_deref().unwrap_or(std::path::Path::new("")),
+            model: model.as_deref().unwrap_or(std::path::Path::new("")),
             query: &args.query,
             pictures: &one,
             threads: args.threads.unwrap_or_else(rayon::current_num_threads),
@@ -124,8 +125,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
             }
         }
     }
-    let name =
-        chosen(args.model.as_deref()).map_or_else(|| "the built-in model".into(), |model| model.display().to_string());
+    let name = model.as_deref().map_or_else(|| "the built-in model".into(), |model| model.display().to_string());
     let precision = format!("{:?}", args.precision).to_lowercase();
     let threads = match args.device.as_str() {
         "cpu" => format!(", threads {}", rayon::current_num_threads()),

@@ -169,7 +169,7 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
         Error::Usage(reason) => Error::Usage(format!("{name}: {reason}")),
         other => other,
     })?;
-    let model = chosen(settings.model.as_deref());
+    let model = chosen(settings.model.as_deref())?;
     if let Some(model) = &model {
         qrnet::ModelDir::open(model)?;
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::cli::CheckArgs;
 use crate::config::is_streams_file;
 use crate::error::{Error, Result};
+use crate::models::find;
 
 /// # Errors
 /// Something is missing, damaged, unknown or contradicts something else.
@@ -19,7 +20,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
         }
         file::check(&args.path)?
     } else {
-        model::check(&args.path, args.deep)?
+        model::check(&find(&args.path)?, args.deep)?
     };
     let text = lines.join("\n") + "\n";
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", Path::new("-")))

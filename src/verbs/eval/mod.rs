@@ -25,7 +25,7 @@ use qrnet_train::trainer::Setup;
 use serde::Serialize;
 
 use crate::cli::{ComputeArg, EvalArgs, Measuring};
-use crate::config::{chosen, device, load_model};
+use crate::config::{chosen_or_fetched, device, load_model};
 use crate::error::{Error, Result};
 use crate::source::Films;
 use crate::threads::use_threads;
@@ -201,7 +201,7 @@ enum ModelPath {
 impl Model {
     fn load(args: &EvalArgs) -> Result<Self> {
         let device = device(&args.device)?;
-        let dir = chosen(args.model.as_deref())
+        let dir = chosen_or_fetched(args.model.as_deref())?
             .ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model, or SPOTTER_MODEL".into()))?;
         let dir = ModelDir::open(&dir)?;
         let config = dir.config();
