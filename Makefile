@@ -81,6 +81,7 @@ test-slow: media peers
 bench: media
 	@bash scripts/fetch-pip.sh bench-peers torch==2.11.0 safetensors==0.8.0 numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 \
 	  openvino==2026.4.1 >/dev/null
+	$(CARGO) build --release --locked --examples
 	$(CARGO) bench --locked --workspace
 
 # The toolkit comes as Python packages; nothing of it goes into the system.

@@ -401,3 +401,100 @@ fn seen<'a>(result: &'a FrameResult, ongoing: &Ongoing) -> Option<(&'a Object, O
     let object = claim.objects.iter().find(|object| object.id == ongoing.object && object.measured)?;
     Some((object, object.score.or(claim.presence)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::keeper::tests::sighting;
+    use super::*;
+
+    fn archive(gate: Receiver<()>, waits: bool) -> Archive {
+        Archive {
+            keeper: Keeper::behind(gate),
+            ring: None,
+            clips: None,
+            snapshots: None,
+            waits,
+            silent: HashSet::new(),
+            finished: None,
+            failed: false,
+            line: VecDeque::new(),
+            backlog: VecDeque::new(),
+            done: bounded(2 * BACKLOG),
+            accounts: Accounts::default(),
+        }
+    }
+
+    fn start(number: usize) -> Told {
+        let what = What::Sighting { sighting: sighting(&number.to_string()), change: SightingChange::Start };
+        Told { what, silent: false }
+    }
+
+    /// Ids of what is told, and errors.
+    fn words(news: &[News]) -> Vec<String> {
+        let word = |news: &News| match &news.told.what {
+            What::File { sighting_id, file: Err(reason) } => format!("{sighting_id}: {reason}"),
+            _ => news.told.sighting_id().unwrap_or("nobody").to_owned(),
+        };
+        news.iter().map(word).collect()
+    }
+
+    fn numbers(count: usize) -> Vec<String> {
+        (0..count).map(|number| number.to_string()).collect()
+    }
+
+    #[test]
+    fn news_of_a_live_stream_wait_in_line_and_the_stream_does_not() {
+        const COUNT: usize = 100;
+        let (open, gate) = bounded(COUNT);
+        let mut archive = archive(gate, false);
+        (0..COUNT).for_each(|number| archive.take(start(number)));
+        let held = Told { what: What::Held { from_unix_ns: 0, to_unix_ns: 0, held: Vec::new() }, silent: false };
+        archive.take(held);
+        archive.hear(Some(Duration::ZERO));
+        assert_eq!(words(&archive.ready()), numbers(0), "nothing is written");
+        (0..10).for_each(|_| open.send(()).expect("heard"));
+        while archive.accounts.done < 10 {
+            archive.hear(Some(Duration::ZERO));
+        }
+        assert_eq!(words(&archive.ready()), numbers(10));
+        drop(open);
+        archive.hear(None);
+        let rest = words(&archive.ready());
+        assert_eq!(rest, [&numbers(COUNT)[10..], &["nobody".to_owned()]].concat(), "in their order");
+        assert_eq!(archive.accounts, Accounts { asked: COUNT as u64, done: COUNT as u64, left: 0 });
+    }
+
+    #[test]
+    fn what_a_disk_does_not_take_is_told_and_counted() {
+        let (open, gate) = bounded::<()>(0);
+        let mut archive = archive(gate, false);
+        archive.take(start(0));
+        archive.give_up(Duration::ZERO);
+        assert_eq!(words(&archive.ready()), ["0", "0: the disk has not written it in time"]);
+        // More than there is room for.
+        let count = BACKLOG + 100;
+        (0..count).for_each(|number| archive.take(start(number)));
+        assert!(archive.accounts.left > 1 && archive.backlog.len() == BACKLOG, "{:?}", archive.accounts);
+        drop(open);
+        archive.hear(None);
+        let news = archive.ready();
+        let told: Vec<String> = words(&news).into_iter().filter(|word| !word.contains(':')).collect();
+        assert_eq!(told, numbers(count), "all of it, in order");
+        let Accounts { asked, done, left } = archive.accounts;
+        assert_eq!((asked, asked), (done + left, count as u64 + 1), "the accounts close");
+        assert_eq!(news.len(), told.len() + left as usize - 1, "each failure once");
+    }
+
+    #[test]
+    fn a_file_waits_for_the_disk() {
+        let (open, gate) = bounded(0);
+        let mut archive = archive(gate, true);
+        let opener = std::thread::spawn(move || (0..5).for_each(|_| open.send(()).expect("heard")));
+        for number in 0..5 {
+            archive.take(start(number));
+            archive.hear(None);
+            assert_eq!(words(&archive.ready()), [number.to_string()], "behind its frame");
+        }
+        opener.join().expect("done");
+    }
+}

@@ -220,3 +220,78 @@ fn summary(removed: &[Removed]) -> String {
         last.sighting,
     )
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use records::{Best, PixelBox};
+
+    use super::*;
+    use crate::sightings::{Filter, Keep};
+
+    pub(in crate::run) fn sighting(id: &str) -> Box<Sighting> {
+        let boxed = PixelBox { x: 1.0, y: 2.0, w: 3.0, h: 4.0 };
+        let best = Best { boxed, score: None, presence: Some(0.5), frame_index: None, seq: 1, unix_ns: 7 };
+        Box::new(Sighting {
+            id: id.into(),
+            stream: "gate".into(),
+            query: "a car".into(),
+            text: "a car".into(),
+            objects: vec![1],
+            start_pts_ns: Some(5),
+            start_unix_ns: 7,
+            last_pts_ns: Some(5),
+            last_unix_ns: 7,
+            best,
+            zones: Vec::new(),
+            path: Vec::new(),
+            files: Vec::new(),
+        })
+    }
+
+    impl Keeper {
+        /// One that only says that jobs are done, each once `gate` gives something or is gone.
+        pub(in crate::run) fn behind(gate: Receiver<()>) -> Arc<Self> {
+            let (jobs, inbox) = bounded::<Job>(WAITING);
+            let thread = std::thread::spawn(move || {
+                for Job { number, say, .. } in inbox {
+                    let _ = gate.recv();
+                    let _ = say.try_send(Done { number, ..Done::default() });
+                }
+            });
+            Arc::new(Self { jobs: Some(jobs), thread: Some(thread) })
+        }
+    }
+
+    fn settings(folder: &std::path::Path) -> ArchiveSettings {
+        ArchiveSettings { folder: folder.into(), clips: None, memory: 0, snapshots: true, keep: Keep::default() }
+    }
+
+    #[test]
+    fn jobs_are_done_in_order_and_an_end_has_all_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clip = folder.path().join("a.mp4");
+        std::fs::write(&clip, "a clip").expect("written");
+        let keeper = Keeper::open(&settings(folder.path())).expect("opened");
+        let (say, told) = bounded(10);
+        let file = FileRef { kind: "clip".into(), path: clip, start_pts_ns: None, end_pts_ns: None };
+        let works = [
+            Work::Sighting { sighting: sighting("a"), cause: None, shot: None },
+            Work::File { id: "a".into(), file: file.clone() },
+            Work::File { id: "nobody".into(), file: file.clone() },
+            Work::Sighting { sighting: sighting("a"), cause: Some("gone"), shot: None },
+            Work::Sweep,
+        ];
+        for (number, work) in (1..).zip(works) {
+            assert!(keeper.wait_and_hand_over(Job { number, work, say: say.clone() }).is_ok());
+        }
+        // What was handed over is done before it goes.
+        drop((keeper, say));
+        let done: Vec<Done> = told.iter().collect();
+        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0], "{done:?}");
+        assert_eq!(done[3].files.iter().map(|file| file.kind.as_str()).collect::<Vec<_>>(), ["clip"]);
+        let store = Store::open(folder.path(), Keep::default()).expect("opened");
+        let kept = store.list(&Filter::default()).expect("listed");
+        assert_eq!((kept.len(), kept[0].cause.as_deref()), (1, Some("gone")));
+    }
+}
