@@ -42,7 +42,10 @@ pub(super) fn sightings(
         let name = &stream.address.name;
         let origin = Origin { run_id: run_id.to_string(), stream: name.clone(), file_name: told_apart(name) };
         let sightings = Sightings::new(wanted, origin, watched(queries), stream.address.is_live())?;
-        let archive = wanted.archive.as_ref().map(|kept| Archive::new(stream, kept, keeper(&mut keepers, kept)?));
+        let archive = wanted.archive.as_ref().map(|kept| {
+            let kept = dated(stream, kept);
+            Archive::new(stream, &kept, keeper(&mut keepers, &kept)?)
+        });
         let archive = archive.transpose()?;
         Ok(Some(Box::new(Watch {
             sightings,
@@ -64,6 +67,15 @@ fn told_apart(name: &str) -> String {
     }
     let digest = hex(&Sha256::digest(name.as_bytes()));
     format!("{file_name}-{}", &digest[..DIGITS])
+}
+
+/// What is kept of a stream. What is seen by the time of a film alone has no date that it could be too old by.
+fn dated(stream: &StreamSettings, wanted: &ArchiveSettings) -> ArchiveSettings {
+    let mut kept = wanted.clone();
+    if stream.source.reproducible && kept.keep.days.take().is_some() {
+        tracing::warn!("[sightings] keep.days is left out: --reproducible gives what is seen no date");
+    }
+    kept
 }
 
 /// The store in this folder; each is opened once.

@@ -412,6 +412,25 @@ mod tests {
     }
 
     #[test]
+    fn sound_that_lasts_into_the_oldest_picture_stays() {
+        let limits = PacketLimits { time: Duration::from_nanos(12 * FRAME as u64), ..PacketLimits::default() };
+        let ring = PacketRing::new(limits);
+        for number in 0..40 {
+            if number % 4 == 3 {
+                ring.push(arrived(Medium::Sound, 1, number, true));
+            }
+            fill(&ring, 1, [number]);
+        }
+        let mut reader = ring.read_from(i64::MIN);
+        let mut order = Vec::new();
+        while let Next::Packet(packet) = reader.take(WAIT) {
+            order.push((packet.medium, packet.running_ns / FRAME));
+        }
+        // A packet of sound is as long as four pictures: the one of 23 lasts to 27.
+        assert_eq!(order[..3], [(Medium::Sound, 23), (Medium::Video, 25), (Medium::Video, 26)]);
+    }
+
+    #[test]
     fn no_byte_is_copied() {
         let ring = ring(10, false);
         let packet = arrived(Medium::Video, 1, 0, true);
