@@ -139,7 +139,7 @@ impl Archive {
     /// Takes what is to be told, and has kept what belongs to it.
     pub(super) fn take(&mut self, told: Told) {
         let What::Sighting { sighting, change } = &told.what else { return self.stand(None, Some(told.into())) };
-        let cause = match change {
+        match change {
             SightingChange::Start => {
                 if told.silent {
                     self.silent.insert(sighting.id.clone());
@@ -147,18 +147,16 @@ impl Archive {
                 if let Some(clips) = &mut self.clips {
                     clips.begin(sighting);
                 }
-                None
             }
-            SightingChange::Update => None,
-            SightingChange::End { cause } => {
+            SightingChange::Update => {}
+            SightingChange::End { .. } => {
                 if let Some(clips) = &self.clips {
                     clips.end(sighting);
                 }
-                Some(*cause)
             }
-        };
+        }
         let shot = self.snapshots.as_mut().and_then(|snapshots| snapshots.take(&sighting.id));
-        let work = Work::Sighting { sighting: sighting.clone(), cause, shot };
+        let work = Work::Sighting { sighting: sighting.clone(), change: *change, shot };
         self.ask(work, Some(told.into()));
     }
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use records::{FileRef, Sighting};
+use records::{FileRef, Sighting, SightingChange};
 
 use crate::error::{Error, Result};
 use crate::sightings::snapshot::{Shot, SnapshotSettings};
@@ -29,8 +29,8 @@ pub(super) struct Job {
 
 /// The kinds of it.
 pub(super) enum Work {
-    /// A sighting as it is known now, why it ended where it did, and its best frame where there is a better one.
-    Sighting { sighting: Box<Sighting>, cause: Option<&'static str>, shot: Option<Shot> },
+    /// A sighting as it is known now, what is new of it, and its best frame where there is a better one.
+    Sighting { sighting: Box<Sighting>, change: SightingChange, shot: Option<Shot> },
     /// A file of a sighting that is whole.
     File { id: String, file: FileRef },
     /// Whatever is too old or too much goes.
@@ -137,8 +137,8 @@ impl Writer {
     fn write(&mut self, work: Work) -> Done {
         let mut done = Done::default();
         match work {
-            Work::Sighting { sighting, cause, shot } => {
-                let kept = self.sighting(&sighting, cause, shot.as_ref(), &mut done);
+            Work::Sighting { sighting, change, shot } => {
+                let kept = self.sighting(&sighting, change, shot.as_ref(), &mut done);
                 done.errors.extend(kept.err().map(|error| error.to_string()));
             }
             Work::File { id, file } => {
@@ -154,14 +154,15 @@ impl Writer {
     fn sighting(
         &mut self,
         sighting: &Sighting,
-        cause: Option<&str>,
+        change: SightingChange,
         shot: Option<&Shot>,
         done: &mut Done,
     ) -> Result<()> {
         let id = &sighting.id;
-        let mut outcome = match cause {
-            Some(cause) => self.store.end(sighting, cause),
-            None => self.store.put(sighting),
+        let mut outcome = match change {
+            SightingChange::Start => self.store.begin(sighting),
+            SightingChange::Update => self.store.put(sighting),
+            SightingChange::End { cause } => self.store.end(sighting, cause),
         };
         if let Some(shot) = shot {
             let folder = self.store.day(sighting.start_unix_ns);
@@ -175,7 +176,7 @@ impl Writer {
         if let Some(Snapshot { files, whole }) = self.pictures.get(id) {
             (done.files, done.picture) = (files.clone(), Some(Arc::clone(whole)));
         }
-        if cause.is_some() {
+        if matches!(change, SightingChange::End { .. }) {
             self.pictures.remove(id);
             // Those of an earlier run too.
             let known = self.store.get(id).map(|kept| kept.map_or_else(Vec::new, |kept| kept.sighting.files));
@@ -275,11 +276,14 @@ pub(super) mod tests {
         let (say, told) = bounded(10);
         let file = FileRef { kind: "clip".into(), path: clip, start_pts_ns: None, end_pts_ns: None };
         let works = [
-            Work::Sighting { sighting: sighting("a"), cause: None, shot: None },
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::Start, shot: None },
             Work::File { id: "a".into(), file: file.clone() },
             Work::File { id: "nobody".into(), file: file.clone() },
-            Work::Sighting { sighting: sighting("a"), cause: Some("gone"), shot: None },
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::End { cause: "gone" }, shot: None },
             Work::Sweep,
+            // The same once more.
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::Start, shot: None },
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::End { cause: "end" }, shot: None },
         ];
         for (number, work) in (1..).zip(works) {
             assert!(keeper.wait_and_hand_over(Job { number, work, say: say.clone() }).is_ok());
@@ -287,11 +291,12 @@ pub(super) mod tests {
         // What was handed over is done before it goes.
         drop((keeper, say));
         let done: Vec<Done> = told.iter().collect();
-        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0], "{done:?}");
+        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 0], "{done:?}");
         assert_eq!(done[3].files.iter().map(|file| file.kind.as_str()).collect::<Vec<_>>(), ["clip"]);
         let store = Store::open(folder.path(), Keep::default()).expect("opened");
         let kept = store.list(&Filter::default()).expect("listed");
-        assert_eq!((kept.len(), kept[0].cause.as_deref()), (1, Some("gone")));
+        assert_eq!((kept.len(), kept[0].cause.as_deref()), (1, Some("end")));
+        assert!(done[6].files.is_empty() && !file.path.exists(), "what was kept of the first time is gone");
     }
 }

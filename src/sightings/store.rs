@@ -116,6 +116,18 @@ impl Store {
         database::step(&mut self.connection, change).map_err(failure(&self.index))
     }
 
+    /// Keeps a sighting that begins. Where work that was done before is done again, it has the same id: what was kept under it goes, with
+    /// its files.
+    ///
+    /// # Errors
+    /// The index cannot be written, or an old file cannot be deleted.
+    pub fn begin(&mut self, sighting: &Sighting) -> Result<()> {
+        if self.get(&sighting.id)?.is_some() {
+            self.remove(sighting.id.clone(), "again")?;
+        }
+        self.write(sighting, None)
+    }
+
     /// Keeps a sighting that lasts, in place of what is known of it. Its files come by [`Store::add_file`].
     ///
     /// # Errors
