@@ -66,6 +66,30 @@ fn one_bad_picture_does_not_stop_the_others() {
 }
 
 #[test]
+fn what_it_came_to_is_said_on_a_line() {
+    let scratch = Scratch::new();
+    let pictures = ["a.png", "b.png"].map(|name| picture(&scratch, name, (80, 60)));
+    let [a, b] = pictures.each_ref().map(String::as_str);
+    let model = model_with_presence();
+    // Of the untrained model only warnings come before; the time is another one each time.
+    let said = |more: &[&str]| {
+        let ran = spotter(&[&["ground", a, b, "--model", &model], more].concat());
+        let line = ran.stderr.lines().find(|line| line.contains(" box, "))?.to_owned();
+        let (counts, took) = line.trim_start().strip_prefix("INFO ")?.rsplit_once("; ")?;
+        assert!(took.strip_suffix(" s").is_some_and(|seconds| seconds.parse::<f64>().is_ok()), "{line}");
+        Some(counts.to_owned())
+    };
+    let at = |threshold| said(&["--query", "red", "--threshold", threshold]);
+    assert_eq!(at("0").as_deref(), Some("2 pictures: 2 box, 0 absent"));
+    assert_eq!(at("1").as_deref(), Some("2 pictures: 0 box, 2 absent"));
+    let both = said(&["--query", "red", "--query", "green", "--threshold", "0"]);
+    assert_eq!(both.as_deref(), Some("2 pictures: red: 2 box, 0 absent; green: 2 box, 0 absent"));
+    assert_eq!(said(&["-q", "--query", "red"]), None);
+    std::fs::write(b, b"no picture").expect("written");
+    assert_eq!(at("0").as_deref(), Some("1 picture: 1 box, 0 absent; 1 failed"));
+}
+
+#[test]
 fn a_camera_picture_is_turned_upright_first() {
     let scratch = Scratch::new();
     let jpeg = scratch.file("turned.jpg");

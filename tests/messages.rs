@@ -1,6 +1,6 @@
 //! What is said while a run goes on: to people on a terminal, to machines in JSON.
 
-use crate::support::{Scratch, command, model_with_presence, tool};
+use crate::support::{Scratch, command, model_with_presence, spotter, tool};
 
 #[test]
 fn messages_for_machines_are_json_with_their_spans() {
@@ -17,6 +17,20 @@ fn messages_for_machines_are_json_with_their_spans() {
     assert_eq!((&warning["span"]["name"], &warning["span"]["stream"]), (&"source".into(), &nobody.into()));
     assert!(warning["timestamp"].is_string());
     assert_eq!(lines.last().expect("some")["level"], "ERROR");
+}
+
+#[test]
+fn what_this_machine_has_stands_in_columns() {
+    let ran = spotter(&["doctor"]).expect_success();
+    let rows: Vec<&str> = ran.stdout.lines().skip_while(|line| !line.is_empty()).skip(1).collect();
+    assert!(rows.len() > 40, "{}", ran.stdout);
+    for row in rows {
+        // Purposes are of any length, and none runs into what is said of it.
+        let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let [_, purpose, state] = cells.as_slice() else { panic!("{row}") };
+        assert!(*state == "there" || state.starts_with("missing: apt install "), "{row}");
+        assert!(!purpose.ends_with("there"), "{row}");
+    }
 }
 
 /// `script` (bsdutils) gives the program a terminal.

@@ -60,6 +60,33 @@ fn small_pictures_of_a_program_stream_are_all_there() {
     assert!(!ran.stdout.contains("decode_error"), "nothing is damaged: {}", ran.stdout);
 }
 
+/// ffmpeg writes no map of what a program stream holds, so it is taken for MPEG-2, in which there is no picture.
+#[test]
+fn a_program_stream_that_hides_its_codec_is_refused_in_words() {
+    let scratch = Scratch::new();
+    let sound = ["-f", "lavfi", "-i", "sine=duration=4"];
+    for (codec, name, ending, sound) in
+        [("libx264", "H.264", "vob", &sound[..]), ("libx264", "H.264", "mpg", &[]), ("libx265", "H.265", "vob", &[])]
+    {
+        let film = scratch.file(&format!("{codec}.{ending}"));
+        let picture = ["-v", "error", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25:duration=4"];
+        let coded = ["-c:v", codec, "-pix_fmt", "yuv420p", "-preset", "ultrafast", &film];
+        tool("ffmpeg", &[&picture, sound, &coded[..]].concat());
+        let bytes = std::fs::read(&film).expect("read");
+        assert!(!bytes.windows(4).any(|window| window == [0, 0, 1, 0xbc]), "{film} has no map");
+        for ran in [run(&film, &[]), piped(&bytes, "-")] {
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{film}: {}", ran.stderr);
+            let reason = format!("is an MPEG program stream of {name} without a map that says so");
+            assert!(ran.stderr.contains("SOURCE_FAILED") && ran.stderr.contains(&reason), "{film}: {}", ran.stderr);
+        }
+        // As it is told to.
+        let mended = scratch.file("mended.ts");
+        tool("ffmpeg", &["-v", "error", "-y", "-i", &film, "-map", "0:v", "-c", "copy", &mended]);
+        let lines = run(&mended, &[]).expect_success().lines();
+        assert_eq!(of_schema(&lines, FRAME).len(), 100, "{film}");
+    }
+}
+
 /// Every part claims to last a second, and lasts longer.
 #[test]
 fn times_of_a_playlist_rise_where_its_parts_overlap() {

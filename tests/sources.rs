@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::servers::{Peer, free_port, rtmp_server, web_server};
-use crate::support::{Ran, Scratch, clip, command, json_lines, model, of_schema, repository, spotter, tool, until};
+use crate::support::{
+    Ran, Scratch, clip, clock_of, command, json_lines, model, of_schema, probe, repository, spotter, tool, until,
+};
 
 pub(crate) const FRAME: &str = "spotter.frame/2";
 /// A key frame every four seconds, and B-frames: what a trimmed file hides depends on frames before its beginning.
@@ -486,6 +488,28 @@ fn holes_in_outputs_are_filled_or_named() {
     let local = scratch.file("{time:local}.mp4");
     run("test:?frames=2", &["--out", &format!("mp4:{local}")]).expect_success();
     assert_eq!(scratch.names().first().map(String::len), Some("20261125T194300.mp4".len()));
+}
+
+/// As where a clock is set back, or local time is in autumn.
+#[test]
+fn a_time_that_comes_twice_replaces_no_file() {
+    let scratch = Scratch::new();
+    let clock = scratch.write("clock", b"2026-11-25 18:43:00");
+    std::fs::create_dir(scratch.file("out")).expect("made");
+    let model = model();
+    let [records, video] =
+        ["jsonl", "mkv"].map(|kind| format!("{kind}:{}", scratch.file(&format!("out/{{time}}.{kind}"))));
+    for source in ["test:?frames=2", "test:?frames=3", "test:?frames=4"] {
+        let flags = ["--query", "a", "--model", &model, "--out", &records, "--out", &video];
+        let ran = command(&[&["run", source], &flags[..]].concat()).envs(clock_of(&clock)).output().expect("starts");
+        Ran::from(ran).expect_success();
+    }
+    for (name, count) in [("", 2), ("-0002", 3), ("-0003", 4)] {
+        let file = |ending: &str| format!("out/20261125T184300Z{name}.{ending}");
+        assert_eq!(of_schema(&json_lines(&scratch.read(&file("jsonl"))), FRAME).len(), count, "{name}");
+        assert_eq!(probe(&scratch.file(&file("mkv"))).2 as usize, count, "{name}");
+    }
+    assert_eq!(std::fs::read_dir(scratch.file("out")).expect("listed").count(), 6);
 }
 
 /// Also a name that is no text in any language.

@@ -72,6 +72,8 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
     let numbered = numbers.into_iter().zip(&list.inputs).enumerate();
     let mine = numbered.filter(|(place, _)| args.shard.is_none_or(|shard| shard.takes(*place)));
     let (mine, bytes): (Vec<i64>, Vec<u64>) = mine.map(|(_, (number, input))| (number, size(&input.path))).unzip();
+    let known = ledger.entries()?;
+    let before = known.iter().filter(|entry| entry.state == State::Done).map(|entry| entry.id).collect();
     let batch = Batch {
         common,
         owner,
@@ -80,19 +82,21 @@ pub(crate) fn run(args: &BatchArgs, plan: Plan, stop: &Receiver<()>, tell: impl 
         retry_failed: args.retry_failed,
         stop,
         next: AtomicUsize::new(0),
+        before: Mutex::new(before),
         broken: Mutex::new(None),
         troubled: Mutex::new(list.missing),
     };
     batch.work(&mine, usize::from(args.jobs))?;
     batch.wait_for_others(&mine);
-    let Batch { common, ledger, progress, broken, owner, troubled, .. } = batch;
+    let Batch { common, ledger, progress, before, broken, owner, troubled, .. } = batch;
     drop(progress);
     let ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
     let troubled = troubled.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (entries, is_first) = (ledger.entries()?, ledger.is_first_job()?);
     let ids: HashSet<i64> = mine.iter().copied().collect();
     let asked: Vec<Entry> = entries.iter().filter(|entry| ids.contains(&entry.id)).cloned().collect();
-    tell(&summary::table(&asked, &troubled));
+    let before = before.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tell(&summary::table(&asked, &before, &troubled));
     let summed = summary::write((&common.out, &owner.folder), (&job, is_first), &entries, &troubled);
     drop((ledger, owner));
     if let Some(error) = broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -249,6 +253,8 @@ struct Batch<'a> {
     stop: &'a Receiver<()>,
     /// Place of the next input that nobody here has looked at.
     next: AtomicUsize,
+    /// Inputs that were done before this process began, and that it has not done anew.
+    before: Mutex<HashSet<i64>>,
     /// What ended all work before its end.
     broken: Mutex<Option<Error>>,
     /// Inputs of which nothing can be said in the ledger, with the reason.
@@ -355,6 +361,7 @@ impl Batch<'_> {
             // Somebody else was quicker; it is looked at again in the end.
             return Ok(());
         }
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         if !is_same {
             // Of what the input was before.
             self.remove(&entry.results, &[]);

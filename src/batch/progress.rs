@@ -106,7 +106,7 @@ impl ProgressDisplay {
             }
             Ok(None) => {
                 drop(state);
-                tracing::debug!("{so_far}: {name}: was done before");
+                tracing::debug!("{so_far}: {name}: done before, kept as it is");
             }
             Err(reason) => {
                 state.failed += 1;

@@ -1,5 +1,6 @@
 //! What a batch came to: a table for people, and `summary.json` for programs.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use blocks::files;
@@ -18,6 +19,8 @@ const DIGITS: usize = 8;
 const SCHEMA: &str = "spotter.batch/1";
 /// Lines of the table; beyond that, only failures are told one by one.
 const LINES: usize = 40;
+/// What the table says of an input whose results were there already.
+const KEPT: &str = "done before";
 
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -109,10 +112,11 @@ pub(super) fn write(
     files::publish(staged, &path).map_err(Error::io("write", &path))
 }
 
-/// The table, of the inputs that this process was asked for.
-pub(super) fn table(entries: &[Entry], missing: &[(PathBuf, String)]) -> String {
+/// The table, of the inputs that this process was asked for; those of `before` were done when it began, and were left alone.
+pub(super) fn table(entries: &[Entry], before: &HashSet<i64>, missing: &[(PathBuf, String)]) -> String {
     let shown = printable;
     let mut rows: Vec<[String; 3]> = Vec::new();
+    let is_kept = |entry: &Entry| entry.state == State::Done && before.contains(&entry.id);
     let is_bad = |entry: &&Entry| entry.state != State::Done;
     let all = entries.len() <= LINES;
     for entry in entries.iter().filter(|entry| all || is_bad(entry)) {
@@ -120,7 +124,8 @@ pub(super) fn table(entries: &[Entry], missing: &[(PathBuf, String)]) -> String 
             State::Done => entry.counts.as_ref().map_or_else(String::new, in_words),
             _ => entry.error.clone().unwrap_or_default(),
         };
-        rows.push([entry.state.as_str().to_owned(), shown(&entry.given), shown(&said)]);
+        let state = if is_kept(entry) { KEPT } else { entry.state.as_str() };
+        rows.push([state.to_owned(), shown(&entry.given), shown(&said)]);
     }
     rows.extend(
         missing.iter().map(|(path, reason)| ["missing".to_owned(), shown(&path.to_string_lossy()), shown(reason)]),
@@ -133,7 +138,9 @@ pub(super) fn table(entries: &[Entry], missing: &[(PathBuf, String)]) -> String 
     let others =
         [(failed, "failed"), (missing, "missing"), (working, "in the hands of another process"), (waiting, "waiting")];
     let others = others.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
-    lines.push([format!("{done} done")].into_iter().chain(others).collect::<Vec<_>>().join(", "));
+    let kept = entries.iter().filter(|entry| is_kept(entry)).count();
+    let of_them = if kept > 0 { format!(" ({kept} before)") } else { String::new() };
+    lines.push([format!("{done} done{of_them}")].into_iter().chain(others).collect::<Vec<_>>().join(", "));
     lines.join("\n") + "\n"
 }
 

@@ -68,7 +68,7 @@ pub struct RunArgs {
     /// `dls:FILE` and `csv:FILE` write records for other tools, `sightings:FILE` a table with a row for every sighting. Files
     /// that are there are replaced; `jsonl:FILE,rotate=1GiB` (also `,age=1day` and `,keep=7`) is put aside as FILE.00001 and begun anew;
     /// `{source}` in a path stands for the stream's name, `{time}` for the time when the run began, `{time:local}` for the
-    /// same by this machine's clock.
+    /// same by this machine's clock; a time that comes twice gets a number.
     #[arg(long, value_name = "KIND:PATH")]
     pub out: Vec<OutArg>,
     /// Where to compute: cpu, cuda, cuda:N, or auto (CUDA where it is there). cpu if not given.

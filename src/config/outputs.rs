@@ -1,13 +1,13 @@
 //! Where results of a run go: each place checked, none twice and none over a file of the source.
 
 use records::RecordPlace;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::OutArg;
 use crate::error::{Error, Result};
 use crate::secrets::without_login;
 use crate::sink::holes::{self, StartTime};
-use crate::sink::{Access, RtspOut, Target, place, same_file};
+use crate::sink::{Access, RtspOut, Target, numbered, place, same_file};
 
 /// The outputs of one stream.
 pub(super) struct Outputs {
@@ -38,10 +38,11 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
     for (index, name) in names.iter().enumerate() {
         let mut outputs = Outputs { records: Vec::new(), targets: Vec::new(), rtsp: Vec::new() };
         for out in outs {
-            let of_each = holes::of_each(out.place());
+            let (of_each, of_a_time) = (holes::of_each(out.place()), holes::of_a_time(out.place()));
             // What a file may be called, an address may not.
             let ascii = matches!(out, OutArg::Rtsp(_)).then(|| name.replace(|c: char| !c.is_ascii(), "_"));
             let out = out.clone().map_place(|place| holes::fill(place, ascii.as_deref().unwrap_or(name), &began));
+            let out = if of_a_time { beside_others(out) } else { out };
             let shared = match &out {
                 OutArg::Records(place) => place.format.is_shareable(),
                 other => *other == OutArg::Display,
@@ -79,6 +80,15 @@ pub(super) fn resolve(outs: &[OutArg], names: &[&str], files: &[PathBuf], access
         all.push(outputs);
     }
     Ok(all)
+}
+
+/// A clock that is set back, as by local time in autumn, gives a time twice: what an earlier run wrote then is not replaced.
+fn beside_others(out: OutArg) -> OutArg {
+    let free = out.path().and_then(|path| (1..usize::MAX).map(|part| numbered(path, part)).find(|path| !path.exists()));
+    match free.as_deref().and_then(Path::to_str) {
+        Some(free) => out.map_place(|_| free.to_owned()),
+        None => out,
+    }
 }
 
 /// Refuses an address that is taken, or must not be there.

@@ -77,6 +77,11 @@ pub(crate) fn of_each(place: &str) -> bool {
     holes(place).any(|hole| hole == SOURCE)
 }
 
+/// Whether `place` is another one for every run, as long as clocks go forward.
+pub(crate) fn of_a_time(place: &str) -> bool {
+    holes(place).any(|hole| TIMES.contains(&hole))
+}
+
 /// `place` with the name of its stream, as far as a file can be called so, and the time.
 pub(crate) fn fill(place: &str, source: &str, began: &StartTime) -> String {
     let filled = place.replace("{source}", file_name(source).trim_start_matches('.'));
@@ -95,6 +100,7 @@ mod tests {
             "20261125T184300Z-rtsp___cam_a/20261125T194300.mp4"
         );
         assert!(of_each("x/{source}.mp4") && !of_each("x/{time}{1}.mp4"));
+        assert!(of_a_time("x/{time:local}.mp4") && !of_a_time("x/{source}{1}.mp4"));
         for fine in ["a.mp4", "{source}", "{time:local}", "a{b", "{}", "{1..2}", "a}b"] {
             assert_eq!(check(fine), Ok(()), "{fine}");
         }

@@ -22,7 +22,10 @@ use super::packet_tap::{PacketTap, TapStop};
 use super::packets::PacketRing;
 use super::rtsp::{Proxy, ServerInfo};
 use super::tracks::Tracks;
-use super::{SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, raw, seams, tune};
+use super::{
+    SourceLoop, SourceSettings, decoder_errors, deinterlace, mjpeg, pictures, pipe, program_stream, raw, seams, stop,
+    tune,
+};
 use crate::error::{Error, Result};
 use crate::pipeline::{self, Hole, PipelineFile};
 use crate::stage::InputHandle;
@@ -133,6 +136,7 @@ fn set_up_elements(bin: &gst::Bin, address: &Address, settings: &SourceSettings)
     }
     tune::end_with_the_file(bin);
     seams::mend(bin);
+    program_stream::refuse_unnamed(bin);
     if matches!(address.kind, Kind::File(_) | Kind::Http(_) | Kind::Pipe(_)) {
         raw::give_times(bin);
     }
@@ -356,9 +360,10 @@ impl Connection {
         let (pipeline, drawing) = (self.pipeline.clone(), std::mem::take(&mut self.drawing));
         let to_null = move || {
             pipeline::draw(&pipeline, &drawing);
+            stop::starve_decoders(&pipeline);
             pipeline.set_state(gst::State::Null).is_ok()
         };
-        let stopped = if self.may_hang { stop_patiently(&self.pipeline, to_null) } else { to_null() };
+        let stopped = if self.may_hang { stop::patiently(&self.pipeline, to_null) } else { to_null() };
         self.input.close();
         if !stopped {
             tracing::warn!("the source pipeline did not stop cleanly");
@@ -367,34 +372,6 @@ impl Connection {
             drop(feeder.join());
         }
     }
-}
-
-/// How long a pipeline may take to stop before it is helped, and after that.
-const STOP_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Stops a pipeline whose elements can get in each other's way. A server that goes at the wrong moment leaves
-/// `rtpjitterbuffer` (1.22) waiting with its lock held, and the state change waits for that; told to flush once more, it wakes. A
-/// pipeline that does not stop even so is left behind: the next connection must not wait for it.
-fn stop_patiently(pipeline: &gst::Pipeline, to_null: impl FnOnce() -> bool + Send + 'static) -> bool {
-    let (done, finished) = crossbeam_channel::bounded(1);
-    let thread = std::thread::Builder::new().name("stop".into()).spawn(move || _ = done.send(to_null()));
-    let Ok(thread) = thread else { return pipeline.set_state(gst::State::Null).is_ok() };
-    let mut outcome = finished.recv_timeout(STOP_PATIENCE);
-    if outcome.is_err() {
-        tracing::debug!("the source pipeline does not stop: waking its jitter buffers");
-        let buffers = pipeline.iterate_all_by_element_factory_name("rtpjitterbuffer").into_iter().flatten();
-        for pad in buffers.filter_map(|buffer| buffer.static_pad("sink")) {
-            // Not on this thread, which would wait as well.
-            std::thread::spawn(move || pad.send_event(gst::event::FlushStart::new()));
-        }
-        outcome = finished.recv_timeout(STOP_PATIENCE);
-    }
-    let Ok(stopped) = outcome else {
-        tracing::error!("the source pipeline cannot be stopped, and is left behind");
-        return true;
-    };
-    drop(thread.join());
-    stopped
 }
 
 impl Drop for Connection {

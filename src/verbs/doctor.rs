@@ -26,7 +26,7 @@ pub(super) fn run() -> Result<()> {
         format!("model      {model}"),
         String::new(),
     ];
-    let mut missing = Vec::new();
+    let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for need in &NEEDS {
         let there = gst::ElementFactory::find(need.element).is_some();
         let state = match (there, need.always) {
@@ -37,10 +37,13 @@ pub(super) fn run() -> Result<()> {
         if !there && need.always {
             missing.push(need.element);
         }
-        lines.push(format!("{:<20} {:<32} {state}", need.element, need.purpose));
+        rows.push((need.element, need.purpose, state));
     }
     let heif = if reads_heif() { "there".to_owned() } else { format!("missing: apt install {HEIF_LOADER}") };
-    lines.push(format!("{:<20} {:<32} {heif}", "gdk-pixbuf", "HEIC and AVIF pictures in"));
+    rows.push(("gdk-pixbuf", "HEIC and AVIF pictures in", heif));
+    let first = rows.iter().map(|(element, ..)| element.len()).max().unwrap_or(0);
+    let second = rows.iter().map(|(_, purpose, _)| purpose.len()).max().unwrap_or(0);
+    lines.extend(rows.iter().map(|(element, purpose, state)| format!("{element:first$}  {purpose:second$}  {state}")));
     let text = lines.join("\n") + "\n";
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("write", Path::new("-")))?;
     if missing.is_empty() {

@@ -7,7 +7,7 @@ use blocks::preprocess::{Letterboxer, Picture, Rect};
 use frames::overlay::{Annotation, Parts, blend_rgb, tiles};
 use grounding::{CompiledQuery, Grounder};
 use records::track::{FrameResult, Outcome, QueryResult, StreamTracker, TrackedQuery, Tracking};
-use records::{FrameRecord, JsonLines, Latency, Query, QueryStatus, Resolution, run_id};
+use records::{Counts, FrameRecord, JsonLines, Latency, Query, QueryStatus, Resolution, run_id};
 
 use crate::cli::GroundArgs;
 use crate::config::{load_model, threshold};
@@ -44,11 +44,14 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
         Job { grounder: &grounder, compiled: compiled.iter().collect(), queries, threshold, target, run_id: run_id() };
     let mut records = JsonLines::create(Path::new("-"), true)?;
     let mut letterboxer = Letterboxer::default();
-    let mut failed = 0;
+    let (began, mut counts, mut failed) = (Instant::now(), Counts::default(), 0);
     for (seq, path) in args.pictures.iter().enumerate() {
         let start = Instant::now();
         match job.ground(path, &mut letterboxer) {
-            Ok((result, resolution)) => records.write(&job.record(seq, path, &result, Some(resolution), start))?,
+            Ok((result, resolution)) => {
+                counts.add(&result, &job.queries);
+                records.write(&job.record(seq, path, &result, Some(resolution), start))?;
+            }
             Err(error) => {
                 let Some(cause) = error.of_a_picture() else { return Err(error) };
                 failed += 1;
@@ -58,10 +61,26 @@ pub(super) fn run(args: &GroundArgs) -> Result<()> {
             }
         }
     }
+    // Where nothing was grounded the errors say it all.
+    if failed < args.pictures.len() {
+        tracing::info!("{}", summary(&counts, failed, began.elapsed()));
+    }
     match failed {
         0 => Ok(()),
         failed => Err(Error::Partial { failed, total: args.pictures.len(), what: "pictures" }),
     }
+}
+
+/// What a run came to, on a line.
+fn summary(counts: &Counts, failed: usize, took: Duration) -> String {
+    let pictures = counts.frames.measured;
+    let found: Vec<String> = match counts.queries.as_slice() {
+        [query] => vec![format!("{} box, {} absent", query.boxed, query.absent)],
+        queries => queries.iter().map(|q| format!("{}: {} box, {} absent", q.name, q.boxed, q.absent)).collect(),
+    };
+    let many = if pictures == 1 { "" } else { "s" };
+    let failed = if failed > 0 { format!("; {failed} failed") } else { String::new() };
+    format!("{pictures} picture{many}: {}{failed}; {:.2} s", found.join("; "), took.as_secs_f64())
 }
 
 struct Job<'a> {

@@ -13,7 +13,7 @@ use super::nats::{Server, kept};
 use super::receiver::{Answer, Post, Receiver};
 use super::{PATIENCE, counts, entry, first_time, ids, notice, start};
 use crate::support::servers::free_port;
-use crate::support::{Scratch, repository, until};
+use crate::support::{Scratch, clock_of, until};
 
 /// Tells a child what to do.
 const TASK: &str = "SPOTTER_TEST_NOTIFY";
@@ -33,12 +33,12 @@ impl Child {
         entry: &NotifyEntry,
         events: std::ops::Range<usize>,
         published: &str,
-        environment: &[(&str, &str)],
+        environment: &[(&str, String)],
     ) -> Self {
         let task = json!({ "entry": entry, "from": events.start, "to": events.end, "published": published });
         let mut command = Command::new(std::env::current_exe().expect("its path"));
         command.args(["--ignored", "--exact", "notify::faults::publishes_until_it_is_killed"]);
-        command.env(TASK, task.to_string()).envs(environment.iter().copied());
+        command.env(TASK, task.to_string()).envs(environment.iter().cloned());
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"))
     }
 
@@ -177,8 +177,6 @@ fn a_file_has_everything_in_whole_lines_from_processes_that_are_killed() {
 #[test]
 fn a_clock_that_is_set_back_changes_nothing() {
     let scratch = Scratch::new();
-    let library = repository().join("target/faketime/libfaketimeMT.so.1");
-    assert!(library.exists(), "{} is not there (make peers)", library.display());
     let clock = scratch.write("clock", b"+0");
     let set_back = clock.clone();
     let receiver = Receiver::start(0, move |post| {
@@ -187,15 +185,9 @@ fn a_clock_that_is_set_back_changes_nothing() {
         }
         Answer::Status(200)
     });
-    let environment = [
-        ("LD_PRELOAD", library.to_str().expect("UTF-8")),
-        ("FAKETIME_TIMESTAMP_FILE", clock.as_str()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
     let settings =
         NotifyEntry { per_minute: Some(1000), cooldown: Some("0s".into()), ..entry(&scratch, &receiver.address()) };
-    let child = Child::start_with(&settings, 0..EVENTS, "", &environment);
+    let child = Child::start_with(&settings, 0..EVENTS, "", &clock_of(&clock));
     until("all events", PATIENCE, || (receiver.taken().len() >= EVENTS).then_some(()));
     child.kill();
     let taken = receiver.taken();

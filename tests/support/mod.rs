@@ -197,6 +197,20 @@ static MODELS: LazyLock<Scratch> = LazyLock::new(|| {
     scratch
 });
 
+/// What a process is told for its clock to be as `file` says, to libfaketime: `+0`, `-1h`, or a time at which it stands still. What
+/// only goes forward (monotonic time) stays the machine's.
+pub(crate) fn clock_of(file: &str) -> [(&'static str, String); 5] {
+    let library = repository().join("target/faketime/libfaketimeMT.so.1");
+    assert!(library.exists(), "{} is not there (make peers)", library.display());
+    [
+        ("LD_PRELOAD", library.to_str().expect("UTF-8").to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE", file.to_owned()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("TZ", "UTC".to_owned()),
+    ]
+}
+
 /// A small untrained model without a presence head.
 pub(crate) fn model() -> String {
     MODELS.file("plain")

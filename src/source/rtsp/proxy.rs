@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gio::prelude::*;
@@ -39,6 +40,29 @@ pub(in crate::source) struct Proxy {
     /// Dropped, it ends.
     over: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// Given back when the thread has ended.
+    _context: Context,
+}
+
+/// A main context that is never freed, but used again by another proxy: whoever lets go of a source of a context locks the
+/// context, and GLib (2.74) may free it meanwhile on the thread that it belonged to. Here the source is what wakes a proxy
+/// that is to end; the thread is the proxy's, which ends.
+struct Context(glib::MainContext);
+
+/// Those that no proxy uses. There are as many contexts as there ever were proxies at once.
+static FREE_CONTEXTS: Mutex<Vec<glib::MainContext>> = Mutex::new(Vec::new());
+
+impl Context {
+    fn take() -> Self {
+        let free = FREE_CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self(free.unwrap_or_else(glib::MainContext::new))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        FREE_CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner).push(self.0.clone());
+    }
 }
 
 /// Bytes that are read at once.
@@ -61,8 +85,9 @@ impl Proxy {
         let (over, ended) = oneshot::channel::<()>();
         let (told, hear) = crossbeam_channel::bounded(1);
         let uri = settings.uri.clone();
+        let owned = Context::take();
+        let context = owned.0.clone();
         let serve = move || {
-            let context = glib::MainContext::new();
             let served = context.with_thread_default(|| {
                 let listener = gio::SocketListener::new();
                 let local = gio::InetAddress::new_loopback(gio::SocketFamily::Ipv4);
@@ -96,9 +121,10 @@ impl Proxy {
             }
         };
         let thread = std::thread::Builder::new().name("rtsp-proxy".into()).spawn(serve)?;
-        let address = hear.recv().map_err(|_| std::io::Error::other("no port on 127.0.0.1"))?;
-        tracing::debug!("{uri} is reached by {}", secrets::hidden(&address));
-        Ok(Self { address, over: Some(over), thread: Some(thread) })
+        let mut proxy = Self { address: String::new(), over: Some(over), thread: Some(thread), _context: owned };
+        proxy.address = hear.recv().map_err(|_| std::io::Error::other("no port on 127.0.0.1"))?;
+        tracing::debug!("{uri} is reached by {}", secrets::hidden(&proxy.address));
+        Ok(proxy)
     }
 
     /// Where `rtspsrc` finds the camera.
@@ -347,4 +373,46 @@ async fn connect(uri: &str, settings: &ProxySettings) -> Outcome<gio::SocketConn
 fn host(connection: &gio::SocketConnection) -> Option<String> {
     let address = connection.remote_address().ok()?.downcast::<gio::InetSocketAddress>().ok()?;
     Some(address.address().to_str().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn start() -> Proxy {
+        let settings = ProxySettings {
+            uri: "rtsp://127.0.0.1:9/camera".into(),
+            login: None,
+            trusted: None,
+            patience: Duration::from_secs(1),
+            keep_alive: KeepAlive::default(),
+            server_info: ServerInfo::default(),
+        };
+        Proxy::start(settings).expect("starts")
+    }
+
+    /// With a context of its own each, this is a race for the freed context of the proxy that ends.
+    #[test]
+    fn proxies_come_and_go_on_the_contexts_of_those_before() {
+        const AT_ONCE: usize = 4;
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    for round in 0..100 {
+                        let proxy = start();
+                        let port =
+                            proxy.address().strip_prefix("rtsp://127.0.0.1:").and_then(|rest| rest.split('/').next());
+                        let port: u16 = port.and_then(|port| port.parse().ok()).expect("a port");
+                        let client =
+                            (round % 2 == 0).then(|| TcpStream::connect(("127.0.0.1", port)).expect("connects"));
+                        drop((proxy, client));
+                    }
+                });
+            }
+        });
+        let free = FREE_CONTEXTS.lock().expect("whole");
+        assert!((1..=AT_ONCE).contains(&free.len()), "{} contexts", free.len());
+    }
 }

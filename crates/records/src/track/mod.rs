@@ -4,10 +4,12 @@
 //! by query. With [`Tracking::plain`] it is the threshold and nothing else, as for single pictures.
 //!
 //! Things have ids. A query for one thing keeps its id while each box can be the next place of the one before
-//! (a constant-velocity Kalman filter says where that may be); one for all things is followed by `ByteTrack`.
+//! (a constant-velocity Kalman filter says where that may be), and gives it back to one that was seen a moment ago; one for all things
+//! is followed by `ByteTrack`.
 //! An id is never used for two things of a source, and a scene cut ends all of them.
 
 mod cut;
+mod lock;
 mod many;
 mod motion;
 mod one;

@@ -22,6 +22,8 @@ const REACH: f64 = 1.0;
 const REACH_PER_SECOND: f64 = 2.0;
 /// How many times larger or smaller it may have become.
 const GROWTH: f64 = 3.0;
+/// Share of a side below which something is in front of it.
+const COVERED: f64 = 0.85;
 
 /// One number with its speed a frame: mean, and covariance `[pp, pv, vv]`.
 #[derive(Debug, Clone, Copy)]
@@ -96,8 +98,18 @@ impl Motion {
     }
 
     pub(super) fn update(&mut self, rect: &Rect) {
+        self.take(measured(rect));
+    }
+
+    /// The same where something may be in front of a part of the thing.
+    pub(super) fn update_covered(&mut self, rect: &Rect) {
+        let ([x, y, ..], [_, _, aspect, height]) = (measured(&self.uncovered(rect)), measured(rect));
+        self.take([x, y, aspect, height]);
+    }
+
+    fn take(&mut self, measured: [f64; 4]) {
         let height = self.height();
-        for (k, (number, value)) in self.state.iter_mut().zip(measured(rect)).enumerate() {
+        for (k, (number, value)) in self.state.iter_mut().zip(measured).enumerate() {
             number.update(value, if k == 2 { MEASURED_ASPECT } else { OF_PLACE * height });
         }
     }
@@ -115,8 +127,9 @@ impl Motion {
         self.state[3].speed = 0.0;
     }
 
-    /// Whether the thing can be at `rect` after `gap`.
-    pub(super) fn may_be_at(&self, rect: &Rect, gap: Duration) -> bool {
+    /// How far `rect` lies from where the thing is foreseen after `gap`: the distance of their middles in their diagonals, and the
+    /// logarithm of how many times larger or smaller it is. `None` where the thing cannot be there.
+    pub(super) fn deviation(&self, rect: &Rect, gap: Duration) -> Option<f64> {
         let mut later = *self;
         // What goes behind something seems to shrink, and would be nothing after a second.
         later.stop_growing();
@@ -126,8 +139,30 @@ impl Motion {
         let (own, other) = (diagonal(&there), diagonal(rect));
         let middle = |rect: &Rect| (f64::midpoint(rect.x0, rect.x1), f64::midpoint(rect.y0, rect.y1));
         let ((ax, ay), (bx, by)) = (middle(&there), middle(rect));
-        let reach = (REACH + REACH_PER_SECOND * gap.as_secs_f64()) * f64::midpoint(own, other);
-        (ax - bx).hypot(ay - by) <= reach && (own / other).max(other / own) <= GROWTH
+        let distance = (ax - bx).hypot(ay - by) / f64::midpoint(own, other);
+        let growth = (own / other).max(other / own);
+        let is_possible = distance <= REACH + REACH_PER_SECOND * gap.as_secs_f64() && growth <= GROWTH;
+        is_possible.then(|| distance + growth.ln())
+    }
+
+    /// `rect` as it would be if nothing were in front of the thing. Where a side is much shorter than foreseen, something covers one of
+    /// its ends: that one stands still while the thing goes on, and the middle goes at half its speed. The end that is nearer to
+    /// where it was foreseen is believed.
+    fn uncovered(&self, rect: &Rect) -> Rect {
+        let whole = self.rect();
+        let side = |(from, to): (f64, f64), (wanted_from, wanted_to): (f64, f64)| {
+            let length = wanted_to - wanted_from;
+            if to - from >= COVERED * length {
+                (from, to)
+            } else if (from - wanted_from).abs() <= (to - wanted_to).abs() {
+                (from, from + length)
+            } else {
+                (to - length, to)
+            }
+        };
+        let (x0, x1) = side((rect.x0, rect.x1), (whole.x0, whole.x1));
+        let (y0, y1) = side((rect.y0, rect.y1), (whole.y0, whole.y1));
+        Rect { x0, y0, x1, y1 }
     }
 }
 
@@ -153,20 +188,48 @@ mod tests {
         assert!((foreseen.height() - 80.0).abs() < 2.0 && (foreseen.width() - 40.0).abs() < 2.0, "{foreseen:?}");
     }
 
+    /// Its front end stands still at the edge of what covers it.
+    #[test]
+    fn what_goes_behind_something_keeps_its_speed() {
+        let frame = Duration::from_millis(40);
+        let mut motions = [Motion::new(&at(0.0)); 2];
+        let [plain, covered] = &mut motions;
+        for step in 1..37 {
+            let seen = at(5.0 * f64::from(step));
+            let seen = Rect { x1: seen.x1.min(190.0), ..seen };
+            for motion in [&mut *plain, &mut *covered] {
+                motion.predict(frame);
+            }
+            plain.update(&seen);
+            covered.update_covered(&seen);
+        }
+        let [plain, covered] = motions.map(|motion| motion.state[0].speed);
+        assert!((covered - 5.0).abs() < 0.75 && plain < 4.0, "{covered} and {plain} of 5 pixels a frame");
+        // What is smaller for good is followed all the same.
+        let mut turned = Motion::new(&at(0.0));
+        for _ in 0..100 {
+            turned.predict(frame);
+            turned.update_covered(&Rect { x0: 10.0, x1: 30.0, ..at(0.0) });
+        }
+        let rect = turned.rect();
+        assert!((rect.x0 - 10.0).abs() < 1.0 && (rect.x1 - 30.0).abs() < 1.0, "{rect:?}");
+    }
+
     #[test]
     fn a_far_jump_is_another_thing() {
         let motion = Motion::new(&at(0.0));
         let frame = Duration::from_millis(40);
-        assert!(motion.may_be_at(&at(50.0), frame));
-        assert!(!motion.may_be_at(&at(400.0), frame));
-        assert!(motion.may_be_at(&at(250.0), Duration::from_secs(1)), "what was away may have gone far");
+        assert!(motion.deviation(&at(50.0), frame).is_some());
+        assert_eq!(motion.deviation(&at(400.0), frame), None);
+        assert!(motion.deviation(&at(250.0), Duration::from_secs(1)).is_some(), "what was away may have gone far");
         let mut hiding = Motion::new(&at(0.0));
         for step in 1..10 {
             hiding.predict(frame);
             hiding.update(&Rect { x1: 40.0 - 4.0 * f64::from(step), y1: 180.0 - 5.0 * f64::from(step), ..at(0.0) });
         }
-        assert!(hiding.may_be_at(&at(100.0), Duration::from_secs(1)), "what went behind something comes out whole");
+        let after = hiding.deviation(&at(100.0), Duration::from_secs(1));
+        assert!(after.is_some(), "what went behind something comes out whole");
         let huge = Rect { x0: 0.0, y0: 0.0, x1: 400.0, y1: 300.0 };
-        assert!(!motion.may_be_at(&huge, frame), "nothing grows that fast");
+        assert_eq!(motion.deviation(&huge, frame), None, "nothing grows that fast");
     }
 }

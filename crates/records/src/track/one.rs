@@ -5,10 +5,13 @@ use std::time::Duration;
 use blocks::findings::Findings;
 use blocks::preprocess::Rect;
 
-use super::motion::Motion;
+use super::lock::{Locks, When};
 use super::smooth::BoxFilter;
 use super::{HOLD, Ids, Moment, Object, QueryResult, Smoothing, Tracking, carried};
 use crate::QueryStatus;
+
+/// Share of the threshold from which on a box that is not claimed may still be the thing that was, as of one that is half hidden.
+const GLIMPSE: f32 = 0.5;
 
 /// The memory of a query for one thing.
 pub(super) struct One {
@@ -16,7 +19,7 @@ pub(super) struct One {
     there: bool,
     last: Option<Last>,
     filter: BoxFilter,
-    lock: Option<Lock>,
+    locks: Locks,
 }
 
 /// What was last seen.
@@ -28,16 +31,9 @@ struct Last {
     time: Duration,
 }
 
-/// The thing that is followed.
-struct Lock {
-    id: u64,
-    motion: Motion,
-    time: Duration,
-}
-
 impl One {
     pub(super) fn new(settings: Tracking) -> Self {
-        Self { settings, there: false, last: None, filter: BoxFilter::default(), lock: None }
+        Self { settings, there: false, last: None, filter: BoxFilter::default(), locks: Locks::default() }
     }
 
     pub(super) fn measured(&mut self, findings: &Findings, moment: Moment, ids: &mut Ids) -> QueryResult {
@@ -48,12 +44,20 @@ impl One {
         });
         let best = findings.best().filter(|_| enough);
         let was_there = std::mem::replace(&mut self.there, best.is_some());
-        let Some(best) = best else { return self.absent(presence, time) };
+        let when = When { time, was_there, lost: self.settings.lost };
+        let Some(best) = best else {
+            let unsure = self.settings.threshold.zip(presence);
+            let is_glimpse = unsure.is_some_and(|(threshold, presence)| presence >= GLIMPSE * threshold);
+            if let Some(glimpsed) = findings.best().filter(|_| is_glimpse) {
+                self.locks.glimpse(&glimpsed.rect, when);
+            }
+            return self.absent(presence, time);
+        };
         let rect = match self.settings.smoothing {
             Smoothing::Off => best.rect,
             Smoothing::OneEuro => self.filter.next(best.rect, time, diagonal),
         };
-        let id = self.follow(&best.rect, time, was_there, ids);
+        let id = self.locks.follow(&best.rect, when, ids);
         self.last = Some(Last { id, rect, score: best.score, time });
         let object = Object { id, rect, raw: Some(best.rect), score: best.score, measured: true, cause: None };
         QueryResult { status: QueryStatus::Box, measured: true, presence, cause: None, objects: vec![object] }
@@ -85,27 +89,6 @@ impl One {
     fn held(&self, time: Duration) -> Option<Object> {
         let last = self.last.filter(|_| !self.settings.hold.is_zero())?;
         (time.checked_sub(last.time)? <= self.settings.hold).then(|| last.into())
-    }
-
-    /// The id of what is at `rect` now: that of the thing before, if it can be there. Between two measurements that both
-    /// found it nobody said that it was lost, however long that took.
-    fn follow(&mut self, rect: &Rect, time: Duration, was_there: bool, ids: &mut Ids) -> u64 {
-        let usable = self.lock.as_mut().filter(|lock| {
-            let gap = time.saturating_sub(lock.time);
-            (was_there || gap <= self.settings.lost) && lock.motion.may_be_at(rect, gap)
-        });
-        if let Some(lock) = usable {
-            if !was_there {
-                lock.motion.stop_growing();
-            }
-            lock.motion.predict(time.saturating_sub(lock.time));
-            lock.motion.update(rect);
-            lock.time = time;
-            return lock.id;
-        }
-        let id = ids.next();
-        self.lock = Some(Lock { id, motion: Motion::new(rect), time });
-        id
     }
 }
 
