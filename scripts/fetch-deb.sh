@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # fetch-deb.sh FOLDER PACKAGE PATH [PACKAGE PATH ...]: takes single files out of Debian's packages into target/FOLDER (ignored by
-# git), once. The packages themselves are not installed: they would start servers. Says where the folder is.
+# git), once. PATH may be a pattern, in quotes: names of libraries hold a version that differs between releases of Debian. The packages
+# themselves are not installed: they would start servers. Says where the folder is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +9,7 @@ folder=target/$1
 shift
 missing=()
 while [ $# -gt 0 ]; do
-  [ -e "$folder/$(basename "$2")" ] || missing+=("$1" "$2")
+  compgen -G "$folder/$(basename "$2")" >/dev/null || missing+=("$1" "$2")
   shift 2
 done
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -25,9 +26,12 @@ if [ "${#missing[@]}" -gt 0 ]; then
       "${as_root[@]}" apt-get update -qq
       (cd "$staged" && apt-get -o APT::Sandbox::User=root download -qq "$1")
     fi
-    dpkg-deb --fsys-tarfile "$staged/$1"_*.deb | tar -x -C "$staged" ".$2"
+    # Where nothing fits the pattern, tar says so.
+    dpkg-deb --fsys-tarfile "$staged/$1"_*.deb | tar -x -C "$staged" --wildcards ".$2"
     mkdir -p "$folder"
-    mv "$staged$2" "$folder/"
+    while IFS= read -r file; do
+      mv "$file" "$folder/"
+    done < <(compgen -G "$staged$2")
     shift 2
   done
 fi

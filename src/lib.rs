@@ -7,9 +7,12 @@
 
 mod batch;
 pub mod cli;
+mod clock;
 pub mod config;
+mod database;
 pub mod error;
 pub mod heap;
+mod limits;
 pub mod logging;
 mod models;
 pub mod notify;

@@ -6,19 +6,26 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use records::Counts;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 use serde_json::{Value, json};
 
 use super::names::Wanted;
 use super::worklist::Input;
+use crate::database::{self, Database};
 use crate::error::{Error, Result};
 
 /// Its name in the folder of the results.
 pub(super) const FILE: &str = "ledger.sqlite";
 /// How long another process may hold it.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Counts the layouts of the tables.
-const LAYOUT: i64 = 2;
+
+const LEDGER: Database = Database {
+    tables: TABLES,
+    layout: 2,
+    patience: PATIENCE,
+    // What is said to be done is on the disk, whatever happens to the machine.
+    pragmas: &[("synchronous", "FULL"), ("foreign_keys", "ON")],
+};
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS job (
@@ -135,28 +142,8 @@ impl Ledger {
     pub(super) fn open(out: &Path, job: &Job, owner: &str) -> Result<Self> {
         let path = out.join(FILE);
         let fail = failure(&path);
-        let mut connection = Connection::open(&path).map_err(&fail)?;
-        let prepared = (|| -> rusqlite::Result<i64> {
-            connection.busy_timeout(PATIENCE)?;
-            // What is said to be done is on the disk, whatever happens to the machine.
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "foreign_keys", true)?;
-            let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let layout: i64 = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if layout == 0 {
-                step.execute_batch(TABLES)?;
-                step.pragma_update(None, "user_version", LAYOUT)?;
-            }
-            step.commit()?;
-            Ok(if layout == 0 { LAYOUT } else { layout })
-        })();
-        match prepared.map_err(&fail)? {
-            LAYOUT => {}
-            other => {
-                let reason = format!("has layout {other}, expected {LAYOUT}: it was written by another version");
-                return Err(Error::Ledger { path, reason });
-            }
-        }
+        let opened = LEDGER.open(&path);
+        let connection = opened.map_err(|error| Error::Ledger { path: path.clone(), reason: error.to_string() })?;
         let Job { digest, query, query_digest, model_digest, settings } = job;
         let number = (|| -> rusqlite::Result<i64> {
             connection.execute(
@@ -171,11 +158,7 @@ impl Ledger {
     /// Runs `change` as one step that happens whole or not at all.
     fn change<T>(&mut self, change: impl FnOnce(&Transaction, i64, &str) -> rusqlite::Result<T>) -> Result<T> {
         let (job, owner) = (self.job, self.owner.as_str());
-        let changed = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|step| {
-            let value = change(&step, job, owner)?;
-            step.commit()?;
-            Ok(value)
-        });
+        let changed = database::step(&mut self.connection, |step| change(step, job, owner));
         changed.map_err(failure(&self.path))
     }
 

@@ -184,8 +184,10 @@ fn template(args: &BatchArgs) -> Result<RunSettings> {
     if let Some(sightings) = &mut settings.streams[0].sightings {
         // What is left undone is done again, from the beginning.
         sightings.dir = None;
-        if sightings.archive.take().is_some() {
-            tracing::warn!("[sightings] clips, snapshots and keep are for run; batch keeps no files of sightings");
+        if let Some(archive) = &mut sightings.archive
+            && archive.keep.days.take().is_some()
+        {
+            tracing::warn!("[sightings] keep.days is for run: what is seen in films of a batch has no date");
         }
     }
     Ok(settings)
@@ -413,7 +415,7 @@ impl Batch<'_> {
     fn is_own_fault(&self, error: &Error) -> bool {
         use std::io::ErrorKind::{DirectoryNotEmpty, InvalidFilename, IsADirectory};
         match error {
-            Error::Worker(_) | Error::Ledger { .. } | Error::Pipeline { .. } => true,
+            Error::Worker(_) | Error::Ledger { .. } | Error::Store { .. } | Error::Pipeline { .. } => true,
             // What lies under the name of one result is in nobody else's way.
             Error::Io { path, source, .. } => {
                 let is_of_a_name = [DirectoryNotEmpty, InvalidFilename, IsADirectory].contains(&source.kind());

@@ -8,12 +8,13 @@ use hyper::header::{HeaderName, HeaderValue};
 use records::Rotation;
 use serde::{Deserialize, Serialize};
 
-use super::limits::{Limits, Quiet};
+use super::limits::Limits;
 use super::queue::QueueSettings;
 use super::settings::{Key, MqttSettings, NatsSettings, NotifySettings, Peer, Receiver, SnapshotForm, WebhookSettings};
 use super::{HELD_BACK, KINDS};
 use crate::config::parse_time;
 use crate::error::{Error, Result};
+use crate::limits::QuietHours;
 use crate::secrets::{self, Login};
 use crate::source::Credentials;
 
@@ -246,8 +247,11 @@ impl NotifyEntry {
             // What was held back is told to whoever is told anything.
             events.push(HELD_BACK.into());
         }
-        let quiet = self.quiet.iter().map(|text| text.parse::<Quiet>());
-        let quiet = quiet.collect::<std::result::Result<_, _>>().map_err(|reason| fail(&format!("quiet {reason}")))?;
+        let quiet = self
+            .quiet
+            .iter()
+            .map(|text| text.parse::<QuietHours>().map_err(|reason| fail(&format!("quiet {text:?}: {reason}"))));
+        let quiet = quiet.collect::<Result<_>>()?;
         Ok(Limits {
             events,
             streams: self.streams.clone(),

@@ -1,12 +1,13 @@
 //! Not too much: what a receiver wants to hear, and how often. What is held back is counted, and told in a summary.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant, SystemTime};
 
-use gstreamer::glib;
 use serde_json::{Value, json};
 
 use super::Notice;
+use crate::clock::{self, minute_of_day};
+use crate::limits::{Cooldown, LastMinute, QuietHours};
 
 /// What a receiver is told, and how often.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,42 +23,7 @@ pub struct Limits {
     /// Notices a minute, at most.
     pub per_minute: Option<u32>,
     /// When nothing is told, by this machine's clock.
-    pub quiet: Vec<Quiet>,
-}
-
-/// A part of the day, in minutes since midnight; over midnight where it ends before it begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quiet {
-    /// The first minute.
-    pub from: u16,
-    /// The first one that is not quiet any more.
-    pub to: u16,
-}
-
-impl Quiet {
-    fn holds(self, minute: u16) -> bool {
-        if self.from <= self.to {
-            (self.from..self.to).contains(&minute)
-        } else {
-            minute >= self.from || minute < self.to
-        }
-    }
-}
-
-impl std::str::FromStr for Quiet {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let minute = |time: &str| {
-            let (hour, minute) = time.trim().split_once(':')?;
-            let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
-            (hour < 24 && minute < 60).then_some(60 * hour + minute)
-        };
-        let parsed = text.split_once('-').and_then(|(from, to)| Some(Self { from: minute(from)?, to: minute(to)? }));
-        parsed
-            .filter(|quiet| quiet.from != quiet.to)
-            .ok_or_else(|| format!("{text:?}: expected two times of the day, as in \"22:00-06:30\""))
-    }
+    pub quiet: Vec<QuietHours>,
 }
 
 /// The moment, as limits see it.
@@ -66,13 +32,12 @@ pub(super) struct Now {
     /// Of a clock that nobody sets.
     pub(super) instant: Instant,
     /// Of the day, where this machine is.
-    pub(super) minute: u16,
+    pub(super) minute: u32,
 }
 
 impl Now {
     pub(super) fn read() -> Self {
-        let local = glib::DateTime::now_local().ok();
-        let minute = local.map_or(0, |time| (60 * time.hour() + time.minute()) as u16);
+        let minute = minute_of_day(clock::now_unix_ns()).unwrap_or(0);
         Self { instant: Instant::now(), minute }
     }
 }
@@ -108,18 +73,16 @@ pub(super) enum Admission {
 
 /// What a summary is.
 const SCHEMA: &str = "spotter.notify/1";
-/// The span over which the rate is counted.
-const MINUTE: Duration = Duration::from_mins(1);
 /// Sightings that are followed at once; one whose end never comes must not stay for ever.
 const FOLLOWED: usize = 10_000;
 
 /// What was told and held back lately.
 pub(super) struct Limiter {
     limits: Limits,
-    /// When notices were told, within the last minute.
-    told: VecDeque<Instant>,
-    /// By stream and query: when the start of a sighting was told last.
-    started: HashMap<(String, String), Instant>,
+    began: Instant,
+    told: LastMinute,
+    /// Of starts of sightings, by stream and query.
+    started: Cooldown<(String, String)>,
     /// Sightings that go on: told of, or held back and why.
     sightings: HashMap<String, Option<Cause>>,
     held: Held,
@@ -138,8 +101,9 @@ impl Limiter {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            told: VecDeque::new(),
-            started: HashMap::new(),
+            began: Instant::now(),
+            told: LastMinute::default(),
+            started: Cooldown::default(),
             sightings: HashMap::new(),
             held: Held::default(),
         }
@@ -173,7 +137,8 @@ impl Limiter {
         let Some(cause) = cause else {
             self.tell(now);
             if notice.kind == super::START {
-                self.started.insert((notice.stream.clone(), notice.query.clone()), now.instant);
+                let elapsed = self.elapsed(now);
+                self.started.note((notice.stream.clone(), notice.query.clone()), elapsed);
             }
             return Admission::Told;
         };
@@ -183,25 +148,27 @@ impl Limiter {
 
     /// Why nothing may be told now.
     fn busy(&mut self, now: Now) -> Option<Cause> {
-        if self.limits.quiet.iter().any(|quiet| quiet.holds(now.minute)) {
+        if self.limits.quiet.iter().any(|quiet| quiet.contains(now.minute)) {
             return Some(Cause::Quiet);
         }
         let most = self.limits.per_minute?;
-        while self.told.front().is_some_and(|told| now.instant.saturating_duration_since(*told) >= MINUTE) {
-            self.told.pop_front();
-        }
-        (self.told.len() >= most as usize).then_some(Cause::Rate)
+        let elapsed = self.elapsed(now);
+        (self.told.count(elapsed) >= most as usize).then_some(Cause::Rate)
+    }
+
+    fn elapsed(&self, now: Now) -> Duration {
+        now.instant.saturating_duration_since(self.began)
     }
 
     fn cools(&self, notice: &Notice, now: Now) -> bool {
-        let last = self.started.get(&(notice.stream.clone(), notice.query.clone()));
-        notice.kind == super::START
-            && last.is_some_and(|last| now.instant.saturating_duration_since(*last) < self.limits.cooldown)
+        let one = (notice.stream.clone(), notice.query.clone());
+        notice.kind == super::START && self.started.cools(&one, self.limits.cooldown, self.elapsed(now))
     }
 
     fn tell(&mut self, now: Now) {
         if self.limits.per_minute.is_some() {
-            self.told.push_back(now.instant);
+            let elapsed = self.elapsed(now);
+            self.told.add(elapsed);
         }
     }
 
@@ -226,13 +193,12 @@ impl Held {
     }
 
     fn notice(self, name: &str) -> Notice {
-        let nanoseconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
         let id = format!("{}-held-{:016x}", records::run_id(), rand::random::<u64>());
         let causes: serde_json::Map<String, Value> =
             self.causes.iter().map(|(cause, count)| (cause.as_str().to_owned(), (*count).into())).collect();
         let event = json!({
             "schema": SCHEMA, "event": super::HELD_BACK, "notify": name,
-            "since_unix_ns": self.since.map(nanoseconds), "until_unix_ns": nanoseconds(SystemTime::now()),
+            "since_unix_ns": self.since.map(clock::unix_ns), "until_unix_ns": clock::now_unix_ns(),
             "count": self.causes.values().sum::<u64>(), "causes": causes, "notices": self.notices,
         });
         Notice { id, stream: String::new(), query: String::new(), kind: super::HELD_BACK.into(), event, snapshot: None }
@@ -264,11 +230,11 @@ mod tests {
             Self { began: Instant::now(), limiter: Limiter::new(limits) }
         }
 
-        fn at(&self, seconds: u64, minute: u16) -> Now {
+        fn at(&self, seconds: u64, minute: u32) -> Now {
             Now { instant: self.began + Duration::from_secs(seconds), minute }
         }
 
-        fn admit(&mut self, seconds: u64, minute: u16, kind: &str, sighting: &str) -> Admission {
+        fn admit(&mut self, seconds: u64, minute: u32, kind: &str, sighting: &str) -> Admission {
             let now = self.at(seconds, minute);
             self.limiter.admit(&notice(kind, sighting), now)
         }
@@ -333,13 +299,5 @@ mod tests {
         // The clock is set back an hour, into the quiet: nothing else changes.
         assert_eq!(clock.admit(30_001, morning - 60, "sighting_start", "d"), HELD(Cause::Quiet));
         assert_eq!(clock.admit(30_002, morning, "sighting_start", "e"), Admission::Told);
-    }
-
-    #[test]
-    fn quiet_hours_as_they_are_written() {
-        assert_eq!("6:05 - 7:00".parse(), Ok(Quiet { from: 365, to: 420 }));
-        for wrong in ["", "22:00", "22-6", "24:00-06:00", "22:60-06:00", "06:00-06:00", "-1:00-2:00"] {
-            assert!(wrong.parse::<Quiet>().is_err(), "{wrong}");
-        }
     }
 }

@@ -33,13 +33,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::error::{Error, Result};
+pub use crate::limits::QuietHours;
 use board::Board;
 pub use board::Watched;
 use end::Ending;
 pub use entry::NotifyEntry;
 pub use lane::NotifierCounts;
 use lane::{Counters, Lane};
-pub use limits::{Limits, Quiet};
+pub use limits::Limits;
 pub use queue::QueueSettings;
 pub use settings::{Key, MqttSettings, NatsSettings, NotifySettings, Peer, Receiver, SnapshotForm, WebhookSettings};
 

@@ -4,17 +4,24 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::Notice;
+use crate::database::{self, Database, Refusal};
 use crate::error::{Error, Result};
 
-/// Counts the layouts of the tables.
-const LAYOUT: i64 = 1;
 /// How long a run that ends may still hold a queue.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Ids that are remembered after their notice is gone: a notice that comes twice is told once.
 const REMEMBERED: i64 = 10_000;
+
+const QUEUE: Database = Database {
+    tables: TABLES,
+    layout: 1,
+    patience: PATIENCE,
+    // Held until the process is gone, however it goes.
+    pragmas: &[("locking_mode", "EXCLUSIVE"), ("journal_mode", "WAL"), ("synchronous", "FULL")],
+};
 
 const TABLES: &str = "
 CREATE TABLE notice (
@@ -73,31 +80,9 @@ impl Queue {
         let path = &settings.path;
         let folder = blocks::files::parent(path);
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let mut connection = Connection::open(path).map_err(|error| failure(path, &error))?;
-        let prepared = (|| -> rusqlite::Result<(i64, u64, u64)> {
-            connection.busy_timeout(PATIENCE)?;
-            // Held until the process is gone, however it goes.
-            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut layout: i64 = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if layout == 0 {
-                step.execute_batch(TABLES)?;
-                step.pragma_update(None, "user_version", LAYOUT)?;
-                layout = LAYOUT;
-            }
-            let (length, bytes) = if layout == LAYOUT { held(&step)? } else { (0, 0) };
-            step.commit()?;
-            Ok((layout, length, bytes))
-        })();
-        match prepared.map_err(|error| failure(path, &error))? {
-            (LAYOUT, length, bytes) => Ok(Self { connection, settings: settings.clone(), length, bytes }),
-            (other, ..) => Err(Error::Usage(format!(
-                "queue {}: has layout {other}, expected {LAYOUT}: it was written by another version",
-                path.display()
-            ))),
-        }
+        let connection = QUEUE.open(path).map_err(|refusal| failure(path, &refusal))?;
+        let (length, bytes) = held(&connection).map_err(|error| failure(path, &error.into()))?;
+        Ok(Self { connection, settings: settings.clone(), length, bytes })
     }
 
     /// Adds notices, all or none; those whose id is known are left out. Returns how many of the oldest fell out for them.
@@ -107,7 +92,7 @@ impl Queue {
     pub(super) fn push(&mut self, notices: &[Notice]) -> std::result::Result<u64, String> {
         let QueueSettings { events, bytes, .. } = self.settings;
         let before = (self.length, self.bytes);
-        let pushed = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|step| {
+        let pushed = database::step(&mut self.connection, |step| {
             let (mut length, mut held_bytes) = before;
             for notice in notices {
                 let event = notice.line();
@@ -126,10 +111,9 @@ impl Queue {
             // The newest stays, however large it is.
             while (length > events || held_bytes > bytes) && length > 1 {
                 let number = step.query_row("SELECT min(number) FROM notice", [], |row| row.get(0))?;
-                let size = forget(&step, number)?.unwrap_or(0);
+                let size = forget(step, number)?.unwrap_or(0);
                 (length, held_bytes, fell) = (length - 1, held_bytes.saturating_sub(size), fell + 1);
             }
-            step.commit()?;
             Ok((length, held_bytes, fell))
         });
         let (length, held_bytes, fell) = pushed.map_err(|error| error.to_string())?;
@@ -165,11 +149,7 @@ impl Queue {
     /// # Errors
     /// In words: the disk is full, or fails. It is then told again.
     pub(super) fn remove(&mut self, number: i64) -> std::result::Result<(), String> {
-        let removed = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|step| {
-            let size = forget(&step, number)?;
-            step.commit()?;
-            Ok(size)
-        });
+        let removed = database::step(&mut self.connection, |step| forget(step, number));
         if let Some(size) = removed.map_err(|error| error.to_string())? {
             (self.length, self.bytes) = (self.length.saturating_sub(1), self.bytes.saturating_sub(size));
         }
@@ -204,9 +184,9 @@ impl Queue {
 }
 
 /// Notices and their bytes.
-fn held(step: &Transaction) -> rusqlite::Result<(u64, u64)> {
+fn held(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let read = |row: &rusqlite::Row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
-    step.query_row("SELECT count(*), coalesce(sum(size), 0) FROM notice", [], read)
+    connection.query_row("SELECT count(*), coalesce(sum(size), 0) FROM notice", [], read)
 }
 
 /// Takes a notice out and remembers its id. Returns its size, where it is there.
@@ -218,12 +198,12 @@ fn forget(step: &Transaction, number: i64) -> rusqlite::Result<Option<u64>> {
     Ok(size.map(|size| size as u64))
 }
 
-fn failure(path: &Path, error: &rusqlite::Error) -> Error {
-    let busy = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy);
-    let reason = if busy {
-        "another run holds it; give each a queue of its own (queue = \"FILE\")".into()
-    } else {
-        error.to_string()
+fn failure(path: &Path, refusal: &Refusal) -> Error {
+    let reason = match refusal {
+        Refusal::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            "another run holds it; give each a queue of its own (queue = \"FILE\")".into()
+        }
+        refusal => refusal.to_string(),
     };
     Error::Usage(format!("queue {}: {reason}", path.display()))
 }

@@ -1,6 +1,6 @@
 //! Events to a web server, signed as Standard Webhooks are.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -82,7 +82,7 @@ impl Webhook {
             }
         };
         let id = utf8_percent_encode(&waiting.id, PLAIN).to_string();
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let time = crate::clock::now_unix_ns() / 1_000_000_000;
         if let Some(key) = &self.settings.secret {
             set(HeaderName::from_static("webhook-signature"), signature(key, &id, time, &body));
         }
@@ -146,7 +146,7 @@ fn body(waiting: &Waiting, form: SnapshotForm) -> (String, Vec<u8>) {
 }
 
 /// A signature by the rules of Standard Webhooks: of id, time in seconds since 1970, and body.
-fn signature(key: &Key, id: &str, time: u64, body: &[u8]) -> String {
+fn signature(key: &Key, id: &str, time: i64, body: &[u8]) -> String {
     // A key may have any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.0) else { return String::new() };
     mac.update(format!("{id}.{time}.").as_bytes());

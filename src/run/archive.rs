@@ -1,104 +1,84 @@
 //! What is kept of the sightings of a stream beside their records: clips, snapshots, and the store that knows them.
 //!
-//! Nothing that fails here ends a run: it is said once in the log, and for each sighting in the records.
+//! What is told of sightings stands in line until what belongs to it is written by another thread ([`super::keeper`]). Nothing that fails
+//! here ends a run: it is said once in the log, and for each sighting in the records.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use records::track::{FrameResult, Object};
-use records::{FileRef, FrameStatus, Sighting, SightingChange};
+use records::{FileRef, FrameStatus, SightingChange};
 
+use super::keeper::{Done, Job, Keeper, Work};
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
-use crate::sightings::snapshot::{Seen, SnapshotSettings, Snapshots};
-use crate::sightings::{
-    ArchiveSettings, ClipSettings, Clips, Confirm, Finished, Ongoing, Removed, Sightings, Store, Told, What, day_folder,
-};
+use crate::sightings::snapshot::{Look, Seen, Snapshots};
+use crate::sightings::{ArchiveSettings, ClipSettings, Clips, Confirm, Finished, Ongoing, Sightings, Told, What};
 use crate::source::{PacketLimits, PacketRing};
 use crate::stage::{GroundedFrame, Mode};
 
-/// How often is looked whether something is to be deleted.
-const SWEEP: Duration = Duration::from_hours(1);
 /// What may pass beside the confirmation until a sighting is known: queues, the model.
 const MARGIN: Duration = Duration::from_secs(10);
 /// How long a measured frame takes of a slow model.
 const SLOW_FRAME: Duration = Duration::from_millis(200);
+/// So long a live stream's news wait for the disk; then they are told without what was not written.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Jobs that wait here, without their pictures, while the thread that writes has no room.
+const BACKLOG: usize = 1024;
+/// How often is looked whether that thread is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// The store of a run.
-pub(super) struct Keeper {
-    store: Store,
-    swept: Instant,
+/// Something to tell, with the picture that goes with it.
+pub(super) struct News {
+    pub(super) told: Told,
+    /// A JPEG.
+    pub(super) picture: Option<Arc<[u8]>>,
 }
 
-/// All streams share it.
-pub(super) type SharedKeeper = Arc<Mutex<Keeper>>;
-
-impl Keeper {
-    /// Opens the store, and deletes what is too old or too much.
-    ///
-    /// # Errors
-    /// It cannot be opened.
-    pub(super) fn open(settings: &ArchiveSettings) -> Result<SharedKeeper> {
-        let store = Store::open(&settings.folder, settings.keep)?;
-        let mut keeper = Self { store, swept: Instant::now() };
-        keeper.sweep();
-        Ok(Arc::new(Mutex::new(keeper)))
-    }
-
-    fn sweep(&mut self) {
-        self.swept = Instant::now();
-        match self.store.sweep() {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => tracing::info!("{}", summary(&removed)),
-            Err(error) => tracing::warn!("{error}; sightings that are too old or too many are still there"),
-        }
+impl From<Told> for News {
+    fn from(told: Told) -> Self {
+        Self { told, picture: None }
     }
 }
 
-/// What was deleted, in words.
-fn summary(removed: &[Removed]) -> String {
-    let by = |limit: &str| removed.iter().filter(|one| one.limit == limit).count();
-    let files: usize = removed.iter().map(|one| one.files.len()).sum();
-    let bytes: u64 = removed.iter().map(|one| one.bytes).sum();
-    let [first, .., last] = removed else {
-        let ids: Vec<&str> = removed.iter().map(|one| one.sighting.as_str()).collect();
-        let limit = removed.first().map_or("", |one| one.limit);
-        return format!("deleted sighting {} with {files} files, {bytes} bytes (keep.{limit})", ids.concat());
-    };
-    format!(
-        "deleted {} sightings ({} by keep.days, {} by keep.bytes) with {files} files, {bytes} bytes: {} to {}",
-        removed.len(),
-        by("days"),
-        by("bytes"),
-        first.sighting,
-        last.sighting,
-    )
+/// A place in the line of what is to be told.
+struct Place {
+    /// Of the job that it waits for; none where it can be told.
+    number: Option<u64>,
+    since: Instant,
+    /// None where only the job matters.
+    news: Option<News>,
 }
 
-/// The snapshot of a sighting, as it was written last.
-struct Written {
-    files: Vec<FileRef>,
-    /// There is a better frame since.
-    stale: bool,
+/// What became of the jobs of a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Accounts {
+    asked: u64,
+    done: u64,
+    /// There was no room, or it came to nothing in time.
+    left: u64,
 }
 
 /// What is kept of the sightings of one stream.
 pub(super) struct Archive {
-    /// Whole, so that paths in records are good for others.
-    folder: PathBuf,
-    keeper: SharedKeeper,
+    keeper: Arc<Keeper>,
     ring: Option<Arc<PacketRing>>,
     clips: Option<Clips>,
     snapshots: Option<Snapshots>,
-    /// Of those that are open, by id.
-    written: HashMap<String, Written>,
+    /// Whether the stream can wait for the disk: then what is told stands behind its frame, every time.
+    waits: bool,
     /// Those of which nobody is told, while files of theirs may come.
     silent: HashSet<String>,
+    /// Finished files are told at the end, in the order of their names: then equal work gives equal records.
+    finished: Option<Vec<Finished>>,
     failed: bool,
-    /// What is to be told.
-    news: Vec<Told>,
+    line: VecDeque<Place>,
+    backlog: VecDeque<Job>,
+    done: (Sender<Done>, Receiver<Done>),
+    accounts: Accounts,
 }
 
 impl Archive {
@@ -106,35 +86,36 @@ impl Archive {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub(super) fn new(stream: &StreamSettings, settings: &ArchiveSettings, keeper: SharedKeeper) -> Result<Self> {
-        let folder = std::fs::canonicalize(&settings.folder).map_err(Error::io("read", &settings.folder))?;
+    pub(super) fn new(stream: &StreamSettings, settings: &ArchiveSettings, keeper: Arc<Keeper>) -> Result<Self> {
+        // Whole, so that paths in records are good for others.
+        let folder: PathBuf = std::fs::canonicalize(&settings.folder).map_err(Error::io("read", &settings.folder))?;
+        let waits = !stream.address.is_live() && stream.mode == Mode::EveryFrame;
         let ring = settings.clips.as_ref().map(|clips| {
             let time = clips.before + longest_confirmation(stream) + MARGIN;
-            let waits = !stream.address.is_live() && stream.mode == Mode::EveryFrame;
             PacketRing::new(PacketLimits { bytes: settings.memory, time, waits })
         });
         let clips = settings.clips.clone().zip(ring.clone());
-        let clips = clips.map(|(clips, ring)| Clips::new(ring, ClipSettings { folder: folder.clone(), ..clips }));
+        let clips = clips.map(|(clips, ring)| Clips::new(ring, ClipSettings { folder, ..clips }));
         Ok(Self {
-            folder,
             keeper,
             ring,
             clips,
-            snapshots: settings.snapshots.then(|| Snapshots::new(SnapshotSettings::default())),
-            written: HashMap::new(),
+            snapshots: settings.snapshots.then(Snapshots::default),
+            waits,
             silent: HashSet::new(),
+            finished: stream.source.reproducible.then(Vec::new),
             failed: false,
-            news: Vec::new(),
+            line: VecDeque::new(),
+            backlog: VecDeque::new(),
+            // All that may be on its way at once.
+            done: bounded(2 * BACKLOG),
+            accounts: Accounts::default(),
         })
     }
 
     /// Where its source is to keep packets.
     pub(super) fn ring(&self) -> Option<Arc<PacketRing>> {
         self.ring.clone()
-    }
-
-    fn keeper(&self) -> MutexGuard<'_, Keeper> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at a frame for better pictures of those that are `open`. To be called before anybody is told of what it shows.
@@ -147,20 +128,17 @@ impl Archive {
         let Some(snapshots) = self.snapshots.as_mut().filter(|_| result.status == FrameStatus::Measured) else {
             return;
         };
+        let mut look = Look::new(&grounded.frame);
         for ongoing in open {
             let Some((object, score)) = seen(result, &ongoing) else { continue };
             let seen = Seen { rect: object.rect, score, query: ongoing.query, place: ongoing.place };
-            if snapshots.consider(ongoing.id, &grounded.frame, &seen)
-                && let Some(written) = self.written.get_mut(ongoing.id)
-            {
-                written.stale = true;
-            }
+            snapshots.consider(ongoing.id, &mut look, &seen);
         }
     }
 
-    /// Keeps what is told of a sighting, and adds its files to what is told.
-    pub(super) fn told(&mut self, told: &mut Told) {
-        let What::Sighting { sighting, change } = &mut told.what else { return };
+    /// Takes what is to be told, and has kept what belongs to it.
+    pub(super) fn take(&mut self, told: Told) {
+        let What::Sighting { sighting, change } = &told.what else { return self.stand(None, Some(told.into())) };
         match change {
             SightingChange::Start => {
                 if told.silent {
@@ -177,52 +155,9 @@ impl Archive {
                 }
             }
         }
-        let cause = match change {
-            SightingChange::End { cause } => Some(*cause),
-            _ => None,
-        };
-        let stored = match cause {
-            Some(cause) => self.keeper().store.end(sighting, cause),
-            None => self.keeper().store.put(sighting),
-        };
-        if let Err(error) = stored {
-            self.fail(&sighting.id, &error);
-        }
-        match self.snapshot(sighting) {
-            Ok(files) => sighting.files.extend(files),
-            Err(error) => self.fail(&sighting.id, &error),
-        }
-        if cause.is_some() {
-            self.complete(sighting);
-        }
-    }
-
-    /// Writes the best frame so far, where that was not done yet; returns its files.
-    fn snapshot(&mut self, sighting: &Sighting) -> Result<Vec<FileRef>> {
-        let Some(snapshots) = &self.snapshots else { return Ok(Vec::new()) };
-        if let Some(written) = self.written.get(&sighting.id).filter(|written| !written.stale) {
-            return Ok(written.files.clone());
-        }
-        let files = snapshots.write(sighting, &day_folder(&self.folder, sighting.start_unix_ns))?;
-        if !files.is_empty() {
-            self.written.insert(sighting.id.clone(), Written { files: files.clone(), stale: false });
-        }
-        files.iter().try_for_each(|file| self.keeper().store.add_file(&sighting.id, file))?;
-        Ok(files)
-    }
-
-    /// Adds the files that the store knows of a sighting that is over, those of an earlier run too.
-    fn complete(&mut self, sighting: &mut Sighting) {
-        let stored = self.keeper().store.get(&sighting.id);
-        match stored {
-            Ok(kept) => {
-                let files = kept.into_iter().flat_map(|kept| kept.sighting.files);
-                let new: Vec<FileRef> =
-                    files.filter(|file| sighting.files.iter().all(|known| known.path != file.path)).collect();
-                sighting.files.extend(new);
-            }
-            Err(error) => self.fail(&sighting.id, &error),
-        }
+        let shot = self.snapshots.as_mut().and_then(|snapshots| snapshots.take(&sighting.id));
+        let work = Work::Sighting { sighting: sighting.clone(), change: *change, shot };
+        self.ask(work, Some(told.into()));
     }
 
     /// Notes where things are on a frame, for the boxes beside clips, and that it was looked at. To be called after those
@@ -243,84 +178,207 @@ impl Archive {
         clips.progress(pts_ns);
     }
 
-    /// Takes what was finished since it was asked last; returns what is to be told of it.
-    pub(super) fn poll(&mut self, sightings: &mut Sightings) -> Vec<Told> {
+    /// Takes the files that were finished since it was asked last; returns what can be told by now.
+    pub(super) fn poll(&mut self, sightings: &mut Sightings) -> Vec<News> {
         if let Some(clips) = &self.clips {
             // Asked first: who is idle has said everything.
             let is_idle = clips.open() == 0;
-            for finished in clips.poll() {
-                if let Some((id, file)) = self.keep(finished) {
-                    sightings.add_file(&id, file);
-                }
+            let mut all = clips.poll();
+            if let Some(waiting) = &mut self.finished {
+                waiting.append(&mut all);
             }
-            if is_idle && !self.silent.is_empty() {
+            for finished in all {
+                if let Ok(file) = &finished.file {
+                    sightings.add_file(&finished.sighting, file.clone());
+                }
+                self.keep(finished);
+            }
+            if is_idle && self.finished.is_none() && !self.silent.is_empty() {
                 let open: HashSet<&str> = sightings.ongoing().map(|ongoing| ongoing.id).collect();
                 self.silent.retain(|id| open.contains(id.as_str()));
             }
         }
-        if let Ok(mut keeper) = self.keeper.try_lock()
-            && keeper.swept.elapsed() > SWEEP
-        {
-            keeper.sweep();
-        }
-        std::mem::take(&mut self.news)
+        self.hear(if self.waits { None } else { Some(Duration::ZERO) });
+        self.ready()
     }
 
-    /// Waits for the clips of a stream that is over, for so long at most; returns what is to be told of them.
-    pub(super) fn finish(&mut self, limit: Duration) -> Vec<Told> {
+    /// Waits until all that was taken is written, but not for too long; returns what can be told by now.
+    pub(super) fn settle(&mut self) -> Vec<News> {
+        self.hear(Some(PATIENCE));
+        self.ready()
+    }
+
+    /// Waits for the clips of a stream that is over, and for all that is to be written, for so long at most; returns what is to
+    /// be told of it.
+    pub(super) fn finish(&mut self, limit: Duration) -> Vec<News> {
+        let began = Instant::now();
         if let Some(clips) = self.clips.take() {
-            for finished in clips.finish(limit) {
-                self.keep(finished);
-            }
+            let mut all = self.finished.take().unwrap_or_default();
+            all.extend(clips.finish(limit));
+            let path = |one: &Finished| one.file.as_ref().ok().map(|file| file.path.clone());
+            all.sort_by_key(|one| (one.sighting.clone(), path(one)));
+            all.into_iter().for_each(|finished| self.keep(finished));
         }
-        self.keeper().sweep();
-        std::mem::take(&mut self.news)
-    }
-
-    /// The best frame of a sighting that is not forgotten, as JPEG.
-    pub(super) fn picture(&self, id: &str) -> Option<Arc<[u8]>> {
-        let pictures = self.snapshots.as_ref()?.pictures(id).ok().flatten()?;
-        Some(pictures.whole.into())
+        self.ask(Work::Sweep, None);
+        self.hear(Some(limit.saturating_sub(began.elapsed()).max(PATIENCE)));
+        self.give_up(Duration::ZERO);
+        let Accounts { asked, done, left } = self.accounts;
+        if asked == done + left {
+            tracing::debug!("{asked} jobs for the store: {done} done, {left} left");
+        } else {
+            tracing::error!("the jobs for the store do not add up: {asked} asked for, {done} done, {left} left");
+        }
+        self.ready()
     }
 
     /// Everybody was told that it is over.
     pub(super) fn forget(&mut self, id: &str) {
-        self.written.remove(id);
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.forget(id);
         }
     }
 
-    /// Keeps a finished file; gives it with its sighting's id.
-    fn keep(&mut self, Finished { sighting: id, file }: Finished) -> Option<(String, FileRef)> {
+    /// Keeps a finished file.
+    fn keep(&mut self, Finished { sighting: id, file }: Finished) {
         match file {
             Ok(file) => {
-                let stored = self.keeper().store.add_file(&id, &file);
-                if let Err(error) = stored {
-                    self.fail(&id, &error);
-                }
-                self.tell(&id, Ok(file.clone()));
-                Some((id, file))
+                let news = self.file_news(&id, Ok(file.clone()));
+                self.ask(Work::File { id, file }, Some(news));
             }
-            Err(error) => {
-                self.fail(&id, &error);
-                None
-            }
+            Err(error) => self.fail(&id, &error.to_string()),
         }
     }
 
-    fn fail(&mut self, id: &str, error: &Error) {
-        if std::mem::replace(&mut self.failed, true) {
-            tracing::debug!("sighting {id}: {error}");
+    /// Has something written, and tells the news once it is.
+    fn ask(&mut self, work: Work, news: Option<News>) {
+        self.accounts.asked += 1;
+        let number = self.accounts.asked;
+        self.stand(Some(number), news);
+        let job = Job { number, work, say: self.done.0.clone() };
+        if self.waits {
+            if let Err(job) = self.keeper.wait_and_hand_over(job) {
+                self.leave(job);
+            }
+            return;
+        }
+        let refused = if self.backlog.is_empty() { self.keeper.hand_over(job).err() } else { Some(job) };
+        let Some(mut job) = refused else { return };
+        if let Work::Sighting { sighting, shot, .. } = &mut job.work
+            && shot.take().is_some()
+        {
+            let id = sighting.id.clone();
+            self.fail(&id, "its picture is left out: the disk is behind");
+        }
+        if self.backlog.len() < BACKLOG && self.keeper.is_there() {
+            self.backlog.push_back(job);
         } else {
-            tracing::warn!("sighting {id}: {error}; events tell of the next ones");
+            self.leave(job);
         }
-        self.tell(id, Err(error.to_string()));
     }
 
-    fn tell(&mut self, id: &str, file: std::result::Result<FileRef, String>) {
+    fn stand(&mut self, number: Option<u64>, news: Option<News>) {
+        self.line.push_back(Place { number, since: Instant::now(), news });
+    }
+
+    /// A job that nobody does: its news are told all the same.
+    fn leave(&mut self, Job { number, work, .. }: Job) {
+        self.accounts.left += 1;
+        if let Some(place) = self.line.iter_mut().find(|place| place.number == Some(number)) {
+            place.number = None;
+        }
+        let reason = "the disk is behind, and the store does not know of it";
+        match work {
+            Work::Sighting { sighting, .. } => self.fail(&sighting.id, reason),
+            Work::File { id, .. } => self.fail(&id, reason),
+            Work::Sweep => {}
+        }
+    }
+
+    /// Hears what was written; waits until all of it is where no limit is given, or for so long.
+    fn hear(&mut self, limit: Option<Duration>) {
+        let began = Instant::now();
+        loop {
+            while let Some(job) = self.backlog.pop_front() {
+                if let Err(job) = self.keeper.hand_over(job) {
+                    self.backlog.push_front(job);
+                    break;
+                }
+            }
+            if self.accounts.asked == self.accounts.done + self.accounts.left {
+                return;
+            }
+            let left = limit.map_or(LOOK, |limit| limit.saturating_sub(began.elapsed()).min(LOOK));
+            match self.done.1.recv_timeout(left) {
+                Ok(done) => self.note(done),
+                Err(_) if !self.keeper.is_there() => {
+                    // What it said last.
+                    while let Ok(done) = self.done.1.try_recv() {
+                        self.note(done);
+                    }
+                    return self.give_up(Duration::ZERO);
+                }
+                Err(_) if limit.is_some_and(|limit| began.elapsed() >= limit) => break,
+                Err(_) => {}
+            }
+        }
+        self.give_up(PATIENCE);
+    }
+
+    fn note(&mut self, Done { number, files, picture, errors }: Done) {
+        let place = self.line.iter_mut().find(|place| place.number == Some(number));
+        // Where it came too late, that was told.
+        let Some(place) = place else { return };
+        self.accounts.done += 1;
+        place.number = None;
+        let mut id = None;
+        if let Some(news) = &mut place.news {
+            news.picture = picture;
+            id = news.told.sighting_id().map(str::to_owned);
+            if let What::Sighting { sighting, .. } = &mut news.told.what {
+                let known = &sighting.files;
+                let new = |file: &FileRef| known.iter().all(|other| other.path != file.path);
+                let new: Vec<FileRef> = files.into_iter().filter(new).collect();
+                sighting.files.extend(new);
+            }
+        }
+        for error in errors {
+            self.fail(id.as_deref().unwrap_or_default(), &error);
+        }
+    }
+
+    /// Tells news that have waited for so long as they are.
+    fn give_up(&mut self, after: Duration) {
+        let mut late = Vec::new();
+        for place in &mut self.line {
+            if place.since.elapsed() >= after && place.number.take().is_some() {
+                late.push(place.news.as_ref().and_then(|news| news.told.sighting_id()).map(str::to_owned));
+            }
+        }
+        for id in late {
+            self.accounts.left += 1;
+            self.fail(id.as_deref().unwrap_or_default(), "the disk has not written it in time");
+        }
+    }
+
+    /// What can be told, in its order.
+    fn ready(&mut self) -> Vec<News> {
+        let count = self.line.iter().take_while(|place| place.number.is_none()).count();
+        self.line.drain(..count).filter_map(|place| place.news).collect()
+    }
+
+    fn fail(&mut self, id: &str, reason: &str) {
+        if std::mem::replace(&mut self.failed, true) {
+            tracing::debug!("sighting {id}: {reason}");
+        } else {
+            tracing::warn!("sighting {id}: {reason}; events tell of the next ones");
+        }
+        let news = self.file_news(id, Err(reason.to_owned()));
+        self.stand(None, Some(news));
+    }
+
+    fn file_news(&self, id: &str, file: std::result::Result<FileRef, String>) -> News {
         let silent = self.silent.contains(id);
-        self.news.push(Told { what: What::File { sighting_id: id.to_owned(), file }, silent });
+        Told { what: What::File { sighting_id: id.to_owned(), file }, silent }.into()
     }
 }
 
@@ -340,4 +398,101 @@ fn seen<'a>(result: &'a FrameResult, ongoing: &Ongoing) -> Option<(&'a Object, O
     let claim = result.queries.get(ongoing.place)?;
     let object = claim.objects.iter().find(|object| object.id == ongoing.object && object.measured)?;
     Some((object, object.score.or(claim.presence)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keeper::tests::sighting;
+    use super::*;
+
+    fn archive(gate: Receiver<()>, waits: bool) -> Archive {
+        Archive {
+            keeper: Keeper::behind(gate),
+            ring: None,
+            clips: None,
+            snapshots: None,
+            waits,
+            silent: HashSet::new(),
+            finished: None,
+            failed: false,
+            line: VecDeque::new(),
+            backlog: VecDeque::new(),
+            done: bounded(2 * BACKLOG),
+            accounts: Accounts::default(),
+        }
+    }
+
+    fn start(number: usize) -> Told {
+        let what = What::Sighting { sighting: sighting(&number.to_string()), change: SightingChange::Start };
+        Told { what, silent: false }
+    }
+
+    /// Ids of what is told, and errors.
+    fn words(news: &[News]) -> Vec<String> {
+        let word = |news: &News| match &news.told.what {
+            What::File { sighting_id, file: Err(reason) } => format!("{sighting_id}: {reason}"),
+            _ => news.told.sighting_id().unwrap_or("nobody").to_owned(),
+        };
+        news.iter().map(word).collect()
+    }
+
+    fn numbers(count: usize) -> Vec<String> {
+        (0..count).map(|number| number.to_string()).collect()
+    }
+
+    #[test]
+    fn news_of_a_live_stream_wait_in_line_and_the_stream_does_not() {
+        const COUNT: usize = 100;
+        let (open, gate) = bounded(COUNT);
+        let mut archive = archive(gate, false);
+        (0..COUNT).for_each(|number| archive.take(start(number)));
+        let held = Told { what: What::Held { from_unix_ns: 0, to_unix_ns: 0, held: Vec::new() }, silent: false };
+        archive.take(held);
+        archive.hear(Some(Duration::ZERO));
+        assert_eq!(words(&archive.ready()), numbers(0), "nothing is written");
+        (0..10).for_each(|_| open.send(()).expect("heard"));
+        while archive.accounts.done < 10 {
+            archive.hear(Some(Duration::ZERO));
+        }
+        assert_eq!(words(&archive.ready()), numbers(10));
+        drop(open);
+        archive.hear(None);
+        let rest = words(&archive.ready());
+        assert_eq!(rest, [&numbers(COUNT)[10..], &["nobody".to_owned()]].concat(), "in their order");
+        assert_eq!(archive.accounts, Accounts { asked: COUNT as u64, done: COUNT as u64, left: 0 });
+    }
+
+    #[test]
+    fn what_a_disk_does_not_take_is_told_and_counted() {
+        let (open, gate) = bounded::<()>(0);
+        let mut archive = archive(gate, false);
+        archive.take(start(0));
+        archive.give_up(Duration::ZERO);
+        assert_eq!(words(&archive.ready()), ["0", "0: the disk has not written it in time"]);
+        // More than there is room for.
+        let count = BACKLOG + 100;
+        (0..count).for_each(|number| archive.take(start(number)));
+        assert!(archive.accounts.left > 1 && archive.backlog.len() == BACKLOG, "{:?}", archive.accounts);
+        drop(open);
+        archive.hear(None);
+        let news = archive.ready();
+        let told: Vec<String> = words(&news).into_iter().filter(|word| !word.contains(':')).collect();
+        assert_eq!(told, numbers(count), "all of it, in order");
+        let Accounts { asked, done, left } = archive.accounts;
+        assert_eq!((asked, asked), (done + left, count as u64 + 1), "the accounts close");
+        assert_eq!(news.len(), told.len() + left as usize - 1, "each failure once");
+    }
+
+    #[test]
+    fn a_file_waits_for_the_disk() {
+        let (open, gate) = bounded(0);
+        let mut archive = archive(gate, true);
+        let opener = std::thread::spawn(move || (0..5).for_each(|_| open.send(()).expect("heard")));
+        for number in 0..5 {
+            archive.take(start(number));
+            archive.hear(None);
+            assert_eq!(words(&archive.ready()), [number.to_string()], "behind its frame");
+        }
+        opener.join().expect("done");
+    }
 }

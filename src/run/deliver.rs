@@ -9,6 +9,7 @@ use records::{
     Change, Clock, Counts, EVENT_SCHEMA, Event, EventKind, FrameStatus, Line, Query, RecordFile, Resolution,
 };
 
+use super::archive::News;
 use super::names::Names;
 use super::supervisor::StreamEnd;
 use super::watched::{Watch, watched};
@@ -18,7 +19,7 @@ use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::notify::Notifiers;
 use crate::service::Status;
-use crate::sightings::{FrameFacts, Told};
+use crate::sightings::FrameFacts;
 use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
 use crate::source::Timing;
 use crate::stage::{ActiveQueries, GroundedFrame, QueryUpdate, StreamEvent, StreamItem, StreamItems, tracked};
@@ -43,7 +44,7 @@ pub(super) struct Links {
     /// How the stream ended; disconnected where nobody knows.
     pub(super) finished: Receiver<StreamEnd>,
     /// Where somebody wants them.
-    pub(super) sightings: Option<Watch>,
+    pub(super) sightings: Option<Box<Watch>>,
 }
 
 /// How often is looked whether a thing has been away for too long, while no frame comes.
@@ -180,19 +181,20 @@ impl Delivery {
 
     /// Tells what sightings have to say. What cannot be written any more is told by the next run. `counted` where it
     /// happened in this one.
-    fn sightings(&mut self, ask: impl FnOnce(&mut Watch) -> Result<Vec<Told>>, counted: bool) -> Result<()> {
+    fn sightings(&mut self, ask: impl FnOnce(&mut Watch) -> Result<Vec<News>>, counted: bool) -> Result<()> {
         if self.broken {
             return Ok(());
         }
         let Some(mut watch) = self.links.sightings.take() else { return Ok(()) };
-        let outcome = ask(&mut watch).and_then(|told| self.tell(&mut watch, &told, counted));
+        let outcome = ask(&mut watch).and_then(|news| self.tell(&mut watch, news, counted));
         self.links.sightings = Some(watch);
         outcome
     }
 
     /// Writes it into the records, and tells receivers what stands there.
-    fn tell(&mut self, watch: &mut Watch, told: &[Told], counted: bool) -> Result<()> {
-        for told in told {
+    fn tell(&mut self, watch: &mut Watch, news: Vec<News>, counted: bool) -> Result<()> {
+        for one in &news {
+            let told = &one.told;
             if counted {
                 self.links.status.told(told);
             }
@@ -204,7 +206,7 @@ impl Delivery {
                 continue;
             }
             let names = (&*self.names.run_id, self.names.address.name.as_str());
-            if let Some(notice) = watch.notice(told, names) {
+            if let Some(notice) = watch.notice(one, names) {
                 self.links.notifiers.publish(&notice);
             }
         }
@@ -213,7 +215,7 @@ impl Delivery {
                 self.links.notifiers.state(&self.names.address.name, &query, count > 0, count);
             }
         }
-        if told.is_empty() { Ok(()) } else { watch.were_told(told) }
+        if news.is_empty() { Ok(()) } else { watch.were_told(news) }
     }
 
     fn note_failure(&mut self, outcome: Result<()>) {

@@ -7,6 +7,7 @@
 mod archive;
 mod commands;
 mod deliver;
+mod keeper;
 mod names;
 mod progress;
 mod supervisor;
@@ -268,7 +269,7 @@ fn supervise(
         let mounts: Vec<MountPoint> = mounts.into_iter().map(|(_, mount)| mount).collect();
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
-        let ((finish, finished), source) = (bounded(1), watched::source(settings, sightings.as_ref()));
+        let ((finish, finished), source) = (bounded(1), watched::source(settings, sightings.as_deref()));
         let input = input.keeping(mounts.len() * MountPoint::KEEPS);
         let input = match overlay_sync {
             OverlaySync::LowLatency if !mounts.is_empty() => shown_at_once(input, &mounts, &messages),

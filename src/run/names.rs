@@ -1,7 +1,7 @@
 //! What records of a stream say of its run, and of the times of its frames.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use records::track::FrameResult;
 use records::{FrameRecord, Latency, Query};
@@ -33,20 +33,20 @@ impl Names {
     pub(super) fn facts(&self, grounded: &GroundedFrame) -> FrameFacts {
         let GroundedFrame { frame, cut, .. } = grounded;
         let pts_ns = frame.stream_time.map(gstreamer::ClockTime::nseconds);
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         // A film has no time of day: then it is the time at which it is looked at, or the film's own, which is the same
         // every time.
+        let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
         let unix_ns = match frame.captured {
-            _ if self.reproducible => pts_ns.unwrap_or(0),
-            Some(captured) => captured,
-            None => now(),
+            _ if self.reproducible => signed(pts_ns.unwrap_or(0)),
+            Some(captured) => signed(captured),
+            None => crate::clock::now_unix_ns(),
         };
         FrameFacts {
             seq: frame.seq,
             frame_index: (!self.address.is_live()).then_some(frame.seq),
             time: Duration::ZERO,
             pts_ns,
-            unix_ns: i64::try_from(unix_ns).unwrap_or(i64::MAX),
+            unix_ns,
             resolution: frame.resolution(),
             cut: *cut,
         }

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blocks::files::hex;
 use records::track::FrameResult;
 use records::{EVENT_SCHEMA, Event, SightingChange};
+use sha2::{Digest, Sha256};
 
-use super::archive::{Archive, Keeper, SharedKeeper};
+use super::archive::{Archive, News};
+use super::keeper::Keeper;
 use crate::config::{RunSettings, StreamSettings};
 use crate::error::Result;
 use crate::notify::{self, Notice};
@@ -32,21 +35,51 @@ pub(super) fn sightings(
     settings: &RunSettings,
     queries: &[ActiveQueries],
     run_id: &Arc<str>,
-) -> Result<Vec<Option<Watch>>> {
-    let mut keepers: HashMap<PathBuf, SharedKeeper> = HashMap::new();
-    let of_stream = |(stream, queries): (&StreamSettings, &ActiveQueries)| -> Result<Option<Watch>> {
+) -> Result<Vec<Option<Box<Watch>>>> {
+    let mut keepers: HashMap<PathBuf, Arc<Keeper>> = HashMap::new();
+    let of_stream = |(stream, queries): (&StreamSettings, &ActiveQueries)| -> Result<Option<Box<Watch>>> {
         let Some(wanted) = &stream.sightings else { return Ok(None) };
         let name = &stream.address.name;
-        let origin = Origin { run_id: run_id.to_string(), stream: name.clone(), file_name: file_name(name) };
+        let origin = Origin { run_id: run_id.to_string(), stream: name.clone(), file_name: told_apart(name) };
         let sightings = Sightings::new(wanted, origin, watched(queries), stream.address.is_live())?;
-        let archive = wanted.archive.as_ref().map(|kept| Archive::new(stream, kept, keeper(&mut keepers, kept)?));
-        Ok(Some(Watch { sightings, archive: archive.transpose()?, open: BTreeMap::new(), updates: HashMap::new() }))
+        let archive = wanted.archive.as_ref().map(|kept| {
+            let kept = dated(stream, kept);
+            Archive::new(stream, &kept, keeper(&mut keepers, &kept)?)
+        });
+        let archive = archive.transpose()?;
+        Ok(Some(Box::new(Watch {
+            sightings,
+            archive,
+            plain: Vec::new(),
+            open: BTreeMap::new(),
+            updates: HashMap::new(),
+        })))
     };
     settings.streams.iter().zip(queries).map(of_stream).collect()
 }
 
+/// A stream's name as far as a file can be called so; names that differ only in what is left out get different endings.
+fn told_apart(name: &str) -> String {
+    const DIGITS: usize = 8;
+    let file_name = file_name(name);
+    if file_name == name {
+        return file_name;
+    }
+    let digest = hex(&Sha256::digest(name.as_bytes()));
+    format!("{file_name}-{}", &digest[..DIGITS])
+}
+
+/// What is kept of a stream. What is seen by the time of a film alone has no date that it could be too old by.
+fn dated(stream: &StreamSettings, wanted: &ArchiveSettings) -> ArchiveSettings {
+    let mut kept = wanted.clone();
+    if stream.source.reproducible && kept.keep.days.take().is_some() {
+        tracing::warn!("[sightings] keep.days is left out: --reproducible gives what is seen no date");
+    }
+    kept
+}
+
 /// The store in this folder; each is opened once.
-fn keeper(keepers: &mut HashMap<PathBuf, SharedKeeper>, settings: &ArchiveSettings) -> Result<SharedKeeper> {
+fn keeper(keepers: &mut HashMap<PathBuf, Arc<Keeper>>, settings: &ArchiveSettings) -> Result<Arc<Keeper>> {
     if let Some(keeper) = keepers.get(&settings.folder) {
         return Ok(Arc::clone(keeper));
     }
@@ -65,6 +98,8 @@ pub(super) fn source(settings: &StreamSettings, watch: Option<&Watch>) -> Source
 pub(super) struct Watch {
     sightings: Sightings,
     archive: Option<Archive>,
+    /// What is to be told, where nothing is kept of it.
+    plain: Vec<News>,
     /// How many are open, by query, where there are any; as it was told last.
     open: BTreeMap<String, usize>,
     /// Updates of those that are open that receivers were told of.
@@ -73,9 +108,14 @@ pub(super) struct Watch {
 
 impl Watch {
     /// How the sightings ended that an earlier run left open; once.
-    pub(super) fn restarted(&mut self) -> Vec<Told> {
+    pub(super) fn restarted(&mut self) -> Vec<News> {
         let told = self.sightings.restarted();
-        self.kept(told)
+        self.keep(told);
+        // Before anything of this run is.
+        match &mut self.archive {
+            Some(archive) => archive.settle(),
+            None => std::mem::take(&mut self.plain),
+        }
     }
 
     /// Takes note of the next frame, and of what is claimed of it, by query.
@@ -87,23 +127,23 @@ impl Watch {
         facts: &FrameFacts,
         grounded: &GroundedFrame,
         result: &FrameResult,
-    ) -> Result<Vec<Told>> {
+    ) -> Result<Vec<News>> {
         let told = self.sightings.frame(facts, result)?;
         if let Some(archive) = &mut self.archive {
             archive.frame(grounded, result, self.sightings.ongoing());
         }
-        let told = self.kept(told);
+        self.keep(told);
         if let Some(archive) = &self.archive {
             archive.looked_at(grounded, result, self.sightings.ongoing());
         }
-        Ok(told)
+        Ok(self.news())
     }
 
     /// So much time went by since the last frame.
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub(super) fn passed(&mut self, since: Duration) -> Result<Vec<Told>> {
+    pub(super) fn passed(&mut self, since: Duration) -> Result<Vec<News>> {
         let told = self.sightings.passed(since)?;
         Ok(self.kept(told))
     }
@@ -112,7 +152,7 @@ impl Watch {
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub(super) fn set_queries(&mut self, queries: Vec<WatchedQuery>) -> Result<Vec<Told>> {
+    pub(super) fn set_queries(&mut self, queries: Vec<WatchedQuery>) -> Result<Vec<News>> {
         let told = self.sightings.set_queries(queries)?;
         Ok(self.kept(told))
     }
@@ -121,13 +161,13 @@ impl Watch {
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub(super) fn end(&mut self) -> Result<Vec<Told>> {
+    pub(super) fn end(&mut self) -> Result<Vec<News>> {
         let told = self.sightings.end()?;
         Ok(self.kept(told))
     }
 
     /// Waits for files of a stream that is over, for so long at most.
-    pub(super) fn finish(&mut self, limit: Duration) -> Vec<Told> {
+    pub(super) fn finish(&mut self, limit: Duration) -> Vec<News> {
         self.archive.as_mut().map_or_else(Vec::new, |archive| archive.finish(limit))
     }
 
@@ -135,25 +175,36 @@ impl Watch {
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub(super) fn were_told(&mut self, told: &[Told]) -> Result<()> {
+    pub(super) fn were_told(&mut self, news: Vec<News>) -> Result<()> {
+        let told: Vec<Told> = news.into_iter().map(|news| news.told).collect();
         if let Some(archive) = &mut self.archive {
-            for told in told {
+            for told in &told {
                 if let What::Sighting { sighting, change: SightingChange::End { .. } } = &told.what {
                     archive.forget(&sighting.id);
                 }
             }
         }
-        self.sightings.were_told(told)
+        self.sightings.were_told(&told)
     }
 
-    /// Has it kept, and adds what there is to say of files.
-    fn kept(&mut self, mut told: Vec<Told>) -> Vec<Told> {
-        let Some(archive) = &mut self.archive else { return told };
-        for told in &mut told {
-            archive.told(told);
+    /// Has it kept, and gives what can be told by now.
+    fn kept(&mut self, told: Vec<Told>) -> Vec<News> {
+        self.keep(told);
+        self.news()
+    }
+
+    fn keep(&mut self, told: Vec<Told>) {
+        match &mut self.archive {
+            Some(archive) => told.into_iter().for_each(|told| archive.take(told)),
+            None => self.plain.extend(told.into_iter().map(News::from)),
         }
-        told.extend(archive.poll(&mut self.sightings));
-        told
+    }
+
+    fn news(&mut self) -> Vec<News> {
+        match &mut self.archive {
+            Some(archive) => archive.poll(&mut self.sightings),
+            None => std::mem::take(&mut self.plain),
+        }
     }
 
     /// Queries of which another number of sightings is open than before, and that number.
@@ -171,7 +222,7 @@ impl Watch {
 
     /// What receivers are told; none where it is no step of a sighting. The names are those of run and source. The id is
     /// the same whichever run tells it: an end that was told, and could not be noted any more, comes again under it.
-    pub(super) fn notice(&mut self, told: &Told, (run_id, source): (&str, &str)) -> Option<Notice> {
+    pub(super) fn notice(&mut self, News { told, picture }: &News, (run_id, source): (&str, &str)) -> Option<Notice> {
         let What::Sighting { sighting, change } = &told.what else { return None };
         let id = &sighting.id;
         let (name, id) = match change {
@@ -194,7 +245,7 @@ impl Watch {
             query: sighting.query.clone(),
             kind: name.to_owned(),
             event: serde_json::to_value(event).ok()?,
-            snapshot: self.archive.as_ref().and_then(|archive| archive.picture(&sighting.id)),
+            snapshot: picture.clone(),
         })
     }
 }

@@ -64,6 +64,23 @@ pub(super) fn codec(caps: &gst::CapsRef) -> &str {
     caps.structure(0).map_or("", |structure| structure.name().as_str())
 }
 
+/// Whether packets of both caps can stand in one file: codec, framing, header, size, channels and rate are the same. What else
+/// caps say may change at any time: depayloaders call sound `framed` from its second packet on.
+pub(super) fn is_same_format(one: &gst::CapsRef, other: &gst::CapsRef) -> bool {
+    one == other || format(one) == format(other)
+}
+
+/// Codec, framing, header, and width, height, channels and rate.
+type Format = (String, Option<String>, Option<gst::Buffer>, [Option<i32>; 4]);
+
+fn format(caps: &gst::CapsRef) -> Format {
+    let structure = caps.structure(0);
+    let number = |key: &str| structure.and_then(|structure| structure.get::<i32>(key).ok());
+    let framing = structure.and_then(|structure| structure.get::<String>("stream-format").ok());
+    let header = structure.and_then(|structure| structure.get::<gst::Buffer>("codec_data").ok());
+    (codec(caps).to_owned(), framing, header, ["width", "height", "channels", "rate"].map(number))
+}
+
 /// The element that cuts and describes pictures of these caps.
 pub(super) fn parser(caps: &gst::CapsRef) -> &'static str {
     match codec(caps) {
@@ -108,4 +125,27 @@ pub(super) fn can_be_played(path: &Path, container: Container) -> bool {
         at = end;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use super::*;
+
+    #[test]
+    fn what_a_depayloader_changes_is_no_other_format() {
+        gst::init().expect("GStreamer starts");
+        let caps = |text: &str| gst::Caps::from_str(text).expect("caps");
+        let sound = "audio/mpeg,mpegversion=4,stream-format=raw,channels=1,rate=44100,codec_data=(buffer)1208";
+        let first = caps(&format!("{sound},framed=false"));
+        assert!(is_same_format(&first, &caps(&format!("{sound},framed=true"))));
+        for (from, to) in [("rate=44100", "rate=8000"), ("channels=1", "channels=2"), ("1208", "1210"), ("raw", "adts")]
+        {
+            assert!(!is_same_format(&first, &caps(&sound.replace(from, to))), "{to}");
+        }
+        let picture = "video/x-h264,stream-format=avc,width=320,height=192";
+        assert!(is_same_format(&caps(picture), &caps(&format!("{picture},framerate=25/1"))));
+        assert!(!is_same_format(&caps(picture), &caps(&picture.replace("320", "640"))));
+    }
 }

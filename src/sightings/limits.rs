@@ -1,17 +1,15 @@
 //! Not too much: which sightings are told, and what was held back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use gstreamer::glib;
 use records::HeldBack;
 
 use super::moment::Moment;
-use super::settings::{QuietHours, SightingSettings};
-
-/// Over how long events are counted, and how often is told what was held back.
-const MINUTE: Duration = Duration::from_mins(1);
+use super::settings::SightingSettings;
+use crate::clock::minute_of_day;
+use crate::limits::{Cooldown, LastMinute, QuietHours};
 
 /// Why something is not told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,10 +42,9 @@ pub(super) struct Summary {
 pub(super) struct Limits {
     quiet_hours: Vec<QuietHours>,
     per_minute: Option<NonZeroU32>,
-    /// When events were told in the last minute.
-    told: VecDeque<Duration>,
-    /// When a query was last told of, by its name.
-    last: BTreeMap<String, Duration>,
+    told: LastMinute,
+    /// Of queries, by name.
+    last: Cooldown<String>,
     /// Sightings and events, by query and reason.
     held: BTreeMap<(String, Reason), (u64, u64)>,
     /// When the first of them was held back, and when the last.
@@ -60,8 +57,8 @@ impl Limits {
         Self {
             quiet_hours: if live { settings.quiet_hours.clone() } else { Vec::new() },
             per_minute: settings.per_minute,
-            told: VecDeque::new(),
-            last: BTreeMap::new(),
+            told: LastMinute::default(),
+            last: Cooldown::default(),
             held: BTreeMap::new(),
             span: None,
         }
@@ -69,8 +66,7 @@ impl Limits {
 
     /// Whether a sighting that starts now is told.
     pub(super) fn admits(&mut self, query: &str, cooldown: Duration, now: Moment) -> bool {
-        let cools = self.last.get(query).is_some_and(|last| now.elapsed.saturating_sub(*last) < cooldown);
-        let reason = if cools {
+        let reason = if self.last.cools(query, cooldown, now.elapsed) {
             Reason::Cooldown
         } else if self.is_quiet(now.at.unix_ns) {
             Reason::QuietHours
@@ -90,19 +86,20 @@ impl Limits {
             self.hold(query, Reason::PerMinute, now).1 += 1;
             return false;
         }
-        self.told.push_back(now.elapsed);
+        self.told.add(now.elapsed);
         true
     }
 
     /// A sighting is told of, at its start or its end.
     pub(super) fn note(&mut self, query: &str, now: Moment) {
-        self.told.push_back(now.elapsed);
-        self.last.insert(query.to_owned(), now.elapsed);
+        self.told.add(now.elapsed);
+        self.last.note(query.to_owned(), now.elapsed);
     }
 
     /// What was held back, a minute after the first of it, or `anyway`.
     pub(super) fn summary(&mut self, now: Duration, anyway: bool) -> Option<Summary> {
-        let (from, to) = self.span.filter(|(from, _)| anyway || now.saturating_sub(from.elapsed) >= MINUTE)?;
+        let (from, to) =
+            self.span.filter(|(from, _)| anyway || now.saturating_sub(from.elapsed) >= LastMinute::LENGTH)?;
         self.span = None;
         let held = std::mem::take(&mut self.held).into_iter().map(|((query, reason), (sightings, events))| HeldBack {
             query,
@@ -120,24 +117,22 @@ impl Limits {
     }
 
     fn is_full(&mut self, now: Duration) -> bool {
-        while self.told.front().is_some_and(|told| now.saturating_sub(*told) >= MINUTE) {
-            self.told.pop_front();
-        }
-        self.per_minute.is_some_and(|most| self.told.len() >= most.get() as usize)
+        let told = self.told.count(now);
+        self.per_minute.is_some_and(|most| told >= most.get() as usize)
     }
 
     fn is_quiet(&self, unix_ns: i64) -> bool {
         if self.quiet_hours.is_empty() {
             return false;
         }
-        let Ok(local) = glib::DateTime::from_unix_local(unix_ns.div_euclid(1_000_000_000)) else { return false };
-        let minute = u32::try_from(60 * local.hour() + local.minute()).unwrap_or(0);
-        self.quiet_hours.iter().any(|hours| hours.contains(minute))
+        let minute = minute_of_day(unix_ns);
+        minute.is_some_and(|minute| self.quiet_hours.iter().any(|hours| hours.contains(minute)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use gstreamer::glib;
     use records::FrameRef;
 
     use super::*;

@@ -39,13 +39,14 @@ use open::{Open, Telling};
 use stay::{Rules, Seen, Stays, Step};
 use zones::Move;
 
+pub use crate::limits::QuietHours;
 pub use clip::Clips;
 pub use container::Container;
 pub use index::{Filter, Kept};
 pub use moment::Moment;
 pub use open::Ongoing;
 pub use recorder::{ClipSettings, Finished};
-pub use settings::{ArchiveSettings, Confirm, FORGET, QuerySighting, QuietHours, SightingSettings};
+pub use settings::{ArchiveSettings, Confirm, FORGET, QuerySighting, SightingSettings};
 pub use store::{Keep, Removed, Store, day_folder};
 pub use told::{Told, What, Who};
 pub use types::{Best, Change, FileRef, PathPoint, RectJson, Sighting};

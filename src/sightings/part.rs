@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gstreamer as gst;
-
-use super::container::{Container, codec};
+use super::container::{Container, is_same_format};
 use super::types::FileRef;
 use super::writer::{SILENCE, Writer};
 use crate::error::{Error, Result};
@@ -36,14 +34,22 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// A part that begins with the key frame `first`. Its file is begun when it is known whether it has sound.
-    pub(super) fn new(path: &Path, container: Container, first: &Packet, has_sound: bool) -> Self {
+    /// A part that begins with the key frame `first`. Its file is begun when it is known whether it has sound; `before` is the
+    /// packet of sound that came last.
+    pub(super) fn new(
+        path: &Path,
+        container: Container,
+        first: &Packet,
+        has_sound: bool,
+        before: Option<&Packet>,
+    ) -> Self {
+        let before = before.filter(|sound| has_sound && sound.stretch == first.stretch && lasts_into(sound, first));
         Self {
             path: path.to_owned(),
             container,
             first: first.clone(),
             has_sound,
-            early: Vec::new(),
+            early: before.into_iter().cloned().collect(),
             writer: None,
             newest: first.running_ns,
             last: first.stream_ns.unwrap_or_default(),
@@ -52,8 +58,7 @@ impl Part {
 
     /// Whether a picture can go on in this part.
     pub(super) fn fits(&self, packet: &Packet) -> bool {
-        let (known, caps) = (&self.first.caps, &packet.caps);
-        packet.stretch == self.first.stretch && (caps == known || format(caps) == format(known))
+        packet.stretch == self.first.stretch && is_same_format(&self.first.caps, &packet.caps)
     }
 
     /// How long it is so far, ns.
@@ -71,7 +76,7 @@ impl Part {
         &self.path
     }
 
-    /// Adds a packet. What is presented before the first picture needs what is not there, and is left out.
+    /// Adds a packet. Pictures that are presented before the first one need what is not there, and are left out.
     ///
     /// # Blocking
     /// While the disk is behind.
@@ -79,10 +84,11 @@ impl Part {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn push(&mut self, packet: &Packet) -> Result<()> {
-        if packet.running_ns < self.first.running_ns || packet.stretch != self.first.stretch {
+        let is_sound = packet.medium == Medium::Sound;
+        let is_early = packet.running_ns < self.first.running_ns && !(is_sound && lasts_into(packet, &self.first));
+        if is_early || packet.stretch != self.first.stretch {
             return Ok(());
         }
-        let is_sound = packet.medium == Medium::Sound;
         if !is_sound {
             self.newest = self.newest.max(packet.running_ns);
             self.last = self.last.max(packet.stream_ns.unwrap_or(self.last));
@@ -91,7 +97,8 @@ impl Part {
             return if is_sound { writer.add_sound(packet) } else { writer.add_picture(packet) };
         }
         self.early.push(packet.clone());
-        let known = is_sound || !self.has_sound || self.length() > SILENCE;
+        let came = self.early.iter().any(|packet| packet.medium == Medium::Sound);
+        let known = came || !self.has_sound || self.length() > SILENCE;
         if known { self.open() } else { Ok(()) }
     }
 
@@ -130,13 +137,8 @@ impl Part {
     }
 }
 
-/// What may not change within a file: codec, framing, header, width and height.
-type Format = (String, Option<String>, Option<gst::Buffer>, Option<i32>, Option<i32>);
-
-fn format(caps: &gst::CapsRef) -> Format {
-    let structure = caps.structure(0);
-    let number = |key: &str| structure.and_then(|structure| structure.get::<i32>(key).ok());
-    let framing = structure.and_then(|structure| structure.get::<String>("stream-format").ok());
-    let header = structure.and_then(|structure| structure.get::<gst::Buffer>("codec_data").ok());
-    (codec(caps).to_owned(), framing, header, number("width"), number("height"))
+/// Whether a packet of sound may go on when the picture `first` is shown: several frames of it may come in one packet. What of
+/// them is over by then, the writer leaves out.
+fn lasts_into(sound: &Packet, first: &Packet) -> bool {
+    sound.running_ns > first.running_ns - SILENCE
 }

@@ -91,6 +91,8 @@ pub(super) struct Recorder {
     job: Job,
     part: Option<Part>,
     closing: Option<Closing>,
+    /// The newest packet of sound: what it holds may belong to a part that begins behind it.
+    sound: Option<Packet>,
     /// Parts so far.
     parts: usize,
     /// Whether the next key frame begins a part.
@@ -99,7 +101,7 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(reader: PacketReader, settings: Arc<ClipSettings>, job: Job) -> Self {
-        Self { reader, settings, job, part: None, closing: None, parts: 0, split: false }
+        Self { reader, settings, job, part: None, closing: None, sound: None, parts: 0, split: false }
     }
 
     /// Records until the clip is long enough, or its source has ended.
@@ -140,6 +142,7 @@ impl Recorder {
     /// Adds a packet; false where the clip is long enough without it.
     fn record(&mut self, packet: &Packet) -> Result<bool> {
         if packet.medium == Medium::Sound {
+            self.sound = Some(packet.clone());
             let sound = (packet.stretch, packet.running_ns);
             let before = |closing: &&mut Closing| sound < (closing.key.stretch, closing.key.running_ns);
             let part = match self.closing.as_mut().filter(before) {
@@ -221,7 +224,7 @@ impl Recorder {
         name.push(container.ending());
         let path = numbered(&PathBuf::from(name), self.parts);
         let has_sound = self.settings.sound && self.reader.has_sound(first.stretch);
-        self.part.insert(Part::new(&path, container, first, has_sound)).push(first)
+        self.part.insert(Part::new(&path, container, first, has_sound, self.sound.as_ref())).push(first)
     }
 
     /// Closes what is open.

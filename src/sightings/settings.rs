@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use super::recorder::ClipSettings;
 use super::store::Keep;
 use super::zones::{Line, Zone};
+use crate::limits::QuietHours;
 
 /// How long presence must hold before a sighting starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,78 +86,27 @@ pub struct SightingSettings {
 }
 
 impl SightingSettings {
-    /// All that decides which sightings a film has and which of them are told.
+    /// All that decides which sightings a film has, which of them are told, and what is kept of them.
     pub fn to_json(&self) -> Value {
         let zone = |zone: &Zone| {
             json!({ "name": zone.name, "corners": zone.corners().collect::<Vec<_>>(), "anchor": zone.anchor,
                 "confirm": zone.confirm })
         };
         let line = |line: &Line| json!({ "name": line.name, "ends": line.ends(), "anchor": line.anchor, "confirm": line.confirm });
-        json!({
+        let mut all = json!({
             "confirm": self.confirm, "forget_ms": self.forget.as_millis() as u64,
             "cooldown_ms": self.cooldown.as_millis() as u64, "per_minute": self.per_minute,
             "zones": self.zones.iter().map(zone).collect::<Vec<_>>(),
             "lines": self.lines.iter().map(line).collect::<Vec<_>>(),
-        })
-    }
-}
-
-/// A part of the day by this machine's clock, in minutes since midnight. It may go over midnight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct QuietHours {
-    from: u32,
-    to: u32,
-}
-
-impl QuietHours {
-    /// Whether it is quiet so many minutes after midnight.
-    pub fn contains(self, minute: u32) -> bool {
-        if self.from < self.to {
-            (self.from..self.to).contains(&minute)
-        } else {
-            minute >= self.from || minute < self.to
+        });
+        if let Some(ArchiveSettings { folder, clips, snapshots, .. }) = &self.archive {
+            let clips = clips.as_ref().map(|clips| {
+                json!({ "before_ms": clips.before.as_millis() as u64, "after_ms": clips.after.as_millis() as u64,
+                    "max_length_ms": clips.max_length.as_millis() as u64, "container": clips.container,
+                    "sound": clips.sound, "cues": clips.cues })
+            });
+            all["archive"] = json!({ "folder": folder, "snapshots": snapshots, "clips": clips });
         }
-    }
-}
-
-impl FromStr for QuietHours {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let minutes = |time: &str| {
-            let (hour, minute) = time.trim().split_once(':')?;
-            let digits =
-                |text: &str, most: u32| text.parse().ok().filter(|number: &u32| text.len() == 2 && *number < most);
-            Some(60 * digits(hour, 24)? + digits(minute, 60)?)
-        };
-        let both = text.split_once('-').and_then(|(from, to)| Some((minutes(from)?, minutes(to)?)));
-        match both {
-            Some((from, to)) if from != to => Ok(Self { from, to }),
-            _ => Err("expected two times of day, as in 22:00-07:00".into()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quiet_hours_may_go_over_midnight() {
-        let night: QuietHours = "22:00-07:30".parse().expect("valid");
-        let noon: QuietHours = "12:00 - 13:00".parse().expect("valid");
-        for (minute, at_night, at_noon) in [
-            (0, true, false),
-            (449, true, false),
-            (450, false, false),
-            (720, false, true),
-            (780, false, false),
-            (1320, true, false),
-        ] {
-            assert_eq!((night.contains(minute), noon.contains(minute)), (at_night, at_noon), "{minute}");
-        }
-        for wrong in ["", "22:00", "22-7", "24:00-07:00", "22:60-07:00", "7:00-8:00", "07:00-07:00", "a:b-c:d"] {
-            assert!(wrong.parse::<QuietHours>().is_err(), "{wrong}");
-        }
+        all
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use blocks::preprocess::Rect;
 use frames::Portraits;
@@ -9,7 +10,7 @@ use frames::overlay::{Annotation, Parts, blend_rgb, tiles};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
-use super::types::{FileRef, Sighting};
+use super::types::FileRef;
 use crate::error::{Error, Result};
 use crate::sink::file_name;
 use crate::stage::Frame;
@@ -46,13 +47,16 @@ pub struct Seen<'a> {
     pub place: usize,
 }
 
-/// The best frame of a sighting so far.
-struct Shot {
-    worth: f64,
-    /// Packed RGB.
+/// A frame as packed RGB: one for all sightings whose best it is.
+struct Picture {
     rgb: Vec<u8>,
     width: usize,
     height: usize,
+}
+
+/// The best frame of a sighting.
+pub struct Shot {
+    picture: Arc<Picture>,
     annotation: Annotation,
     rect: Rect,
     pts_ns: Option<u64>,
@@ -67,38 +71,53 @@ pub struct Pictures {
     pub crop: Vec<u8>,
 }
 
+/// The best frame of a sighting so far.
+struct Best {
+    worth: f64,
+    /// None where it was taken already.
+    shot: Option<Shot>,
+}
+
 /// The best frames of sightings that last.
 #[derive(Default)]
 pub struct Snapshots {
-    settings: SnapshotSettings,
     portraits: Portraits,
     /// By the sighting's id.
-    shots: HashMap<String, Shot>,
+    best: HashMap<String, Best>,
+}
+
+/// A frame that is looked at for several sightings, and what it was converted to for the first of them.
+pub struct Look<'a> {
+    frame: &'a Frame,
+    picture: Option<Arc<Picture>>,
+}
+
+impl<'a> Look<'a> {
+    /// At a frame.
+    pub fn new(frame: &'a Frame) -> Self {
+        Self { frame, picture: None }
+    }
 }
 
 impl Snapshots {
-    /// None so far.
-    pub fn new(settings: SnapshotSettings) -> Self {
-        Self { settings, ..Self::default() }
-    }
-
     /// Looks at a frame of the sighting `id`, and keeps it where it is clearly better than the best one so far: score times size times
     /// sharpness. True where it was kept.
-    pub fn consider(&mut self, id: &str, frame: &Frame, seen: &Seen) -> bool {
-        match self.shoot(id, frame, seen) {
-            Ok(Some(shot)) => {
-                self.shots.insert(id.to_owned(), shot);
+    pub fn consider(&mut self, id: &str, look: &mut Look, seen: &Seen) -> bool {
+        match self.shoot(id, look, seen) {
+            Ok(Some(best)) => {
+                self.best.insert(id.to_owned(), best);
                 true
             }
             Ok(None) => false,
             Err(error) => {
-                tracing::debug!("no snapshot of frame {}: {error}", frame.seq);
+                tracing::debug!("no snapshot of frame {}: {error}", look.frame.seq);
                 false
             }
         }
     }
 
-    fn shoot(&mut self, id: &str, frame: &Frame, seen: &Seen) -> frames::Result<Option<Shot>> {
+    fn shoot(&mut self, id: &str, look: &mut Look, seen: &Seen) -> frames::Result<Option<Best>> {
+        let frame = look.frame;
         let (width, height) = (frame.info.width() as usize, frame.info.height() as usize);
         let rect = within(&seen.rect, width, height);
         let size = rect.width() * rect.height() / (width * height).max(1) as f64;
@@ -108,7 +127,7 @@ impl Snapshots {
         let sharpness = self.portraits.sharpness(&frame.buffer, &frame.info, &rect)?;
         // A thing without any edges has a best frame too.
         let worth = f64::from(seen.score.unwrap_or(1.0)) * size * (1.0 + sharpness);
-        if self.shots.get(id).is_some_and(|shot| worth < BETTER * shot.worth) {
+        if self.best.get(id).is_some_and(|best| worth < BETTER * best.worth) {
             return Ok(None);
         }
         let annotation = Annotation {
@@ -120,35 +139,53 @@ impl Snapshots {
             score: seen.score,
             trained: true,
         };
-        let rgb = self.portraits.rgb(&frame.buffer, &frame.info)?;
+        let picture = match &look.picture {
+            Some(picture) => Arc::clone(picture),
+            None => {
+                let rgb = self.portraits.rgb(&frame.buffer, &frame.info)?;
+                Arc::clone(look.picture.insert(Arc::new(Picture { rgb, width, height })))
+            }
+        };
         let pts_ns = frame.stream_time.map(gstreamer::ClockTime::nseconds);
-        Ok(Some(Shot { worth, rgb, width, height, annotation, rect, pts_ns }))
+        Ok(Some(Best { worth, shot: Some(Shot { picture, annotation, rect, pts_ns }) }))
     }
 
-    /// The best frame of a sighting so far; none where there is none.
+    /// Takes the best frame of a sighting so far; none where there is none that is better than what was taken last.
+    pub fn take(&mut self, id: &str) -> Option<Shot> {
+        self.best.get_mut(id)?.shot.take()
+    }
+
+    /// Forgets a sighting that is over.
+    pub fn forget(&mut self, id: &str) {
+        self.best.remove(id);
+    }
+}
+
+impl Shot {
+    /// It as JPEG.
     ///
     /// # Errors
     /// It cannot be drawn on, or is too large for a JPEG.
-    pub fn pictures(&self, id: &str) -> Result<Option<Pictures>> {
-        let Some(shot) = self.shots.get(id) else { return Ok(None) };
-        let mut drawn = shot.rgb.clone();
-        let tiles = tiles(std::slice::from_ref(&shot.annotation), Parts::default(), shot.width, shot.height)?;
-        blend_rgb(&mut drawn, shot.width, &tiles);
-        let whole = self.jpeg(&drawn, shot.width, shot.height)?;
-        let (crop, width, height) = self.cut(shot);
-        Ok(Some(Pictures { whole, crop: self.jpeg(&crop, width, height)? }))
+    pub fn pictures(&self, settings: SnapshotSettings) -> Result<Pictures> {
+        let Picture { rgb, width, height } = &*self.picture;
+        let mut drawn = rgb.clone();
+        let tiles = tiles(std::slice::from_ref(&self.annotation), Parts::default(), *width, *height)?;
+        blend_rgb(&mut drawn, *width, &tiles);
+        let whole = jpeg(&drawn, (*width, *height), settings.quality)?;
+        let (crop, size) = self.cut(settings.margin);
+        Ok(Pictures { whole, crop: jpeg(&crop, size, settings.quality)? })
     }
 
-    /// Writes the best frame of a sighting into `folder`, `ID.jpg` and `ID-crop.jpg`, in place of what is there of it.
+    /// Writes it for the sighting `id` into `folder`, `ID.jpg` and `ID-crop.jpg`, in place of what is there of it. Gives the files, and
+    /// the first of them as it is.
     ///
     /// # Errors
-    /// As of [`Snapshots::pictures`], or a file cannot be written.
-    pub fn write(&self, sighting: &Sighting, folder: &Path) -> Result<Vec<FileRef>> {
-        let Some(pictures) = self.pictures(&sighting.id)? else { return Ok(Vec::new()) };
+    /// As of [`Shot::pictures`], or a file cannot be written.
+    pub fn write(&self, id: &str, folder: &Path, settings: SnapshotSettings) -> Result<(Vec<FileRef>, Vec<u8>)> {
+        let Pictures { whole, crop } = self.pictures(settings)?;
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let name = file_name(&sighting.id);
-        let pts_ns = self.shots.get(&sighting.id).and_then(|shot| shot.pts_ns);
-        let files = [("snapshot", ".jpg", &pictures.whole), ("crop", "-crop.jpg", &pictures.crop)];
+        let name = file_name(id);
+        let files = [("snapshot", ".jpg", &whole), ("crop", "-crop.jpg", &crop)];
         let written = files.into_iter().map(|(kind, ending, bytes)| -> Result<FileRef> {
             let path = folder.join(format!("{name}{ending}"));
             let staged = tempfile::NamedTempFile::new_in(folder).and_then(|staged| {
@@ -156,41 +193,37 @@ impl Snapshots {
                 blocks::files::publish(staged, &path)
             });
             staged.map_err(Error::io("write", &path))?;
-            Ok(FileRef { kind: kind.to_owned(), path, start_pts_ns: pts_ns, end_pts_ns: pts_ns })
+            Ok(FileRef { kind: kind.to_owned(), path, start_pts_ns: self.pts_ns, end_pts_ns: self.pts_ns })
         });
-        written.collect()
+        Ok((written.collect::<Result<_>>()?, whole))
     }
 
-    /// Forgets a sighting that is over.
-    pub fn forget(&mut self, id: &str) {
-        self.shots.remove(id);
-    }
-
-    /// The thing, with a margin; packed RGB, width, height.
-    fn cut(&self, shot: &Shot) -> (Vec<u8>, usize, usize) {
-        let Shot { rect, width, height, .. } = shot;
-        let (x, y) = (self.settings.margin * rect.width(), self.settings.margin * rect.height());
+    /// The thing, with a margin; packed RGB, and its width and height.
+    fn cut(&self, margin: f64) -> (Vec<u8>, (usize, usize)) {
+        let Self { rect, picture, .. } = self;
+        let Picture { rgb, width, height } = &**picture;
+        let (x, y) = (margin * rect.width(), margin * rect.height());
         let around = Rect { x0: rect.x0 - x, y0: rect.y0 - y, x1: rect.x1 + x, y1: rect.y1 + y };
         let around = within(&around, *width, *height);
         let (left, right) = pixels(around.x0, around.x1, *width);
         let (top, bottom) = pixels(around.y0, around.y1, *height);
-        let rows = shot.rgb.chunks(3 * width).take(bottom).skip(top);
+        let rows = rgb.chunks(3 * width).take(bottom).skip(top);
         let crop = rows.flat_map(|row| &row[3 * left..3 * right]).copied().collect();
-        (crop, right - left, bottom - top)
+        (crop, (right - left, bottom - top))
     }
+}
 
-    fn jpeg(&self, rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-        let fail = |reason: String| Error::Output { name: "snapshot".into(), reason };
-        let side = |side: usize| {
-            let side = u16::try_from(side).map(u32::from);
-            side.map_err(|_| fail(format!("the picture is {width}x{height}, expected sides of up to 65535 pixels")))
-        };
-        let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, self.settings.quality)
-            .encode(rgb, side(width)?, side(height)?, ExtendedColorType::Rgb8)
-            .map_err(|e| fail(e.to_string()))?;
-        Ok(bytes)
-    }
+fn jpeg(rgb: &[u8], (width, height): (usize, usize), quality: u8) -> Result<Vec<u8>> {
+    let fail = |reason: String| Error::Output { name: "snapshot".into(), reason };
+    let side = |side: usize| {
+        let side = u16::try_from(side).map(u32::from);
+        side.map_err(|_| fail(format!("the picture is {width}x{height}, expected sides of up to 65535 pixels")))
+    };
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality)
+        .encode(rgb, side(width)?, side(height)?, ExtendedColorType::Rgb8)
+        .map_err(|e| fail(e.to_string()))?;
+    Ok(bytes)
 }
 
 /// What of a box lies in the picture.
@@ -207,7 +240,6 @@ fn pixels(from: f64, to: f64, length: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Instant;
 
     use gstreamer as gst;
@@ -255,7 +287,7 @@ mod tests {
         let mut snapshots = Snapshots::default();
         let mut consider = |rect: Rect, stripe: usize, score: f32| {
             let frame = frame(&rect, stripe);
-            snapshots.consider("a", &frame, &seen(rect, score))
+            snapshots.consider("a", &mut Look::new(&frame), &seen(rect, score))
         };
         assert!(consider(SMALL, 4, 0.5), "the first one");
         assert!(!consider(SMALL, 4, 0.5), "the same again");
@@ -269,10 +301,12 @@ mod tests {
 
     #[test]
     fn both_pictures_can_be_read_and_the_crop_has_no_box() {
-        let mut snapshots = Snapshots::new(SnapshotSettings { quality: 100, margin: 0.0 });
-        assert!(snapshots.pictures("a").expect("nothing yet").is_none());
-        assert!(snapshots.consider("a", &frame(&LARGE, 64), &seen(LARGE, 0.5)));
-        let pictures = snapshots.pictures("a").expect("drawn").expect("there");
+        let mut snapshots = Snapshots::default();
+        assert!(snapshots.take("a").is_none());
+        assert!(snapshots.consider("a", &mut Look::new(&frame(&LARGE, 64)), &seen(LARGE, 0.5)));
+        let shot = snapshots.take("a").expect("there");
+        assert!(snapshots.take("a").is_none(), "it is taken once");
+        let pictures = shot.pictures(SnapshotSettings { quality: 100, margin: 0.0 }).expect("drawn");
         let read = |bytes: &[u8]| image::load_from_memory(bytes).expect("a JPEG").into_rgb8();
         let (whole, crop) = (read(&pictures.whole), read(&pictures.crop));
         assert_eq!((whole.dimensions(), crop.dimensions()), ((64, 48), (32, 32)));
@@ -280,20 +314,33 @@ mod tests {
             |picture: &image::RgbImage| picture.pixels().any(|pixel| pixel.0.iter().any(|v| v.abs_diff(100) > 9));
         assert!(apart(&whole), "the box is drawn");
         assert!(!apart(&crop), "and not here");
+    }
+
+    #[test]
+    fn sightings_of_one_frame_share_its_picture() {
+        let mut snapshots = Snapshots::default();
+        let frame = frame(&LARGE, 4);
+        let mut look = Look::new(&frame);
+        assert!(["a", "b"].into_iter().all(|id| snapshots.consider(id, &mut look, &seen(LARGE, 0.5))));
+        assert!(!snapshots.consider("a", &mut look, &seen(LARGE, 0.5)), "not better");
+        let [one, other] = ["a", "b"].map(|id| snapshots.take(id).expect("there"));
+        assert!(Arc::ptr_eq(&one.picture, &other.picture));
+        assert!(!snapshots.consider("a", &mut look, &seen(LARGE, 0.52)), "what was taken is known");
         snapshots.forget("a");
-        assert!(snapshots.pictures("a").expect("forgotten").is_none());
+        assert!(snapshots.consider("a", &mut look, &seen(LARGE, 0.5)), "and forgotten");
     }
 
     #[test]
     fn a_box_over_the_edge_is_cut_there() {
-        let mut snapshots = Snapshots::new(SnapshotSettings::default());
+        let mut snapshots = Snapshots::default();
         let over = Rect { x0: -20.0, y0: 30.0, x1: 10.0, y1: 90.0 };
-        assert!(snapshots.consider("a", &frame(&SMALL, 2), &seen(over, 0.5)));
-        let pictures = snapshots.pictures("a").expect("drawn").expect("there");
+        assert!(snapshots.consider("a", &mut Look::new(&frame(&SMALL, 2)), &seen(over, 0.5)));
+        let shot = snapshots.take("a").expect("there");
+        let pictures = shot.pictures(SnapshotSettings::default()).expect("drawn");
         let crop = image::load_from_memory(&pictures.crop).expect("a JPEG");
         // A tenth of what is in the picture around it, where there is something.
         assert_eq!((crop.width(), crop.height()), (11, 20));
         let outside = Rect { x0: 100.0, y0: 0.0, x1: 120.0, y1: 20.0 };
-        assert!(!snapshots.consider("b", &frame(&SMALL, 2), &seen(outside, 0.9)), "nothing is seen");
+        assert!(!snapshots.consider("b", &mut Look::new(&frame(&SMALL, 2)), &seen(outside, 0.9)), "nothing is seen");
     }
 }

@@ -2,22 +2,29 @@
 //! too much is deleted, the oldest first.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::index::{Filter, Kept};
 use super::types::{FileRef, Sighting};
+use crate::database::{self, Database};
 use crate::error::{Error, Result};
 
 /// Its name in the folder.
 pub(super) const INDEX: &str = "sightings.sqlite";
 /// How long another process may hold it.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Counts the layouts of the tables.
-const LAYOUT: i64 = 1;
 /// What was staged so long ago and never finished is nobody's.
 const STALE: Duration = Duration::from_hours(24);
+
+const STORE: Database = Database {
+    tables: TABLES,
+    layout: 1,
+    patience: PATIENCE,
+    // Readers do not hold up the stream.
+    pragmas: &[("journal_mode", "WAL"), ("synchronous", "NORMAL"), ("foreign_keys", "ON")],
+};
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS sighting (
@@ -94,29 +101,9 @@ impl Store {
         // As it stands in the paths of files, whatever the working directory is later.
         let folder = std::fs::canonicalize(folder).map_err(Error::io("read", folder))?;
         let index = folder.join(INDEX);
-        let fail = failure(&index);
-        let mut connection = Connection::open(&index).map_err(&fail)?;
-        let prepared = (|| -> rusqlite::Result<i64> {
-            connection.busy_timeout(PATIENCE)?;
-            // Readers do not hold up the stream.
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "NORMAL")?;
-            connection.pragma_update(None, "foreign_keys", true)?;
-            let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let layout: i64 = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if layout == 0 {
-                step.execute_batch(TABLES)?;
-                step.pragma_update(None, "user_version", LAYOUT)?;
-            }
-            step.commit()?;
-            Ok(if layout == 0 { LAYOUT } else { layout })
-        })();
-        match prepared.map_err(&fail)? {
-            LAYOUT => Ok(Self { connection, folder, index, keep }),
-            other => {
-                let reason = format!("has layout {other}, expected {LAYOUT}: it was written by another version");
-                Err(Error::Store { path: index, reason })
-            }
+        match STORE.open(&index) {
+            Ok(connection) => Ok(Self { connection, folder, index, keep }),
+            Err(error) => Err(Error::Store { path: index, reason: error.to_string() }),
         }
     }
 
@@ -126,12 +113,19 @@ impl Store {
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&Transaction) -> rusqlite::Result<T>) -> Result<T> {
-        let changed = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|step| {
-            let value = change(&step)?;
-            step.commit()?;
-            Ok(value)
-        });
-        changed.map_err(failure(&self.index))
+        database::step(&mut self.connection, change).map_err(failure(&self.index))
+    }
+
+    /// Keeps a sighting that begins. Where work that was done before is done again, it has the same id: what was kept under it goes, with
+    /// its files.
+    ///
+    /// # Errors
+    /// The index cannot be written, or an old file cannot be deleted.
+    pub fn begin(&mut self, sighting: &Sighting) -> Result<()> {
+        if self.get(&sighting.id)?.is_some() {
+            self.remove(sighting.id.clone(), "again")?;
+        }
+        self.write(sighting, None)
     }
 
     /// Keeps a sighting that lasts, in place of what is known of it. Its files come by [`Store::add_file`].
@@ -271,7 +265,7 @@ impl Store {
     /// A file cannot be deleted, or the index cannot be written. What was deleted until then is known to be.
     pub fn sweep(&mut self) -> Result<Vec<Removed>> {
         let mut removed = Vec::new();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i64;
+        let now = crate::clock::now_unix_ns();
         let oldest = self.keep.days.map(|days| now - i64::from(days) * 86_400_000_000_000);
         let mut left = self.bytes()?;
         let sql = "SELECT id, start_unix_ns FROM sighting WHERE cause IS NOT NULL ORDER BY start_unix_ns, id";

@@ -98,6 +98,16 @@ impl Told {
         Self { what: What::Sighting { sighting: Box::new(sighting.clone()), change }, silent }
     }
 
+    /// Id of the sighting that it is about; none where it is about none alone.
+    pub fn sighting_id(&self) -> Option<&str> {
+        match &self.what {
+            What::Sighting { sighting, .. } => Some(&sighting.id),
+            What::Enter { who, .. } | What::Leave { who, .. } | What::Cross { who, .. } => Some(&who.sighting_id),
+            What::File { sighting_id, .. } => Some(sighting_id),
+            What::Held { .. } => None,
+        }
+    }
+
     /// As it stands in records.
     pub fn kind(&self) -> EventKind<'_> {
         match &self.what {

@@ -11,7 +11,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::container::{Container, can_be_played, lacking, make, parser, sound_elements};
+use super::container::{Container, can_be_played, is_same_format, lacking, make, parser, sound_elements};
 use super::decode_order::{DecodeOrder, Timed};
 use crate::error::{Error, Result};
 use crate::sink::PartialFile;
@@ -129,7 +129,9 @@ impl Writer {
     /// The file cannot be written.
     pub(super) fn add_sound(&mut self, packet: &Packet) -> Result<()> {
         let time = self.time(packet.running_ns);
-        let Some(sound) = self.sound.as_mut().filter(|sound| sound.caps == packet.caps) else { return Ok(()) };
+        let Some(sound) = self.sound.as_mut().filter(|sound| is_same_format(&sound.caps, &packet.caps)) else {
+            return Ok(());
+        };
         sound.newest = sound.newest.max(packet.running_ns);
         let mut buffer = packet.buffer.clone();
         let writable = buffer.make_mut();
@@ -245,8 +247,18 @@ fn branch(
     let end = chain.last().and_then(|element| element.static_pad("src"));
     let (end, entrance) = end.zip(muxer.request_pad_simple(pad)).ok_or_else(|| fail(format!("has no pad {pad}")))?;
     end.link(&entrance).map_err(|e| fail(e.to_string()))?;
+    leave_out_what_is_over(&entrance);
     keep_format(&entrance);
     Ok(appsrc)
+}
+
+/// The frames of a packet of sound that are over when the first picture is shown.
+fn leave_out_what_is_over(pad: &gst::Pad) {
+    let origin = gst::ClockTime::from_nseconds(ORIGIN.unsigned_abs());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let is_over = info.buffer().and_then(|buffer| buffer.pts()).is_some_and(|time| time < origin);
+        if is_over { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+    });
 }
 
 /// Muxers refuse another format, also where a camera repeats its parameter sets with a change that no player minds: they

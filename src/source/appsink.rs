@@ -278,14 +278,9 @@ impl SampleHandler {
         // Frames that a decoder put in another order may come without a time of their own.
         match running_time.zip(self.ahead) {
             Some((time, ahead)) => (Some(time.nseconds() + ahead), Clock::Rtcp),
-            None => (since_1970(), Clock::Arrival),
+            None => (Some(crate::clock::now_unix_ns().unsigned_abs()), Clock::Arrival),
         }
     }
-}
-
-fn since_1970() -> Option<u64> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_nanos()).ok()
 }
 
 /// Wall-clock time of capture in nanoseconds since 1970, by the sender reports of the source (RFC 3550, section 6.4.1:

@@ -17,7 +17,7 @@ use super::edits::Edits;
 use super::extent::Extent;
 use super::key_frame::KeyFrameGate;
 use super::packet_queue::PacketOrigin;
-use super::packet_tap::PacketTap;
+use super::packet_tap::{PacketTap, TapStop};
 use super::packets::PacketRing;
 use super::rtsp::{Proxy, ServerInfo};
 use super::tracks::Tracks;
@@ -54,6 +54,8 @@ pub(super) struct Connection {
     may_hang: bool,
     /// Where its packets are kept.
     packets: Option<Arc<PacketRing>>,
+    /// Of what keeps them.
+    tap: Option<TapStop>,
     stopped: bool,
 }
 
@@ -172,6 +174,7 @@ impl Connection {
         let tracks = Tracks::new(settings.video_track);
         tracks.choose(&bin);
         let packets = keep_packets(&bin, address, settings, number);
+        let tap = packets.as_ref().map(PacketTap::stopper);
         server_info.listen(&bin, &tracks, packets.is_some() && !settings.is_own());
         deinterlace::one_for_one(&bin);
         decoder_errors::listen();
@@ -248,6 +251,7 @@ impl Connection {
             drawing,
             may_hang: matches!(address.kind, Kind::Rtsp { .. }),
             packets: settings.packets.clone(),
+            tap,
             stopped: false,
         })
     }
@@ -347,6 +351,9 @@ impl Connection {
         self.stop = None;
         if let Some(packets) = &self.packets {
             packets.leave();
+        }
+        if let Some(tap) = &self.tap {
+            tap.stop();
         }
         self.let_go.store(true, Ordering::Release);
         let (pipeline, drawing) = (self.pipeline.clone(), std::mem::take(&mut self.drawing));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
@@ -17,8 +17,8 @@ use crate::pipeline::{self, PipelineFile};
 
 /// Frames that may wait for the encoder.
 const WAITING: u64 = 8;
-/// How long what waits may take at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the few frames that wait may take at the end, where an encoder is stuck.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// x264 takes no smaller pictures.
 const LEAST_SIDE: u32 = 16;
 
@@ -53,7 +53,8 @@ impl PacketEncoder {
         let encoder = pipeline::build(name, &launch, &pipeline::pads(info), gst::PadDirection::Sink)?;
         let packets = encoder.by_name("packets").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
         let packets = packets.ok_or_else(|| fail("has no appsink named `packets`".into()))?;
-        packets.set_callbacks(callbacks(Arc::clone(ring), origin, shift));
+        let (end, ended) = bounded(1);
+        packets.set_callbacks(callbacks(Arc::clone(ring), origin, shift, end.clone()));
         let leak = if origin.live { gst_app::AppLeakyType::Downstream } else { gst_app::AppLeakyType::None };
         let appsrc = gst_app::AppSrc::builder()
             .caps(&info.to_caps().map_err(|e| fail(e.to_string()))?)
@@ -67,7 +68,6 @@ impl PacketEncoder {
         let chain = [appsrc.upcast_ref::<gst::Element>(), encoder.upcast_ref()];
         let linked = pipeline.add_many(chain).and_then(|()| gst::Element::link_many(chain));
         linked.map_err(|e| fail(e.to_string()))?;
-        let (end, ended) = bounded(1);
         bus::forward(&pipeline, move |report| {
             if let Report::Failed(fault) = report {
                 tracing::warn!("clips end here: {}", fault.reason);
@@ -101,8 +101,8 @@ impl PacketEncoder {
     }
 }
 
-/// Hands every packet to `ring`. Its times are the frames' own.
-fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin, shift: i64) -> gst_app::AppSinkCallbacks {
+/// Hands every packet to `ring`, and says when there are no more. Its times are the frames' own.
+fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin, shift: i64, end: Sender<()>) -> gst_app::AppSinkCallbacks {
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Flushing)?;
         let segment = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>());
@@ -117,14 +117,16 @@ fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin, shift: i64) -> gst_app
         ring.push(Arrived { medium: Medium::Video, buffer, caps, connection, running_ns, stream_ns, key, live });
         Ok(gst::FlowSuccess::Ok)
     };
-    gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build()
+    // Once is enough. What the pipeline says of its end comes later, and not at all where it does not play yet.
+    let eos = move |_: &gst_app::AppSink| _ = end.try_send(());
+    gst_app::AppSinkCallbacks::builder().new_sample(new_sample).eos(eos).build()
 }
 
 impl Drop for PacketEncoder {
     /// What waits comes into the ring before.
     fn drop(&mut self) {
         if self.appsrc.end_of_stream().is_ok() && self.ended.recv_timeout(PATIENCE).is_err() {
-            tracing::debug!("the encoder of clips did not finish in time");
+            tracing::warn!("the encoder of clips is stuck: clips lack the last frames before here");
         }
         if self.pipeline.set_state(gst::State::Null).is_err() {
             tracing::debug!("the encoder of clips did not stop cleanly");

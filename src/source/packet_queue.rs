@@ -1,7 +1,7 @@
 //! The packets of a ring: how they are numbered, which ones go first, and from which one a clip can begin.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gstreamer as gst;
 
@@ -51,8 +51,6 @@ pub struct Packet {
     /// When it is presented by the stream time of records (`pts_ns`), ns. Below 0 for what is decoded and not shown. Of packets of a
     /// stretch that has given no frame yet nobody knows.
     pub stream_ns: Option<i64>,
-    /// Wall clock when it came, ns since 1970.
-    pub unix_ns: i64,
     /// Whether decoding can begin with it.
     pub key: bool,
     /// Whether something may be missing before it: its stretch is a new one, or time was lost.
@@ -209,11 +207,11 @@ impl PacketQueue {
         }
     }
 
-    /// Sound from before the oldest picture.
+    /// Sound from before the oldest picture, but for the packet that may last into it.
     fn drop_old_sound(&mut self) {
         let Some(oldest) = self.video.packets.front() else { return };
         let oldest = (oldest.stretch, oldest.running_ns);
-        while self.sound.packets.front().is_some_and(|sound| (sound.stretch, sound.running_ns) < oldest) {
+        while self.sound.packets.get(1).is_some_and(|next| (next.stretch, next.running_ns) <= oldest) {
             self.bytes -= self.sound.pop();
         }
     }
@@ -237,9 +235,6 @@ impl PacketQueue {
             stretch: self.stretch,
             running_ns,
             stream_ns: stream_ns.or(self.shift.map(|shift| running_ns + shift)),
-            unix_ns: SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |since| since.as_nanos() as i64),
             key: key && is_picture,
             gap: gap && is_picture,
         };

@@ -4,8 +4,8 @@
 //! Pad probes look at what passes: unlike a tee with its queue, they can hold nothing up but as long as the ring wants it, and need
 //! no branch that a decoder bin would have to know of.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -38,6 +38,19 @@ struct Facts {
     sound: AtomicBool,
     /// Running time of the frame that just came out of the decoders, before anybody changed it, ns.
     shown: AtomicI64,
+    /// The pipeline is about to stop. Held while elements are added to it: what is added behind its back would go on.
+    stops: Mutex<bool>,
+}
+
+/// Says that the pipeline of a tap stops.
+#[derive(Debug, Clone)]
+pub(super) struct TapStop(Arc<Facts>);
+
+impl TapStop {
+    /// From now on nothing is added to the pipeline; what is just being added is through.
+    pub(super) fn stop(&self) {
+        *self.0.stops.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
 }
 
 /// The probes' part.
@@ -69,6 +82,7 @@ impl PacketTap {
             decided: AtomicBool::new(false),
             sound: AtomicBool::new(false),
             shown: AtomicI64::new(UNKNOWN),
+            stops: Mutex::new(false),
         };
         let probe = Probe { ring: Arc::clone(ring), origin, facts: Arc::new(facts) };
         let watch = {
@@ -86,6 +100,11 @@ impl PacketTap {
             });
         }
         Self { probe, copies: None, encoder: None, shift: None, hopeless: false }
+    }
+
+    /// To be told before its pipeline stops.
+    pub(super) fn stopper(&self) -> TapStop {
+        TapStop(Arc::clone(&self.probe.facts))
     }
 
     /// A frame came out of the decoder, on the thread on which its buffer left `bin`.
@@ -196,7 +215,8 @@ impl Probe {
         let factory = caps.structure(0).and_then(rtsp::sound_depayloader);
         let bin = source.parent().and_then(|parent| parent.downcast::<gst::Bin>().ok());
         let (Some(factory), Some(bin)) = (factory, bin) else { return };
-        if self.facts.sound.swap(true, Ordering::AcqRel) {
+        let stops = self.facts.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stops || self.facts.sound.swap(true, Ordering::AcqRel) {
             return;
         }
         let linked = (|| {

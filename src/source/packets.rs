@@ -141,9 +141,11 @@ pub struct PacketReader {
 impl PacketReader {
     /// The next packet, waiting for it for so long at most.
     pub fn take(&mut self, patience: Duration) -> Next {
+        let began = Instant::now();
         let mut state = self.ring.lock();
-        let mut waited = false;
         loop {
+            // Whatever wakes it in between, such as a camera that is tried again and again: it is told in time.
+            let left = patience.saturating_sub(began.elapsed());
             let (video, sound) = state.readers.get(&self.number).copied().unwrap_or_default();
             if video < state.video.first {
                 let place = (state.video.first, sound);
@@ -170,11 +172,10 @@ impl PacketReader {
             if state.closed {
                 return Next::End;
             }
-            if waited {
+            if left.is_zero() {
                 return if state.away { Next::Away } else { Next::Waiting };
             }
-            let wait = self.ring.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
-            (state, waited) = (wait.0, wait.1.timed_out());
+            state = self.ring.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -321,6 +322,29 @@ mod tests {
         assert!(matches!(reader.take(WAIT), Next::End));
     }
 
+    /// A camera that is away is tried more often than a reader is patient.
+    #[test]
+    fn who_waits_is_told_however_often_it_is_woken() {
+        let ring = ring(10, false);
+        fill(&ring, 1, 0..5);
+        let mut reader = ring.read_from(i64::MIN);
+        assert_eq!(read(&mut reader), all(0..5));
+        let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let tries = {
+            let (ring, over) = (Arc::clone(&ring), Arc::clone(&over));
+            std::thread::spawn(move || {
+                while !over.load(std::sync::atomic::Ordering::Acquire) {
+                    ring.leave();
+                    std::thread::yield_now();
+                }
+            })
+        };
+        let next = reader.take(10 * WAIT);
+        over.store(true, std::sync::atomic::Ordering::Release);
+        tries.join().expect("ends");
+        assert!(matches!(next, Next::Away), "{next:?}");
+    }
+
     #[test]
     fn another_connection_is_a_gap_and_what_gave_no_frame_is_passed_over() {
         let ring = ring(100, false);
@@ -385,6 +409,25 @@ mod tests {
         assert_eq!(order, wanted);
         assert!(reader.has_sound(1) && !reader.has_sound(2));
         assert_eq!(ring.held().keys, 2, "sound is no key frame");
+    }
+
+    #[test]
+    fn sound_that_lasts_into_the_oldest_picture_stays() {
+        let limits = PacketLimits { time: Duration::from_nanos(12 * FRAME as u64), ..PacketLimits::default() };
+        let ring = PacketRing::new(limits);
+        for number in 0..40 {
+            if number % 4 == 3 {
+                ring.push(arrived(Medium::Sound, 1, number, true));
+            }
+            fill(&ring, 1, [number]);
+        }
+        let mut reader = ring.read_from(i64::MIN);
+        let mut order = Vec::new();
+        while let Next::Packet(packet) = reader.take(WAIT) {
+            order.push((packet.medium, packet.running_ns / FRAME));
+        }
+        // A packet of sound is as long as four pictures: the one of 23 lasts to 27.
+        assert_eq!(order[..3], [(Medium::Sound, 23), (Medium::Video, 25), (Medium::Video, 26)]);
     }
 
     #[test]

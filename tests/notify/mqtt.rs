@@ -222,7 +222,7 @@ fn the_last_will_of_a_process_that_is_killed() {
 }
 
 /// Events told to a broker that comes and goes.
-const EVENTS: usize = 60;
+const EVENTS: usize = 200;
 
 /// The broker is stopped and started at random: nothing is lost, and the order stays.
 #[test]
@@ -234,7 +234,7 @@ fn a_broker_that_comes_and_goes_gets_everything_in_order() {
     let mut random = rand::rng();
     for number in 0..EVENTS {
         notifiers.publish(&with_picture(number));
-        if random.random_bool(0.1) || number == EVENTS / 2 {
+        if random.random_bool(0.05) || number == EVENTS / 2 {
             broker.stop();
             notifiers.publish(&notice(number));
             let failures = counts(&notifiers).failures;

@@ -9,7 +9,7 @@ use crate::queries::validate;
 use crate::sightings::{FRAME_NS, Finder, drawn_with, events};
 use crate::support::clips::text;
 use crate::support::counter::lumas;
-use crate::support::{Scratch, probe, raw_lines, run_settings, spotter};
+use crate::support::{Scratch, clip, model_with_presence, probe, raw_lines, run_settings, spotter};
 
 /// Frames of the film.
 const LENGTH: usize = 120;
@@ -104,4 +104,48 @@ fn what_is_too_much_is_gone_when_the_run_is_over() {
     assert!(picture.starts_with(std::fs::canonicalize(&dir).expect("is there")), "{}", picture.display());
     assert!(!picture.exists() && !picture.parent().expect("a folder").exists(), "{}", picture.display());
     assert_eq!(spotter(&["sightings", "list", &dir]).expect_success().stdout, "");
+}
+
+/// Films whose names differ in what files cannot be called by; done twice they have the same records, and the same files.
+#[test]
+fn films_of_a_batch_keep_clips_and_pictures() {
+    let scratch = Scratch::new();
+    for folder in ["a", "a_b"] {
+        std::fs::create_dir(scratch.path().join(folder)).expect("made");
+    }
+    let names = ["a/b_c.mp4", "a_b/c.mp4"];
+    let films = names.map(|name| clip(&scratch, name, "160x96", 40, &["-c:v", "libx264", "-g", "10"]));
+    let (dir, model) = (scratch.file("kept"), model_with_presence());
+    let table = "snapshots = true\nclips = { before = \"400ms\", after = \"400ms\", cues = true }";
+    let table = scratch.write("zones.toml", format!("[sightings]\ndir = {dir:?}\n{table}\n").as_bytes());
+    let batch = |out: &str| {
+        let out = scratch.file(out);
+        let common = ["batch", &films[0], &films[1], "--query", "a", "--model", &model, "--threshold", "0"];
+        spotter(&[&common[..], &["--zones", &table, "--confirm", "5", "--jobs", "2", "--out", &out]].concat())
+            .expect_success();
+        ["b_c", "c"]
+            .map(|name| std::fs::read_to_string(Path::new(&out).join(format!("{name}.jsonl"))).expect("records"))
+    };
+    let list = || spotter(&["sightings", "list", &dir]).expect_success().stdout;
+    let first = batch("first");
+    let listed = list();
+    for records in &first {
+        let lines = raw_lines(records);
+        validate(&lines);
+        let ends = events(&lines, "sighting_end");
+        assert!(!ends.is_empty());
+        let files = events(&lines, "sighting_file");
+        assert!(files.iter().all(|file| file["error"].is_null()), "{files:?}");
+        for end in ends {
+            let id = &end["sighting"]["id"];
+            assert!(listed.contains(id.as_str().expect("an id")), "{id} in {listed}");
+            let pictures = ["snapshot", "crop"].map(|kind| of_kind(&end["sighting"]["files"], kind));
+            assert!(pictures.iter().all(|found| found.len() == 1 && path(found[0]).is_file()), "{end}");
+            let clips = files.iter().filter(|file| file["sighting_id"] == *id && file["file"]["kind"] == "clip");
+            let clips: Vec<&Path> = clips.map(|file| path(&file["file"])).collect();
+            assert!(!clips.is_empty() && clips.iter().all(|clip| probe(text(clip)).2 > 0), "{files:?}");
+        }
+    }
+    assert_eq!(batch("again"), first, "the same bytes");
+    assert_eq!(list(), listed, "nothing twice");
 }

@@ -67,8 +67,8 @@ fn clips_of_files_are_whole_and_nothing_is_encoded_anew() {
     let scratch = Scratch::new();
     let film = counter_clip(&scratch, RATE, LENGTH, &H264);
     let hevc = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=25:bframes=3:log-level=none"];
-    let other = Scratch::new();
-    let hevc_film = counter_clip(&other, RATE, LENGTH, &hevc);
+    let of_hevc = Scratch::new();
+    let hevc_film = counter_clip(&of_hevc, RATE, LENGTH, &hevc);
     let copied = |name: &str| {
         let file = scratch.file(name);
         tool("ffmpeg", &["-v", "error", "-i", &film, "-c", "copy", &file]);
@@ -76,8 +76,12 @@ fn clips_of_files_are_whole_and_nothing_is_encoded_anew() {
     };
     let trimmed = scratch.file("trimmed.mp4");
     tool("ffmpeg", &["-v", "error", "-ss", "1.3", "-i", &film, "-c", "copy", &trimmed]);
+    // One key frame, at the beginning.
+    let other = Scratch::new();
+    let rare = counter_clip(&other, RATE, LENGTH, &["-bf", "3", "-g", "1000", "-sc_threshold", "0"]);
     let films = [
         (film.clone(), "h264"),
+        (rare, "h264"),
         (copied("film.mkv"), "h264"),
         (copied("film.ts"), "h264"),
         // Between two key frames: an edit list hides what is needed to decode the first pictures.
@@ -112,7 +116,6 @@ fn motion_jpeg_goes_into_matroska_as_it_is() {
 }
 
 #[test]
-#[ignore = "the sound of a part of MPEG-TS begins late"]
 fn sound_comes_along() {
     let scratch = Scratch::new();
     let film = counter_clip(&scratch, RATE, LENGTH, &H264);
@@ -149,6 +152,21 @@ fn sound_comes_along() {
     let streams =
         tool("ffprobe", &["-v", "error", "-of", "csv=p=0", "-show_entries", "stream=codec_name", text(&file.path)]);
     assert_eq!(streams.trim(), "h264");
+}
+
+/// Sound that stops within a clip, and sound that begins late in it, leave its picture whole.
+#[test]
+fn sound_that_is_there_at_times_holds_up_no_clip() {
+    let scratch = Scratch::new();
+    let film = counter_clip(&scratch, RATE, LENGTH, &H264);
+    for (name, sine) in [("stops.mp4", ["-t", "4"]), ("begins.mp4", ["-itsoffset", "6"])] {
+        let file = scratch.file(name);
+        let sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=6", "-c:v", "copy", "-c:a", "aac"];
+        tool("ffmpeg", &[&["-v", "error", "-i", &film][..], &sine, &sound, &[&file]].concat());
+        for container in [Container::Mp4, Container::Mkv] {
+            clip_of(&scratch, &file, clip_settings(&scratch.path().join(format!("{name}-{container:?}")), container));
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use blocks::files::parent;
@@ -112,6 +113,8 @@ pub struct RotatingFile {
     age: Duration,
     /// The highest number that was given.
     newest: u64,
+    /// Brings the file that was put aside last down to the disk: whoever writes lines does not wait for that.
+    aside: Option<JoinHandle<Result<()>>>,
 }
 
 impl RotatingFile {
@@ -128,7 +131,7 @@ impl RotatingFile {
         // A clock that was set back says nothing.
         let age = SystemTime::now().duration_since(born).unwrap_or_default();
         let file = BufWriter::new(file);
-        Ok(Self { path: path.to_path_buf(), rotation, file, length, opened: Instant::now(), age, newest })
+        Ok(Self { path: path.to_path_buf(), rotation, file, length, opened: Instant::now(), age, newest, aside: None })
     }
 
     /// Puts aside what is there, and begins anew.
@@ -168,17 +171,37 @@ impl RotatingFile {
         self.file.flush()
     }
 
-    /// Writes out what is buffered, down to the disk.
+    /// Writes out what is buffered; what was put aside before is on the disk then.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub fn finish(&mut self) -> Result<()> {
+        self.file.flush()?;
+        self.wait_for_aside()
+    }
+
+    /// Writes out what is buffered, down to the disk, with what was put aside before.
     ///
     /// # Errors
     /// The disk is full or fails.
     pub fn sync(&mut self) -> Result<()> {
-        self.file.flush()?;
+        self.finish()?;
         self.file.get_ref().sync_data()
     }
 
+    fn wait_for_aside(&mut self) -> Result<()> {
+        let Some(thread) = self.aside.take() else { return Ok(()) };
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::other("the thread that writes files to the disk ended by an error")))
+    }
+
     fn put_aside(&mut self) -> Result<()> {
-        self.sync()?;
+        self.file.flush()?;
+        // One at a time: a disk that is slower than files grow is waited for.
+        self.wait_for_aside()?;
+        let whole = self.file.get_ref().try_clone()?;
+        self.aside = Some(std::thread::Builder::new().name("sync".into()).spawn(move || whole.sync_data())?);
         let number = self.newest + 1;
         match std::fs::rename(&self.path, aside(&self.path, number)) {
             Ok(()) => self.newest = number,
@@ -195,6 +218,14 @@ impl RotatingFile {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for RotatingFile {
+    /// What was put aside is on the disk then.
+    fn drop(&mut self) {
+        // Whoever minds has asked before.
+        let _ = self.wait_for_aside();
     }
 }
 
@@ -324,6 +355,23 @@ mod tests {
         RotatingFile::create(&path, rotation(1 << 20, None)).expect("opened");
         assert_eq!(names(folder.path()), ["events.00001.jsonl", "events.jsonl"]);
         assert_eq!(std::fs::read_to_string(&path).expect("read"), "");
+    }
+
+    #[test]
+    fn what_is_put_aside_comes_to_the_disk_by_another_thread() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let mut file = RotatingFile::create(&path, rotation(8, None)).expect("opened");
+        for number in 0..5 {
+            file.add(format!("line {number}\n").as_bytes()).expect("written");
+            assert_eq!(file.aside.is_some(), number > 0, "the file before is on its way");
+        }
+        file.sync().expect("written");
+        assert!(file.aside.is_none(), "and there");
+        file.aside = Some(std::thread::spawn(|| Err(Error::other("no room"))));
+        assert_eq!(file.sync().expect_err("told").to_string(), "no room");
+        file.aside = Some(std::thread::spawn(|| Err(Error::other("no room"))));
+        assert!(file.add(b"the next file\n").is_err(), "told also with the next line that begins a file");
     }
 
     #[test]

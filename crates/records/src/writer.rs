@@ -52,7 +52,11 @@ impl Growing {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.flush().map_err(Error::io("write", &self.path))
+        let finished = match &mut self.target {
+            Target::Rotating(file, _) => file.finish(),
+            _ => self.flush(),
+        };
+        finished.map_err(Error::io("write", &self.path))
     }
 }
 

@@ -1,0 +1,302 @@
+//! The thread that writes what is kept of sightings: the store, pictures, and what goes because it is too old or too much. A stream hands
+//! over what is to be written and goes on; one that can wait for the disk, as a file can, does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use records::{FileRef, Sighting, SightingChange};
+
+use crate::error::{Error, Result};
+use crate::sightings::snapshot::{Shot, SnapshotSettings};
+use crate::sightings::{ArchiveSettings, Removed, Store};
+
+/// How often is looked whether something is to be deleted.
+const SWEEP: Duration = Duration::from_hours(1);
+/// What may wait to be written. A picture among it takes a few megabytes.
+const WAITING: usize = 16;
+
+/// Something to be written.
+pub(super) struct Job {
+    /// What it is called by whoever wants it.
+    pub(super) number: u64,
+    pub(super) work: Work,
+    /// Whom to tell when it is done. Has room for all that may be told.
+    pub(super) say: Sender<Done>,
+}
+
+/// The kinds of it.
+pub(super) enum Work {
+    /// A sighting as it is known now, what is new of it, and its best frame where there is a better one.
+    Sighting { sighting: Box<Sighting>, change: SightingChange, shot: Option<Shot> },
+    /// A file of a sighting that is whole.
+    File { id: String, file: FileRef },
+    /// Whatever is too old or too much goes.
+    Sweep,
+}
+
+/// What became of a job.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) number: u64,
+    /// Files that the sighting has.
+    pub(super) files: Vec<FileRef>,
+    /// Its best frame as JPEG, the box drawn in.
+    pub(super) picture: Option<Arc<[u8]>>,
+    /// What could not be written, in words.
+    pub(super) errors: Vec<String>,
+}
+
+/// The way to the thread of one folder. All streams share it; what was handed over is written before it goes.
+pub(super) struct Keeper {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Opens the store, and begins with deleting what is too old or too much.
+    ///
+    /// # Errors
+    /// It cannot be opened, or the system has no thread to give.
+    pub(super) fn open(settings: &ArchiveSettings) -> Result<Arc<Self>> {
+        let store = Store::open(&settings.folder, settings.keep)?;
+        let (jobs, inbox) = bounded(WAITING);
+        let mut writer = Writer { store, swept: Instant::now(), pictures: HashMap::new() };
+        writer.sweep();
+        let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || writer.run(&inbox));
+        let thread = thread.map_err(|e| Error::Worker(e.to_string()))?;
+        Ok(Arc::new(Self { jobs: Some(jobs), thread: Some(thread) }))
+    }
+
+    /// Hands over a job; gives it back where there is no room for it, or nobody to write it.
+    pub(super) fn hand_over(&self, job: Job) -> std::result::Result<(), Job> {
+        let Some(jobs) = &self.jobs else { return Err(job) };
+        jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        })
+    }
+
+    /// The same, waiting for room.
+    ///
+    /// # Blocking
+    /// While the disk is behind.
+    pub(super) fn wait_and_hand_over(&self, job: Job) -> std::result::Result<(), Job> {
+        let Some(jobs) = &self.jobs else { return Err(job) };
+        jobs.send(job).map_err(|error| error.0)
+    }
+
+    /// Whether somebody writes.
+    pub(super) fn is_there(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that keeps files of sightings ended by an error of the program");
+        }
+    }
+}
+
+/// The snapshot of a sighting, as it was written last.
+struct Snapshot {
+    files: Vec<FileRef>,
+    whole: Arc<[u8]>,
+}
+
+/// What the thread knows.
+struct Writer {
+    store: Store,
+    swept: Instant,
+    /// Of sightings that last, by id.
+    pictures: HashMap<String, Snapshot>,
+}
+
+impl Writer {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        loop {
+            match jobs.recv_timeout(SWEEP.saturating_sub(self.swept.elapsed())) {
+                Ok(Job { number, work, say }) => {
+                    let done = Done { number, ..self.write(work) };
+                    // Whoever wanted it may not be there any more.
+                    let _ = say.try_send(done);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.swept.elapsed() >= SWEEP {
+                self.sweep();
+            }
+        }
+    }
+
+    fn write(&mut self, work: Work) -> Done {
+        let mut done = Done::default();
+        match work {
+            Work::Sighting { sighting, change, shot } => {
+                let kept = self.sighting(&sighting, change, shot.as_ref(), &mut done);
+                done.errors.extend(kept.err().map(|error| error.to_string()));
+            }
+            Work::File { id, file } => {
+                done.errors.extend(self.store.add_file(&id, &file).err().map(|error| error.to_string()));
+            }
+            Work::Sweep => self.sweep(),
+        }
+        done
+    }
+
+    /// Writes a sighting with its picture. The first thing that fails is told; a picture is written all the same where the index
+    /// cannot be.
+    fn sighting(
+        &mut self,
+        sighting: &Sighting,
+        change: SightingChange,
+        shot: Option<&Shot>,
+        done: &mut Done,
+    ) -> Result<()> {
+        let id = &sighting.id;
+        let mut outcome = match change {
+            SightingChange::Start => self.store.begin(sighting),
+            SightingChange::Update => self.store.put(sighting),
+            SightingChange::End { cause } => self.store.end(sighting, cause),
+        };
+        if let Some(shot) = shot {
+            let folder = self.store.day(sighting.start_unix_ns);
+            let written = shot.write(id, &folder, SnapshotSettings::default()).map(|(files, whole)| {
+                let noted = files.iter().try_for_each(|file| self.store.add_file(id, file));
+                self.pictures.insert(id.clone(), Snapshot { files, whole: whole.into() });
+                noted
+            });
+            outcome = outcome.and(written.and_then(|noted| noted));
+        }
+        if let Some(Snapshot { files, whole }) = self.pictures.get(id) {
+            (done.files, done.picture) = (files.clone(), Some(Arc::clone(whole)));
+        }
+        if matches!(change, SightingChange::End { .. }) {
+            self.pictures.remove(id);
+            // Those of an earlier run too.
+            let known = self.store.get(id).map(|kept| kept.map_or_else(Vec::new, |kept| kept.sighting.files));
+            match known {
+                Ok(known) => {
+                    let new = |file: &FileRef| done.files.iter().all(|other| other.path != file.path);
+                    let new: Vec<FileRef> = known.into_iter().filter(new).collect();
+                    done.files.extend(new);
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+
+    fn sweep(&mut self) {
+        self.swept = Instant::now();
+        match self.store.sweep() {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!("{}", summary(&removed)),
+            Err(error) => tracing::warn!("{error}; sightings that are too old or too many are still there"),
+        }
+    }
+}
+
+/// What was deleted, in words.
+fn summary(removed: &[Removed]) -> String {
+    let by = |limit: &str| removed.iter().filter(|one| one.limit == limit).count();
+    let files: usize = removed.iter().map(|one| one.files.len()).sum();
+    let bytes: u64 = removed.iter().map(|one| one.bytes).sum();
+    let [first, .., last] = removed else {
+        let ids: Vec<&str> = removed.iter().map(|one| one.sighting.as_str()).collect();
+        let limit = removed.first().map_or("", |one| one.limit);
+        return format!("deleted sighting {} with {files} files, {bytes} bytes (keep.{limit})", ids.concat());
+    };
+    format!(
+        "deleted {} sightings ({} by keep.days, {} by keep.bytes) with {files} files, {bytes} bytes: {} to {}",
+        removed.len(),
+        by("days"),
+        by("bytes"),
+        first.sighting,
+        last.sighting,
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use records::{Best, PixelBox};
+
+    use super::*;
+    use crate::sightings::{Filter, Keep};
+
+    pub(in crate::run) fn sighting(id: &str) -> Box<Sighting> {
+        let boxed = PixelBox { x: 1.0, y: 2.0, w: 3.0, h: 4.0 };
+        let best = Best { boxed, score: None, presence: Some(0.5), frame_index: None, seq: 1, unix_ns: 7 };
+        Box::new(Sighting {
+            id: id.into(),
+            stream: "gate".into(),
+            query: "a car".into(),
+            text: "a car".into(),
+            objects: vec![1],
+            start_pts_ns: Some(5),
+            start_unix_ns: 7,
+            last_pts_ns: Some(5),
+            last_unix_ns: 7,
+            best,
+            zones: Vec::new(),
+            path: Vec::new(),
+            files: Vec::new(),
+        })
+    }
+
+    impl Keeper {
+        /// One that only says that jobs are done, each once `gate` gives something or is gone.
+        pub(in crate::run) fn behind(gate: Receiver<()>) -> Arc<Self> {
+            let (jobs, inbox) = bounded::<Job>(WAITING);
+            let thread = std::thread::spawn(move || {
+                for Job { number, say, .. } in inbox {
+                    let _ = gate.recv();
+                    let _ = say.try_send(Done { number, ..Done::default() });
+                }
+            });
+            Arc::new(Self { jobs: Some(jobs), thread: Some(thread) })
+        }
+    }
+
+    fn settings(folder: &std::path::Path) -> ArchiveSettings {
+        ArchiveSettings { folder: folder.into(), clips: None, memory: 0, snapshots: true, keep: Keep::default() }
+    }
+
+    #[test]
+    fn jobs_are_done_in_order_and_an_end_has_all_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clip = folder.path().join("a.mp4");
+        std::fs::write(&clip, "a clip").expect("written");
+        let keeper = Keeper::open(&settings(folder.path())).expect("opened");
+        let (say, told) = bounded(10);
+        let file = FileRef { kind: "clip".into(), path: clip, start_pts_ns: None, end_pts_ns: None };
+        let works = [
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::Start, shot: None },
+            Work::File { id: "a".into(), file: file.clone() },
+            Work::File { id: "nobody".into(), file: file.clone() },
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::End { cause: "gone" }, shot: None },
+            Work::Sweep,
+            // The same once more.
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::Start, shot: None },
+            Work::Sighting { sighting: sighting("a"), change: SightingChange::End { cause: "end" }, shot: None },
+        ];
+        for (number, work) in (1..).zip(works) {
+            assert!(keeper.wait_and_hand_over(Job { number, work, say: say.clone() }).is_ok());
+        }
+        // What was handed over is done before it goes.
+        drop((keeper, say));
+        let done: Vec<Done> = told.iter().collect();
+        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 0], "{done:?}");
+        assert_eq!(done[3].files.iter().map(|file| file.kind.as_str()).collect::<Vec<_>>(), ["clip"]);
+        let store = Store::open(folder.path(), Keep::default()).expect("opened");
+        let kept = store.list(&Filter::default()).expect("listed");
+        assert_eq!((kept.len(), kept[0].cause.as_deref()), (1, Some("end")));
+        assert!(done[6].files.is_empty() && !file.path.exists(), "what was kept of the first time is gone");
+    }
+}
