@@ -9,6 +9,7 @@ mod convert;
 mod doctor;
 mod eval;
 mod ground;
+mod label;
 mod measuring;
 mod run;
 mod sightings;
@@ -24,6 +25,7 @@ pub use convert::{ConvertArgs, Precision};
 pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use ground::GroundArgs;
+pub use label::LabelArgs;
 pub use measuring::{Decoding, Measuring};
 pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use sightings::{ExportFormat, FilterArgs, SightingArgs, SightingsArgs, SightingsCommand};
@@ -79,6 +81,7 @@ pub enum Verb {
     Sightings(SightingsArgs),
     Zones(ZonesArgs),
     Ground(GroundArgs),
+    Label(LabelArgs),
     Convert(ConvertArgs),
     Train(TrainArgs),
     Eval(EvalArgs),

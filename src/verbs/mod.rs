@@ -4,12 +4,14 @@ mod batch;
 pub mod bench;
 mod calibrate;
 mod check;
+mod contact_sheet;
 mod control;
 mod convert;
 mod doctor;
 mod eval;
 mod film;
 mod ground;
+mod label;
 mod preview;
 mod sightings;
 mod train;
@@ -36,6 +38,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Sightings(args) => sightings::run(&args),
         Verb::Zones(args) => zones::run(args),
         Verb::Ground(args) => ground::run(&args),
+        Verb::Label(args) => label::run(&args),
         Verb::Convert(args) => convert::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Eval(args) => eval::run(&args),

@@ -19,14 +19,16 @@
 //! # }
 //! ```
 
+mod calibration;
 mod family;
 mod grounder;
 mod query;
 
 pub use blocks::findings::{Finding, Findings};
 pub use blocks::{Canvas, Error, Result};
+pub use calibration::{CALIBRATION, Calibration, logit};
 pub use candle_core::Device;
-pub use family::Family;
+pub use family::{Family, load_tokenizer};
 pub use grounder::Grounder;
 pub use qrnet::{MemoryModel, Placement, Precision};
 pub use query::{CompiledQuery, QueryCompiler};
