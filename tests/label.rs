@@ -108,7 +108,7 @@ fn labels_are_read_as_they_are_told_and_corrections_win() {
     // A model finds what it labelled itself.
     let (examples, present, accuracy) = figures();
     assert!(examples >= 20.0 && present > 5.0, "{examples} examples, {present} of them there");
-    assert_eq!(accuracy, 1.0);
+    assert!(accuracy > 1.0 - 1e-9, "{accuracy}");
     let table = scratch.read("film/labels/film.csv");
     let scores: Vec<f64> = table
         .lines()
@@ -125,7 +125,7 @@ fn labels_are_read_as_they_are_told_and_corrections_win() {
     );
     scratch.write("film/labels/film.corrections.csv", corrections.as_bytes());
     let (same, fewer, less) = figures();
-    assert_eq!((same, fewer), (examples, present - 1.0));
+    assert!((same - examples).abs() + (fewer - present + 1.0).abs() < 1e-9, "{same}, {fewer} of {examples}, {present}");
     assert!((less - (fewer - 1.0) / fewer).abs() < 1e-9, "one of {fewer} boxes is another: {less}");
 
     // Labelling anew is asked for, and leaves corrections alone.
@@ -171,7 +171,7 @@ fn pictures_become_lines_of_json() {
         let figures: serde_json::Value = serde_json::from_str(&scratch.read("out.json")).expect("JSON");
         figures["own"]["all"]["right"]["value"].as_f64().expect("a share")
     };
-    assert_eq!(right(), 1.0);
+    assert!(right() > 1.0 - 1e-9);
     let mut first = lines[0].clone();
     first["box"] = if first["box"].is_null() {
         serde_json::json!({"x": 0, "y": 0, "w": 2, "h": 2})

@@ -19,12 +19,12 @@ use crate::error::Result;
 /// Something is missing, damaged or contradicts something else.
 pub(super) fn check(path: &Path, deep: bool) -> Result<Vec<String>> {
     match Family::of(path)? {
-        Family::QrNet => qrnet(path, deep),
+        Family::QrNet => of_qrnet(path, deep),
         Family::GroundingDino => dino::check(path, deep),
     }
 }
 
-fn qrnet(path: &Path, deep: bool) -> Result<Vec<String>> {
+fn of_qrnet(path: &Path, deep: bool) -> Result<Vec<String>> {
     let dir = ModelDir::open(path)?;
     let config = dir.config();
     let file = TensorFile::open(&dir.weights())?;

@@ -1,7 +1,6 @@
 //! A film's labels: a table of boxes, and what was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,13 +71,12 @@ impl Film {
             let diagonal = (picture.width as f64).hypot(picture.height as f64);
             let found = tracks.found(&Outcome::Measured(findings), index, diagonal);
             for Found { rect, score, track, .. } in &found {
-                let [track, left, top] = [track.unwrap_or_default() as f64, rect.x0, rect.y0];
-                let (width, height) = (rect.width(), rect.height());
+                let (left, top, width, height) = (rect.x0, rect.y0, rect.width(), rect.height());
                 // A confidence of 0 would take the box away.
                 let score = score.unwrap_or(1.0).max(1e-4);
-                let line =
-                    writeln!(table, "{},{track},{left:.2},{top:.2},{width:.2},{height:.2},{score:.4}", index + 1);
-                line.map_err(|e| Error::Worker(e.to_string()))?;
+                let (frame, track) = (index + 1, track.unwrap_or_default());
+                let line = format!("{frame},{track},{left:.2},{top:.2},{width:.2},{height:.2},{score:.4}\n");
+                table.push_str(&line);
                 boxes += 1;
             }
             let title = format!("{}: ", index + 1);
@@ -87,10 +85,12 @@ impl Film {
             bar.inc(1);
         }
         bar.finish_and_clear();
+        if looked == 0 && labeller.is_interrupted() {
+            return Err(Error::Interrupted);
+        }
         if looked == 0 {
-            let reason = if labeller.is_interrupted() { return Err(Error::Interrupted) } else { "holds no frames" };
-            let name = self.path.display().to_string();
-            return Err(Error::Source { code: "SOURCE_EMPTY", name, reason: reason.into() });
+            let (name, reason) = (self.path.display().to_string(), "holds no frames".to_owned());
+            return Err(Error::Source { code: "SOURCE_EMPTY", name, reason });
         }
         write(&self.table, &table)?;
         write(&self.queries, &self.questions(labeller, &tracks)?)?;

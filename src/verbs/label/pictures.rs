@@ -70,6 +70,7 @@ impl Pictures {
                     json!({"x": rect.x0, "y": rect.y0, "w": rect.width(), "h": rect.height()})
                 });
                 let score = best.and_then(|best| best.score).or(findings.presence);
+                let score = score.map(|score| (1e4 * f64::from(score)).round() / 1e4);
                 let line = json!({"image": name, "phrase": asked.text, "box": target, "score": score});
                 lines.extend([line.to_string(), "\n".to_owned()]);
             }

@@ -63,7 +63,9 @@ pub fn read_table(path: &Path) -> Result<Tracks> {
                 return Err(twice(&corrections, place, frame, track));
             }
             match rect {
-                Some(rect) => drop(tracks.boxes.insert((frame, track), rect)),
+                Some(rect) => {
+                    tracks.boxes.insert((frame, track), rect);
+                }
                 None => {
                     tracks.boxes.remove(&(frame, track));
                     tracks.removed.insert((frame, track));
