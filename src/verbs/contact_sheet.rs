@@ -49,6 +49,7 @@ impl Spread {
         // A drawing that fails leaves its cell out.
         self.cells.extend(draw().ok());
     }
+
     pub(super) fn cells(&self) -> &[Picture] {
         &self.cells
     }

@@ -113,11 +113,10 @@ impl Film {
             phrases: vec![asked.text.clone()],
         };
         let questions = Questions { referent: labeller.asked.iter().enumerate().map(referent).collect() };
-        let fail = |e: &dyn std::fmt::Display| Error::Output {
-            name: self.queries.display().to_string(),
-            reason: e.to_string(),
-        };
-        let text = toml::to_string(&questions).map_err(|e| fail(&e))?;
+        let text = toml::to_string(&questions).map_err(|e| {
+            let (name, reason) = (self.queries.display().to_string(), e.to_string());
+            Error::Output { name, reason }
+        })?;
         let name =
             |path: &Path| toml::Value::String(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
         let clip = toml::Value::String(self.path.display().to_string());
