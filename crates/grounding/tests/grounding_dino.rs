@@ -131,7 +131,7 @@ fn three_hundred_queries_are_answered_and_none_without_words_is_taken() {
 #[test]
 fn tokenizers_of_both_families_are_found() {
     assert!(load_tokenizer(&model("mm-7")).is_ok());
-    let nowhere = load_tokenizer(&model("nowhere")).expect_err("nothing there").to_string();
+    let nowhere = load_tokenizer(&model("nowhere")).err().expect("nothing there").to_string();
     assert!(nowhere.contains("is no model directory"), "{nowhere}");
 }
 

@@ -15,7 +15,7 @@ use qrnet::plan::CanvasPlan;
 use qrnet::weights::{self, Report, Sources};
 use qrnet::{ModelDir, NewModel, QrNet};
 
-use crate::batch::{Collator, Prepared};
+use crate::batch::Prepared;
 use crate::checkpoint::Checkpoint;
 use crate::data::DataSet;
 use crate::error::{Error, Result};
