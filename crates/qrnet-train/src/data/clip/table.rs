@@ -62,14 +62,11 @@ pub fn read_table(path: &Path) -> Result<Tracks> {
             if !corrected.insert((frame, track)) {
                 return Err(twice(&corrections, place, frame, track));
             }
-            match rect {
-                Some(rect) => {
-                    tracks.boxes.insert((frame, track), rect);
-                }
-                None => {
-                    tracks.boxes.remove(&(frame, track));
-                    tracks.removed.insert((frame, track));
-                }
+            if let Some(rect) = rect {
+                tracks.boxes.insert((frame, track), rect);
+            } else {
+                tracks.boxes.remove(&(frame, track));
+                tracks.removed.insert((frame, track));
             }
         }
         corrections::told(&corrections, corrected.len());
