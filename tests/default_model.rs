@@ -4,9 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use qrnet::plan::CanvasPlan;
-use qrnet::{Device, ModelDir};
-use qrnet_train::batch::Collator;
+use qrnet::ModelDir;
 use qrnet_train::data::DataSet;
 use qrnet_train::evaluate::{Compiled, evaluate};
 use qrnet_train::metrics::Summary;
@@ -32,10 +30,7 @@ fn measure(settings: SceneSettings) -> Summary {
     let dir = ModelDir::open(Path::new("models/spotter-tiny")).expect("its folder");
     let grounder = load_model(Some(dir.path()), "cpu", grounding::Precision::F32, false).expect("the small model");
     assert!(grounder.trained());
-    let plan = CanvasPlan::new(dir.config(), dir.config().canvas, &Device::Cpu).expect("a plan");
-    let tokenizer = dir.load_tokenizer().expect("its words");
-    let mut collator = Collator::new(&plan, &tokenizer);
-    evaluate(&Compiled(&grounder), data.as_ref(), &mut collator, EXAMPLES, |_| ()).expect("measured").summary()
+    evaluate(&Compiled::new(&grounder), data.as_ref(), EXAMPLES, |_| ()).expect("measured").summary()
 }
 
 fn accuracy(summary: &Summary) -> f64 {

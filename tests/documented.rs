@@ -105,6 +105,8 @@ fn home() -> Scratch {
     link("models/spotter-tiny", "models/qrnet");
     link("models/spotter-tiny", "models/spotter-tiny");
     link("models/spotter-base", "models/spotter-base");
+    // What is not ours to ship has a small random model in its place.
+    link("crates/grounding-dino/tests/fixtures/mm-7", "models/llmdet-tiny");
     for name in ["clip.mp4", "clip.mkv", "films/a.mp4", "films/c.ts", "cam1/b.mp4", "cam2/a.mkv"] {
         clip(&home, name, "160x120", 50, &h264);
     }

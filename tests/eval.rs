@@ -1,7 +1,8 @@
 //! `spotter eval`: its accuracy against one counted by hand from the boxes that `spotter ground` gives.
 
 use crate::support::{
-    Scratch, clip, command, json_lines, model, model_with_presence, of_schema, repository, spotter, turn,
+    Scratch, clip, command, grounding_dino, json_lines, model, model_with_presence, of_schema, repository, spotter,
+    turn,
 };
 
 /// The pictures and phrases of the REFER fixture, with the boxes that its `instances.json` gives: `(x, y, w, h)`.
@@ -49,20 +50,21 @@ fn recipe(scratch: &Scratch) -> String {
 #[test]
 fn accuracy_is_what_grounding_each_picture_gives() {
     let scratch = Scratch::new();
-    let (recipe, model) = (recipe(&scratch), model());
-    let overlaps: Vec<f64> = TRUTH
-        .iter()
-        .map(|(picture, phrase, truth)| {
-            let picture = fixtures().join("pictures").join(picture);
-            let picture = picture.to_str().expect("UTF-8");
-            let ran = spotter(&["ground", picture, "--query", phrase, "--model", &model]).expect_success();
-            overlap(&ran.lines()[0]["box"], *truth)
-        })
-        .collect();
-    for compiled in [false, true] {
+    let recipe = recipe(&scratch);
+    let measured = |model: &str, threshold: &[&str], compiled: bool| {
+        let overlaps: Vec<f64> = TRUTH
+            .iter()
+            .map(|(picture, phrase, truth)| {
+                let picture = fixtures().join("pictures").join(picture);
+                let picture = picture.to_str().expect("UTF-8");
+                let asked = ["ground", picture, "--query", phrase, "--model", model];
+                let ran = spotter(&[&asked[..], threshold].concat()).expect_success();
+                overlap(&ran.lines()[0]["box"], *truth)
+            })
+            .collect();
         let json = scratch.file("out.json");
         for (split, range) in SPLITS {
-            let mut args = vec!["eval", &recipe, "--model", &model, "--split", split, "--json", &json];
+            let mut args = vec!["eval", &recipe, "--model", model, "--split", split, "--json", &json];
             args.extend(compiled.then_some("--compiled"));
             let ran = spotter(&args).expect_success();
             let figures = &json_lines(&scratch.read("out.json").replace('\n', ""))[0][split]["all"];
@@ -79,7 +81,13 @@ fn accuracy_is_what_grounding_each_picture_gives() {
             let found = figures["mean_iou"]["value"].as_f64().expect("a mean");
             assert!((found - mean).abs() < 1e-3, "{split}, compiled {compiled}: mean overlap {found}, by hand {mean}");
         }
+    };
+    for compiled in [false, true] {
+        measured(&model(), &[], compiled);
     }
+    // A model of another family, whose boxes are claimed from any score on.
+    measured(&grounding_dino("idea-7"), &["--threshold", "0"], false);
+    measured(&grounding_dino("mm-12"), &["--threshold", "0"], true);
 }
 
 /// Four boxes whose overlap with `found` is known: moved aside by `s`, a box of width `w` overlaps `(w - s) / (w + s)`;

@@ -16,6 +16,9 @@ use grounding::Canvas;
 /// A model directory becomes one for pictures of another shape, with the same weights:
 ///   spotter convert models/qrnet --canvas 640x384 --out models/qrnet-wide
 ///
+/// A model of the Grounding DINO family becomes one of half the size, under the same names:
+///   spotter convert models/llmdet-tiny --dtype f16 --out models/llmdet-tiny-f16
+///
 /// Without a checkpoint, weights are drawn from a seed, over which a detector (mmdetection) and a BERT directory can
 /// be laid:
 ///   spotter convert --random 7 --config small --out models/untrained

@@ -10,6 +10,7 @@ mod doctor;
 mod eval;
 mod fetch;
 mod ground;
+mod label;
 mod measuring;
 mod models;
 mod run;
@@ -27,6 +28,7 @@ pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use fetch::FetchArgs;
 pub use ground::GroundArgs;
+pub use label::LabelArgs;
 pub use measuring::{Decoding, Measuring};
 pub use models::ModelsArgs;
 pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
@@ -86,6 +88,7 @@ pub enum Verb {
     Sightings(SightingsArgs),
     Zones(ZonesArgs),
     Ground(GroundArgs),
+    Label(LabelArgs),
     Convert(ConvertArgs),
     Fetch(FetchArgs),
     Models(ModelsArgs),

@@ -158,6 +158,12 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
     if !grounder.trained() {
         tracing::warn!("the weights of {} are untrained: its boxes mean nothing", path.display());
     }
+    if !grounder.is_calibrated() {
+        tracing::warn!(
+            "the scores of {} are no probabilities, and presence is the best of them; `spotter calibrate` makes probabilities of them",
+            path.display()
+        );
+    }
     Ok(grounder)
 }
 

@@ -377,7 +377,8 @@ fn numbered(pattern: &str) -> Option<Vec<PathBuf>> {
     Some(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_one).collect())
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Whether a file is a picture, by the ending of its name.
+pub(crate) fn is_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
     ending.is_some_and(|ending| PICTURE_ENDINGS.contains(&ending.as_str()))
 }

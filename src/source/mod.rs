@@ -47,6 +47,7 @@ use gstreamer as gst;
 
 use crate::pipeline::PipelineFile;
 
+pub(crate) use address::is_picture;
 pub use address::{Address, Kind};
 pub use bus::Report;
 pub(crate) use bus::forward as forward_bus;

@@ -1,23 +1,23 @@
 //! `spotter calibrate`: presence that means what it says.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use blocks::checkpoint::TensorFile;
 use blocks::files;
 use candle_core::{DType, Device};
-use qrnet::plan::CanvasPlan;
+use grounding::{CALIBRATION, Family, Grounder, Placement, load_tokenizer, logit};
 use qrnet::weights;
 use qrnet::{Config, ModelDir, NewModel};
-use qrnet_train::batch::Collator;
 use qrnet_train::evaluate::{Compiled, evaluate};
 use qrnet_train::metrics::{Calibration, auroc, best_threshold, calibration_error};
 use qrnet_train::recipe::Recipe;
-use qrnet_train::trainer::Setup;
+use qrnet_train::trainer::EvalSetup;
 
 use super::convert::dtype;
 use super::eval::to_measure;
 use crate::cli::CalibrateArgs;
-use crate::config::load_model;
+use crate::config::{device, load_model};
 use crate::error::{Error, Result};
 use crate::models::find;
 use crate::source::Films;
@@ -41,16 +41,48 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
     recipe.phase.clear();
     use_threads(args.threads)?;
     let model = find(&args.model)?;
-    let dir = ModelDir::open(&model)?;
+    match Family::of(&model)? {
+        Family::QrNet => within(args, &model, recipe),
+        Family::GroundingDino => beside(args, &model, recipe),
+    }
+}
+
+/// A file in the model's own folder says how its scores become probabilities.
+fn beside(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
+    let given = [args.out.as_ref().map(|_| "--out"), args.dtype.map(|_| "--dtype")];
+    if let Some(flag) = given.into_iter().flatten().next() {
+        let reason = format!("has no meaning for this model, beside whose weights {CALIBRATION} is written");
+        return Err(Error::Usage(format!("{flag}: {reason}")));
+    }
+    let file = model.join(CALIBRATION);
+    if file.exists() && !args.force {
+        return Err(Error::Usage(format!("{}: exists already; replace it with --force", file.display())));
+    }
+    let place = Placement { device: device(&args.device)?, precision: grounding::Precision::F32 };
+    let grounder = Grounder::load_uncalibrated(model, place)?;
+    let (found, threshold, report) = calibrated(args, &scored(args, model, recipe, &grounder)?)?;
+    tracing::info!("{}: {report}", args.split);
+    let measured = format!("{}: {report}", args.split);
+    let own = grounding::Calibration::new(grounder.digest(), found.scale.recip(), found.shift, threshold, &measured);
+    own.save(model)?;
+    tracing::info!("{}: written", file.display());
+    Ok(())
+}
+
+/// A new model has the calibration in its own weights.
+fn within(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
+    let dir = ModelDir::open(model)?;
+    let out = args.out.as_ref();
+    let out = out.ok_or_else(|| Error::Usage("--out DIR: is needed, where the calibrated model goes".into()))?;
     if !dir.config().presence {
         let model = model.display();
         return Err(Error::Usage(format!("--model {model}: has no presence head, so there is nothing to calibrate")));
     }
     // What cannot be written is said before anything is measured.
-    ModelDir::check_free(&args.out, args.force)?;
+    ModelDir::check_free(out, args.force)?;
     let card = std::fs::read_to_string(model.join("README.md")).unwrap_or_default();
-    let scored = scored(args, recipe, &dir)?;
-    let (found, threshold, report) = calibrated(args, &scored)?;
+    let grounder = load_model(Some(dir.path()), &args.device, grounding::Precision::F32, false)?;
+    let (found, threshold, report) = calibrated(args, &scored(args, model, recipe, &grounder)?)?;
     tracing::info!("{}: {report}", args.split);
     let file = TensorFile::open(&dir.weights())?;
     let own = file.dtype(HEAD[0]).filter(|own| *own == DType::F16).unwrap_or(DType::F32);
@@ -70,8 +102,8 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
         card: &card,
         trained: dir.trained(),
     };
-    ModelDir::write(&args.out, &new, args.force)?;
-    tracing::info!("{}: written", args.out.display());
+    ModelDir::write(out, &new, args.force)?;
+    tracing::info!("{}: written", out.display());
     Ok(())
 }
 
@@ -83,26 +115,20 @@ struct Scored {
     second: bool,
 }
 
-fn scored(args: &CalibrateArgs, recipe: Recipe, dir: &ModelDir) -> Result<Vec<Scored>> {
-    let grounder = load_model(Some(dir.path()), &args.device, grounding::Precision::F32, false)?;
+fn scored(args: &CalibrateArgs, model: &Path, recipe: Recipe, grounder: &Grounder) -> Result<Vec<Scored>> {
     let set = recipe.eval[0].clone();
-    let setup =
-        Setup::with_tokenizer(recipe, dir.config().clone(), dir.load_tokenizer()?, files::parent(&args.recipe))?;
-    let setup = setup.with_video(Arc::new(Films));
+    let tokenizer = load_tokenizer(model)?;
+    let setup = EvalSetup::new(recipe, tokenizer, files::parent(&args.recipe), Arc::new(Films))?;
     let data = setup.eval_set(&set)?;
-    let config = dir.config();
-    let plan = |canvas| CanvasPlan::new(config, canvas, &Device::Cpu).map_err(qrnet::Error::from);
-    let plans = config.all_canvases().into_iter().map(plan).collect::<qrnet::Result<Vec<_>>>()?;
-    let mut collator = Collator::with_plans(&plans, &setup.tokenizer)?;
     let mut scored: Vec<Scored> = Vec::with_capacity(data.len());
     let (mut second, mut last) = (true, None);
-    evaluate(&Compiled(&grounder), data.as_ref(), &mut collator, usize::MAX, |seen| {
+    evaluate(&Compiled::new(grounder), data.as_ref(), usize::MAX, |seen| {
         let picture = &seen.example.picture;
         if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, picture)) {
             (second, last) = (!second, Some(Arc::clone(picture)));
         }
         let there = seen.overlap.is_some();
-        scored.extend(seen.presence.map(|presence| Scored { logit: logit(presence), there, second }));
+        scored.extend(seen.presence.map(|presence| Scored { logit: logit(presence) as f32, there, second }));
     })?;
     Ok(scored)
 }
@@ -152,10 +178,4 @@ fn calibrated(args: &CalibrateArgs, scored: &[Scored]) -> Result<(Calibration, f
         100.0 * args.prevalence,
     );
     Ok((found, threshold, report))
-}
-
-/// Of a probability as f32 has it: neither 0 nor 1 is beyond all bounds.
-fn logit(probability: f32) -> f32 {
-    let p = f64::from(probability).clamp(1e-9, 1.0 - 1e-7);
-    (p / (1.0 - p)).ln() as f32
 }

@@ -6,6 +6,7 @@ use blocks::checkpoint::TensorFile;
 use blocks::checkpoint::Tensors;
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device};
+use grounding::{Calibration, Family};
 use qrnet::weights::{self, Sources};
 use qrnet::{Canvas, Config, ModelDir, NewModel};
 
@@ -22,6 +23,7 @@ const THRESHOLD: &str = "spotter.threshold";
 /// The input is unusable, or the output cannot be written.
 pub(super) fn run(args: &ConvertArgs) -> Result<()> {
     match (&args.input, args.random) {
+        (Some(input), _) if input.is_dir() && Family::of(input)? == Family::GroundingDino => in_type(input, args),
         (Some(input), _) if input.is_dir() => match args.canvas {
             Some(canvas) => reshape(input, canvas, args),
             None => export(input, args),
@@ -152,6 +154,28 @@ fn only_its_own(args: &ConvertArgs) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// A model of the Grounding DINO family becomes one in another element type, under the same names.
+fn in_type(input: &Path, args: &ConvertArgs) -> Result<()> {
+    only_its_own(args)?;
+    if args.canvas.is_some() {
+        return Err(Error::Usage("--canvas: has no meaning for this model, which takes pictures of any shape".into()));
+    }
+    if args.out.extension().is_some_and(|extension| extension == "safetensors") {
+        let out = args.out.display();
+        return Err(Error::Usage(format!("--out {out}: the model is a folder, expected a name for one")));
+    }
+    let dir = grounding_dino::ModelDir::open(input)?;
+    grounding_dino::ModelDir::check_free(&args.out, args.force)?;
+    let calibration = Calibration::of(input, &dir.digest()?)?;
+    let new = dir.write_as(&args.out, dtype(args.dtype), args.force)?;
+    let digest = new.digest()?;
+    if let Some(calibration) = calibration {
+        calibration.for_model(&digest).save(new.path())?;
+    }
+    tracing::info!("{}: {:?}, digest {digest}", new.path().display(), dtype(args.dtype));
+    Ok(())
 }
 
 /// Seeded weights, over which sources are laid, become a model directory.

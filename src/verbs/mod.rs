@@ -4,6 +4,7 @@ mod batch;
 pub mod bench;
 mod calibrate;
 mod check;
+mod contact_sheet;
 mod control;
 mod convert;
 mod doctor;
@@ -11,6 +12,7 @@ mod eval;
 mod fetch;
 mod film;
 mod ground;
+mod label;
 mod models;
 mod preview;
 mod sightings;
@@ -39,6 +41,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Sightings(args) => sightings::run(&args),
         Verb::Zones(args) => zones::run(args),
         Verb::Ground(args) => ground::run(&args),
+        Verb::Label(args) => label::run(&args),
         Verb::Convert(args) => convert::run(&args),
         Verb::Fetch(args) => fetch::run(&args),
         Verb::Models(args) => models::run(&args),

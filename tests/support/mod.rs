@@ -181,6 +181,12 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     repository().join("crates/qrnet/tests/fixtures").join(name)
 }
 
+/// A small random model of the Grounding DINO family: `idea-7`, `idea-12`, `mm-7` or `mm-12`.
+pub(crate) fn grounding_dino(name: &str) -> String {
+    let path = repository().join("crates/grounding-dino/tests/fixtures").join(name);
+    path.to_str().expect("UTF-8").to_owned()
+}
+
 /// The real clip: H.264, 640x272, 25 frames/s, 250 frames.
 pub(crate) fn bikes() -> String {
     let clip = repository().join("media/bikes.mp4");

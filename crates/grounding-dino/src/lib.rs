@@ -49,4 +49,4 @@ pub use plan::{Level, Plan, Proposal};
 pub use preprocess::Sizing;
 pub use query::CompiledQuery;
 pub use text::{FRAMING, STOP, Text, TextModel, is_delimiter, phrases};
-pub use weights::{ParamSpec, Part, Weights, parameters};
+pub use weights::{Comparison, ParamSpec, Part, Weights, parameters};

@@ -1,6 +1,8 @@
 //! A model on disk, as Hugging Face's library writes it: `config.json`, `model.safetensors` or its parts with their index,
 //! `tokenizer.json` or `vocab.txt`, `preprocessor_config.json`.
 
+mod convert;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

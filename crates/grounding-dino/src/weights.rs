@@ -1,5 +1,7 @@
 //! Weights by the names of Hugging Face's library: one file of safetensors, or several with an index.
 
+mod compare;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +18,9 @@ use crate::model::FrameModel;
 use crate::swin::PREFIX;
 use crate::text::TextModel;
 
-const WHOLE: &str = "model.safetensors";
+pub use compare::Comparison;
+
+pub(crate) const WHOLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The halves of a model.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use blocks::error::{Error, Result};
+use blocks::text::tokenizer::QueryTokenizer;
 
 /// File in a model directory that says so.
 const CONFIG: &str = "config.json";
@@ -54,6 +55,17 @@ impl Family {
             let names: Vec<&str> = Self::ALL.iter().flat_map(|family| family.names()).copied().collect();
             Error::file(path, format!("`{KEY}` is {named}, expected {}", names.join(" or ")))
         })
+    }
+}
+
+/// The tokenizer of a model directory of any family.
+///
+/// # Errors
+/// The directory is no model's, or its vocabulary cannot be read.
+pub fn load_tokenizer(dir: &Path) -> Result<QueryTokenizer> {
+    match Family::of(dir)? {
+        Family::QrNet => qrnet::ModelDir::open(dir)?.load_tokenizer(),
+        Family::GroundingDino => grounding_dino::ModelDir::open(dir)?.load_tokenizer(),
     }
 }
 

@@ -9,13 +9,18 @@ use blocks::preprocess::Letterboxed;
 use candle_core::Device;
 use qrnet::{Grounding, MemoryModel, Placement, Precision};
 
+use crate::calibration::Calibration;
 use crate::family::Family;
 use crate::query::{CompiledQuery, OfFamily};
 
 /// A model ready to ground.
 ///
 /// Thread-safe; grounding takes `&self`.
-pub struct Grounder(Model);
+pub struct Grounder {
+    model: Model,
+    /// Of a family whose scores are no probabilities.
+    calibration: Option<Calibration>,
+}
 
 enum Model {
     QrNet(Box<qrnet::Grounder>),
@@ -24,13 +29,13 @@ enum Model {
 
 impl From<qrnet::Grounder> for Grounder {
     fn from(grounder: qrnet::Grounder) -> Self {
-        Self(Model::QrNet(Box::new(grounder)))
+        Self { model: Model::QrNet(Box::new(grounder)), calibration: None }
     }
 }
 
 impl From<grounding_dino::Grounder> for Grounder {
     fn from(grounder: grounding_dino::Grounder) -> Self {
-        Self(Model::GroundingDino(Box::new(grounder)))
+        Self { model: Model::GroundingDino(Box::new(grounder)), calibration: None }
     }
 }
 
@@ -38,8 +43,17 @@ impl Grounder {
     /// Loads a model directory whole: it can compile queries and ground.
     ///
     /// # Errors
-    /// A file is missing, damaged, or contradicts the configuration, or the family is unknown.
+    /// A file is missing, damaged, or contradicts the configuration, the family is unknown, or its calibration is another
+    /// model's.
     pub fn load(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
+        Self::load_uncalibrated(dir, place)?.calibrated(dir)
+    }
+
+    /// The same with scores as the model itself gives them, whatever calibration lies beside it.
+    ///
+    /// # Errors
+    /// As [`Grounder::load`].
+    pub fn load_uncalibrated(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
         match Family::of(dir)? {
             Family::QrNet => qrnet::Grounder::load(dir, place).map(Into::into),
             Family::GroundingDino => grounding_dino::Grounder::load(dir, &in_f32(place)?).map(Into::into),
@@ -51,10 +65,19 @@ impl Grounder {
     /// # Errors
     /// As [`Grounder::load`].
     pub fn load_for_frames(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
-        match Family::of(dir)? {
-            Family::QrNet => qrnet::Grounder::load_for_frames(dir, place).map(Into::into),
-            Family::GroundingDino => grounding_dino::Grounder::load_for_frames(dir, &in_f32(place)?).map(Into::into),
+        let grounder: Self = match Family::of(dir)? {
+            Family::QrNet => qrnet::Grounder::load_for_frames(dir, place)?.into(),
+            Family::GroundingDino => grounding_dino::Grounder::load_for_frames(dir, &in_f32(place)?)?.into(),
+        };
+        grounder.calibrated(dir)
+    }
+
+    /// The same with the calibration in `dir`, where its scores want one.
+    fn calibrated(mut self, dir: &Path) -> Result<Self> {
+        if let Model::GroundingDino(grounder) = &self.model {
+            self.calibration = Calibration::of(dir, grounder.digest())?;
         }
+        Ok(self)
     }
 
     /// Loads a model that lies in memory, as a program carries it within itself.
@@ -75,7 +98,7 @@ impl Grounder {
 
     /// The canvas that the model was made for.
     pub fn canvas(&self) -> Canvas {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.canvas(),
             Model::GroundingDino(grounder) => grounder.canvas(),
         }
@@ -83,7 +106,7 @@ impl Grounder {
 
     /// All canvases that it is for, its own first.
     pub fn canvases(&self) -> Vec<Canvas> {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.config().all_canvases(),
             Model::GroundingDino(grounder) => grounder.canvases(),
         }
@@ -91,7 +114,7 @@ impl Grounder {
 
     /// The canvas that fits a picture of `width` x `height` best, of those that the model is for.
     pub fn canvas_for(&self, width: usize, height: usize) -> Canvas {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.canvas_for(width, height),
             Model::GroundingDino(grounder) => grounder.canvas_for(width, height),
         }
@@ -99,7 +122,7 @@ impl Grounder {
 
     /// The digest that compiled queries carry.
     pub fn digest(&self) -> &str {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.digest(),
             Model::GroundingDino(grounder) => grounder.digest(),
         }
@@ -107,32 +130,42 @@ impl Grounder {
 
     /// False where the weights are still as drawn from a seed: boxes then mean nothing.
     pub fn trained(&self) -> bool {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.trained(),
             Model::GroundingDino(_) => true,
         }
     }
 
-    /// Whether it can say that something is not in the picture. Where scores are no probabilities (Grounding DINO's), presence is
-    /// the best box's score.
+    /// Whether it can say that something is not in the picture. Grounding DINO's presence is the best box's score, and no
+    /// probability before that is calibrated.
     pub fn has_presence(&self) -> bool {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.config().presence,
             Model::GroundingDino(_) => true,
         }
     }
 
+    /// Whether presence and scores are probabilities; those of Grounding DINO are once a [`Calibration`] lies beside the model.
+    pub fn is_calibrated(&self) -> bool {
+        match &self.model {
+            Model::QrNet(_) => true,
+            Model::GroundingDino(_) => self.calibration.is_some(),
+        }
+    }
+
     /// Presence from which on it claims that a thing is there, 0..1; none where it cannot tell.
     pub fn claims_from(&self) -> Option<f32> {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.config().claims_from(),
-            Model::GroundingDino(_) => Some(grounding_dino::CLAIMS_FROM),
+            Model::GroundingDino(_) => {
+                Some(self.calibration.as_ref().map_or(grounding_dino::CLAIMS_FROM, Calibration::threshold))
+            }
         }
     }
 
     /// Whether it gives all things that match a sentence, and not the best alone.
     pub fn gives_all(&self) -> bool {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(_) => false,
             Model::GroundingDino(_) => true,
         }
@@ -140,7 +173,7 @@ impl Grounder {
 
     /// Frees what reads text, once all queries are compiled.
     pub fn drop_text(&mut self) {
-        match &mut self.0 {
+        match &mut self.model {
             Model::QrNet(grounder) => grounder.drop_text(),
             Model::GroundingDino(grounder) => grounder.drop_text(),
         }
@@ -151,7 +184,7 @@ impl Grounder {
     /// # Errors
     /// The sentence is empty or unreadable for the tokenizer, or the model was loaded for frames only.
     pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.compile(text).map(Into::into),
             Model::GroundingDino(grounder) => grounder.compile(text).map(Into::into),
         }
@@ -162,7 +195,7 @@ impl Grounder {
     /// # Errors
     /// The file is no compiled query, belongs to another model, or holds tensors of other sizes.
     pub fn load_query(&self, path: &Path) -> Result<CompiledQuery> {
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => grounder.load_query(path).map(Into::into),
             Model::GroundingDino(grounder) => grounder.load_query(path).map(Into::into),
         }
@@ -187,9 +220,15 @@ impl Grounder {
             let message = format!("{} lists of queries for {} pictures", queries.len(), pictures.len());
             return Err(Error::Unsupported(message));
         }
-        match &self.0 {
+        match &self.model {
             Model::QrNet(grounder) => ground_by_qrnet(grounder, pictures, queries),
-            Model::GroundingDino(grounder) => ground_by_dino(grounder, pictures, queries),
+            Model::GroundingDino(grounder) => {
+                let mut found = ground_by_dino(grounder, pictures, queries)?;
+                if let Some(calibration) = &self.calibration {
+                    found.iter_mut().flatten().for_each(|findings| calibration.apply(findings));
+                }
+                Ok(found)
+            }
         }
     }
 }

@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod calibration;
 mod check;
 mod family;
 mod grounder;
@@ -26,9 +27,10 @@ mod query;
 
 pub use blocks::findings::{Finding, Findings};
 pub use blocks::{Canvas, Error, Result};
+pub use calibration::{CALIBRATION, Calibration, logit};
 pub use candle_core::Device;
 pub use check::{check_config, check_directory};
-pub use family::Family;
+pub use family::{Family, load_tokenizer};
 pub use grounder::Grounder;
 pub use qrnet::{MemoryModel, Placement, Precision};
 pub use query::{CompiledQuery, QueryCompiler};

@@ -78,12 +78,6 @@ impl<'a> Collator<'a> {
         Ok(())
     }
 
-    /// The canvas that fits a picture of `width` x `height` best.
-    pub fn canvas_for(&self, width: usize, height: usize) -> Canvas {
-        let all: Vec<Canvas> = self.plans.iter().map(CanvasPlan::canvas).collect();
-        Canvas::fitting(&all, width, height).unwrap_or(self.plan.canvas())
-    }
-
     /// Pictures as they are, letterboxed.
     ///
     /// # Errors
@@ -204,6 +198,37 @@ pub struct Inputs {
     pub text_ignore: Tensor,
 }
 
+impl Inputs {
+    /// Of as many pictures as questions, whose pieces are `ids` and their padding `text_ignore`, `[B, L]` both.
+    pub(crate) fn new(pictures: &[Letterboxed], ids: &[u32], text_ignore: &[u8], device: &Device) -> Result<Self> {
+        let count = pictures.len();
+        let (pictures, numbers) = distinct(pictures);
+        let shared = pictures.len() < count;
+        let shape = (count, ids.len() / count.max(1));
+        Ok(Self {
+            image: Letterboxed::batch(&pictures, device)?,
+            image_ignore: Letterboxed::ignore_batch(&pictures, device)?,
+            pictures: shared.then(|| Tensor::new(numbers, device)).transpose()?,
+            ids: Tensor::from_slice(ids, shape, device)?,
+            text_ignore: Tensor::from_slice(text_ignore, shape, device)?,
+        })
+    }
+}
+
+/// The pictures without those that equal the one before, and every question's number among them.
+fn distinct(all: &[Letterboxed]) -> (Vec<&Letterboxed>, Vec<u32>) {
+    let mut pictures: Vec<&Letterboxed> = Vec::with_capacity(all.len());
+    let mut numbers = Vec::with_capacity(all.len());
+    for picture in all {
+        let same = |last: &&Letterboxed| last.transform == picture.transform && last.pixels == picture.pixels;
+        if !pictures.last().is_some_and(same) {
+            pictures.push(picture);
+        }
+        numbers.push(pictures.len() as u32 - 1);
+    }
+    (pictures, numbers)
+}
+
 impl Prepared {
     /// A batch without examples.
     fn empty(canvas: Canvas) -> Self {
@@ -232,35 +257,12 @@ impl Prepared {
     /// # Errors
     /// The device cannot hold them.
     pub fn inputs(&self, device: &Device) -> Result<Inputs> {
-        let (pictures, numbers) = self.distinct();
-        let shared = pictures.len() < self.len();
-        let shape = (self.len(), self.ids.len() / self.len().max(1));
-        Ok(Inputs {
-            image: Letterboxed::batch(&pictures, device)?,
-            image_ignore: Letterboxed::ignore_batch(&pictures, device)?,
-            pictures: shared.then(|| Tensor::new(numbers, device)).transpose()?,
-            ids: Tensor::from_slice(&self.ids, shape, device)?,
-            text_ignore: Tensor::from_slice(&self.text_ignore, shape, device)?,
-        })
+        Inputs::new(&self.pictures, &self.ids, &self.text_ignore, device)
     }
 
     /// The plan of its canvas, of `plans`, which hold it or are of one canvas.
     pub fn plan<'a>(&self, plans: &'a [CanvasPlan]) -> &'a CanvasPlan {
         plans.iter().find(|plan| plan.canvas() == self.canvas).unwrap_or(&plans[0])
-    }
-
-    /// The pictures without those that equal the one before, and every question's number among them.
-    fn distinct(&self) -> (Vec<&Letterboxed>, Vec<u32>) {
-        let mut pictures: Vec<&Letterboxed> = Vec::with_capacity(self.len());
-        let mut numbers = Vec::with_capacity(self.len());
-        for picture in &self.pictures {
-            let same = |last: &&Letterboxed| last.transform == picture.transform && last.pixels == picture.pixels;
-            if !pictures.last().is_some_and(same) {
-                pictures.push(picture);
-            }
-            numbers.push(pictures.len() as u32 - 1);
-        }
-        (pictures, numbers)
     }
 
     /// Share of every cell of level `level` that the object's box covers, `[B, N]`; 0 where it is absent.

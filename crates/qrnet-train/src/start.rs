@@ -65,14 +65,12 @@ impl Setup {
         Self::with_tokenizer(recipe, config, tokenizer, base)
     }
 
-    /// As [`Setup::new`], with words that the caller has: a finished model is measured with its own.
+    /// As [`Setup::new`], with words that the caller has.
     ///
     /// # Errors
     /// The art is not where the recipe says.
     pub fn with_tokenizer(recipe: Recipe, config: Config, tokenizer: QueryTokenizer, base: &Path) -> Result<Self> {
-        let styles = recipe.styles();
-        let folder = recipe.art.as_ref().map_or_else(|| base.to_path_buf(), |art| base.join(art));
-        let art = Arc::new(Art::load(&folder, &styles)?);
+        let art = art_of(&recipe, base)?;
         Ok(Self { recipe, config, tokenizer, art, base: base.to_path_buf(), video: Arc::new(NoVideo) })
     }
 
@@ -104,13 +102,58 @@ impl Setup {
     /// # Errors
     /// A list is not where the recipe says.
     pub fn eval_set(&self, set: &EvalSet) -> Result<Box<dyn DataSet>> {
-        // Seeds of their own: no picture of training is ever measured on.
-        let seed = self.recipe.seed
-            ^ 0x5eed_0000
-            ^ set.name.bytes().fold(7, |h: u64, b| h.wrapping_mul(131).wrapping_add(u64::from(b)));
-        let data = feed::open(set.scenes.as_ref(), &set.lists, (self.origin(false), &self.art), seed, set.count)?;
-        feed::check_phrases(&set.name, data.as_ref(), &self.tokenizer)?;
-        Ok(data)
+        eval_set(&self.recipe, set, (self.origin(false), &self.art), &self.tokenizer)
+    }
+}
+
+/// Art of the scenes of a recipe in the folder `base`.
+fn art_of(recipe: &Recipe, base: &Path) -> Result<Arc<Art>> {
+    let folder = recipe.art.as_ref().map_or_else(|| base.to_path_buf(), |art| base.join(art));
+    Ok(Arc::new(Art::load(&folder, &recipe.styles())?))
+}
+
+fn eval_set(
+    recipe: &Recipe,
+    set: &EvalSet,
+    (origin, art): (Origin, &Arc<Art>),
+    tokenizer: &QueryTokenizer,
+) -> Result<Box<dyn DataSet>> {
+    // Seeds of their own: no picture of training is ever measured on.
+    let seed = recipe.seed
+        ^ 0x5eed_0000
+        ^ set.name.bytes().fold(7, |h: u64, b| h.wrapping_mul(131).wrapping_add(u64::from(b)));
+    let data = feed::open(set.scenes.as_ref(), &set.lists, (origin, art), seed, set.count)?;
+    feed::check_phrases(&set.name, data.as_ref(), tokenizer)?;
+    Ok(data)
+}
+
+/// What finished models of any family are measured on.
+pub struct EvalSetup {
+    recipe: Recipe,
+    tokenizer: QueryTokenizer,
+    art: Arc<Art>,
+    base: PathBuf,
+    video: Arc<dyn FrameSource>,
+}
+
+impl EvalSetup {
+    /// The evaluation sets of `recipe` in the folder `base`, for a model whose own words are in `tokenizer`. `video` decodes
+    /// films.
+    ///
+    /// # Errors
+    /// The art is not where the recipe says.
+    pub fn new(recipe: Recipe, tokenizer: QueryTokenizer, base: &Path, video: Arc<dyn FrameSource>) -> Result<Self> {
+        let art = art_of(&recipe, base)?;
+        Ok(Self { recipe, tokenizer, art, base: base.to_path_buf(), video })
+    }
+
+    /// As [`Setup::eval_set`].
+    ///
+    /// # Errors
+    /// A list is not where the recipe says.
+    pub fn eval_set(&self, set: &EvalSet) -> Result<Box<dyn DataSet>> {
+        let origin = Origin { base: &self.base, video: self.video.as_ref(), dense: false };
+        eval_set(&self.recipe, set, (origin, &self.art), &self.tokenizer)
     }
 }
 

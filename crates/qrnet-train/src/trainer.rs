@@ -15,7 +15,7 @@ use qrnet::plan::CanvasPlan;
 use qrnet::weights::{self, Report, Sources};
 use qrnet::{ModelDir, NewModel, QrNet};
 
-use crate::batch::{Collator, Prepared};
+use crate::batch::Prepared;
 use crate::checkpoint::Checkpoint;
 use crate::data::DataSet;
 use crate::error::{Error, Result};
@@ -28,8 +28,8 @@ use crate::meter::{Meter, Sums};
 use crate::metrics::Summary;
 use crate::objective::{Losses, Objective};
 use crate::optim::{AdamW, average};
-pub use crate::start::Setup;
 use crate::start::{Data, own_positions, smooth_positions};
+pub use crate::start::{EvalSetup, Setup};
 
 /// Folder of the best model so far, in that of the run.
 const BEST: &str = "best";
@@ -359,9 +359,9 @@ impl Trainer {
     /// As [`evaluate`].
     pub fn measure(&self, data: &dyn DataSet, count: usize) -> Result<Summary> {
         let model = self.averaged.as_ref().map_or(&self.model, |averaged| &averaged.model);
-        let plain = Plain { model, config: &self.setup.config, plans: &self.plans, device: &self.device };
-        let mut collator = Collator::with_plans(&self.plans, &self.setup.tokenizer)?;
-        Ok(evaluate(&plain, data, &mut collator, count, |_| ())?.summary())
+        let Setup { config, tokenizer, .. } = &self.setup;
+        let plain = Plain { model, config, tokenizer, plans: &self.plans, device: &self.device };
+        Ok(evaluate(&plain, data, count, |_| ())?.summary())
     }
 
     /// Keeps the model of the best measurement so far as `best`, for every other verb to use while training goes on.

@@ -240,6 +240,50 @@ fn our_own_lines() {
 }
 
 #[test]
+fn corrections_of_our_own_lines_win() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, lines: &[&str]| {
+        std::fs::write(folder.path().join(name), lines.join("\n") + "\n").expect("written");
+    };
+    let here = |x: u32| format!(r#""box": {{"x": {x}, "y": 2, "w": 3, "h": 4}}"#);
+    let line =
+        |image: &str, phrase: &str, rest: &str| format!(r#"{{"image": "{image}", "phrase": "{phrase}", {rest}}}"#);
+    let all = [
+        line("one.png", "a dog", &format!("{}, \"score\": 0.4", here(1))),
+        line("one.png", "a cat", r#""box": null, "score": 0.02"#),
+        line("two.png", "a dog", &here(5)),
+    ];
+    write("labels.jsonl", &all.each_ref().map(String::as_str));
+    let read = || jsonl::read(&folder.path().join("labels.jsonl"));
+    let shown = || -> Vec<(String, Option<f64>)> {
+        let shown = |entry: Entry| {
+            let name = entry.picture.file_name().expect("a name").to_string_lossy().into_owned();
+            (format!("{name}: {}", entry.phrase), entry.target.map(|rect| rect.x0))
+        };
+        read().expect("readable").into_iter().map(shown).collect()
+    };
+    let before = [
+        ("one.png: a dog".to_owned(), Some(1.0)),
+        ("one.png: a cat".into(), None),
+        ("two.png: a dog".into(), Some(5.0)),
+    ];
+    assert_eq!(shown(), before);
+    let corrected = [line("one.png", "a dog", r#""box": null"#), line("two.png", "a cat", &here(7))];
+    write("labels.corrections.jsonl", &corrected.each_ref().map(String::as_str));
+    let after = [
+        ("one.png: a dog".to_owned(), None),
+        ("one.png: a cat".into(), None),
+        ("two.png: a dog".into(), Some(5.0)),
+        ("two.png: a cat".into(), Some(7.0)),
+    ];
+    assert_eq!(shown(), after);
+    write("labels.corrections.jsonl", &[corrected[0].as_str(), corrected[0].as_str()]);
+    assert_says(read(), &["labels.corrections.jsonl, line 2", "corrects \"a dog\" of this picture again"]);
+    write("labels.corrections.jsonl", &[r#"{"image": "one.png"}"#]);
+    assert_says(read(), &["labels.corrections.jsonl, line 1", "lacks the key `phrase`"]);
+}
+
+#[test]
 fn our_own_lines_with_faults() {
     let image = r#""image": "pictures/one.png""#;
     for (line, parts) in [

@@ -154,15 +154,7 @@ impl ModelDir {
     /// # Errors
     /// `path` exists and may not be replaced.
     pub fn check_free(path: &Path, replace: bool) -> Result<()> {
-        if !path.exists() || (replace && is_ours(path)) {
-            return Ok(());
-        }
-        let reason = if replace {
-            "exists and is no model directory that was written here; name a new folder or remove it"
-        } else {
-            "exists already; name a new folder, or replace it with --force"
-        };
-        Err(Error::Unsupported(format!("{}: {reason}", path.display())))
+        files::check_free(path, replace, is_ours)
     }
 
     /// Writes a new model directory, in full or not at all. With `replace`, an existing model gives way once the new
@@ -171,60 +163,23 @@ impl ModelDir {
     /// # Errors
     /// `path` exists and may not be replaced, or cannot be written.
     pub fn write(path: &Path, model: &NewModel, replace: bool) -> Result<Self> {
-        let exists = path.exists();
         Self::check_free(path, replace)?;
-        let parent = files::parent(path);
-        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        // One name per target: what a killed run left is swept by the next.
-        let staged = beside(path, "staged");
-        remove_folder(&staged)?;
-        std::fs::create_dir(&staged).map_err(Error::io("create", &staged))?;
-        let staged = Staged(staged);
-        let write = |name: &str, text: &str| {
-            let file = staged.0.join(name);
-            std::fs::write(&file, text).map_err(Error::io("write", &file))
-        };
-        write(TOKENIZER, &model.tokenizer.to_json()?)?;
-        write(CARD, model.card)?;
-        let stored = weights::stored(model.config, model.tensors, model.dtype)?;
-        blocks::checkpoint::save(&stored, None, &staged.0.join(WEIGHTS))?;
-        let digest = digest(model.config, &staged.0.join(WEIGHTS), &staged.0.join(TOKENIZER))?;
-        let mut json = serde_json::to_value(model.config).map_err(|e| Error::file(path, e))?;
-        json[DIGEST_KEY] = digest.into();
-        json[TRAINED_KEY] = model.trained.into();
-        write(CONFIG, &format!("{json:#}\n"))?;
-        let old = beside(path, "replaced");
-        remove_folder(&old)?;
-        if exists {
-            std::fs::rename(path, &old).map_err(Error::io("replace", path))?;
-        }
-        std::fs::rename(&staged.0, path).map_err(Error::io("write", path))?;
-        remove_folder(&old)?;
+        files::write_folder(path, |staged| {
+            let write = |name: &str, text: &str| {
+                let file = staged.join(name);
+                std::fs::write(&file, text).map_err(Error::io("write", &file))
+            };
+            write(TOKENIZER, &model.tokenizer.to_json()?)?;
+            write(CARD, model.card)?;
+            let stored = weights::stored(model.config, model.tensors, model.dtype)?;
+            blocks::checkpoint::save(&stored, None, &staged.join(WEIGHTS))?;
+            let digest = digest(model.config, &staged.join(WEIGHTS), &staged.join(TOKENIZER))?;
+            let mut json = serde_json::to_value(model.config).map_err(|e| Error::file(path, e))?;
+            json[DIGEST_KEY] = digest.into();
+            json[TRAINED_KEY] = model.trained.into();
+            write(CONFIG, &format!("{json:#}\n"))
+        })?;
         Self::open(path)
-    }
-}
-
-/// A folder on its way to become a model; gone with its guard if it does not get there.
-struct Staged(PathBuf);
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if let Err(error) = remove_folder(&self.0) {
-            tracing::warn!("{error}");
-        }
-    }
-}
-
-/// A hidden neighbour of `path`, named after it.
-fn beside(path: &Path, what: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{what}"))
-}
-
-fn remove_folder(path: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
     }
 }
 

@@ -171,7 +171,7 @@ fn run(mut args: RunArgs, name: &str) -> Result<Vec<String>> {
     })?;
     let model = chosen(settings.model.as_deref())?;
     if let Some(model) = &model {
-        qrnet::ModelDir::open(model)?;
+        grounding::load_tokenizer(model)?;
     }
     crate::pipeline::init()?;
     let mut lines = Vec::new();

@@ -1,5 +1,6 @@
 //! `spotter check`: is a model directory whole, and is a file one that a verb would take?
 
+mod dino;
 mod file;
 mod model;
 

@@ -5,10 +5,12 @@ use std::path::Path;
 use blocks::checkpoint::TensorFile;
 use blocks::preprocess::{Letterboxer, RgbView};
 use candle_core::Device;
+use grounding::Family;
 use qrnet::params::{Part, parameters};
 use qrnet::weights;
 use qrnet::{Grounder, ModelDir};
 
+use super::dino;
 use crate::error::Result;
 
 /// What a model directory holds, a line each; `deep` reads and runs it too.
@@ -16,6 +18,13 @@ use crate::error::Result;
 /// # Errors
 /// Something is missing, damaged or contradicts something else.
 pub(super) fn check(path: &Path, deep: bool) -> Result<Vec<String>> {
+    match Family::of(path)? {
+        Family::QrNet => of_qrnet(path, deep),
+        Family::GroundingDino => dino::check(path, deep),
+    }
+}
+
+fn of_qrnet(path: &Path, deep: bool) -> Result<Vec<String>> {
     let dir = ModelDir::open(path)?;
     let config = dir.config();
     let file = TensorFile::open(&dir.weights())?;

@@ -11,17 +11,16 @@ use std::sync::Arc;
 use blocks::files;
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
-use grounding::Grounder;
+use grounding::{Family, Grounder, load_tokenizer};
 use qrnet::plan::CanvasPlan;
 use qrnet::{Config, ModelDir, QrNet, weights};
-use qrnet_train::batch::Collator;
 use qrnet_train::data::clip::Baselines;
 use qrnet_train::data::{Example, Guesses};
 use qrnet_train::evaluate::{Answers, Compiled, Plain, evaluate};
 use qrnet_train::expressions::questions;
 use qrnet_train::metrics::{Estimate, IdentityFigures, Summary};
 use qrnet_train::recipe::{EvalSet, Recipe};
-use qrnet_train::trainer::Setup;
+use qrnet_train::trainer::EvalSetup;
 use serde::Serialize;
 
 use crate::cli::{ComputeArg, EvalArgs, Measuring};
@@ -150,7 +149,7 @@ struct Measured {
 /// Where answers come from.
 enum AnswerSource<'a> {
     /// A model looks at every example.
-    Model { model: Box<Model>, setup: Box<Setup>, args: &'a EvalArgs },
+    Model { model: Box<Model>, setup: Box<EvalSetup>, args: &'a EvalArgs },
     /// Films are streamed.
     Streaming(Streaming<'a>),
     /// They were recorded before.
@@ -169,8 +168,8 @@ impl<'a> AnswerSource<'a> {
         }
         let model = Model::load(args)?;
         // A model is measured with its own words.
-        let setup = Setup::with_tokenizer(recipe, model.config.clone(), model.tokenizer.clone(), base)?;
-        Ok(Self::Model { model: Box::new(model), setup: Box::new(setup.with_video(Arc::new(Films))), args })
+        let setup = EvalSetup::new(recipe, model.tokenizer.clone(), base, Arc::new(Films))?;
+        Ok(Self::Model { model: Box::new(model), setup: Box::new(setup), args })
     }
 
     fn measure(&self, set: &EvalSet, base: &Path) -> Result<Measured> {
@@ -185,16 +184,16 @@ impl<'a> AnswerSource<'a> {
     }
 }
 
-/// A model on one of its two paths.
+/// A model on one of its paths.
 struct Model {
-    config: Config,
     tokenizer: QueryTokenizer,
-    plans: Vec<CanvasPlan>,
     path: ModelPath,
 }
 
 enum ModelPath {
-    Plain { model: Box<QrNet>, device: Device },
+    /// A `QRNet` as it is trained.
+    Plain { model: Box<QrNet>, config: Box<Config>, plans: Vec<CanvasPlan>, device: Device },
+    /// Any model, as in streaming.
     Compiled(Box<Grounder>),
 }
 
@@ -203,37 +202,36 @@ impl Model {
         let device = device(&args.device)?;
         let dir = chosen_or_fetched(args.model.as_deref())?
             .ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model, or SPOTTER_MODEL".into()))?;
+        let tokenizer = load_tokenizer(&dir)?;
+        if args.compiled || Family::of(&dir)? != Family::QrNet {
+            let grounder = load_model(Some(&dir), &args.device, args.precision.into(), false)?;
+            return Ok(Self { tokenizer, path: ModelPath::Compiled(Box::new(grounder)) });
+        }
         let dir = ModelDir::open(&dir)?;
-        let config = dir.config();
-        let plan = |canvas| CanvasPlan::new(config, canvas, &device).map_err(qrnet::Error::from);
+        let config = Box::new(dir.config().clone());
+        let plan = |canvas| CanvasPlan::new(&config, canvas, &device).map_err(qrnet::Error::from);
         let plans = config.all_canvases().into_iter().map(plan).collect::<qrnet::Result<_>>()?;
-        let path = if args.compiled {
-            ModelPath::Compiled(Box::new(load_model(Some(dir.path()), &args.device, args.precision.into(), false)?))
-        } else {
-            let (tensors, _) = weights::load(&dir.weights(), config, &device)?;
-            let model = QrNet::new(config, &weights::builder(&tensors, &device)).map_err(qrnet::Error::from)?;
-            ModelPath::Plain { model: Box::new(model), device }
-        };
-        Ok(Self { config: config.clone(), tokenizer: dir.load_tokenizer()?, plans, path })
+        let (tensors, _) = weights::load(&dir.weights(), &config, &device)?;
+        let model = QrNet::new(&config, &weights::builder(&tensors, &device)).map_err(qrnet::Error::from)?;
+        Ok(Self { tokenizer, path: ModelPath::Plain { model: Box::new(model), config, plans, device } })
     }
 
     fn answers(&self) -> Box<dyn Answers + '_> {
         match &self.path {
-            ModelPath::Plain { model, device } => {
-                Box::new(Plain { model, config: &self.config, plans: &self.plans, device })
+            ModelPath::Plain { model, config, plans, device } => {
+                Box::new(Plain { model, config, tokenizer: &self.tokenizer, plans, device })
             }
-            ModelPath::Compiled(grounder) => Box::new(Compiled(grounder)),
+            ModelPath::Compiled(grounder) => Box::new(Compiled::new(grounder)),
         }
     }
 }
 
-fn measure(model: &Model, setup: &Setup, set: &EvalSet, args: &EvalArgs) -> Result<Measured> {
+fn measure(model: &Model, setup: &EvalSetup, set: &EvalSet, args: &EvalArgs) -> Result<Measured> {
     let data = setup.eval_set(set)?;
-    let mut collator = Collator::with_plans(&model.plans, &setup.tokenizer)?;
     let mut sheets = args.draw.as_deref().map(|folder| Sheets::new(folder, &set.name));
     let mut guess = Guess::default();
     let count = args.count.unwrap_or(usize::MAX);
-    let tally = evaluate(model.answers().as_ref(), data.as_ref(), &mut collator, count, |seen| {
+    let tally = evaluate(model.answers().as_ref(), data.as_ref(), count, |seen| {
         guess.add(seen.example);
         if let Some(sheets) = &mut sheets {
             sheets.add(seen);

@@ -8,7 +8,7 @@ use grounding_dino::{Grounder, ModelDir};
 use crate::support::{load, path};
 
 /// A copy of a model that a test may break.
-fn copied(model: &str) -> tempfile::TempDir {
+pub(crate) fn copied(model: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for entry in std::fs::read_dir(path(model)).expect("readable") {
         let entry = entry.expect("an entry");
@@ -67,7 +67,7 @@ fn a_damaged_shard_is_named() {
 }
 
 /// Writes the weights anew, without one tensor or with another instead.
-fn rewrite(folder: &Path, change: impl FnOnce(&mut std::collections::HashMap<String, Tensor>)) {
+pub(crate) fn rewrite(folder: &Path, change: impl FnOnce(&mut std::collections::HashMap<String, Tensor>)) {
     let file = folder.join("model.safetensors");
     let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).expect("readable");
     change(&mut tensors);

@@ -1,6 +1,7 @@
 //! Against Hugging Face's `transformers`: small random models of both classes, made by `tests/fixtures/make.py`, and bad input.
 
 mod broken;
+mod checkpoint;
 mod forward;
 mod merging;
 mod preprocess;

@@ -6,8 +6,10 @@
 //! ```
 //!
 //! `image` is relative to the file's folder; `box` is in pixels, or null where what the phrase names is not in the
-//! picture; `kind` and `source` may be left out.
+//! picture; `kind`, `source` and `score` (how sure a model was that wrote the line; nobody reads it) may be left out. Where
+//! [`corrections`] lie beside the file, a line of theirs replaces all lines of its picture and phrase, or adds one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,10 +19,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::listed::{Collector, Entry};
-use super::read_bytes;
+use super::{corrections, read_bytes};
 use crate::error::{Error, Result};
 
-const KEYS: [&str; 5] = ["image", "phrase", "box", "kind", "source"];
+const KEYS: [&str; 6] = ["image", "phrase", "box", "kind", "source", "score"];
 const BOX_KEYS: [&str; 4] = ["x", "y", "w", "h"];
 
 #[derive(Deserialize)]
@@ -31,6 +33,8 @@ struct Line {
     target: Option<BoxOf>,
     kind: Option<String>,
     source: Option<String>,
+    #[serde(rename = "score")]
+    _score: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -41,19 +45,44 @@ struct BoxOf {
     h: f64,
 }
 
-/// One entry for every line of `file`.
+/// One entry for every line of `file`, as it was corrected.
 ///
 /// # Errors
 /// The file is missing or empty; a line is no JSON, has a key that is not known or that stands there twice, or lacks
-/// one that is needed.
+/// one that is needed; something is corrected twice.
 pub fn read(file: &Path) -> Result<Vec<Entry>> {
+    let entries = lines(file)?;
+    let Some(corrections) = corrections::of(file) else { return Ok(entries) };
+    let corrected = lines(&corrections)?;
+    corrections::told(&corrections, corrected.len());
+    let mut numbers = BTreeMap::new();
+    for (number, entry) in corrected.iter().enumerate() {
+        if numbers.insert((entry.picture.clone(), entry.phrase.clone()), number).is_some() {
+            let reason = format!("corrects {:?} of this picture again, expected one line for both", entry.phrase);
+            return Err(Error::entry(&corrections, &entry.place, reason));
+        }
+    }
+    let mut corrected: Vec<Option<Entry>> = corrected.into_iter().map(Some).collect();
+    let mut all: Vec<Entry> = Vec::with_capacity(entries.len() + corrected.len());
+    for entry in entries {
+        match numbers.get(&(entry.picture.clone(), entry.phrase.clone())) {
+            // In the place of the first.
+            Some(number) => all.extend(corrected[*number].take()),
+            None => all.push(entry),
+        }
+    }
+    all.extend(corrected.into_iter().flatten());
+    Ok(all)
+}
+
+fn lines(file: &Path) -> Result<Vec<Entry>> {
     let bytes = read_bytes(file)?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut out = Collector::new(file, bytes.len());
     let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|b| *b == b'\n');
     for (number, line) in lines.enumerate() {
         let place = format!("line {}", number + 1);
-        let Line { image, phrase, target, kind, source } =
+        let Line { image, phrase, target, kind, source, .. } =
             parse(line).map_err(|reason| Error::entry(file, &place, reason))?;
         let target = target.map(|BoxOf { x, y, w, h }| Rect { x0: x, y0: y, x1: x + w, y1: y + h });
         out.push(place, folder.join(image), phrase, target)?;

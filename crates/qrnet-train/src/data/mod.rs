@@ -1,6 +1,7 @@
 //! Data sets: one iterator of (picture, phrase, box or absent), whatever it is read from.
 
 pub mod clip;
+pub mod corrections;
 mod guesses;
 pub mod index;
 pub mod jsonl;

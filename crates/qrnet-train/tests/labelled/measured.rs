@@ -2,13 +2,9 @@
 
 use std::path::Path;
 
+use blocks::canvas::Canvas;
 use blocks::preprocess::{Letterboxed, Rect};
-use blocks::text::tokenizer::QueryTokenizer;
-use candle_core::Device;
-use qrnet::Config;
-use qrnet::plan::CanvasPlan;
 use qrnet_train::Result;
-use qrnet_train::batch::{Collator, Prepared};
 use qrnet_train::data::video::NoVideo;
 use qrnet_train::data::{Origin, Source};
 use qrnet_train::evaluate::{Answer, Answers, evaluate};
@@ -62,14 +58,18 @@ static SAID: [(&str, [f64; 4], f32); 3] = [
 struct Said;
 
 impl Answers for Said {
-    fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
-        let answer = |(phrase, picture): (&String, &Letterboxed)| {
+    fn canvases(&self) -> Vec<Canvas> {
+        vec![Canvas { width: 64, height: 64 }]
+    }
+
+    fn answers(&self, pictures: &[Letterboxed], phrases: &[&str]) -> Result<Vec<Answer>> {
+        let answer = |(phrase, picture): (&&str, &Letterboxed)| {
             let said = SAID.iter().find(|(thing, ..)| phrase.contains(thing));
             let (_, [x0, y0, x1, y1], presence) = *said.unwrap_or_else(|| panic!("{phrase:?} was not to be asked"));
             let target = picture.transform.to_target(&rect(x0, y0, x1, y1));
             (target.map(|side| side as f32), Some(presence))
         };
-        Ok(batch.phrases.iter().zip(&batch.pictures).map(answer).collect())
+        Ok(phrases.iter().zip(pictures).map(answer).collect())
     }
 
     fn claims_from(&self) -> Option<f32> {
@@ -96,10 +96,6 @@ fn files(root: &Path) {
 fn figures_of_every_format_are_those_computed_by_hand() {
     let folder = tempfile::tempdir().expect("a folder");
     files(folder.path());
-    let config = include_str!("../fixtures/smallest.toml");
-    let config = Config::from_toml(config, "smallest.toml").expect("sizes");
-    let plan = CanvasPlan::new(&config, config.canvas, &Device::Cpu).expect("a plan");
-    let tokenizer = QueryTokenizer::characters(config.max_query_len, config.bert.vocab_size).expect("a tokenizer");
     for text in [
         "format = 'coco'\nannotations = 'coco.json'\npictures = 'coco'\nask = { questions = 'names' }",
         "format = 'voc'\nfolder = 'voc'\nsplit = 'val'\nask = { questions = 'names' }",
@@ -108,9 +104,8 @@ fn figures_of_every_format_are_those_computed_by_hand() {
     ] {
         let source: Source = toml::from_str(text).expect("a source");
         let data = source.open(Origin { base: folder.path(), video: &NoVideo, dense: false }).expect("a data set");
-        let mut collator = Collator::new(&plan, &tokenizer);
         let mut seen: Vec<(String, Option<Rect>)> = Vec::new();
-        let tally = evaluate(&Said, data.as_ref(), &mut collator, usize::MAX, |asked| {
+        let tally = evaluate(&Said, data.as_ref(), usize::MAX, |asked| {
             seen.push((asked.example.phrase.clone(), asked.example.target));
         });
         let all = tally.expect("measured").summary().all;

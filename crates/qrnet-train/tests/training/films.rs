@@ -4,12 +4,11 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
-use blocks::preprocess::{Picture, Rect};
+use blocks::canvas::Canvas;
+use blocks::preprocess::{Letterboxed, Picture, Rect};
 use candle_core::Device;
-use qrnet::plan::CanvasPlan;
 use qrnet_train::Result;
 use qrnet_train::augment::Augment;
-use qrnet_train::batch::{Collator, Prepared};
 use qrnet_train::data::clip::{Baselines, ClipLabels, Recorded, score};
 use qrnet_train::data::video::{FrameIterator, FrameSource};
 use qrnet_train::data::{DataSet, Moment, Origin, Source};
@@ -246,28 +245,28 @@ impl Answers for Scripted {
         Some(0.5)
     }
 
-    fn answers(&self, batch: &Prepared) -> Result<Vec<Answer>> {
-        let answer = |(i, phrase): (usize, &String)| {
+    fn canvases(&self) -> Vec<Canvas> {
+        vec![config().canvas]
+    }
+
+    fn answers(&self, pictures: &[Letterboxed], phrases: &[&str]) -> Result<Vec<Answer>> {
+        let answer = |(i, phrase): (usize, &&str)| {
             let place = self.next.get();
             self.next.set(place + 1);
-            let (presence, rect) = match phrase.as_str() {
+            let (presence, rect) = match *phrase {
                 "the circle" => said(self.frames[place % self.frames.len()]),
                 _ => (0.0, STANDER),
             };
-            (batch.pictures[i].transform.to_target(&rect).map(|v| v as f32), Some(presence))
+            (pictures[i].transform.to_target(&rect).map(|v| v as f32), Some(presence))
         };
-        Ok(batch.phrases.iter().enumerate().map(answer).collect())
+        Ok(phrases.iter().enumerate().map(answer).collect())
     }
 }
 
 fn measured(folder: &Path, keys: &str, frames: Vec<u64>) -> Summary {
-    let config = config();
-    let setup = Setup::new(recipe(), config.clone(), Path::new("")).expect("a setup");
-    let plan = CanvasPlan::new(&config, config.canvas, &Device::Cpu).expect("a plan");
     let data = open(folder, &format!("referents = ['walker', 'stander']\n{keys}"), false).expect("opens");
     let model = Scripted { frames, next: Cell::new(0) };
-    let mut collator = Collator::new(&plan, &setup.tokenizer);
-    evaluate(&model, data.as_ref(), &mut collator, usize::MAX, |_| ()).expect("measured").summary()
+    evaluate(&model, data.as_ref(), usize::MAX, |_| ()).expect("measured").summary()
 }
 
 fn near(found: f64, wanted: f64) {
