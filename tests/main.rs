@@ -17,6 +17,7 @@ mod house;
 mod identity;
 mod messages;
 mod metadata;
+mod narrow;
 mod notify;
 mod odd_sources;
 mod one_frame;
