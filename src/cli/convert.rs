@@ -18,7 +18,7 @@ use grounding::Canvas;
 ///
 /// A model directory gets its weights in the order in which products read them, to start without packing, and to share
 /// them between processes:
-///   spotter convert models/qrnet --packed --precision int8
+///   spotter convert models/qrnet-int8 --packed --precision int8
 ///
 /// A model directory becomes one for pictures of another shape, with the same weights:
 ///   spotter convert models/qrnet --canvas 640x384 --out models/qrnet-wide
