@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use blocks::preprocess::{Letterboxer, RgbView};
@@ -109,6 +109,8 @@ fn pss(rollup: &str) -> String {
 struct Waiting {
     child: Child,
     told: String,
+    /// It ends with an error where nobody listens.
+    _output: BufReader<ChildStdout>,
 }
 
 fn start(model: &Path) -> Waiting {
@@ -119,13 +121,11 @@ fn start(model: &Path) -> Waiting {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child runs");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
     let mut told = String::new();
-    for line in lines {
-        told.push_str(&line);
-        told.push('\n');
-        if line.contains("frames only:") {
-            return Waiting { child, told };
+    while output.read_line(&mut told).expect("text") > 0 {
+        if told.contains("frames only:") {
+            return Waiting { child, told, _output: output };
         }
     }
     panic!("the child ended: {:?}: {told}", child.wait());
