@@ -121,7 +121,7 @@ fn outputs_and_options() {
     insta::assert_snapshot!("compiled_query_none", compiled(&a));
     let said = compiled(&foreign);
     assert!(said.starts_with("exit 2") && said.contains("compile the query again with this model"), "{said}");
-    insta::assert_snapshot!("precision_cpu", run(&["--out", "jsonl:-", "--precision", "bf16"]));
+    insta::assert_snapshot!("precision_cpu", run(&["--out", "jsonl:-", "--precision", "f16"]));
 }
 
 #[test]

@@ -345,6 +345,32 @@ fn fixed_questions_are_written_and_measured_as_those_made_on_the_way() {
 }
 
 #[test]
+fn a_model_is_measured_in_the_precision_that_is_asked_for() {
+    let scratch = Scratch::new();
+    let (sets, json) = (sets(&scratch, 300), scratch.file("out.json"));
+    let model = repository().join("models/spotter-tiny").display().to_string();
+    let measured = |precision: &str| {
+        let args = ["eval", &sets, "--model", &model, "--precision", precision, "--device", "cpu", "--json", &json];
+        let told = spotter(&args).expect_success().stdout;
+        let figures: serde_json::Value = serde_json::from_str(&scratch.read("out.json")).expect("JSON");
+        let all = &figures["drawn"]["all"];
+        let accuracy = all["accuracy"].as_array().expect("a list").iter().find(|a| a["iou"] == 0.5).expect("Acc@0.5");
+        let [accuracy, auroc] = [&accuracy["share"]["value"], &all["auroc"]["value"]].map(|v| v.as_f64().expect("one"));
+        (told, accuracy, auroc)
+    };
+    let (plain, accuracy, auroc) = measured("f32");
+    assert!(plain.starts_with("drawn: 300 examples\n"), "{plain}");
+    for precision in ["int8", "bf16"] {
+        let (told, found, ranked) = measured(precision);
+        assert!(told.starts_with(&format!("drawn: 300 examples, compiled, {precision}\n")), "{told}");
+        assert!((found - accuracy).abs() < 0.05, "{precision}: Acc@0.5 {found}, in f32 {accuracy}");
+        assert!((ranked - auroc).abs() < 0.05, "{precision}: AUROC {ranked}, in f32 {auroc}");
+    }
+    let refused = spotter(&["eval", &sets, "--records", "a.jsonl", "--precision", "int8"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("no meaning for --records"), "{}", refused.stderr);
+}
+
+#[test]
 fn calibrated_presence_means_what_it_says() {
     let scratch = Scratch::new();
     let (sets, out) = (sets(&scratch, 600), scratch.file("calibrated"));

@@ -20,6 +20,7 @@ mod identity;
 mod label;
 mod messages;
 mod metadata;
+mod narrow;
 mod notify;
 mod odd_sources;
 mod one_frame;

@@ -13,6 +13,13 @@ use grounding::Canvas;
 /// A model directory becomes one safetensors file with the reference's names:
 ///   spotter convert models/qrnet --out qrnet.safetensors
 ///
+/// A model directory becomes one whose weights take less room, and gives what the old one gives with the same --precision:
+///   spotter convert models/qrnet --precision int8 --out models/qrnet-int8
+///
+/// A model directory gets its weights in the order in which products read them, to start without packing, and to share
+/// them between processes:
+///   spotter convert models/qrnet-int8 --packed --precision int8
+///
 /// A model directory becomes one for pictures of another shape, with the same weights:
 ///   spotter convert models/qrnet --canvas 640x384 --out models/qrnet-wide
 ///
@@ -50,12 +57,16 @@ pub struct ConvertArgs {
     /// alone. Another one stretches positions, for training to begin with.
     #[arg(long, value_name = "WxH", value_parser = canvas)]
     pub canvas: Option<Canvas>,
-    /// The model directory or safetensors file to write.
-    #[arg(long, value_name = "PATH")]
-    pub out: PathBuf,
+    /// The model directory or safetensors file to write; the model itself where --packed alone is wanted.
+    #[arg(long, value_name = "PATH", required_unless_present = "packed")]
+    pub out: Option<PathBuf>,
     /// Element type on disk.
-    #[arg(long, value_enum, default_value = "f32")]
+    #[arg(long, visible_alias = "precision", value_enum, default_value = "f32")]
     pub dtype: Precision,
+    /// Write packed weights into the model directory as well, for runs with the same --precision on CPUs: f32, bf16 or
+    /// int8. They lie in model.f32.packed and its like, are found by themselves, and are mapped, not read.
+    #[arg(long)]
+    pub packed: bool,
     /// Replace what stands at --out.
     #[arg(long)]
     pub force: bool,
@@ -74,4 +85,8 @@ pub enum Precision {
     F32,
     /// 2 bytes; boxes move by up to a thousandth of the canvas.
     F16,
+    /// 2 bytes for most of the backbone, 4 for the rest: what --precision bf16 computes with.
+    Bf16,
+    /// 1 byte for most of the backbone, 4 for the rest: what --precision int8 computes with.
+    Int8,
 }

@@ -52,8 +52,8 @@ pub struct EvalArgs {
     /// Write all numbers into this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Element type that pictures are computed in, of --compiled and --streaming: bf16 and f16 are faster on GPUs, int8 is
-    /// on CPUs, and all move boxes a little.
+    /// Element type that pictures are computed in; another one than f32 means --compiled, where not --streaming. bf16 and
+    /// f16 are faster on GPUs, int8 is on CPUs, and all move boxes a little.
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: ComputeArg,
     /// Where to compute: cpu, cuda, cuda:N or auto.
@@ -62,4 +62,11 @@ pub struct EvalArgs {
     /// Threads that compute on the CPU; without it, all cores.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+impl EvalArgs {
+    /// Whether the compiled pass is measured: the plain one computes in f32 alone.
+    pub fn is_compiled(&self) -> bool {
+        self.compiled || (self.precision != ComputeArg::F32 && !self.streaming)
+    }
 }

@@ -137,9 +137,7 @@ pub(crate) fn chosen_or_fetched(named: Option<&Path>) -> Result<Option<PathBuf>>
 pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, frames_only: bool) -> Result<Grounder> {
     let device = device(device_name)?;
     let wanted = match (device.is_cpu(), precision) {
-        (true, Precision::Bf16 | Precision::F16) => {
-            Some("the CPU computes in f32 or int8; expected --device cuda with it")
-        }
+        (true, Precision::F16) => Some("the CPU computes in f32, bf16 or int8; expected --device cuda with it"),
         (false, Precision::Int8) => Some("a GPU computes in f32, bf16 or f16; expected --device cpu with it"),
         _ => None,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use blocks::checkpoint::TensorFile;
 use blocks::files;
-use candle_core::{DType, Device};
+use candle_core::Device;
 use grounding::{CALIBRATION, Family, Grounder, Placement, load_tokenizer, logit};
 use qrnet::weights;
 use qrnet::{Config, ModelDir, NewModel};
@@ -85,7 +85,7 @@ fn within(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
     let (found, threshold, report) = calibrated(args, &scored(args, model, recipe, &grounder)?)?;
     tracing::info!("{}: {report}", args.split);
     let file = TensorFile::open(&dir.weights())?;
-    let own = file.dtype(HEAD[0]).filter(|own| *own == DType::F16).unwrap_or(DType::F32);
+    let own = weights::stored_as(&file);
     let (mut tensors, _) = weights::load(&dir.weights(), dir.config(), &Device::Cpu)?;
     for (name, shift) in HEAD.into_iter().zip([0.0, found.shift]) {
         let tensor = tensors.get_mut(name).ok_or_else(|| Error::Usage(format!("the model has no tensor {name}")))?;

@@ -1,14 +1,15 @@
 //! `spotter convert`: checkpoints to model directories and back.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use blocks::checkpoint::TensorFile;
 use blocks::checkpoint::Tensors;
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device};
+use clap::ValueEnum;
 use grounding::{Calibration, Family};
 use qrnet::weights::{self, Sources};
-use qrnet::{Canvas, Config, ModelDir, NewModel};
+use qrnet::{Arithmetic, Canvas, Config, ModelDir, NewModel};
 
 use crate::cli::{ConvertArgs, Precision};
 use crate::config::model_variant;
@@ -24,9 +25,11 @@ const THRESHOLD: &str = "spotter.threshold";
 pub(super) fn run(args: &ConvertArgs) -> Result<()> {
     match (&args.input, args.random) {
         (Some(input), _) if input.is_dir() && Family::of(input)? == Family::GroundingDino => in_type(input, args),
-        (Some(input), _) if input.is_dir() => match args.canvas {
-            Some(canvas) => reshape(input, canvas, args),
-            None => export(input, args),
+        (Some(input), _) if input.is_dir() => match (args.canvas, &args.out) {
+            (Some(canvas), _) => reshape(input, canvas, args),
+            (None, None) => pack(&ModelDir::open(input)?, args.dtype),
+            (None, Some(out)) if is_checkpoint(out) => export(input, out, args),
+            (None, Some(_)) => store(input, args),
         },
         (Some(input), _) if args.canvas.is_some() && !input.exists() => {
             Err(Error::Io { action: "read", path: input.clone(), source: std::io::ErrorKind::NotFound.into() })
@@ -38,6 +41,17 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         (None, Some(seed)) => draw(seed, args),
         (None, None) => Err(Error::Usage("convert: expected a checkpoint, a model directory or --random".into())),
     }
+}
+
+/// Whether a name is one for a file of tensors, and not for a folder.
+fn is_checkpoint(out: &Path) -> bool {
+    out.extension().is_some_and(|extension| extension == "safetensors")
+}
+
+/// Where to write to.
+fn out(args: &ConvertArgs) -> Result<&Path> {
+    let missing = "--out PATH: is needed; --packed alone is for a model directory, into which it writes";
+    args.out.as_deref().ok_or_else(|| Error::Usage(missing.into()))
 }
 
 fn config(args: &ConvertArgs) -> Result<Config> {
@@ -69,8 +83,9 @@ fn import(input: &Path, args: &ConvertArgs) -> Result<()> {
 /// A model directory becomes one for another canvas.
 fn reshape(input: &Path, canvas: Canvas, args: &ConvertArgs) -> Result<()> {
     only_its_own(args)?;
-    if args.out.extension().is_some_and(|extension| extension == "safetensors") {
-        let out = args.out.display();
+    let out = out(args)?;
+    if is_checkpoint(out) {
+        let out = out.display();
         return Err(Error::Usage(format!(
             "--out {out}: a model on another canvas is a folder, expected a name for one"
         )));
@@ -162,14 +177,19 @@ fn in_type(input: &Path, args: &ConvertArgs) -> Result<()> {
     if args.canvas.is_some() {
         return Err(Error::Usage("--canvas: has no meaning for this model, which takes pictures of any shape".into()));
     }
-    if args.out.extension().is_some_and(|extension| extension == "safetensors") {
-        let out = args.out.display();
+    if args.packed || !matches!(args.dtype, Precision::F32 | Precision::F16) {
+        let reason = "this model is stored in f32 or f16, and not packed (--dtype f32|f16, without --packed)";
+        return Err(Error::Usage(format!("{}: {reason}", input.display())));
+    }
+    let out = out(args)?;
+    if is_checkpoint(out) {
+        let out = out.display();
         return Err(Error::Usage(format!("--out {out}: the model is a folder, expected a name for one")));
     }
     let dir = grounding_dino::ModelDir::open(input)?;
-    grounding_dino::ModelDir::check_free(&args.out, args.force)?;
+    grounding_dino::ModelDir::check_free(out, args.force)?;
     let calibration = Calibration::of(input, &dir.digest()?)?;
-    let new = dir.write_as(&args.out, dtype(args.dtype), args.force)?;
+    let new = dir.write_as(out, dtype(args.dtype), args.force)?;
     let digest = new.digest()?;
     if let Some(calibration) = calibration {
         calibration.for_model(&digest).save(new.path())?;
@@ -208,7 +228,28 @@ pub(super) fn dtype(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::F16 => DType::F16,
+        Precision::Bf16 => DType::BF16,
+        Precision::Int8 => DType::U8,
     }
+}
+
+/// What products compute in, of whose weights a packed file is to be.
+fn arithmetic(precision: Precision) -> Result<Arithmetic> {
+    match precision {
+        Precision::F32 => Ok(Arithmetic::F32),
+        Precision::Bf16 => Ok(Arithmetic::Bf16),
+        Precision::Int8 => Ok(Arithmetic::Int8),
+        Precision::F16 => Err(Error::Usage("--packed: no CPU computes in f16, expected f32, bf16 or int8".into())),
+    }
+}
+
+/// Packed weights into a model directory.
+fn pack(dir: &ModelDir, precision: Precision) -> Result<()> {
+    let precision = arithmetic(precision)?;
+    let path = qrnet::packed::write(dir, precision)?;
+    let size = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+    tracing::info!("{}: {} MB, for runs with --precision {}", path.display(), size / 1_000_000, precision.name());
+    Ok(())
 }
 
 fn write(
@@ -227,21 +268,49 @@ fn write(
         config.max_query_len - 2,
         if config.presence { "yes" } else { "no" },
     );
-    let dtype = dtype(args.dtype);
-    let new = NewModel { config, tensors, dtype, tokenizer, card: &card, trained };
-    let dir = ModelDir::write(&args.out, &new, args.force)?;
+    finish(args, &NewModel { config, tensors, dtype: dtype(args.dtype), tokenizer, card: &card, trained })
+}
+
+fn finish(args: &ConvertArgs, new: &NewModel) -> Result<()> {
+    if args.packed {
+        arithmetic(args.dtype)?;
+    }
+    let dir = ModelDir::write(out(args)?, new, args.force)?;
+    let count: usize = new.tensors.values().map(candle_core::Tensor::elem_count).sum();
     tracing::info!("{}: {count} parameters, digest {}", dir.path().display(), dir.digest()?);
-    Ok(())
+    if args.packed { pack(&dir, args.dtype) } else { Ok(()) }
+}
+
+/// A model directory becomes one whose weights lie in another element type.
+fn store(input: &Path, args: &ConvertArgs) -> Result<()> {
+    only_its_own(args)?;
+    ModelDir::check_free(out(args)?, args.force)?;
+    let dir = ModelDir::open(input)?;
+    let (tensors, _) = weights::load(&dir.weights(), dir.config(), &Device::Cpu)?;
+    let card = std::fs::read_to_string(input.join("README.md")).unwrap_or_default();
+    let name = args.dtype.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    let digest = dir.digest()?;
+    let card = format!("{}\n\nWeights in {name}, by `spotter convert`, from the model {digest}.\n", card.trim_end());
+    finish(
+        args,
+        &NewModel {
+            config: dir.config(),
+            tensors: &tensors,
+            dtype: dtype(args.dtype),
+            tokenizer: &dir.load_tokenizer()?,
+            card: &card,
+            trained: dir.trained(),
+        },
+    )
 }
 
 /// A model directory becomes safetensors with the reference's names.
-fn export(input: &Path, args: &ConvertArgs) -> Result<()> {
+fn export(input: &Path, out: &Path, args: &ConvertArgs) -> Result<()> {
     only_its_own(args)?;
     let dir = ModelDir::open(input)?;
-    let out: &PathBuf = &args.out;
     let fail = |reason: &str| Err(Error::Usage(format!("--out {}: {reason}", out.display())));
-    if out.extension().is_none_or(|e| e != "safetensors") {
-        return fail("expected a name that ends in .safetensors");
+    if args.packed || !matches!(args.dtype, Precision::F32 | Precision::F16) {
+        return fail("--packed, bf16 and int8 are for model directories, expected a name for one");
     }
     if out.exists() && !args.force {
         return fail("exists already; name another file or use --force");

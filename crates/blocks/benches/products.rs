@@ -1,5 +1,5 @@
-//! Products of the models' own shapes, in turns: weights packed in f32, with either tile, and in bytes, and the `gemm`
-//! crate's. GMAC/s of the fastest of some rounds, on one thread and on two; `SPOTTER_VECTOR_UNIT` names another vector unit.
+//! Products of the models' own shapes, in turns: weights packed in f32, with either tile, in bf16, either way, and in bytes, and the
+//! `gemm` crate's. GMAC/s of the fastest of some rounds, on one thread and on two; `SPOTTER_VECTOR_UNIT` names another vector unit.
 //!
 //! `cargo bench -p spotter-blocks --bench products`
 #![expect(clippy::print_stdout, reason = "the table")]
@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use blocks::ops::kernel::VectorUnit;
-use blocks::ops::kernel::dense::{Arithmetic, Dense};
-use blocks::ops::kernel::int8::Quantised;
+use blocks::ops::kernel::bf16::Way;
+use blocks::ops::kernel::dense::{Arithmetic, Dense, Room};
 use blocks::ops::kernel::product::{Rows, Tile};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -53,26 +53,27 @@ fn rates<const N: usize>(macs: usize, ways: [&mut (dyn FnMut() + Send); N]) -> [
 }
 
 fn main() {
-    println!("vector unit: {:?}, tile that was faster: {:?}", VectorUnit::current(), Tile::current());
+    let (unit, tile, way) = (VectorUnit::current(), Tile::current(), Way::current());
+    println!("vector unit: {unit:?}, faster were tile {tile:?} and bf16 {way:?}");
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         println!(
-            "\n| rows x inputs x outputs, {threads} threads | f32, a panel | f32, two panels | gemm | int8 |\n|---|---|---|---|---|"
+            "\n| rows x inputs x outputs, {threads} threads | f32, a panel | f32, two panels | gemm | bf16, by f32 | bf16, native | int8 |\n|---|---|---|---|---|---|---|"
         );
         for (count, input, output) in SHAPES {
             let (x, weight) = (values(count * input, 7), values(output * input, 11));
-            let [exact, bytes] = [Arithmetic::F32, Arithmetic::Int8].map(|a| Dense::new(&weight, None, input, a));
-            let [mut a, mut b, mut c] = [(); 3].map(|()| vec![0.0; count * output]);
+            let [exact, halves, bytes] = Arithmetic::ALL.map(|a| Dense::new(&weight, None, input, a));
+            let [mut a, mut b, mut c, mut d, mut e] = [(); 5].map(|()| vec![0.0; count * output]);
             let apply = |dense: &Dense, y: &mut [f32]| {
                 let tasks = y.par_chunks_mut(TASK * output).zip(x.par_chunks(TASK * input));
-                tasks.for_each_init(Quantised::default, |room, (y, x)| {
+                tasks.for_each_init(Room::default, |room, (y, x)| {
                     let rows = Rows { values: x, stride: input, count: x.len() / input };
                     dense.apply(rows, dense.bias(), y, output, room);
                 });
             };
             let left = Tensor::from_slice(&x, (count, input), &Device::Cpu).expect("a matrix");
             let right = Tensor::from_slice(&weight, (output, input), &Device::Cpu).and_then(|t| t.t()).expect("one");
-            let [one, two, gemm, bytes] = pool.install(|| {
+            let [one, two, gemm, wide, native, bytes] = pool.install(|| {
                 rates(
                     count * input * output,
                     [
@@ -85,11 +86,21 @@ fn main() {
                             apply(&exact, &mut c);
                         },
                         &mut || drop(left.matmul(&right).expect("a product")),
+                        &mut || {
+                            Way::Wide.set();
+                            apply(&halves, &mut d);
+                        },
+                        &mut || {
+                            Way::Native.set();
+                            apply(&halves, &mut e);
+                        },
                         &mut || apply(&bytes, &mut b),
                     ],
                 )
             });
-            println!("| {count} x {input} x {output} | {one:.1} | {two:.1} | {gemm:.1} | {bytes:.1} |");
+            println!(
+                "| {count} x {input} x {output} | {one:.1} | {two:.1} | {gemm:.1} | {wide:.1} | {native:.1} | {bytes:.1} |"
+            );
         }
     }
 }

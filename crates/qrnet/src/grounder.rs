@@ -9,11 +9,12 @@ use tracing::trace_span;
 
 use crate::compiler::QueryCompiler;
 use crate::config::Config;
-use crate::cpu::{Constants, CpuFrame, Found};
+use crate::cpu::{Constants, CpuFrame, Found, Sources, Weights};
 use crate::fusion::compiled::{Folding, HeadPlan};
 use crate::memory::{MemoryModel, MemoryParts};
 use crate::model::FrameModel;
 use crate::model_dir::ModelDir;
+use crate::packed;
 use crate::params::Part;
 use crate::plan::CanvasPlan;
 use crate::query::{CompiledQuery, Stacks};
@@ -49,7 +50,7 @@ pub enum Precision {
     /// 4 bytes.
     #[default]
     F32,
-    /// 2 bytes with f32's range; for GPUs.
+    /// 2 bytes with f32's range; on CPUs in the backbone's Linears but the first and the last, f32 elsewhere.
     Bf16,
     /// 2 bytes, finer but of small range; for GPUs.
     F16,
@@ -64,6 +65,25 @@ pub struct Placement {
     pub device: Device,
     /// Of backbone and neck; text and head compute in f32.
     pub precision: Precision,
+}
+
+impl Precision {
+    /// What a CPU's products compute in; none where it has no such thing.
+    pub fn arithmetic(self) -> Option<Arithmetic> {
+        match self {
+            Self::F32 => Some(Arithmetic::F32),
+            Self::Bf16 => Some(Arithmetic::Bf16),
+            Self::Int8 => Some(Arithmetic::Int8),
+            Self::F16 => None,
+        }
+    }
+}
+
+impl Placement {
+    /// What its products compute in, if it is a CPU.
+    fn arithmetic(&self) -> Option<Arithmetic> {
+        self.precision.arithmetic().filter(|_| self.device.is_cpu())
+    }
 }
 
 impl From<&Device> for Placement {
@@ -82,15 +102,20 @@ enum FrameSide {
 }
 
 impl FrameSide {
-    fn new(config: &Config, vb: &VarBuilder, plans: &[CanvasPlan], precision: Precision) -> Result<Self> {
+    fn new(
+        config: &Config,
+        vb: &VarBuilder,
+        sources: Sources,
+        plans: &[CanvasPlan],
+        precision: Precision,
+    ) -> Result<Self> {
         let refused = |reason: &str| Err(Error::Unsupported(format!("{precision:?}: {reason}")));
         if vb.device().is_cpu() {
-            let arithmetic = match precision {
-                Precision::F32 => Arithmetic::F32,
-                Precision::Int8 => Arithmetic::Int8,
-                Precision::Bf16 | Precision::F16 => return refused("the CPU computes in f32 or int8"),
+            let Some(arithmetic) = precision.arithmetic() else {
+                return refused("the CPU computes in f32, bf16 or int8");
             };
-            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb, plans, arithmetic)?)));
+            let frame = CpuFrame::new(config, &Weights::new(vb, sources), plans, arithmetic)?;
+            return Ok(Self::Cpu(Box::new(frame)));
         }
         let dtype = match precision {
             Precision::F32 => DType::F32,
@@ -137,10 +162,10 @@ impl Grounder {
     pub fn load(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
         let place = place.into();
         let dir = ModelDir::open(dir)?;
-        let file = TensorFile::open(&dir.weights())?;
+        let file = Arc::new(TensorFile::open(&dir.weights())?);
         weights::check(&file, dir.config(), |_| true)?;
+        let mut grounder = Self::assemble(&dir, &file, &place)?;
         let vb = weights::lazy_builder(file, &place.device);
-        let mut grounder = Self::assemble(&dir, &vb, place.precision)?;
         let folding = Arc::clone(&grounder.folding);
         let text = QueryCompiler::new(dir.config(), &vb, dir.load_tokenizer()?, dir.digest()?, folding)?;
         grounder.text = Some(text);
@@ -155,9 +180,9 @@ impl Grounder {
     pub fn load_for_frames(dir: &Path, place: impl Into<Placement>) -> Result<Self> {
         let place = place.into();
         let dir = ModelDir::open(dir)?;
-        let file = TensorFile::open(&dir.weights())?;
+        let file = Arc::new(TensorFile::open(&dir.weights())?);
         weights::check(&file, dir.config(), |spec| spec.part == Part::Frame)?;
-        Self::assemble(&dir, &weights::lazy_builder(file, &place.device), place.precision)
+        Self::assemble(&dir, &file, &place)
     }
 
     /// Loads a model that lies in memory, as a program carries it within itself.
@@ -180,13 +205,21 @@ impl Grounder {
         let place = place.into();
         let MemoryParts { config, tensors, digest, trained, .. } = model.open(&place.device)?;
         let vb = weights::builder(&tensors, &place.device);
-        let mut grounder = Self::from_parts(config, digest, &vb, place.precision)?;
+        let mut grounder = Self::from_parts(config, digest, &vb, Sources::default(), place.precision)?;
         grounder.trained = trained;
         Ok(grounder)
     }
 
-    fn assemble(dir: &ModelDir, vb: &VarBuilder, precision: Precision) -> Result<Self> {
-        let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, vb, precision)?;
+    /// The half that reads pictures, of a directory whose weights are in `file`; packed ones beside it are used where they lie.
+    fn assemble(dir: &ModelDir, file: &Arc<TensorFile>, place: &Placement) -> Result<Self> {
+        let arithmetic = place.arithmetic();
+        let packed = arithmetic.and_then(|arithmetic| packed::beside(dir, arithmetic));
+        let vb = weights::lazy_builder(Arc::clone(file), &place.device);
+        let sources = Sources { file: Some(file), packed: packed.as_ref(), seen: None };
+        let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, &vb, sources, place.precision)?;
+        if let Some(arithmetic) = arithmetic {
+            packed::warn_of_missing(dir, arithmetic, packed.as_ref());
+        }
         grounder.trained = dir.trained();
         Ok(grounder)
     }
@@ -204,17 +237,24 @@ impl Grounder {
     ) -> Result<Self> {
         let place = place.into();
         let vb = weights::builder(tensors, &place.device);
-        let mut grounder = Self::from_parts(config.clone(), digest.clone(), &vb, place.precision)?;
+        let mut grounder = Self::from_parts(config.clone(), digest.clone(), &vb, Sources::default(), place.precision)?;
         let folding = Arc::clone(&grounder.folding);
         grounder.text = Some(QueryCompiler::new(config, &vb, tokenizer, digest, folding)?);
         Ok(grounder)
     }
 
-    fn from_parts(config: Config, digest: String, vb: &VarBuilder, precision: Precision) -> Result<Self> {
+    fn from_parts(
+        config: Config,
+        digest: String,
+        vb: &VarBuilder,
+        sources: Sources,
+        precision: Precision,
+    ) -> Result<Self> {
         let device = vb.device();
         let plan = |canvas| CanvasPlan::new(&config, canvas, device);
         let plans = config.all_canvases().into_iter().map(plan).collect::<candle_core::Result<Vec<_>>>()?;
-        let (frame, folding) = (FrameSide::new(&config, vb, &plans, precision)?, Arc::new(Folding::new(&config, vb)?));
+        let (frame, folding) =
+            (FrameSide::new(&config, vb, sources, &plans, precision)?, Arc::new(Folding::new(&config, vb)?));
         let (device, head_plans, stacks) = (device.clone(), Mutex::default(), Stacks::default());
         Ok(Self { config, digest, trained: true, device, plans, frame, folding, text: None, head_plans, stacks })
     }

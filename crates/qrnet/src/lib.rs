@@ -27,6 +27,7 @@ mod mobilenet;
 mod model;
 mod model_dir;
 mod neck;
+pub mod packed;
 pub mod params;
 pub mod plan;
 pub mod qdatt;
@@ -34,6 +35,7 @@ mod query;
 mod swin;
 pub mod weights;
 
+pub use blocks::ops::kernel::dense::Arithmetic;
 pub use blocks::{Canvas, Error, Result};
 pub use candle_core::Device;
 pub use compiler::QueryCompiler;

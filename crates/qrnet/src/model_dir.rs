@@ -13,6 +13,7 @@ use crate::weights;
 use blocks::checkpoint::Tensors;
 use blocks::error::{Error, Result};
 use blocks::files;
+use blocks::ops::kernel::dense::Arithmetic;
 use blocks::text::tokenizer::QueryTokenizer;
 
 const CONFIG: &str = "config.json";
@@ -38,7 +39,8 @@ pub struct NewModel<'a> {
     pub config: &'a Config,
     /// Weights by the reference's names.
     pub tensors: &'a Tensors,
-    /// Element type on disk, F32 or F16.
+    /// Element type on disk: F32 or F16, of all tensors; or BF16 or U8 (one byte a value, with a scale a row), of those that
+    /// products in these read, the others in F32.
     pub dtype: DType,
     /// The tokenizer.
     pub tokenizer: &'a QueryTokenizer,
@@ -92,6 +94,11 @@ impl ModelDir {
     /// The weights file.
     pub fn weights(&self) -> PathBuf {
         self.path.join(WEIGHTS)
+    }
+
+    /// Where packed weights for products in `precision` lie, if they do.
+    pub fn packed(&self, precision: Arithmetic) -> PathBuf {
+        self.path.join(packed_name(precision))
     }
 
     /// `tokenizer.json`, or `vocab.txt` where a directory made by hand has only that.
@@ -183,11 +190,17 @@ impl ModelDir {
     }
 }
 
+fn packed_name(precision: Arithmetic) -> String {
+    format!("model.{}.packed", precision.name())
+}
+
 /// Whether a folder holds a model that [`ModelDir::write`] wrote, and nothing of anybody else's.
 fn is_ours(path: &Path) -> bool {
     let config =
         std::fs::read(path.join(CONFIG)).ok().and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
-    let known = |name: &std::ffi::OsStr| [CONFIG, WEIGHTS, TOKENIZER, CARD].iter().any(|ours| name == *ours);
+    let packed = Arithmetic::ALL.map(packed_name);
+    let files = [CONFIG, WEIGHTS, TOKENIZER, CARD].into_iter().chain(packed.iter().map(String::as_str));
+    let known = |name: &std::ffi::OsStr| files.clone().any(|ours| name == ours);
     let only_ours = std::fs::read_dir(path)
         .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| known(&entry.file_name()))));
     config.is_some_and(|config| config.get(DIGEST_KEY).is_some()) && only_ours

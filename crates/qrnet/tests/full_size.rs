@@ -1,33 +1,30 @@
-//! The full-size model with seeded random weights: it runs, and what stays resident stays small.
+//! The full-size model with seeded random weights: it runs, what stays resident stays small, and processes share packed
+//! weights.
 #![expect(clippy::print_stdout, reason = "the child process reports to its parent, and both to the log")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use blocks::preprocess::{Letterboxer, RgbView};
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device};
 use qrnet::params::{Part, parameters};
-use qrnet::{CompiledQuery, Config, Grounder, ModelDir, NewModel, init};
+use qrnet::{Arithmetic, CompiledQuery, Config, Grounder, ModelDir, NewModel, init, packed};
 
 /// Set in the child process that loads the model for frames only.
 const CHILD: &str = "QRNET_FULL_SIZE_DIR";
 const MEGABYTE: u64 = 1_000_000;
+const TEST: &str = "one_frame_runs_and_frame_time_needs_a_fifth_of_the_weights";
 
 /// Memory of this process that is no file mapping, in bytes.
 fn anonymous_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("RssAnon")).expect("RssAnon");
-    let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
-    kilobytes * 1024
+    kilobytes(&std::fs::read_to_string("/proc/self/status").expect("Linux"), "RssAnon") * 1024
 }
 
 fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("VmHWM");
-    let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
-    kilobytes * 1024
+    kilobytes(&std::fs::read_to_string("/proc/self/status").expect("Linux"), "VmHWM") * 1024
 }
 
 #[test]
@@ -72,30 +69,124 @@ fn one_frame_runs_and_frame_time_needs_a_fifth_of_the_weights() {
     assert!(size < 1_300_000, "the compiled query takes {size} bytes");
     let raw = ground(&grounder, &query);
 
-    let output = Command::new(std::env::current_exe().expect("a path"))
-        .args(["--exact", "one_frame_runs_and_frame_time_needs_a_fifth_of_the_weights", "--nocapture"])
-        .env(CHILD, &model)
-        .output()
-        .expect("the child runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let line = text.lines().find(|line| line.contains("frames only:")).expect("a report");
     let boxed = format!("box {raw:?}");
+    let alone = start(&model);
+    let line = alone.report();
     assert!(line.contains(&boxed), "the frame-time loader gives another box: {line}, expected {boxed}");
     println!("whole model: peak {} MB; query {size} bytes; {line}", peak_memory() / MEGABYTE);
+    let unpacked = alone.anonymous();
+    drop(alone);
+
+    let weights = packed::write(&ModelDir::open(&model).expect("opens"), Arithmetic::F32).expect("packed");
+    let children = [start(&model), start(&model)];
+    for child in &children {
+        let line = child.report();
+        assert!(line.contains(&boxed), "packed weights give another box: {line}, expected {boxed}");
+        println!("with packed weights: {line}");
+    }
+    for child in &children {
+        let (own, shares) = (child.anonymous(), child.shares(&weights));
+        let rollup = child.file("smaps_rollup");
+        println!("packed weights: resident {} MB, share {} MB; {}", shares.0, shares.1, pss(&rollup));
+        assert!(own + frame_weights / 2 < unpacked, "{own} bytes of its own, {unpacked} without packed weights");
+        // Each of two processes is charged with half of what both read.
+        assert!(shares.0 > 0 && shares.1 * 10 <= shares.0 * 6, "{} of {} MB are this process's", shares.1, shares.0);
+    }
 }
 
-/// The child: loads without text and generators, grounds one frame.
+/// The line of a process's proportional share of all that it has in memory.
+fn pss(rollup: &str) -> String {
+    rollup
+        .lines()
+        .find(|line| line.starts_with("Pss:"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A process that has grounded a frame, and waits.
+struct Waiting {
+    child: Child,
+    told: String,
+    /// It ends with an error where nobody listens.
+    _output: BufReader<ChildStdout>,
+}
+
+fn start(model: &Path) -> Waiting {
+    let mut child = Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", TEST, "--nocapture"])
+        .env(CHILD, model)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the child runs");
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut told = String::new();
+    while output.read_line(&mut told).expect("text") > 0 {
+        if told.contains("frames only:") {
+            return Waiting { child, told, _output: output };
+        }
+    }
+    panic!("the child ended: {:?}: {told}", child.wait());
+}
+
+impl Waiting {
+    fn report(&self) -> &str {
+        self.told.lines().last().unwrap_or_default()
+    }
+
+    fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("Linux")
+    }
+
+    fn anonymous(&self) -> u64 {
+        kilobytes(&self.file("status"), "RssAnon") * 1024
+    }
+
+    /// Of a mapped file: what is in memory, and this process's share of it, in MB.
+    fn shares(&self, mapped: &Path) -> (u64, u64) {
+        let all = self.file("smaps");
+        let name = mapped.canonicalize().expect("there");
+        let own = all.split_once(name.to_str().expect("UTF-8")).expect("it is mapped").1;
+        (kilobytes(own, "Rss:") / 1000, kilobytes(own, "Pss:") / 1000)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // The end of its input is what it waits for.
+        drop(self.child.stdin.take());
+        let ended = self.child.wait().expect("ends");
+        assert!(ended.success() || std::thread::panicking(), "{ended}");
+    }
+}
+
+/// The first number of kilobytes that a key has.
+fn kilobytes(text: &str, key: &str) -> u64 {
+    let line = text.lines().find(|line| line.starts_with(key)).expect("the key");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// The child: loads without text and generators, grounds one frame, and waits.
 fn frames_only(dir: &Path) {
-    let before = anonymous_memory();
+    let (start, before) = (Instant::now(), anonymous_memory());
     let grounder = Grounder::load_for_frames(dir, &Device::Cpu).expect("loads");
     let query = grounder.load_query(&dir.join("query.safetensors")).expect("the query of this model");
+    let loaded = start.elapsed();
     let resident = anonymous_memory() - before;
     assert!(resident < 250 * MEGABYTE, "{resident} bytes are resident after loading for frames");
     let start = Instant::now();
     let raw = ground(&grounder, &query);
-    let (mb, peak) = (resident / MEGABYTE, peak_memory() / MEGABYTE);
-    println!("frames only: resident {mb} MB, one 640x640 frame in {:?}, peak {peak} MB, box {raw:?}", start.elapsed());
+    let first = start.elapsed();
+    let start = Instant::now();
+    assert_eq!(ground(&grounder, &query).map(f32::to_bits), raw.map(f32::to_bits), "twice the same");
+    let (mb, peak, second) = (resident / MEGABYTE, peak_memory() / MEGABYTE, start.elapsed());
+    println!(
+        "frames only: loaded in {loaded:?}, resident {mb} MB of its own, one 640x640 frame in {first:?}, the next in {second:?}, peak {peak} MB, box {raw:?}"
+    );
+    let mut rest = Vec::new();
+    std::io::stdin().read_to_end(&mut rest).expect("waits");
 }
 
 fn ground(grounder: &Grounder, query: &CompiledQuery) -> [f32; 4] {

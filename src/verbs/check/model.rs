@@ -46,6 +46,11 @@ fn of_qrnet(path: &Path, deep: bool) -> Result<Vec<String>> {
         format!("weights     {}", if dir.trained() { "trained" } else { "untrained" }),
         format!("digest      {digest}{}", if deep { ", verified" } else { "" }),
     ];
+    let packed = qrnet::packed::check(&dir, deep)?;
+    if !packed.is_empty() {
+        let names: Vec<&str> = packed.into_iter().map(qrnet::Arithmetic::name).collect();
+        lines.push(format!("packed      {}{}", names.join(", "), if deep { ", verified" } else { "" }));
+    }
     if deep {
         let [cx, cy, w, h] = ground_grey(path)?;
         lines.push(format!("grounding   a grey picture gives {cx:.4} {cy:.4} {w:.4} {h:.4}"));

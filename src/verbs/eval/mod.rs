@@ -11,6 +11,7 @@ use std::sync::Arc;
 use blocks::files;
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::Device;
+use clap::ValueEnum;
 use grounding::{Family, Grounder, load_tokenizer};
 use qrnet::plan::CanvasPlan;
 use qrnet::{Config, ModelDir, QrNet, weights};
@@ -34,10 +35,8 @@ use sheet::Sheets;
 /// # Errors
 /// The recipe, its data or the model is unusable, or an output cannot be written.
 pub(super) fn run(args: &EvalArgs) -> Result<()> {
-    if args.precision != ComputeArg::F32 && !args.streaming && !args.compiled {
-        return Err(Error::Usage(
-            "--precision: is for --compiled and --streaming; the plain pass computes in f32".into(),
-        ));
+    if args.precision != ComputeArg::F32 && !args.records.is_empty() {
+        return Err(Error::Usage("--precision: has no meaning for --records, whose boxes are there already".into()));
     }
     if !args.streaming && args.measuring != Measuring::default() {
         let flags = "--stride, --max-fps, --static-gate, --threshold, --hysteresis, --smooth and --hold";
@@ -203,7 +202,7 @@ impl Model {
         let dir = chosen_or_fetched(args.model.as_deref())?
             .ok_or_else(|| Error::Usage("--model DIR: is needed to measure a model, or SPOTTER_MODEL".into()))?;
         let tokenizer = load_tokenizer(&dir)?;
-        if args.compiled || Family::of(&dir)? != Family::QrNet {
+        if args.is_compiled() || Family::of(&dir)? != Family::QrNet {
             let grounder = load_model(Some(&dir), &args.device, args.precision.into(), false)?;
             return Ok(Self { tokenizer, path: ModelPath::Compiled(Box::new(grounder)) });
         }
@@ -260,12 +259,14 @@ fn text(set: &EvalSet, measured: &Measured, baselines: Option<&Baselines>, args:
         let error = estimate.error.map_or_else(String::new, |error| format!(" ± {error:.4}"));
         format!("{:.4}{error}", estimate.value)
     };
-    let path = match (args.compiled, args.streaming) {
-        (true, _) => ", compiled",
-        (_, true) => ", streaming",
+    let path = match (args.streaming, args.is_compiled()) {
+        (true, _) => ", streaming",
+        (_, true) => ", compiled",
         _ => "",
     };
-    let mut lines = vec![format!("{}: {} examples{path}", set.name, all.examples)];
+    let precision = args.precision.to_possible_value().filter(|_| args.precision != ComputeArg::F32);
+    let precision = precision.map_or_else(String::new, |value| format!(", {}", value.get_name()));
+    let mut lines = vec![format!("{}: {} examples{path}{precision}", set.name, all.examples)];
     lines.extend(all.accuracy.iter().map(|a| format!("Acc@{:.1} {}", a.iou, shown(&a.share))));
     lines.extend(all.right.as_ref().map(|right| format!("right, absences included, {}", shown(right))));
     if let Some(film) = &all.film {

@@ -1,6 +1,7 @@
 //! Files of tensors, whatever their format: safetensors (memory-mapped) or PyTorch's zip form.
 
 mod mapped;
+pub mod packed;
 pub mod rows;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,6 +14,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::files;
+pub use mapped::Map;
 
 /// Text in a safetensors header.
 pub type Metadata = Option<HashMap<String, String>>;
@@ -151,6 +153,19 @@ impl TensorFile {
             return Ok(stored);
         }
         Ok(rows::unpack(&stored, &self.load_stored(&rows::scales_of(name), device)?)?)
+    }
+
+    /// A tensor that the file holds in one byte a value: these, and what one step of each row is worth; none where it holds it
+    /// in another form.
+    ///
+    /// # Errors
+    /// Its bytes cannot be read.
+    pub fn steps(&self, name: &str) -> Result<Option<(Vec<i8>, Vec<f32>)>> {
+        if !self.compact.contains(name) {
+            return Ok(None);
+        }
+        let [codes, scales] = [name, &rows::scales_of(name)].map(|name| self.load_stored(name, &Device::Cpu));
+        Ok(Some(rows::steps(&codes?, &scales?)?))
     }
 
     fn load_stored(&self, name: &str, device: &Device) -> Result<Tensor> {

@@ -1,15 +1,16 @@
-//! Tables of words in one byte a value: every row has a scale of its own. Rows that training does not change lose less
-//! this way than they were rounded by before, and a file half of its size.
+//! Tensors in one byte a value: every row has a scale of its own. Words that training does not change lose less this way
+//! than they were rounded by before, and a file half of its size; weights of products in bytes lose nothing, for these
+//! compute with the same bytes.
 
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::Tensors;
+use crate::ops::kernel::int8;
 
 /// What the name of a table's scales ends with.
 const SCALES: &str = ".row_scale";
 /// Code of zero; the largest value of a row is 127 away from it.
-const ZERO: f32 = 128.0;
-const LARGEST: f32 = 127.0;
+const ZERO: i16 = 128;
 
 /// What the scales of table `name` are called.
 pub(super) fn scales_of(name: &str) -> String {
@@ -21,41 +22,53 @@ pub(super) fn table_of(name: &str) -> Option<&str> {
     name.strip_suffix(SCALES)
 }
 
-/// The tensors as a model file of element type `dtype` holds them; the table named `compact` in one byte a value.
+/// How a file holds a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// In this element type.
+    Plain(DType),
+    /// In one byte a value.
+    Bytes,
+}
+
+/// The tensors as a file holds them, each in the form that `form` says of its name.
 ///
 /// # Errors
-/// Only where memory runs out, or the table is none.
-pub fn stored(tensors: &Tensors, dtype: DType, compact: Option<&str>) -> Result<Vec<(String, Tensor)>> {
+/// Only where memory runs out.
+pub fn stored(tensors: &Tensors, form: impl Fn(&str) -> Form) -> Result<Vec<(String, Tensor)>> {
     let mut all = Vec::with_capacity(tensors.len() + 1);
     for (name, tensor) in tensors {
-        if compact == Some(name) {
-            let (codes, scales) = pack(tensor)?;
-            all.extend([(name.clone(), codes), (scales_of(name), scales)]);
-        } else {
-            all.push((name.clone(), tensor.to_dtype(dtype)?));
+        match form(name) {
+            Form::Plain(dtype) => all.push((name.clone(), tensor.to_dtype(dtype)?)),
+            Form::Bytes => {
+                let (codes, scales) = pack(tensor)?;
+                all.extend([(name.clone(), codes), (scales_of(name), scales)]);
+            }
         }
     }
     Ok(all)
 }
 
-/// `[R, D]` → codes `[R, D]` u8 and scales `[R]` f32.
+/// `[R, ..]` → codes `[R, ..]` u8 and scales `[R]` f32.
 fn pack(table: &Tensor) -> Result<(Tensor, Tensor)> {
-    let (rows, width) = table.dims2()?;
+    let (rows, width) = table.flatten_from(1)?.dims2()?;
     let values: Vec<f32> = table.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let (mut codes, mut scales) = (Vec::with_capacity(values.len()), Vec::with_capacity(rows));
-    for row in values.chunks_exact(width.max(1)) {
-        let largest = row.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
-        let scale = if largest > 0.0 { largest / LARGEST } else { 1.0 };
-        codes.extend(row.iter().map(|value| (value / scale + ZERO).round() as u8));
-        scales.push(scale);
-    }
-    Ok((Tensor::from_vec(codes, (rows, width), &Device::Cpu)?, Tensor::from_vec(scales, rows, &Device::Cpu)?))
+    let (steps, scales) = int8::in_steps(&values, width.max(1));
+    let codes: Vec<u8> = steps.into_iter().map(|step| (i16::from(step) + ZERO) as u8).collect();
+    Ok((Tensor::from_vec(codes, table.shape(), &Device::Cpu)?, Tensor::from_vec(scales, rows, &Device::Cpu)?))
 }
 
-/// Codes `[R, D]` u8 and scales `[R]` → `[R, D]` f32.
+/// Codes `[R, ..]` u8 and scales `[R]` → `[R, ..]` f32.
 pub(super) fn unpack(codes: &Tensor, scales: &Tensor) -> Result<Tensor> {
-    let values = (codes.to_dtype(DType::F32)? - f64::from(ZERO))?;
-    values.broadcast_mul(&scales.to_dtype(DType::F32)?.unsqueeze(1)?)
+    let values = (codes.to_dtype(DType::F32)? - f64::from(ZERO))?.flatten_from(1)?;
+    values.broadcast_mul(&scales.to_dtype(DType::F32)?.unsqueeze(1)?)?.reshape(codes.shape())
+}
+
+/// Codes `[R, ..]` u8 and scales `[R]` as [`int8::in_steps`] gives them.
+pub(super) fn steps(codes: &Tensor, scales: &Tensor) -> Result<(Vec<i8>, Vec<f32>)> {
+    let codes: Vec<u8> = codes.flatten_all()?.to_vec1()?;
+    let steps = codes.into_iter().map(|code| (i16::from(code) - ZERO) as i8).collect();
+    Ok((steps, scales.to_dtype(DType::F32)?.to_vec1()?))
 }
 
 /// Unpacks the tables of a file that was read whole.
@@ -98,7 +111,8 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         let mut before = values(&tensors[WORDS]);
         for round in 0..2 {
-            save(&stored(&tensors, DType::F16, Some(WORDS)).expect("packed"), None, &path).expect("saved");
+            let form = |name: &str| if name == WORDS { Form::Bytes } else { Form::Plain(DType::F16) };
+            save(&stored(&tensors, form).expect("packed"), None, &path).expect("saved");
             let file = TensorFile::open(&path).expect("opened");
             assert!(file.names().iter().all(|name| !name.ends_with(SCALES)), "scales are no tensors of the model");
             let found = file.load(WORDS, &Device::Cpu).expect("read");

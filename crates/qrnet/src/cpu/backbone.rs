@@ -2,12 +2,12 @@
 //! by rows, each of them a set of tasks whose data stay in the cache.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
 use tracing::{Span, trace_span};
 
-use super::layers::{FeedForward, Norm, dense, dense_without_bias, packed, values};
+use super::layers::{FeedForward, Norm, values};
 use super::pools::{Pools, over_pieces};
 use super::tasks::{Portions, Scratch, Workers, share, take};
+use super::weights::Weights;
 use crate::config::Config;
 use blocks::canvas::Grid;
 
@@ -88,16 +88,15 @@ impl Layout {
 
 impl Backbone {
     /// The first Linear and the last one compute in f32 whatever `arithmetic` says.
-    pub(super) fn new(config: &Config, vb: &VarBuilder, arithmetic: Arithmetic) -> Result<Self> {
+    pub(super) fn new(config: &Config, weights: &Weights, arithmetic: Arithmetic) -> Result<Self> {
         let (channels, side) = (config.swin().embed_dim, config.swin().patch_size);
-        let embed = vb.pp("patch_embed");
-        let kernel = embed.get((channels, 3, side, side), "proj.weight")?;
+        let embed = weights.pp("patch_embed");
         Ok(Self {
-            patch: packed(&kernel, Some(&embed.get(channels, "proj.bias")?))?,
+            patch: embed.pp("proj").exact("weight", (channels, 3, side, side), Some("bias"))?,
             patch_norm: Norm::new(&embed.pp("norm"), channels, EPS)?,
             patch_size: side,
             stages: (0..config.stages())
-                .map(|stage| Stage::new(config, vb, stage, arithmetic))
+                .map(|stage| Stage::new(config, weights, stage, arithmetic))
                 .collect::<Result<_>>()?,
         })
     }
@@ -127,9 +126,9 @@ impl Backbone {
 }
 
 impl Stage {
-    fn new(config: &Config, vb: &VarBuilder, stage: usize, arithmetic: Arithmetic) -> Result<Self> {
+    fn new(config: &Config, weights: &Weights, stage: usize, arithmetic: Arithmetic) -> Result<Self> {
         let channels = config.stage_channels(stage);
-        let layer = vb.pp(format!("layers.{stage}"));
+        let layer = weights.pp(format!("layers.{stage}"));
         let (last, depth) = (stage + 1 == config.stages(), config.swin().depths[stage]);
         let block = |number: usize| {
             let end = if last && number + 1 == depth { Arithmetic::F32 } else { arithmetic };
@@ -137,14 +136,15 @@ impl Stage {
         };
         let blocks = (0..depth).map(block).collect::<Result<_>>()?;
         let merging = || -> Result<_> {
-            let vb = layer.pp("downsample");
-            let norm = Norm::new(&vb.pp("norm"), 4 * channels, EPS)?;
-            Ok((norm, dense_without_bias(&vb.pp("reduction"), 4 * channels, 2 * channels, arithmetic)?))
+            let weights = layer.pp("downsample");
+            let norm = Norm::new(&weights.pp("norm"), 4 * channels, EPS)?;
+            let shape = (2 * channels, 4 * channels);
+            Ok((norm, weights.pp("reduction").dense("weight", shape, None, arithmetic)?))
         };
         Ok(Self {
             channels,
             blocks,
-            norm: Norm::new(&vb.pp(format!("norm{stage}")), channels, EPS)?,
+            norm: Norm::new(&weights.pp(format!("norm{stage}")), channels, EPS)?,
             merging: if last { None } else { Some(merging()?) },
         })
     }
@@ -220,7 +220,7 @@ impl Stage {
     ) {
         let channels = self.channels;
         let mut scratch = workers.mine();
-        let Scratch { rows: [gated, joined, normed, _], bytes: [bytes, _], .. } = &mut *scratch;
+        let Scratch { rows: [gated, joined, normed, _], left: [left, _], .. } = &mut *scratch;
         let gated = take(gated, x.len());
         match gate {
             Some(gate) => gate_rows(x, gate, 0, gated),
@@ -241,7 +241,7 @@ impl Stage {
         }
         norm.rows(joined, normed);
         let rows = Rows { values: normed, stride: 4 * channels, count: normed.len() / (4 * channels) };
-        reduction.apply(rows, reduction.bias(), merged, 2 * channels, bytes);
+        reduction.apply(rows, reduction.bias(), merged, 2 * channels, left);
     }
 }
 
@@ -249,24 +249,24 @@ impl Block {
     /// Block `number` of a stage; its last Linear computes as `end` says.
     fn new(
         config: &Config,
-        vb: &VarBuilder,
+        weights: &Weights,
         (stage, number): (usize, usize),
         arithmetic: Arithmetic,
         end: Arithmetic,
     ) -> Result<Self> {
         let channels = config.stage_channels(stage);
         let (hidden, sizes) = (config.swin().mlp_hidden(stage), Stage::window_sizes(config, stage));
-        let attention = vb.pp("attn");
+        let attention = weights.pp("attn");
         Ok(Self {
-            norm1: Norm::new(&vb.pp("norm1"), channels, EPS)?,
-            qkv: dense(&attention.pp("qkv"), channels, 3 * channels, arithmetic)?,
+            norm1: Norm::new(&weights.pp("norm1"), channels, EPS)?,
+            qkv: attention.pp("qkv").linear(channels, 3 * channels, arithmetic)?,
             sizes,
             bias: relative_bias(config, &attention, sizes)?,
-            projection: dense(&attention.pp("proj"), channels, channels, arithmetic)?,
-            norm2: Norm::new(&vb.pp("norm2"), channels, EPS)?,
+            projection: attention.pp("proj").linear(channels, channels, arithmetic)?,
+            norm2: Norm::new(&weights.pp("norm2"), channels, EPS)?,
             mlp: FeedForward {
-                first: dense(&vb.pp("mlp.fc1"), channels, hidden, arithmetic)?,
-                second: dense(&vb.pp("mlp.fc2"), hidden, channels, end)?,
+                first: weights.pp("mlp.fc1").linear(channels, hidden, arithmetic)?,
+                second: weights.pp("mlp.fc2").linear(hidden, channels, end)?,
             },
             shifted: number % 2 == 1,
         })
@@ -282,7 +282,7 @@ impl Block {
         let span = Span::current();
         share(Portions::of_units(area).cut(out, area * channels), |(first, out)| {
             let mut scratch = workers.mine();
-            let Scratch { rows: [normed, qkv, attended, _], bytes: [bytes, _], head, .. } = &mut *scratch;
+            let Scratch { rows: [normed, qkv, attended, _], left: [left, _], head, .. } = &mut *scratch;
             let count = out.len() / channels;
             let (normed, attended) = (take(normed, out.len()), take(attended, out.len()));
             let qkv = take(qkv, 3 * out.len());
@@ -302,7 +302,7 @@ impl Block {
             drop(part);
             let part = trace_span!(parent: &span, "qkv").entered();
             let rows = Rows { values: normed, stride: channels, count };
-            self.qkv.apply(rows, self.qkv.bias(), qkv, 3 * channels, bytes);
+            self.qkv.apply(rows, self.qkv.bias(), qkv, 3 * channels, left);
             drop(part);
             let part = trace_span!(parent: &span, "attention").entered();
             let windows_here = qkv.chunks_exact(3 * area * channels).zip(attended.chunks_exact_mut(area * channels));
@@ -313,7 +313,7 @@ impl Block {
             drop(part);
             let _part = trace_span!(parent: &span, "projection").entered();
             let rows = Rows { values: attended, stride: channels, count };
-            self.projection.apply(rows, self.projection.bias(), out, channels, bytes);
+            self.projection.apply(rows, self.projection.bias(), out, channels, left);
         });
     }
 
@@ -331,14 +331,14 @@ impl Block {
         let padded = layout.windows.padded().len();
         let work = |picture: usize, first: usize, x: &mut [f32]| {
             let mut scratch = workers.mine();
-            let Scratch { rows: [normed, hidden, ..], bytes, .. } = &mut *scratch;
+            let Scratch { rows: [normed, hidden, ..], left, .. } = &mut *scratch;
             for (x, &place) in x.chunks_exact_mut(channels).zip(&places[first..]) {
                 let attended = &by_window[(picture * padded + place as usize) * channels..][..channels];
                 x.iter_mut().zip(attended).for_each(|(x, a)| *x += a);
             }
             let normed = take(normed, x.len());
             self.norm2.rows(x, normed);
-            self.mlp.add(normed, gelu_in_place, x, hidden, bytes);
+            self.mlp.add(normed, gelu_in_place, x, hidden, left);
         };
         let sizes = (by_window.len() / (padded * channels), channels, channels);
         over_pieces(x, sizes, Portions::ROWS, pools, work);
@@ -346,10 +346,10 @@ impl Block {
 }
 
 /// What relative positions add to scores, `[heads, area, wide]`.
-fn relative_bias(config: &Config, vb: &VarBuilder, sizes: WindowSizes) -> Result<Vec<f32>> {
+fn relative_bias(config: &Config, weights: &Weights, sizes: WindowSizes) -> Result<Vec<f32>> {
     let side = config.swin().window_size;
-    let table = vb.get(((2 * side - 1).pow(2), sizes.heads), "relative_position_bias_table")?;
-    let index = Tensor::new(relative_position_index(side), vb.device())?;
+    let table = weights.get(((2 * side - 1).pow(2), sizes.heads), "relative_position_bias_table")?;
+    let index = Tensor::new(relative_position_index(side), table.device())?;
     let bias = table.index_select(&index, 0)?.t()?.contiguous()?;
     Ok(widen(&values(&bias)?, sizes))
 }

@@ -1,10 +1,10 @@
 //! The fusion head of a compiled frame (SPEC section 5), with the constants of [`crate::fusion::compiled`].
 
 use candle_core::Result;
-use candle_nn::VarBuilder;
 
-use super::layers::{FeedForward, Norm, dense, linear, linear_without_bias, packed, values};
+use super::layers::{FeedForward, Norm, values};
 use super::tasks::{Portions, Scratch, Workers, share, take};
+use super::weights::Weights;
 use crate::config::Config;
 use crate::fusion::compiled::HeadPlan;
 use blocks::canvas::Grid;
@@ -109,34 +109,34 @@ pub(super) struct Answer {
 }
 
 impl Head {
-    pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+    pub(super) fn new(config: &Config, weights: &Weights) -> Result<Self> {
         let (d, hidden) = (config.vl.hidden_dim, config.vl.dim_feedforward);
         let layers = (0..config.vl.enc_layers)
             .map(|layer| {
-                let vb = vb.pp(format!("vl_transformer.encoder.layers.{layer}"));
-                let attention = vb.pp("self_attn");
+                let weights = weights.pp(format!("vl_transformer.encoder.layers.{layer}"));
+                let attention = weights.pp("self_attn");
                 Ok(Layer {
                     // Its bias is in the constants.
-                    qkv: packed(&attention.get((3 * d, d), "in_proj_weight")?, None)?,
-                    projection: linear(&attention.pp("out_proj"), d, d)?,
-                    norm1: Norm::new(&vb.pp("norm1"), d, EPS)?,
+                    qkv: attention.exact("in_proj_weight", (3 * d, d), None)?,
+                    projection: attention.pp("out_proj").exact_linear(d, d)?,
+                    norm1: Norm::new(&weights.pp("norm1"), d, EPS)?,
                     mlp: FeedForward {
-                        first: dense(&vb.pp("linear1"), d, hidden, Arithmetic::F32)?,
-                        second: dense(&vb.pp("linear2"), hidden, d, Arithmetic::F32)?,
+                        first: weights.pp("linear1").linear(d, hidden, Arithmetic::F32)?,
+                        second: weights.pp("linear2").linear(hidden, d, Arithmetic::F32)?,
                     },
-                    norm2: Norm::new(&vb.pp("norm2"), d, EPS)?,
+                    norm2: Norm::new(&weights.pp("norm2"), d, EPS)?,
                 })
             })
             .collect::<Result<_>>()?;
         let boxes = [d, d, 4].into_iter().enumerate();
         Ok(Self {
-            reg: values(&vb.get((1, d), "reg_token.weight")?)?,
-            visual: linear_without_bias(&vb.pp("visu_proj"), config.neck.out_channels, d)?,
+            reg: values(&weights.get((1, d), "reg_token.weight")?)?,
+            visual: weights.pp("visu_proj").exact("weight", (d, config.neck.out_channels), None)?,
             layers,
             boxes: boxes
-                .map(|(layer, output)| linear(&vb.pp(format!("bbox_embed.layers.{layer}")), d, output))
+                .map(|(layer, output)| weights.pp(format!("bbox_embed.layers.{layer}")).exact_linear(d, output))
                 .collect::<Result<_>>()?,
-            presence: config.presence.then(|| linear(&vb.pp("presence_embed"), d, 1)).transpose()?,
+            presence: config.presence.then(|| weights.pp("presence_embed").exact_linear(d, 1)).transpose()?,
             heads: config.vl.nheads,
             width: d,
         })
@@ -359,7 +359,7 @@ impl Layer {
         let Sizes { length, heads, depth } = sizes;
         let (d, count) = (heads * depth, x.len() / (heads * depth));
         let mut scratch = workers.mine();
-        let Scratch { rows: [attended, sum, hidden, scores], bytes, .. } = &mut *scratch;
+        let Scratch { rows: [attended, sum, hidden, scores], left, .. } = &mut *scratch;
         let (attended, sum) = (take(attended, x.len()), take(sum, x.len()));
         let scores = take(scores, count * length.next_multiple_of(PANEL));
         let heads = keys.chunks_exact(key_lines(length, depth)).zip(values.chunks_exact(value_lines(length, depth)));
@@ -373,7 +373,7 @@ impl Layer {
         self.projection.apply(rows, self.projection.bias_onto(), sum, d);
         self.norm1.rows(sum, x);
         sum.copy_from_slice(x);
-        self.mlp.add(x, relu, sum, hidden, bytes);
+        self.mlp.add(x, relu, sum, hidden, left);
         self.norm2.rows(sum, x);
     }
 }

@@ -1,50 +1,16 @@
-//! Layers with packed weights, read by the reference's names.
+//! Layers with packed weights.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
 
 use super::tasks::take;
-use blocks::ops::kernel::dense::{Arithmetic, Dense};
-use blocks::ops::kernel::int8::Quantised;
-use blocks::ops::kernel::product::{DEPTH, Packed, Rows, Start};
-use blocks::ops::kernel::{layer_norm_rows, with_elements};
+use super::weights::Weights;
+use blocks::ops::kernel::dense::{Dense, Room};
+use blocks::ops::kernel::layer_norm_rows;
+use blocks::ops::kernel::product::{DEPTH, Rows, Start};
 
 /// A tensor's values, row-major.
 pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1()
-}
-
-/// `x W^T + b`.
-pub(super) fn linear(vb: &VarBuilder, input: usize, output: usize) -> Result<Packed> {
-    packed(&vb.get((output, input), "weight")?, Some(&vb.get(output, "bias")?))
-}
-
-/// `x W^T`.
-pub(super) fn linear_without_bias(vb: &VarBuilder, input: usize, output: usize) -> Result<Packed> {
-    packed(&vb.get((output, input), "weight")?, None)
-}
-
-/// `weight [O, ..]`, all of whose other axes are inputs, and `bias [O]`.
-pub(super) fn packed(weight: &Tensor, bias: Option<&Tensor>) -> Result<Packed> {
-    let bias = bias.map(values).transpose()?;
-    let input = weight.elem_count() / weight.dim(0)?;
-    with_elements(&[weight.contiguous()?], |slices| Packed::new(slices[0], bias.as_deref(), input))
-}
-
-/// `x W^T + b`, computed as `arithmetic` says.
-pub(super) fn dense(vb: &VarBuilder, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
-    let (weight, bias) = (values(&vb.get((output, input), "weight")?)?, values(&vb.get(output, "bias")?)?);
-    Ok(Dense::new(&weight, Some(&bias), input, arithmetic))
-}
-
-/// `x W^T`, computed as `arithmetic` says.
-pub(super) fn dense_without_bias(
-    vb: &VarBuilder,
-    input: usize,
-    output: usize,
-    arithmetic: Arithmetic,
-) -> Result<Dense> {
-    Ok(Dense::new(&values(&vb.get((output, input), "weight")?)?, None, input, arithmetic))
 }
 
 /// Layer norm over the last axis.
@@ -55,8 +21,8 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    pub(super) fn new(vb: &VarBuilder, width: usize, eps: f64) -> Result<Self> {
-        let (weight, bias) = (values(&vb.get(width, "weight")?)?, values(&vb.get(width, "bias")?)?);
+    pub(super) fn new(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
+        let (weight, bias) = (values(&weights.get(width, "weight")?)?, values(&weights.get(width, "bias")?)?);
         Ok(Self { weight, bias, eps: eps as f32 })
     }
 
@@ -80,12 +46,12 @@ impl FeedForward {
         activation: impl Fn(&mut [f32]),
         y: &mut [f32],
         room: &mut Vec<f32>,
-        bytes: &mut [Quantised; 2],
+        left: &mut [Room; 2],
     ) {
         let (width, count) = (self.first.input(), x.len() / self.first.input());
         let outputs = self.second.output();
-        let [bytes, hidden_bytes] = bytes;
-        let x = self.first.left(Rows { values: x, stride: width, count }, width, bytes);
+        let [left, hidden_left] = left;
+        let x = self.first.left(Rows { values: x, stride: width, count }, width, left);
         let mut start = self.second.bias_onto();
         for first in (0..self.second.input()).step_by(DEPTH) {
             let columns = first..self.second.input().min(first + DEPTH);
@@ -93,7 +59,7 @@ impl FeedForward {
             let hidden = take(room, count * depth);
             self.first.apply_columns(x, self.first.bias(), columns, hidden, depth);
             activation(hidden);
-            let hidden = self.second.left(Rows { values: hidden, stride: depth, count }, depth, hidden_bytes);
+            let hidden = self.second.left(Rows { values: hidden, stride: depth, count }, depth, hidden_left);
             self.second.apply_inputs(hidden, first, start, y, outputs);
             start = Start::Stored;
         }

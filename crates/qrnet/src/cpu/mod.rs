@@ -1,5 +1,5 @@
 //! A compiled frame on the CPU: the same numbers as the tensor operations give, in f32, or near them, with a backbone in
-//! bytes; in as few passes over memory as possible and with weights and buffers that lie ready.
+//! two bytes a number or in one; in as few passes over memory as possible and with weights and buffers that lie ready.
 //!
 //! [`crate::model::FrameModel`] stays what training, other devices and other number types use, and what tests hold this
 //! to.
@@ -11,11 +11,13 @@ mod neck;
 mod network;
 mod pools;
 mod tasks;
+mod weights;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
+use candle_core::{Device, Result, Tensor};
 use tracing::{Span, trace_span};
 
 use crate::config::{self, Config};
@@ -24,7 +26,8 @@ use crate::plan::CanvasPlan;
 use crate::qdatt::Gates;
 use backbone::{Backbone, Layout, Stage};
 use blocks::canvas::Grid;
-use blocks::ops::kernel::dense::Arithmetic;
+use blocks::checkpoint::Tensors;
+use blocks::ops::kernel::dense::{Arithmetic, Dense};
 use blocks::ops::kernel::gates::{Matrices, Spatial};
 use blocks::ops::kernel::with_elements;
 pub(crate) use head::Constants;
@@ -33,6 +36,7 @@ use neck::{Map, Neck};
 use network::Network;
 use pools::Pools;
 use tasks::{Workers, take};
+pub(crate) use weights::{SeenWeight, Sources, Weights};
 
 /// The half of the model that reads pictures, with packed weights, on some canvases.
 pub(crate) struct CpuFrame {
@@ -54,6 +58,30 @@ pub(crate) struct CpuFrame {
 enum Eyes {
     Swin(Box<Backbone>),
     MobileNet(Box<Network>),
+}
+
+impl Eyes {
+    fn new(config: &Config, weights: &Weights, arithmetic: Arithmetic) -> Result<Self> {
+        let weights = weights.pp("visumodel.backbone");
+        Ok(match config.backbone() {
+            config::Backbone::MobileNet(own) => Self::MobileNet(Box::new(Network::new(own, &weights, arithmetic)?)),
+            config::Backbone::Swin(_) => Self::Swin(Box::new(Backbone::new(config, &weights, arithmetic)?)),
+        })
+    }
+}
+
+/// Names of the weights whose products compute in `arithmetic` where a model does.
+pub(crate) fn weights_in(config: &Config, tensors: &Tensors, arithmetic: Arithmetic) -> Result<HashSet<String>> {
+    let names = RefCell::new(HashSet::new());
+    let seen = |name: &str, weight: &Dense| {
+        if weight.arithmetic() == arithmetic {
+            names.borrow_mut().insert(name.to_owned());
+        }
+        Ok(())
+    };
+    let vb = crate::weights::builder(tensors, &Device::Cpu);
+    Eyes::new(config, &Weights::new(&vb, Sources { seen: Some(&seen), ..Sources::default() }), arithmetic)?;
+    Ok(names.into_inner())
 }
 
 /// How maps lie on one canvas.
@@ -98,16 +126,16 @@ pub(crate) struct Found {
 impl CpuFrame {
     /// Reads the weights from the root of a checkpoint. The backbone's Linears, but the first and the last, compute as
     /// `arithmetic` says; neck and head answer with fractions of a pixel and compute in f32.
-    pub(crate) fn new(config: &Config, vb: &VarBuilder, plans: &[CanvasPlan], arithmetic: Arithmetic) -> Result<Self> {
-        let backbone = vb.pp("visumodel.backbone");
-        let eyes = match config.backbone() {
-            config::Backbone::MobileNet(own) => Eyes::MobileNet(Box::new(Network::new(own, &backbone, arithmetic)?)),
-            config::Backbone::Swin(_) => Eyes::Swin(Box::new(Backbone::new(config, &backbone, arithmetic)?)),
-        };
+    pub(crate) fn new(
+        config: &Config,
+        weights: &Weights,
+        plans: &[CanvasPlan],
+        arithmetic: Arithmetic,
+    ) -> Result<Self> {
         Ok(Self {
-            eyes,
-            neck: Neck::new(config, &vb.pp("visumodel.neck"))?,
-            head: Head::new(config, vb)?,
+            eyes: Eyes::new(config, weights, arithmetic)?,
+            neck: Neck::new(config, &weights.pp("visumodel.neck"))?,
+            head: Head::new(config, weights)?,
             canvases: plans.iter().map(|plan| OnCanvas::new(config, plan)).collect(),
             from_stage: config.gated_stages().start,
             neck_stages: config.neck_stages(),

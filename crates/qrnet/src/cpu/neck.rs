@@ -1,11 +1,10 @@
 //! The neck of a compiled frame (SPEC section 4): from the coarsest map to the finest, then back with gates.
 
 use candle_core::Result;
-use candle_nn::VarBuilder;
 
-use super::layers::packed;
 use super::pools::{Pools, over_pieces};
 use super::tasks::{Portions, take};
+use super::weights::Weights;
 use crate::config::Config;
 use blocks::canvas::Grid;
 use blocks::ops::kernel::gates::{Spatial, gate_rows};
@@ -28,14 +27,13 @@ pub(super) struct Map<'a> {
 }
 
 impl Neck {
-    pub(super) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+    pub(super) fn new(config: &Config, weights: &Weights) -> Result<Self> {
         let channels = config.neck.out_channels;
         let stages = config.neck_stages().into_iter().enumerate();
         let laterals = stages
             .map(|(place, stage)| {
-                let vb = vb.pp(format!("lateral_convs.{place}.conv"));
-                let weight = vb.get((channels, config.stage_channels(stage), 1, 1), "weight")?;
-                packed(&weight, Some(&vb.get(channels, "bias")?))
+                let shape = (channels, config.stage_channels(stage), 1, 1);
+                weights.pp(format!("lateral_convs.{place}.conv")).exact("weight", shape, Some("bias"))
             })
             .collect::<Result<_>>()?;
         Ok(Self { laterals, channels })

@@ -1,23 +1,21 @@
 //! MobileNetV2 of a compiled frame: a pass over the map for every block, in strips of rows.
 
 use candle_core::Result;
-use candle_nn::VarBuilder;
 use tracing::trace_span;
 
-use super::layers::packed;
+use super::layers::values;
 use super::pools::over_pieces;
 use super::tasks::{Portions, Workers, share, take};
+use super::weights::Weights;
 use super::{Buffers, copy_maps, opened};
 use crate::config::MobileNetConfig;
-use crate::mobilenet::NetworkWeights;
+use crate::mobilenet::{BlockSizes, STEM_CHANNELS, blocks};
 use crate::qdatt::Gates;
 use blocks::canvas::Grid;
-use blocks::ops::BlockWeights;
 use blocks::ops::kernel::dense::Arithmetic;
 use blocks::ops::kernel::gates::gate_rows;
 use blocks::ops::kernel::inverted::{Block, STEM_INPUTS, clamp6, stem_row};
 use blocks::ops::kernel::product::{Packed, Rows};
-use blocks::ops::kernel::with_elements;
 
 /// Inputs from which on a Linear is faster in bytes: what makes bytes of its rows must be worth it.
 const LEAST_INPUTS: usize = 32;
@@ -30,28 +28,30 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Reads the weights at `vb`, `visumodel.backbone` of a checkpoint. The first convolution and the last Linear compute
-    /// in f32 whatever `arithmetic` says, and so do Linears that are too small to gain by another.
-    pub(super) fn new(config: &MobileNetConfig, vb: &VarBuilder, arithmetic: Arithmetic) -> Result<Self> {
-        let NetworkWeights { stem, blocks } = NetworkWeights::new(config, vb)?;
-        let last = blocks.len() - 1;
-        let blocks = blocks.into_iter().enumerate().map(|(number, (sizes, weights))| {
+    /// Reads `weights`, those of `visumodel.backbone`. The first convolution and the last Linear compute in f32 whatever
+    /// `arithmetic` says, and so do Linears that are too small to gain by another.
+    pub(super) fn new(config: &MobileNetConfig, weights: &Weights, arithmetic: Arithmetic) -> Result<Self> {
+        let all = blocks(config.output_stride);
+        let last = all.len() - 1;
+        let read = |(number, sizes): (usize, BlockSizes)| {
+            let weights = weights.pp(format!("blocks.{number}"));
             let of = |input: usize| if input < LEAST_INPUTS { Arithmetic::F32 } else { arithmetic };
             let end = if number == last { Arithmetic::F32 } else { of(sizes.hidden) };
-            let BlockWeights { expand, depthwise, project } = weights;
-            let mut tensors = vec![depthwise.0, depthwise.1, project.0, project.1];
-            tensors.extend(expand.into_iter().flat_map(|(weight, bias)| [weight, bias]));
-            let block = with_elements(&tensors, |slices| {
-                let weights = BlockWeights {
-                    expand: (slices.len() > 4).then(|| (slices[4], slices[5])),
-                    depthwise: (slices[0], slices[1]),
-                    project: (slices[2], slices[3]),
-                };
-                Block::new(&weights, sizes.shape, of(sizes.input), end)
-            })?;
-            Ok((sizes.stage, block))
-        });
-        Ok(Self { stem: packed(&stem.0.flatten_from(1)?, Some(&stem.1))?, blocks: blocks.collect::<Result<_>>()? })
+            let linear = |name: &str, input: usize, output: usize, arithmetic| {
+                weights.pp(name).dense("weight", (output, input, 1, 1), Some("bias"), arithmetic)
+            };
+            let expand = || linear("expand", sizes.input, sizes.hidden, of(sizes.input));
+            let expand = sizes.widens().then(expand).transpose()?;
+            let depthwise = weights.pp("depthwise");
+            let taps = values(&depthwise.get((sizes.hidden, 1, 3, 3), "weight")?)?;
+            let biases = values(&depthwise.get(sizes.hidden, "bias")?)?;
+            let project = linear("project", sizes.hidden, sizes.output, end)?;
+            Ok((sizes.stage, Block::of(expand, (&taps, &biases), project, sizes.shape)))
+        };
+        Ok(Self {
+            stem: weights.pp("stem").exact("weight", (STEM_CHANNELS, 3, 3, 3), Some("bias"))?,
+            blocks: all.into_iter().enumerate().map(read).collect::<Result<_>>()?,
+        })
     }
 
     /// The maps of all stages: one a picture before the first gates, one a question behind them.

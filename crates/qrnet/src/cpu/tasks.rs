@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use blocks::ops::kernel::attend::HeadRoom;
-use blocks::ops::kernel::int8::Quantised;
+use blocks::ops::kernel::dense::Room as LeftRoom;
 use blocks::ops::kernel::inverted::Room as BlockRoom;
 
 /// Works on all `tasks`, on all threads of the pool: whoever is free takes the next one. Long tasks should come first.
@@ -101,8 +101,8 @@ pub(super) fn take(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) rows: [Vec<f32>; 4],
-    /// Rows in bytes.
-    pub(super) bytes: [Quantised; 2],
+    /// Rows as weights want them.
+    pub(super) left: [LeftRoom; 2],
     pub(super) head: HeadRoom,
     pub(super) block: BlockRoom,
 }

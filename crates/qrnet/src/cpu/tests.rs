@@ -59,7 +59,13 @@ impl Both {
         let mut tensors = FrameModel::new(&config, &vb).expect("builds");
         tensors.freeze().expect("frozen");
         Self {
-            kernels: CpuFrame::new(&config, &vb, std::slice::from_ref(&plan), Arithmetic::F32).expect("builds"),
+            kernels: CpuFrame::new(
+                &config,
+                &Weights::new(&vb, Sources::default()),
+                std::slice::from_ref(&plan),
+                Arithmetic::F32,
+            )
+            .expect("builds"),
             folding: Folding::new(&config, &vb).expect("builds"),
             query: QueryModel::new(&config, &vb).expect("builds"),
             config,
@@ -322,7 +328,12 @@ fn bytes_stay_near_and_do_not_depend_on_threads() {
         });
         let weights = lively(&both.config);
         let vb = weights::builder(&weights, &Device::Cpu);
-        let bytes = CpuFrame::new(&both.config, &vb, std::slice::from_ref(&both.plan), Arithmetic::Int8);
+        let bytes = CpuFrame::new(
+            &both.config,
+            &Weights::new(&vb, Sources::default()),
+            std::slice::from_ref(&both.plan),
+            Arithmetic::Int8,
+        );
         let bytes = bytes.expect("builds");
         let query = both.compile(&[2, 4, 3]);
         let (gates, text) = stack(&[&query], query.ids().len()).expect("stacked");

@@ -5,17 +5,21 @@ mod positions;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use crate::config::{Backbone, Config};
+use crate::cpu;
 use crate::init;
 use crate::mobilenet::readers_of_gates;
 use crate::params::{Kind, ParamSpec, parameters, table, trainable};
-use blocks::checkpoint::{TensorFile, Tensors, rows};
+use blocks::checkpoint::rows::{self, Form};
+use blocks::checkpoint::{TensorFile, Tensors};
 use blocks::error::{Error, MissingTensor, Result};
+use blocks::ops::kernel::dense::Arithmetic;
 use blocks::swin::relative_position_index;
 pub(crate) use positions::corners;
 
@@ -274,10 +278,27 @@ fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> 
 /// The table of words, which is stored in one byte a value where it is never trained.
 const WORDS: &str = "textmodel.bert.embeddings.word_embeddings.weight";
 
-/// The tensors as a model file of element type `dtype` holds them.
+/// The tensors as a model file of element type `dtype` holds them. In BF16 and U8 (one byte a value, with a scale a row) lie the weights of products in these alone:
+/// all others, which decide fractions of a pixel or are read once a query, are in F32, so that such a model gives what one in
+/// F32 gives when it computes in bf16 or bytes.
 pub(crate) fn stored(config: &Config, tensors: &Tensors, dtype: DType) -> candle_core::Result<Vec<(String, Tensor)>> {
-    let compact = config.bert.frozen_words && dtype == DType::F16;
-    rows::stored(tensors, dtype, compact.then_some(WORDS))
+    let (arithmetic, narrow) = match dtype {
+        DType::BF16 => (Arithmetic::Bf16, Form::Plain(dtype)),
+        DType::U8 => (Arithmetic::Int8, Form::Bytes),
+        _ => {
+            let compact = config.bert.frozen_words && dtype == DType::F16;
+            let bytes = |name: &str| compact && name == WORDS;
+            return rows::stored(tensors, |name| if bytes(name) { Form::Bytes } else { Form::Plain(dtype) });
+        }
+    };
+    let names = cpu::weights_in(config, tensors, arithmetic)?;
+    rows::stored(tensors, |name| if names.contains(name) { narrow } else { Form::Plain(DType::F32) })
+}
+
+/// The element type that a model was written in, see [`NewModel::dtype`](crate::NewModel::dtype).
+pub fn stored_as(file: &TensorFile) -> DType {
+    let mut all = file.names().into_iter().filter(|name| name != WORDS).filter_map(|name| file.dtype(&name));
+    all.find(|dtype| matches!(dtype, DType::F16 | DType::BF16 | DType::U8)).unwrap_or(DType::F32)
 }
 
 /// The reference's state dict: the parameters and the constants that PyTorch stores beside them.
@@ -345,11 +366,11 @@ pub fn check(file: &TensorFile, config: &Config, wanted: impl Fn(&ParamSpec) -> 
 }
 
 /// A `VarBuilder` that reads tensors from `file` when they are asked for, and keeps none.
-pub fn lazy_builder(file: TensorFile, device: &Device) -> VarBuilder<'static> {
-    VarBuilder::from_backend(Box::new(Lazy(file)), DType::F32, device.clone())
+pub fn lazy_builder(file: impl Into<Arc<TensorFile>>, device: &Device) -> VarBuilder<'static> {
+    VarBuilder::from_backend(Box::new(Lazy(file.into())), DType::F32, device.clone())
 }
 
-struct Lazy(TensorFile);
+struct Lazy(Arc<TensorFile>);
 
 impl SimpleBackend for Lazy {
     fn get(

@@ -9,12 +9,12 @@ pub(super) const GROUP: usize = 4;
 
 /// Four inputs' part in the outputs of a panel: the four weights of an output beside each other.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct ByteLine(pub(super) [i8; GROUP * WIDTH]);
 
 /// What makes numbers of a panel's sums.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Outputs {
     /// What one step of a weight is worth.
     pub(super) scales: [f32; WIDTH],

@@ -11,6 +11,7 @@ use super::lanes::WIDTH;
 use super::panel::{DEPTH, Line, Out, PANEL, Start};
 use super::quantise::Left;
 pub use super::quantise::Quantised;
+use super::store::{Part, Store};
 use super::tile::copy;
 
 /// Steps of a weight on either side of 0.
@@ -19,10 +20,10 @@ const WEIGHT_STEPS: f32 = 127.0;
 /// A Linear's weight in bytes: for every [`DEPTH`] inputs, all panels, and in each of these a line for every four inputs.
 #[derive(Debug)]
 pub struct Packed {
-    lines: Vec<ByteLine>,
+    lines: Store<ByteLine>,
     /// For every [`DEPTH`] inputs, of all panels.
-    outputs: Vec<Outputs>,
-    bias: Vec<Line>,
+    outputs: Store<Outputs>,
+    bias: Store<Line>,
     input: usize,
     output: usize,
 }
@@ -32,33 +33,64 @@ fn groups(depth: usize) -> usize {
     depth.div_ceil(GROUP)
 }
 
+/// A weight in steps of 1/127 of the largest of its output: the steps, and what one of each output's is worth.
+pub fn in_steps(weight: &[f32], input: usize) -> (Vec<i8>, Vec<f32>) {
+    let scale = |row: &[f32]| row.iter().fold(0.0f32, |most, weight| most.max(weight.abs())) / WEIGHT_STEPS;
+    let scales: Vec<f32> = weight.par_chunks_exact(input).map(scale).collect();
+    let mut steps = vec![0; weight.len()];
+    let rows = steps.par_chunks_exact_mut(input).zip(weight.par_chunks_exact(input)).zip(&scales);
+    rows.for_each(|((steps, weight), &scale)| {
+        if scale > 0.0 {
+            for (step, weight) in steps.iter_mut().zip(weight) {
+                *step = (weight / scale).round_ties_even() as i8;
+            }
+        }
+    });
+    (steps, scales)
+}
+
 impl Packed {
     /// From `weight [output, input]` and `bias [output]`, row-major.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
-        let (output, parts) = (weight.len() / input, input.div_ceil(DEPTH));
+        let (steps, scales) = in_steps(weight, input);
+        Self::of_steps(&steps, &scales, bias, input)
+    }
+
+    /// From a weight that is in steps already, see [`in_steps`].
+    pub fn of_steps(steps: &[i8], scales: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
+        let (output, parts) = (scales.len(), input.div_ceil(DEPTH));
         let panels = output.div_ceil(PANEL);
-        let scale = |row: &[f32]| row.iter().fold(0.0f32, |most, weight| most.max(weight.abs())) / WEIGHT_STEPS;
-        let scales: Vec<f32> = weight.par_chunks_exact(input).map(scale).collect();
-        let part = |place: usize| {
-            let (first, panel) = (place / panels * DEPTH, place % panels);
+        let mut lines = vec![ByteLine([0; GROUP * WIDTH]); panels * groups(input)];
+        let mut outputs = vec![Outputs { scales: [0.0; WIDTH], sums: [0; WIDTH] }; parts * panels];
+        for (first, outputs) in (0..input).step_by(DEPTH).zip(outputs.chunks_exact_mut(panels)) {
             let depth = DEPTH.min(input - first);
-            let mut lines = vec![ByteLine([0; GROUP * WIDTH]); groups(depth)];
-            let mut outputs = Outputs { scales: [0.0; WIDTH], sums: [0; WIDTH] };
-            for (lane, row) in (panel * PANEL..output.min((panel + 1) * PANEL)).enumerate() {
-                let scale = scales[row];
-                outputs.scales[lane] = scale;
-                for (k, weight) in weight[row * input + first..][..depth].iter().enumerate() {
-                    let steps = if scale > 0.0 { (weight / scale).round_ties_even() as i8 } else { 0 };
-                    lines[k / GROUP].0[lane * GROUP + k % GROUP] = steps;
-                    outputs.sums[lane] += i32::from(steps);
+            let lines = &mut lines[first / GROUP * panels..][..groups(depth) * panels];
+            let panels = lines.par_chunks_exact_mut(groups(depth)).zip(outputs).enumerate();
+            panels.for_each(|(panel, (lines, outputs))| {
+                for (lane, row) in (panel * PANEL..output.min((panel + 1) * PANEL)).enumerate() {
+                    outputs.scales[lane] = scales[row];
+                    for (k, &step) in steps[row * input + first..][..depth].iter().enumerate() {
+                        lines[k / GROUP].0[lane * GROUP + k % GROUP] = step;
+                        outputs.sums[lane] += i32::from(step);
+                    }
                 }
-            }
-            (lines, outputs)
-        };
-        let packed: Vec<_> = (0..parts * panels).into_par_iter().map(part).collect();
-        let outputs = packed.iter().map(|(_, outputs)| *outputs).collect();
-        let lines = packed.into_iter().flat_map(|(lines, _)| lines).collect();
-        Self { lines, outputs, bias: Line::all(bias.unwrap_or_default(), 0.0), input, output }
+            });
+        }
+        let bias = Line::all(bias.unwrap_or_default(), 0.0);
+        Self { lines: lines.into(), outputs: outputs.into(), bias: bias.into(), input, output }
+    }
+
+    /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
+    pub(super) fn mapped(input: usize, output: usize, [lines, bias, outputs]: [Option<Part>; 3]) -> Option<Self> {
+        let panels = output.div_ceil(PANEL);
+        let bias = bias.map_or_else(|| Some(Vec::new().into()), |bias| Store::of(bias, panels))?;
+        let outputs = Store::of(outputs?, panels * input.div_ceil(DEPTH))?;
+        Some(Self { lines: Store::of(lines?, panels * groups(input))?, outputs, bias, input, output })
+    }
+
+    /// Lines, bias, and what makes numbers of sums, as bytes.
+    pub(super) fn parts(&self) -> [&[u8]; 3] {
+        [self.lines.bytes(), self.bias.bytes(), self.outputs.bytes()]
     }
 
     /// Outputs.

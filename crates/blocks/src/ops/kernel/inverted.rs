@@ -7,12 +7,11 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::dense::{Arithmetic, Dense};
+use super::dense::{self, Arithmetic, Dense};
 use super::depthwise::{TAPS, Three, Window, by_tap, convolve, input_gradient, weight_gradient};
 use super::dispatch;
 use super::fused::{Fused, apply};
 use super::gemm::{Matrix, Onto, add, add_columns, gemm};
-use super::int8::Quantised;
 use super::linear::total;
 use super::product::{Packed, Rows};
 use crate::canvas::Grid;
@@ -69,7 +68,7 @@ pub struct Block {
 pub struct Room {
     hidden: Vec<f32>,
     filtered: Vec<f32>,
-    bytes: Quantised,
+    left: dense::Room,
 }
 
 /// Values of a strip's wide map, as many as fit the second cache beside the weights.
@@ -80,13 +79,14 @@ impl Block {
     pub fn new(weights: &Weights<&[f32]>, shape: Shape, expand: Arithmetic, project: Arithmetic) -> Self {
         let hidden = weights.depthwise.1.len();
         let expand = weights.expand.map(|(weight, bias)| Dense::new(weight, Some(bias), weight.len() / hidden, expand));
-        Self {
-            expand,
-            depthwise: by_tap(weights.depthwise.0),
-            depthwise_bias: weights.depthwise.1.to_vec(),
-            project: Dense::new(weights.project.0, Some(weights.project.1), hidden, project),
-            shape,
-        }
+        let project = Dense::new(weights.project.0, Some(weights.project.1), hidden, project);
+        Self::of(expand, weights.depthwise, project, shape)
+    }
+
+    /// With Linears that are packed already.
+    pub fn of(expand: Option<Dense>, depthwise: (&[f32], &[f32]), project: Dense, shape: Shape) -> Self {
+        let (depthwise, depthwise_bias) = (by_tap(depthwise.0), depthwise.1.to_vec());
+        Self { expand, depthwise, depthwise_bias, project, shape }
     }
 
     /// Channels of the block's output.
@@ -119,13 +119,13 @@ impl Block {
         let behind = ((first + rows - 1) * window.stride + 2 * window.dilation + 1 - window.before()).min(grid.h);
         let read = read..behind;
         let seen = &x[read.start * grid.w * channels..read.end * grid.w * channels];
-        let Room { hidden, filtered, bytes } = room;
+        let Room { hidden, filtered, left } = room;
         let hidden: &[f32] = match &self.expand {
             None => seen,
             Some(expand) => {
                 let count = seen.len() / channels;
                 let hidden = grown(hidden, count * wide);
-                expand.apply(Rows { values: seen, stride: channels, count }, expand.bias(), hidden, wide, bytes);
+                expand.apply(Rows { values: seen, stride: channels, count }, expand.bias(), hidden, wide, left);
                 clamp6(hidden);
                 hidden
             }
@@ -142,7 +142,7 @@ impl Block {
         } else {
             self.project.bias()
         };
-        self.project.apply(filtered, start, out, self.output(), bytes);
+        self.project.apply(filtered, start, out, self.output(), left);
     }
 }
 
@@ -248,7 +248,7 @@ impl Inverted {
             Some(expand) => {
                 widened.resize(grid.len() * wide, 0.0);
                 let rows = Rows { values: x, stride: channels, count: grid.len() };
-                expand.apply(rows, expand.bias(), &mut widened, wide, &mut Quantised::default());
+                expand.apply(rows, expand.bias(), &mut widened, wide, &mut dense::Room::default());
                 clamp6(&mut widened);
                 &widened
             }

@@ -11,6 +11,7 @@
 
 pub mod attend;
 mod attention;
+pub mod bf16;
 mod bytes;
 pub mod dense;
 pub mod depthwise;
@@ -27,9 +28,11 @@ mod linear;
 mod matmul;
 mod mlp;
 mod norm;
+mod pairs;
 mod panel;
 pub mod product;
 mod quantise;
+pub mod store;
 mod tile;
 mod vector;
 

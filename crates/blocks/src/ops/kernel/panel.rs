@@ -9,7 +9,7 @@ pub const DEPTH: usize = 384;
 
 /// One input's part in the outputs of a panel.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Line(pub [f32; PANEL]);
 
 impl Line {

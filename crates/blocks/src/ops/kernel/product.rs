@@ -6,13 +6,14 @@
 use rayon::prelude::*;
 
 pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
+use super::store::{Part, Store};
 pub use super::tile::{Tile, multiply};
 
 /// A Linear's weight, packed: for every [`DEPTH`] inputs, all panels, and in each of these a line for every input.
 #[derive(Debug)]
 pub struct Packed {
-    lines: Vec<Line>,
-    bias: Vec<Line>,
+    lines: Store<Line>,
+    bias: Store<Line>,
     input: usize,
     output: usize,
 }
@@ -34,7 +35,19 @@ impl Packed {
                 }
             });
         }
-        Self { lines, bias: Line::all(bias.unwrap_or_default(), 0.0), input, output }
+        Self { lines: lines.into(), bias: Line::all(bias.unwrap_or_default(), 0.0).into(), input, output }
+    }
+
+    /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
+    pub(super) fn mapped(input: usize, output: usize, [lines, bias]: [Option<Part>; 2]) -> Option<Self> {
+        let panels = output.div_ceil(PANEL);
+        let bias = bias.map_or_else(|| Some(Vec::new().into()), |bias| Store::of(bias, panels))?;
+        Some(Self { lines: Store::of(lines?, panels * input)?, bias, input, output })
+    }
+
+    /// Lines and bias, as bytes.
+    pub(super) fn parts(&self) -> [&[u8]; 2] {
+        [self.lines.bytes(), self.bias.bytes()]
     }
 
     /// Outputs.

@@ -1,0 +1,358 @@
+//! Products of numbers of two bytes (bf16: the upper half of an f32), with sums in f32: half of what weights take, and
+//! f32's range.
+//!
+//! A product of two such numbers is an f32 exactly, and is added to the sum of its output in one rounding, of each pair of
+//! inputs the second one first, as the processor's own instruction does it. So every unit gives equal bytes, as long as no
+//! sum that is not 0 is below the smallest normal number, 2^-126, which the instruction takes for 0.
+
+#![expect(clippy::needless_pass_by_value, reason = "results are lent for one product")]
+
+use rayon::prelude::*;
+
+#[cfg(target_arch = "x86_64")]
+use super::pairs::Native;
+use super::pairs::{PAIR, PairLine, Pairs, Wide, halved};
+use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
+use super::store::{Part, Store};
+use super::tile::copy;
+use super::vector::VectorUnit;
+
+/// Rows in two bytes a number, the left sides of products, and room for the next ones.
+#[derive(Debug, Default)]
+pub struct Halves {
+    /// Rows of whole pairs.
+    values: Vec<u16>,
+    input: usize,
+    count: usize,
+}
+
+impl Halves {
+    /// Rows of `input` numbers.
+    pub fn read(&mut self, x: Rows, input: usize) {
+        (self.input, self.count) = (input, x.count);
+        let size = self.count * self.stride();
+        self.values.resize(self.values.len().max(size), 0);
+        halve_rows(x, input, &mut self.values[..size]);
+    }
+
+    fn stride(&self) -> usize {
+        self.input.next_multiple_of(PAIR)
+    }
+
+    /// The inputs from `first` on.
+    fn from(&self, first: usize) -> Left<'_> {
+        Left { values: &self.values[first..], stride: self.stride(), count: self.count }
+    }
+}
+
+super::dispatch!(
+    fn halve_rows(x: Rows<'_>, input: usize, values: &mut [u16]) = halve_rows_body
+);
+
+#[inline(always)]
+fn halve_rows_body<const FUSED: bool>(x: Rows, input: usize, values: &mut [u16]) {
+    for (row, values) in values.chunks_exact_mut(input.next_multiple_of(PAIR)).enumerate() {
+        let (whole, rest) = values.split_at_mut(input);
+        for (half, value) in whole.iter_mut().zip(&x.values[row * x.stride..][..input]) {
+            *half = halved(*value);
+        }
+        rest.fill(0);
+    }
+}
+
+/// A Linear's weight in two bytes a number: for every [`DEPTH`] inputs, all panels, and in each of these a line for every two inputs.
+#[derive(Debug)]
+pub struct Packed {
+    lines: Store<PairLine>,
+    bias: Store<Line>,
+    input: usize,
+    output: usize,
+}
+
+/// Lines that `depth` inputs take.
+fn pairs(depth: usize) -> usize {
+    depth.div_ceil(PAIR)
+}
+
+impl Packed {
+    /// From `weight [output, input]` and `bias [output]`, row-major.
+    pub fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
+        let output = weight.len() / input;
+        let panels = output.div_ceil(PANEL);
+        let mut lines = vec![PairLine([0; PAIR * PANEL]); panels * pairs(input)];
+        for first in (0..input).step_by(DEPTH) {
+            let depth = DEPTH.min(input - first);
+            let part = &mut lines[first / PAIR * panels..][..pairs(depth) * panels];
+            part.par_chunks_mut(pairs(depth)).enumerate().for_each(|(panel, lines)| {
+                for (lane, row) in (panel * PANEL..output.min((panel + 1) * PANEL)).enumerate() {
+                    for (k, weight) in weight[row * input + first..][..depth].iter().enumerate() {
+                        lines[k / PAIR].0[lane * PAIR + k % PAIR] = halved(*weight);
+                    }
+                }
+            });
+        }
+        Self { lines: lines.into(), bias: Line::all(bias.unwrap_or_default(), 0.0).into(), input, output }
+    }
+
+    /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
+    pub(super) fn mapped(input: usize, output: usize, [lines, bias]: [Option<Part>; 2]) -> Option<Self> {
+        let panels = output.div_ceil(PANEL);
+        let bias = bias.map_or_else(|| Some(Vec::new().into()), |bias| Store::of(bias, panels))?;
+        Some(Self { lines: Store::of(lines?, panels * pairs(input))?, bias, input, output })
+    }
+
+    /// Lines and bias, as bytes.
+    pub(super) fn parts(&self) -> [&[u8]; 2] {
+        [self.lines.bytes(), self.bias.bytes()]
+    }
+
+    /// Outputs.
+    pub fn output(&self) -> usize {
+        self.output
+    }
+
+    /// Inputs.
+    pub fn input(&self) -> usize {
+        self.input
+    }
+
+    /// The bias, for [`Start`].
+    pub fn bias(&self) -> Start<'_> {
+        if self.bias.is_empty() { Start::Zero } else { Start::Row(&self.bias) }
+    }
+
+    /// The bias, onto what lies in the result.
+    pub fn bias_onto(&self) -> Start<'_> {
+        if self.bias.is_empty() { Start::Stored } else { Start::StoredAndRow(&self.bias) }
+    }
+
+    /// The outputs `columns` of `x W^T`, begun with `start`, into the first numbers of each row of `out`; `columns` begin
+    /// with a whole panel.
+    pub fn apply_columns(
+        &self,
+        x: &Halves,
+        start: Start,
+        columns: std::ops::Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        let mut start = start.of_panels(panels.start, panels.len());
+        for first in (0..self.input).step_by(DEPTH) {
+            let right = self.part(first, panels.clone());
+            multiply(x.from(first), right, start, Out { values: &mut *out, stride, width: columns.len() });
+            start = Start::Stored;
+        }
+    }
+
+    /// Adds the part of the product that the inputs from `first` on have, [`DEPTH`] of them at most, which `x` holds.
+    pub fn apply_inputs(&self, x: &Halves, first: usize, start: Start, out: &mut [f32], stride: usize) {
+        let right = self.part(first, 0..self.output.div_ceil(PANEL));
+        multiply(x.from(0), right, start, Out { values: out, stride, width: self.output });
+    }
+
+    fn part(&self, first: usize, panels: std::ops::Range<usize>) -> Right<'_> {
+        let depth = pairs(DEPTH.min(self.input - first));
+        let lines = &self.lines[first / PAIR * self.output.div_ceil(PANEL)..];
+        Right { lines: &lines[panels.start * depth..panels.end * depth], depth }
+    }
+}
+
+/// Rows of one part.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    values: &'a [u16],
+    stride: usize,
+    count: usize,
+}
+
+/// Some panels of one part.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    lines: &'a [PairLine],
+    /// Lines of a panel.
+    depth: usize,
+}
+
+fn multiply(left: Left, right: Right, start: Start, out: Out) {
+    if Way::current() == Way::Native {
+        multiply_natively(left, right, start, out);
+    } else {
+        multiply_widely(left, right, start, out);
+    }
+}
+
+/// With the processor's instruction, where it has it.
+#[allow(unsafe_code)]
+fn multiply_natively(left: Left, right: Right, start: Start, out: Out) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+        fn native(left: Left, right: Right, start: Start, out: Out) {
+            multiply_body::<Native, 12, 2>(left, right, start, out);
+        }
+        if has_instruction() {
+            // SAFETY: the processor has AVX-512 F, BW, VL, DQ and BF16, AVX2 and FMA.
+            return unsafe { native(left, right, start, out) };
+        }
+    }
+    multiply_widely(left, right, start, out);
+}
+
+/// By way of f32.
+#[allow(unsafe_code)]
+fn multiply_widely(left: Left, right: Right, start: Start, out: Out) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
+        fn wide(left: Left, right: Right, start: Start, out: Out) {
+            multiply_body::<Wide<super::lanes::Avx512>, 12, 2>(left, right, start, out);
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn vectorised(left: Left, right: Right, start: Start, out: Out) {
+            multiply_body::<Wide<super::lanes::Avx2>, 4, 1>(left, right, start, out);
+        }
+        if VectorUnit::current() >= VectorUnit::Avx512 {
+            // SAFETY: the processor has AVX-512 F, BW, VL and DQ, AVX2 and FMA.
+            return unsafe { wide(left, right, start, out) };
+        }
+        if VectorUnit::current() >= VectorUnit::Avx2 {
+            // SAFETY: the processor has AVX2 and FMA.
+            return unsafe { vectorised(left, right, start, out) };
+        }
+    }
+    multiply_body::<Wide<super::lanes::Plain>, 4, 1>(left, right, start, out);
+}
+
+#[path = "bf16_way.rs"]
+mod way;
+pub use way::Way;
+use way::has_instruction;
+
+/// Rows of the highest tile.
+const MOST_ROWS: usize = 12;
+
+#[inline(always)]
+fn multiply_body<P: Pairs, const ROWS: usize, const PANELS: usize>(left: Left, right: Right, start: Start, out: Out) {
+    let panels = right.lines.len() / right.depth;
+    let whole = panels / PANELS * PANELS;
+    for first in (0..whole).step_by(PANELS) {
+        panels_at::<P, ROWS, PANELS>(left, right, first, start, Out { values: &mut *out.values, ..out });
+    }
+    for first in whole..panels {
+        panels_at::<P, ROWS, 1>(left, right, first, start, Out { values: &mut *out.values, ..out });
+    }
+}
+
+/// All rows against the `PANELS` panels from `first` on.
+#[inline(always)]
+fn panels_at<P: Pairs, const ROWS: usize, const PANELS: usize>(
+    left: Left,
+    right: Right,
+    first: usize,
+    start: Start,
+    out: Out,
+) {
+    let (column, start, depth) = (first * PANEL, start.of_panels(first, PANELS), right.depth);
+    let width = (PANELS * PANEL).min(out.width - column);
+    // The last panel's last outputs may not exist.
+    let whole = width == PANELS * PANEL;
+    let mut room = [0.0; MOST_ROWS * 2 * PANEL];
+    let lines: [&[PairLine]; PANELS] = std::array::from_fn(|i| &right.lines[(first + i) * depth..][..depth]);
+    // Tiles of about the same height: one of a row or two would take as long as one of four.
+    let mut tiles = left.count.div_ceil(ROWS);
+    let mut row = 0;
+    while tiles > 0 {
+        let rows = (left.count - row).div_ceil(tiles);
+        tiles -= 1;
+        let place = &mut out.values[row * out.stride + column..];
+        if !whole {
+            copy(place, out.stride, &mut room, PANELS * PANEL, width, rows);
+        }
+        let (sums, across) = if whole { (&mut *place, out.stride) } else { (&mut room[..], PANELS * PANEL) };
+        let (x, stride) = (&left.values[row * left.stride..], left.stride);
+        match rows {
+            1 => tile::<P, 1, PANELS>(x, stride, lines, start, sums, across),
+            2 => tile::<P, 2, PANELS>(x, stride, lines, start, sums, across),
+            3 => tile::<P, 3, PANELS>(x, stride, lines, start, sums, across),
+            4 => tile::<P, 4, PANELS>(x, stride, lines, start, sums, across),
+            5 if ROWS >= 5 => tile::<P, 5, PANELS>(x, stride, lines, start, sums, across),
+            6 if ROWS >= 6 => tile::<P, 6, PANELS>(x, stride, lines, start, sums, across),
+            7 if ROWS >= 7 => tile::<P, 7, PANELS>(x, stride, lines, start, sums, across),
+            8 if ROWS >= 8 => tile::<P, 8, PANELS>(x, stride, lines, start, sums, across),
+            9 if ROWS >= 9 => tile::<P, 9, PANELS>(x, stride, lines, start, sums, across),
+            10 if ROWS >= 10 => tile::<P, 10, PANELS>(x, stride, lines, start, sums, across),
+            11 if ROWS >= 11 => tile::<P, 11, PANELS>(x, stride, lines, start, sums, across),
+            MOST_ROWS if ROWS >= MOST_ROWS => tile::<P, MOST_ROWS, PANELS>(x, stride, lines, start, sums, across),
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+        if !whole {
+            copy(&room, PANELS * PANEL, place, out.stride, width, rows);
+        }
+        row += rows;
+    }
+}
+
+/// The products of `ROWS` rows and `PANELS` panels, begun with `start`, into rows `across` numbers apart.
+#[inline(always)]
+fn tile<P: Pairs, const ROWS: usize, const PANELS: usize>(
+    x: &[u16],
+    stride: usize,
+    lines: [&[PairLine]; PANELS],
+    start: Start,
+    out: &mut [f32],
+    across: usize,
+) {
+    let depth = lines[0].len();
+    let mut rows = [x.as_chunks::<PAIR>().0; ROWS];
+    for (row, pairs) in rows.iter_mut().enumerate() {
+        *pairs = &x[row * stride..].as_chunks::<PAIR>().0[..depth];
+    }
+    let mut panels = lines;
+    for lines in &mut panels {
+        *lines = &lines[..depth];
+    }
+    let mut sums = [[P::load(&[0.0; PANEL]); PANELS]; ROWS];
+    if matches!(start, Start::Stored | Start::StoredAndRow(_)) {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let stored = out[row * across..][..PANELS * PANEL].as_chunks::<PANEL>().0;
+            for (sum, stored) in sums.iter_mut().zip(stored) {
+                *sum = P::load(stored);
+            }
+        }
+    }
+    if let Start::Row(first) | Start::StoredAndRow(first) = start {
+        let first = &first[..PANELS];
+        for sums in &mut sums {
+            for (sum, first) in sums.iter_mut().zip(first) {
+                *sum = sum.add(P::load(&first.0));
+            }
+        }
+    }
+    for k in 0..depth {
+        // No closure: that would not be compiled for the vector unit.
+        // SAFETY: `k` lies below `depth`, which every row and every panel is as long as.
+        #[expect(unsafe_code, reason = "a comparison for every row and input takes much of the speed")]
+        unsafe {
+            let mut weights = [P::weights(panels[0].get_unchecked(k)); PANELS];
+            for (weights, lines) in weights.iter_mut().zip(&panels) {
+                *weights = P::weights(lines.get_unchecked(k));
+            }
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = sum.add_products(*row.get_unchecked(k), weights);
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        let stored = out[row * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
+        for (sum, stored) in sums.iter().zip(stored) {
+            sum.store(stored);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "bf16_tests.rs"]
+mod tests;

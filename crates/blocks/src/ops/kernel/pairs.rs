@@ -1,0 +1,140 @@
+//! Numbers of two bytes (bf16), and sums of products of pairs of them, sixteen at a time: the inner loops of [`super::bf16`].
+
+use super::lanes::Lanes;
+use super::panel::PANEL;
+
+/// Inputs whose products are added at once.
+pub(super) const PAIR: usize = 2;
+
+/// Two inputs' part in the outputs of a panel: the two weights of an output beside each other.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct PairLine(pub(super) [u16; PAIR * PANEL]);
+
+/// The nearest number of two bytes, of two that are as near the even one. What is smaller than any normal one becomes 0.
+#[inline(always)]
+pub(super) fn halved(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    // Not a number stays none: rounding could make it infinite.
+    let half = if value.is_nan() { (bits >> 16) | 0x40 } else { rounded };
+    (if half & 0x7f80 == 0 { half & 0x8000 } else { half }) as u16
+}
+
+/// As f32, exactly.
+#[inline(always)]
+pub(super) fn widened(half: u16) -> f32 {
+    f32::from_bits(u32::from(half) << 16)
+}
+
+/// Sixteen sums of products of pairs.
+pub(super) trait Pairs: Copy {
+    /// A line of weights, made ready.
+    type Weights: Copy;
+
+    fn load(from: &[f32; PANEL]) -> Self;
+    fn store(self, to: &mut [f32; PANEL]);
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
+    fn weights(line: &PairLine) -> Self::Weights;
+    /// Adds the products of two values with the weights of every output.
+    fn add_products(self, values: [u16; PAIR], weights: Self::Weights) -> Self;
+}
+
+/// By way of f32: for processors without the instruction, and those on which it takes longer than two multiplications.
+#[derive(Clone, Copy)]
+pub(super) struct Wide<L>(L);
+
+impl<L: Lanes> Pairs for Wide<L> {
+    /// The first and the second one of every output.
+    type Weights = [L; PAIR];
+
+    #[inline(always)]
+    fn load(from: &[f32; PANEL]) -> Self {
+        Self(L::load(from))
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [f32; PANEL]) {
+        self.0.store(to);
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(self.0.add(other.0))
+    }
+
+    #[inline(always)]
+    fn weights(line: &PairLine) -> [L; PAIR] {
+        let (mut first, mut second) = ([0.0; PANEL], [0.0; PANEL]);
+        for ((first, second), pair) in first.iter_mut().zip(&mut second).zip(line.0.as_chunks::<PAIR>().0) {
+            (*first, *second) = (widened(pair[0]), widened(pair[1]));
+        }
+        [L::load(&first), L::load(&second)]
+    }
+
+    #[inline(always)]
+    fn add_products(self, values: [u16; PAIR], weights: [L; PAIR]) -> Self {
+        let second = self.0.add_product(widened(values[1]), weights[1]);
+        Self(second.add_product(widened(values[0]), weights[0]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Native;
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod x86 {
+    use std::arch::x86_64::{
+        __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+        _mm512_set1_epi32, _mm512_storeu_ps,
+    };
+
+    use super::{PAIR, PANEL, PairLine, Pairs};
+
+    /// One register of AVX-512 with BF16. To be used only where these are there.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Native(__m512);
+
+    #[inline(always)]
+    fn halves(bits: __m512i) -> __m512bh {
+        // SAFETY: both are 64 bytes, of which any pattern is one.
+        unsafe { std::mem::transmute(bits) }
+    }
+
+    impl Pairs for Native {
+        type Weights = __m512i;
+
+        #[inline(always)]
+        fn load(from: &[f32; PANEL]) -> Self {
+            // SAFETY: used where AVX-512 is there; all within an array of sixteen.
+            unsafe { Self(_mm512_loadu_ps(from.as_ptr())) }
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32; PANEL]) {
+            // SAFETY: used where AVX-512 is there; all within an array of sixteen.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: used where AVX-512 is there.
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn weights(line: &PairLine) -> __m512i {
+            // SAFETY: used where AVX-512 is there; a line is 64 bytes.
+            unsafe { _mm512_loadu_si512(line.0.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn add_products(self, values: [u16; PAIR], weights: __m512i) -> Self {
+            let pair = u32::from(values[0]) | u32::from(values[1]) << 16;
+            // SAFETY: used where AVX-512 with BF16 is there.
+            Self(unsafe { _mm512_dpbf16_ps(self.0, halves(_mm512_set1_epi32(pair as i32)), halves(weights)) })
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Where the weights of a compiled frame come from, by the reference's names: a file of packed ones, where they are used as
+//! they lie, or the model's own, which are packed when they are read.
+
+use blocks::checkpoint::TensorFile;
+use blocks::checkpoint::packed::PackedFile;
+use blocks::ops::kernel::dense::{Arithmetic, Dense};
+use blocks::ops::kernel::int8;
+use blocks::ops::kernel::product::Packed;
+use candle_core::{Result, Shape, Tensor};
+use candle_nn::VarBuilder;
+
+use super::layers::values;
+
+/// Looks at a packed weight and its name.
+pub(crate) type SeenWeight<'a> = dyn Fn(&str, &Dense) -> blocks::Result<()> + 'a;
+
+/// What there is beside the tensors.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sources<'a> {
+    /// The model's file, which may hold weights in bytes as they are multiplied.
+    pub(crate) file: Option<&'a TensorFile>,
+    /// Its packed weights.
+    pub(crate) packed: Option<&'a PackedFile>,
+    /// Is shown every packed weight, with its name.
+    pub(crate) seen: Option<&'a SeenWeight<'a>>,
+}
+
+/// The weights below some prefix.
+#[derive(Clone)]
+pub(crate) struct Weights<'a> {
+    vb: VarBuilder<'a>,
+    sources: Sources<'a>,
+}
+
+impl<'a> Weights<'a> {
+    /// All that `vb` holds.
+    pub(crate) fn new(vb: &VarBuilder<'a>, sources: Sources<'a>) -> Self {
+        Self { vb: vb.clone(), sources }
+    }
+
+    /// Those whose names go on with `name`.
+    pub(super) fn pp(&self, name: impl ToString) -> Self {
+        Self { vb: self.vb.pp(name), sources: self.sources }
+    }
+
+    /// A tensor.
+    pub(super) fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+        self.vb.get(shape.into(), name)
+    }
+
+    /// `weight [O, ..]`, all of whose other axes are inputs, packed for products in `arithmetic`; with `bias [O]`, where that
+    /// has a name.
+    pub(super) fn dense(
+        &self,
+        weight: &str,
+        shape: impl Into<Shape>,
+        bias: Option<&str>,
+        arithmetic: Arithmetic,
+    ) -> Result<Dense> {
+        let shape = shape.into();
+        let output = shape.dims().first().copied().unwrap_or(1);
+        let (name, input) = (format!("{}.{weight}", self.vb.prefix()), shape.elem_count() / output);
+        let lying = self.sources.packed;
+        let lying = lying.and_then(|packed| packed.get(&name, (input, output), bias.is_some(), arithmetic));
+        let dense = if let Some(dense) = lying {
+            dense
+        } else {
+            let bias = bias.map(|bias| values(&self.vb.get(output, bias)?)).transpose()?;
+            self.pack(&name, || values(&self.vb.get(shape, weight)?), bias.as_deref(), input, arithmetic)?
+        };
+        if let Some(seen) = self.sources.seen {
+            seen(&name, &dense).map_err(candle_core::Error::wrap)?;
+        }
+        Ok(dense)
+    }
+
+    fn pack(
+        &self,
+        name: &str,
+        weight: impl FnOnce() -> Result<Vec<f32>>,
+        bias: Option<&[f32]>,
+        input: usize,
+        arithmetic: Arithmetic,
+    ) -> Result<Dense> {
+        // What is stored in bytes is multiplied as it is: numbers that are made of them would give other scales, by a bit.
+        let steps = |file: &TensorFile| file.steps(name).map_err(candle_core::Error::wrap).transpose();
+        match self.sources.file.filter(|_| arithmetic == Arithmetic::Int8).and_then(steps) {
+            Some(stored) => {
+                let (steps, scales) = stored?;
+                Ok(Dense::Int8(int8::Packed::of_steps(&steps, &scales, bias, input)))
+            }
+            None => Ok(Dense::new(&weight()?, bias, input, arithmetic)),
+        }
+    }
+
+    /// As [`Weights::dense`], in f32.
+    pub(super) fn exact(&self, weight: &str, shape: impl Into<Shape>, bias: Option<&str>) -> Result<Packed> {
+        match self.dense(weight, shape, bias, Arithmetic::F32)? {
+            Dense::F32(packed) => Ok(packed),
+            other => unreachable!("asked for f32, found {}", other.arithmetic().name()),
+        }
+    }
+
+    /// `x W^T + b`.
+    pub(super) fn linear(&self, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
+        self.dense("weight", (output, input), Some("bias"), arithmetic)
+    }
+
+    /// `x W^T + b`, in f32.
+    pub(super) fn exact_linear(&self, input: usize, output: usize) -> Result<Packed> {
+        self.exact("weight", (output, input), Some("bias"))
+    }
+}
