@@ -18,7 +18,8 @@ pub struct EvalArgs {
     /// The recipe (TOML) whose `eval` sets are measured on, or a file that holds such sets alone.
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
-    /// The model directory, or a public model by its name; `--streaming` can do without it, with that of `SPOTTER_MODEL` or the model that is built in.
+    /// The model directory, or a public model by its name; `--streaming` can do without it, with that of
+    /// `SPOTTER_MODEL` or the model that is built in.
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<PathBuf>,
     /// The set; without it, all of them.

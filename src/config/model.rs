@@ -129,8 +129,8 @@ pub(crate) fn chosen_or_fetched(named: Option<&Path>) -> Result<Option<PathBuf>>
     named_or_usual(named).map(|named| models::find_or_fetch(&named)).transpose()
 }
 
-/// Loads a model directory or a public model, that which `SPOTTER_MODEL` names, or the built-in model, to compute in `precision`; `frames_only` leaves text tower and
-/// generators out.
+/// Loads a model directory or a public model, that which `SPOTTER_MODEL` names, or the built-in model, to compute in
+/// `precision`; `frames_only` leaves text tower and generators out.
 ///
 /// # Errors
 /// The directory or the device is unusable.
