@@ -1,5 +1,6 @@
 //! `spotter calibrate`: presence that means what it says.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use blocks::checkpoint::TensorFile;
@@ -38,48 +39,49 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
     let mut recipe = to_measure(&args.recipe, Some(&args.split))?;
     recipe.phase.clear();
     use_threads(args.threads)?;
-    match Family::of(&args.model)? {
-        Family::QrNet => within(args, recipe),
-        Family::GroundingDino => beside(args, recipe),
+    let model = args.model.as_path();
+    match Family::of(model)? {
+        Family::QrNet => within(args, recipe, model),
+        Family::GroundingDino => beside(args, recipe, model),
     }
 }
 
 /// A file in the model's own folder says how its scores become probabilities.
-fn beside(args: &CalibrateArgs, recipe: Recipe) -> Result<()> {
+fn beside(args: &CalibrateArgs, recipe: Recipe, model: &Path) -> Result<()> {
     let given = [args.out.as_ref().map(|_| "--out"), args.dtype.map(|_| "--dtype")];
     if let Some(flag) = given.into_iter().flatten().next() {
         let reason = format!("has no meaning for this model, beside whose weights {CALIBRATION} is written");
         return Err(Error::Usage(format!("{flag}: {reason}")));
     }
-    let file = args.model.join(CALIBRATION);
+    let file = model.join(CALIBRATION);
     if file.exists() && !args.force {
         return Err(Error::Usage(format!("{}: exists already; replace it with --force", file.display())));
     }
     let place = Placement { device: device(&args.device)?, precision: grounding::Precision::F32 };
-    let grounder = Grounder::load_uncalibrated(&args.model, place)?;
-    let (found, threshold, report) = calibrated(args, &scored(args, recipe, &grounder)?)?;
+    let grounder = Grounder::load_uncalibrated(model, place)?;
+    let (found, threshold, report) = calibrated(args, &scored(args, recipe, (model, &grounder))?)?;
     tracing::info!("{}: {report}", args.split);
     let measured = format!("{}: {report}", args.split);
     let own = grounding::Calibration::new(grounder.digest(), found.scale.recip(), found.shift, threshold, &measured);
-    own.save(&args.model)?;
+    own.save(model)?;
     tracing::info!("{}: written", file.display());
     Ok(())
 }
 
 /// A new model has the calibration in its own weights.
-fn within(args: &CalibrateArgs, recipe: Recipe) -> Result<()> {
-    let dir = ModelDir::open(&args.model)?;
+fn within(args: &CalibrateArgs, recipe: Recipe, model: &Path) -> Result<()> {
+    let dir = ModelDir::open(model)?;
     let out = args.out.as_ref();
     let out = out.ok_or_else(|| Error::Usage("--out DIR: is needed, where the calibrated model goes".into()))?;
     if !dir.config().presence {
-        let model = args.model.display();
+        let model = model.display();
         return Err(Error::Usage(format!("--model {model}: has no presence head, so there is nothing to calibrate")));
     }
     // What cannot be written is said before anything is measured.
     ModelDir::check_free(out, args.force)?;
-    let card = std::fs::read_to_string(args.model.join("README.md")).unwrap_or_default();
+    let card = std::fs::read_to_string(model.join("README.md")).unwrap_or_default();
     let grounder = load_model(Some(dir.path()), &args.device, grounding::Precision::F32, false)?;
-    let (found, threshold, report) = calibrated(args, &scored(args, recipe, &grounder)?)?;
+    let (found, threshold, report) = calibrated(args, &scored(args, recipe, (model, &grounder))?)?;
     tracing::info!("{}: {report}", args.split);
     let file = TensorFile::open(&dir.weights())?;
     let own = file.dtype(HEAD[0]).filter(|own| *own == DType::F16).unwrap_or(DType::F32);
@@ -112,9 +114,10 @@ struct Scored {
     second: bool,
 }
 
-fn scored(args: &CalibrateArgs, recipe: Recipe, grounder: &Grounder) -> Result<Vec<Scored>> {
+/// What the loaded model of the folder `model` says of the set.
+fn scored(args: &CalibrateArgs, recipe: Recipe, (model, grounder): (&Path, &Grounder)) -> Result<Vec<Scored>> {
     let set = recipe.eval[0].clone();
-    let tokenizer = load_tokenizer(&args.model)?;
+    let tokenizer = load_tokenizer(model)?;
     let setup = EvalSetup::new(recipe, tokenizer, files::parent(&args.recipe), Arc::new(Films))?;
     let data = setup.eval_set(&set)?;
     let mut scored: Vec<Scored> = Vec::with_capacity(data.len());
