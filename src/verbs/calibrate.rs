@@ -42,13 +42,13 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
     use_threads(args.threads)?;
     let model = find(&args.model)?;
     match Family::of(&model)? {
-        Family::QrNet => within(args, &model, recipe),
-        Family::GroundingDino => beside(args, &model, recipe),
+        Family::QrNet => within(args, recipe, &model),
+        Family::GroundingDino => beside(args, recipe, &model),
     }
 }
 
 /// A file in the model's own folder says how its scores become probabilities.
-fn beside(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
+fn beside(args: &CalibrateArgs, recipe: Recipe, model: &Path) -> Result<()> {
     let given = [args.out.as_ref().map(|_| "--out"), args.dtype.map(|_| "--dtype")];
     if let Some(flag) = given.into_iter().flatten().next() {
         let reason = format!("has no meaning for this model, beside whose weights {CALIBRATION} is written");
@@ -60,7 +60,7 @@ fn beside(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
     }
     let place = Placement { device: device(&args.device)?, precision: grounding::Precision::F32 };
     let grounder = Grounder::load_uncalibrated(model, place)?;
-    let (found, threshold, report) = calibrated(args, &scored(args, model, recipe, &grounder)?)?;
+    let (found, threshold, report) = calibrated(args, &scored(args, recipe, (model, &grounder))?)?;
     tracing::info!("{}: {report}", args.split);
     let measured = format!("{}: {report}", args.split);
     let own = grounding::Calibration::new(grounder.digest(), found.scale.recip(), found.shift, threshold, &measured);
@@ -70,7 +70,7 @@ fn beside(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
 }
 
 /// A new model has the calibration in its own weights.
-fn within(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
+fn within(args: &CalibrateArgs, recipe: Recipe, model: &Path) -> Result<()> {
     let dir = ModelDir::open(model)?;
     let out = args.out.as_ref();
     let out = out.ok_or_else(|| Error::Usage("--out DIR: is needed, where the calibrated model goes".into()))?;
@@ -82,7 +82,7 @@ fn within(args: &CalibrateArgs, model: &Path, recipe: Recipe) -> Result<()> {
     ModelDir::check_free(out, args.force)?;
     let card = std::fs::read_to_string(model.join("README.md")).unwrap_or_default();
     let grounder = load_model(Some(dir.path()), &args.device, grounding::Precision::F32, false)?;
-    let (found, threshold, report) = calibrated(args, &scored(args, model, recipe, &grounder)?)?;
+    let (found, threshold, report) = calibrated(args, &scored(args, recipe, (model, &grounder))?)?;
     tracing::info!("{}: {report}", args.split);
     let file = TensorFile::open(&dir.weights())?;
     let own = weights::stored_as(&file);
@@ -115,7 +115,8 @@ struct Scored {
     second: bool,
 }
 
-fn scored(args: &CalibrateArgs, model: &Path, recipe: Recipe, grounder: &Grounder) -> Result<Vec<Scored>> {
+/// What the loaded model of the folder `model` says of the set.
+fn scored(args: &CalibrateArgs, recipe: Recipe, (model, grounder): (&Path, &Grounder)) -> Result<Vec<Scored>> {
     let set = recipe.eval[0].clone();
     let tokenizer = load_tokenizer(model)?;
     let setup = EvalSetup::new(recipe, tokenizer, files::parent(&args.recipe), Arc::new(Films))?;
