@@ -368,9 +368,11 @@ fn tile<P: Pairs, const ROWS: usize, const PANELS: usize>(
             for (weights, lines) in weights.iter_mut().zip(&panels) {
                 *weights = P::weights(lines.get_unchecked(k));
             }
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = sum.add_products(*row.get_unchecked(k), weights);
+            for step in 0..P::STEPS {
+                for (sums, row) in sums.iter_mut().zip(&rows) {
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = sum.add_products(step, row.get_unchecked(k), weights);
+                    }
                 }
             }
         }

@@ -46,8 +46,11 @@ pub(super) trait Pairs: Copy {
     /// `self + other`.
     fn add(self, other: Self) -> Self;
     fn weights(line: &PairLine) -> Self::Weights;
-    /// Adds the products of two values with the weights of every output.
-    fn add_products(self, values: [Self::Value; PAIR], weights: Self::Weights) -> Self;
+    /// In how many steps the products of two values are added. A step of all rows is a loop short enough for the compiler to
+    /// take apart, and only then sums are in registers.
+    const STEPS: usize;
+    /// Adds the products of two values with the weights of every output, the part of them that is `step`.
+    fn add_products(self, step: usize, values: &[Self::Value; PAIR], weights: Self::Weights) -> Self;
 }
 
 /// By way of f32, in which rows lie already: for processors without the instruction, and those on which it takes longer than
@@ -84,9 +87,13 @@ impl<L: Lanes> Pairs for Wide<L> {
         [L::load(&first), L::load(&second)]
     }
 
+    const STEPS: usize = PAIR;
+
     #[inline(always)]
-    fn add_products(self, values: [f32; PAIR], weights: [L; PAIR]) -> Self {
-        Self(self.0.add_product(values[1], weights[1]).add_product(values[0], weights[0]))
+    fn add_products(self, step: usize, values: &[f32; PAIR], weights: [L; PAIR]) -> Self {
+        // The second one first.
+        let place = PAIR - 1 - step;
+        Self(self.0.add_product(values[place], weights[place]))
     }
 }
 
@@ -150,13 +157,14 @@ mod x86 {
             }
         }
 
+        const STEPS: usize = PAIR;
+
         #[inline(always)]
-        fn add_products(self, values: [f32; PAIR], weights: [__m512; PAIR]) -> Self {
+        fn add_products(self, step: usize, values: &[f32; PAIR], weights: [__m512; PAIR]) -> Self {
+            // The second one first.
+            let place = PAIR - 1 - step;
             // SAFETY: used where AVX-512 is there.
-            unsafe {
-                let second = _mm512_fmadd_ps(_mm512_set1_ps(values[1]), weights[1], self.0);
-                Self(_mm512_fmadd_ps(_mm512_set1_ps(values[0]), weights[0], second))
-            }
+            Self(unsafe { _mm512_fmadd_ps(_mm512_set1_ps(values[place]), weights[place], self.0) })
         }
     }
 
@@ -188,8 +196,10 @@ mod x86 {
             unsafe { _mm512_loadu_si512(line.0.as_ptr().cast()) }
         }
 
+        const STEPS: usize = 1;
+
         #[inline(always)]
-        fn add_products(self, values: [u16; PAIR], weights: __m512i) -> Self {
+        fn add_products(self, _: usize, values: &[u16; PAIR], weights: __m512i) -> Self {
             let pair = u32::from(values[0]) | u32::from(values[1]) << 16;
             // SAFETY: used where AVX-512 with BF16 is there.
             Self(unsafe { _mm512_dpbf16_ps(self.0, halves(_mm512_set1_epi32(pair as i32)), halves(weights)) })
