@@ -22,7 +22,7 @@ use super::vector::VectorUnit;
 pub struct Halves {
     /// Rows of whole pairs, for the processor's instruction.
     narrow: Vec<u16>,
-    /// The same numbers as f32, for the other way.
+    /// The same numbers as f32, for the other way: of every [`DEPTH`] inputs the first ones of pairs, then the second ones.
     wide: Vec<f32>,
     way: Way,
     input: usize,
@@ -82,11 +82,17 @@ super::dispatch!(
 #[inline(always)]
 fn round_rows_body<const FUSED: bool>(x: Rows, input: usize, values: &mut [f32]) {
     for (row, values) in values.chunks_exact_mut(input.next_multiple_of(PAIR)).enumerate() {
-        let (whole, rest) = values.split_at_mut(input);
-        for (rounded, value) in whole.iter_mut().zip(&x.values[row * x.stride..][..input]) {
-            *rounded = widened(halved(*value));
+        let x = &x.values[row * x.stride..][..input];
+        for (values, x) in values.chunks_mut(DEPTH).zip(x.chunks(DEPTH)) {
+            let (firsts, seconds) = values.split_at_mut(values.len() / PAIR);
+            let (pairs, last) = x.as_chunks::<PAIR>();
+            for ((first, second), pair) in firsts.iter_mut().zip(seconds.iter_mut()).zip(pairs) {
+                (*first, *second) = (widened(halved(pair[0])), widened(halved(pair[1])));
+            }
+            if let (Some(first), Some(second), [last]) = (firsts.last_mut(), seconds.last_mut(), last) {
+                (*first, *second) = (widened(halved(*last)), 0.0);
+            }
         }
-        rest.fill(0.0);
     }
 }
 
@@ -334,9 +340,9 @@ fn tile<P: Pairs, const ROWS: usize, const PANELS: usize>(
     across: usize,
 ) {
     let depth = lines[0].len();
-    let mut rows = [x.as_chunks::<PAIR>().0; ROWS];
-    for (row, pairs) in rows.iter_mut().enumerate() {
-        *pairs = &x[row * stride..].as_chunks::<PAIR>().0[..depth];
+    let mut rows = [&x[..0]; ROWS];
+    for (row, values) in rows.iter_mut().enumerate() {
+        *values = &x[row * stride..][..PAIR * depth];
     }
     let mut panels = lines;
     for lines in &mut panels {
@@ -371,7 +377,7 @@ fn tile<P: Pairs, const ROWS: usize, const PANELS: usize>(
             for step in 0..P::STEPS {
                 for (sums, row) in sums.iter_mut().zip(&rows) {
                     for (sum, weights) in sums.iter_mut().zip(weights) {
-                        *sum = sum.add_products(step, row.get_unchecked(k), weights);
+                        *sum = sum.add_products(step, row, k, weights);
                     }
                 }
             }

@@ -35,6 +35,7 @@ pub(super) fn widened(half: u16) -> f32 {
 }
 
 /// Sixteen sums of products of pairs.
+#[expect(unsafe_code, reason = "a comparison for every row and input takes much of the speed")]
 pub(super) trait Pairs: Copy {
     /// How a value lies in rows.
     type Value: Copy;
@@ -49,8 +50,25 @@ pub(super) trait Pairs: Copy {
     /// In how many steps the products of two values are added. A step of all rows is a loop short enough for the compiler to
     /// take apart, and only then sums are in registers.
     const STEPS: usize;
-    /// Adds the products of two values with the weights of every output, the part of them that is `step`.
-    fn add_products(self, step: usize, values: &[Self::Value; PAIR], weights: Self::Weights) -> Self;
+    /// Adds the products of a row's pair `pair` with the weights of every output, the part of them that is `step`.
+    ///
+    /// # Safety
+    /// The row has more pairs than `pair`.
+    unsafe fn add_products(self, step: usize, row: &[Self::Value], pair: usize, weights: Self::Weights) -> Self;
+}
+
+/// The value of a pair whose turn is in `step`, and whether it is the first or the second one. The second one comes first.
+/// Rows in f32 hold the first ones of all pairs, then the second ones: of two that lie beside each other the compiler makes one
+/// load, and then needs more instructions to spread each of them than it saved.
+///
+/// # Safety
+/// The row has more pairs than `pair`.
+#[expect(unsafe_code, reason = "a comparison for every row and input takes much of the speed")]
+#[inline(always)]
+unsafe fn value_of(step: usize, row: &[f32], pair: usize) -> (f32, usize) {
+    let place = PAIR - 1 - step;
+    // SAFETY: the caller's.
+    (unsafe { *row.get_unchecked(place * (row.len() / PAIR) + pair) }, place)
 }
 
 /// By way of f32, in which rows lie already: for processors without the instruction, and those on which it takes longer than
@@ -58,6 +76,7 @@ pub(super) trait Pairs: Copy {
 #[derive(Clone, Copy)]
 pub(super) struct Wide<L>(L);
 
+#[expect(unsafe_code, reason = "as the trait has it")]
 impl<L: Lanes> Pairs for Wide<L> {
     type Value = f32;
     /// The first and the second one of every output.
@@ -90,10 +109,10 @@ impl<L: Lanes> Pairs for Wide<L> {
     const STEPS: usize = PAIR;
 
     #[inline(always)]
-    fn add_products(self, step: usize, values: &[f32; PAIR], weights: [L; PAIR]) -> Self {
-        // The second one first.
-        let place = PAIR - 1 - step;
-        Self(self.0.add_product(values[place], weights[place]))
+    unsafe fn add_products(self, step: usize, row: &[f32], pair: usize, weights: [L; PAIR]) -> Self {
+        // SAFETY: the caller's.
+        let (value, place) = unsafe { value_of(step, row, pair) };
+        Self(self.0.add_product(value, weights[place]))
     }
 }
 
@@ -109,7 +128,7 @@ mod x86 {
         _mm512_storeu_ps,
     };
 
-    use super::{PAIR, PANEL, PairLine, Pairs};
+    use super::{PAIR, PANEL, PairLine, Pairs, value_of};
 
     /// One register of AVX-512 with BF16. To be used only where these are there.
     #[derive(Clone, Copy)]
@@ -160,11 +179,12 @@ mod x86 {
         const STEPS: usize = PAIR;
 
         #[inline(always)]
-        fn add_products(self, step: usize, values: &[f32; PAIR], weights: [__m512; PAIR]) -> Self {
-            // The second one first.
-            let place = PAIR - 1 - step;
-            // SAFETY: used where AVX-512 is there.
-            Self(unsafe { _mm512_fmadd_ps(_mm512_set1_ps(values[place]), weights[place], self.0) })
+        unsafe fn add_products(self, step: usize, row: &[f32], pair: usize, weights: [__m512; PAIR]) -> Self {
+            // SAFETY: the caller's, and used where AVX-512 is there.
+            unsafe {
+                let (value, place) = value_of(step, row, pair);
+                Self(_mm512_fmadd_ps(_mm512_set1_ps(value), weights[place], self.0))
+            }
         }
     }
 
@@ -199,10 +219,13 @@ mod x86 {
         const STEPS: usize = 1;
 
         #[inline(always)]
-        fn add_products(self, _: usize, values: &[u16; PAIR], weights: __m512i) -> Self {
-            let pair = u32::from(values[0]) | u32::from(values[1]) << 16;
-            // SAFETY: used where AVX-512 with BF16 is there.
-            Self(unsafe { _mm512_dpbf16_ps(self.0, halves(_mm512_set1_epi32(pair as i32)), halves(weights)) })
+        unsafe fn add_products(self, _: usize, row: &[u16], pair: usize, weights: __m512i) -> Self {
+            // SAFETY: the caller's, and used where AVX-512 with BF16 is there.
+            unsafe {
+                let values = row.as_chunks::<PAIR>().0.get_unchecked(pair);
+                let pair = u32::from(values[0]) | u32::from(values[1]) << 16;
+                Self(_mm512_dpbf16_ps(self.0, halves(_mm512_set1_epi32(pair as i32)), halves(weights)))
+            }
         }
     }
 }
