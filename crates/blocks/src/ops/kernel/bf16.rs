@@ -10,18 +10,21 @@
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::pairs::Native;
-use super::pairs::{PAIR, PairLine, Pairs, Wide, halved};
+use super::pairs::{Native, Wide512};
+use super::pairs::{PAIR, PairLine, Pairs, Wide, halved, widened};
 use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
 use super::store::{Part, Store};
 use super::tile::copy;
 use super::vector::VectorUnit;
 
-/// Rows in two bytes a number, the left sides of products, and room for the next ones.
+/// Rows, rounded to numbers of two bytes, the left sides of products, and room for the next ones.
 #[derive(Debug, Default)]
 pub struct Halves {
-    /// Rows of whole pairs.
-    values: Vec<u16>,
+    /// Rows of whole pairs, for the processor's instruction.
+    narrow: Vec<u16>,
+    /// The same numbers as f32, for the other way: of every [`DEPTH`] inputs the first ones of pairs, then the second ones.
+    wide: Vec<f32>,
+    way: Way,
     input: usize,
     count: usize,
 }
@@ -29,19 +32,31 @@ pub struct Halves {
 impl Halves {
     /// Rows of `input` numbers.
     pub fn read(&mut self, x: Rows, input: usize) {
-        (self.input, self.count) = (input, x.count);
+        (self.input, self.count, self.way) = (input, x.count, Way::current());
         let size = self.count * self.stride();
-        self.values.resize(self.values.len().max(size), 0);
-        halve_rows(x, input, &mut self.values[..size]);
+        match self.way {
+            Way::Native => {
+                self.narrow.resize(self.narrow.len().max(size), 0);
+                halve_rows(x, input, &mut self.narrow[..size]);
+            }
+            Way::Wide => {
+                self.wide.resize(self.wide.len().max(size), 0.0);
+                round_rows(x, input, &mut self.wide[..size]);
+            }
+        }
     }
 
     fn stride(&self) -> usize {
         self.input.next_multiple_of(PAIR)
     }
 
-    /// The inputs from `first` on.
-    fn from(&self, first: usize) -> Left<'_> {
-        Left { values: &self.values[first..], stride: self.stride(), count: self.count }
+    /// Adds the products of the inputs from `first` on.
+    fn multiply(&self, first: usize, right: Right, start: Start, out: Out) {
+        let (stride, count) = (self.stride(), self.count);
+        match self.way {
+            Way::Native => multiply_natively(Left { values: &self.narrow[first..], stride, count }, right, start, out),
+            Way::Wide => multiply_widely(Left { values: &self.wide[first..], stride, count }, right, start, out),
+        }
     }
 }
 
@@ -57,6 +72,27 @@ fn halve_rows_body<const FUSED: bool>(x: Rows, input: usize, values: &mut [u16])
             *half = halved(*value);
         }
         rest.fill(0);
+    }
+}
+
+super::dispatch!(
+    fn round_rows(x: Rows<'_>, input: usize, values: &mut [f32]) = round_rows_body
+);
+
+#[inline(always)]
+fn round_rows_body<const FUSED: bool>(x: Rows, input: usize, values: &mut [f32]) {
+    for (row, values) in values.chunks_exact_mut(input.next_multiple_of(PAIR)).enumerate() {
+        let x = &x.values[row * x.stride..][..input];
+        for (values, x) in values.chunks_mut(DEPTH).zip(x.chunks(DEPTH)) {
+            let (firsts, seconds) = values.split_at_mut(values.len() / PAIR);
+            let (pairs, last) = x.as_chunks::<PAIR>();
+            for ((first, second), pair) in firsts.iter_mut().zip(seconds.iter_mut()).zip(pairs) {
+                (*first, *second) = (widened(halved(pair[0])), widened(halved(pair[1])));
+            }
+            if let (Some(first), Some(second), [last]) = (firsts.last_mut(), seconds.last_mut(), last) {
+                (*first, *second) = (widened(halved(*last)), 0.0);
+            }
+        }
     }
 }
 
@@ -79,14 +115,14 @@ impl Packed {
     pub fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
         let output = weight.len() / input;
         let panels = output.div_ceil(PANEL);
-        let mut lines = vec![PairLine([0; PAIR * PANEL]); panels * pairs(input)];
+        let mut lines = vec![PairLine([0; PANEL]); panels * pairs(input)];
         for first in (0..input).step_by(DEPTH) {
             let depth = DEPTH.min(input - first);
             let part = &mut lines[first / PAIR * panels..][..pairs(depth) * panels];
             part.par_chunks_mut(pairs(depth)).enumerate().for_each(|(panel, lines)| {
                 for (lane, row) in (panel * PANEL..output.min((panel + 1) * PANEL)).enumerate() {
                     for (k, weight) in weight[row * input + first..][..depth].iter().enumerate() {
-                        lines[k / PAIR].0[lane * PAIR + k % PAIR] = halved(*weight);
+                        lines[k / PAIR].set(lane, k % PAIR, *weight);
                     }
                 }
             });
@@ -140,7 +176,7 @@ impl Packed {
         let mut start = start.of_panels(panels.start, panels.len());
         for first in (0..self.input).step_by(DEPTH) {
             let right = self.part(first, panels.clone());
-            multiply(x.from(first), right, start, Out { values: &mut *out, stride, width: columns.len() });
+            x.multiply(first, right, start, Out { values: &mut *out, stride, width: columns.len() });
             start = Start::Stored;
         }
     }
@@ -148,7 +184,7 @@ impl Packed {
     /// Adds the part of the product that the inputs from `first` on have, [`DEPTH`] of them at most, which `x` holds.
     pub fn apply_inputs(&self, x: &Halves, first: usize, start: Start, out: &mut [f32], stride: usize) {
         let right = self.part(first, 0..self.output.div_ceil(PANEL));
-        multiply(x.from(0), right, start, Out { values: out, stride, width: self.output });
+        x.multiply(0, right, start, Out { values: out, stride, width: self.output });
     }
 
     fn part(&self, first: usize, panels: std::ops::Range<usize>) -> Right<'_> {
@@ -160,8 +196,8 @@ impl Packed {
 
 /// Rows of one part.
 #[derive(Clone, Copy)]
-struct Left<'a> {
-    values: &'a [u16],
+struct Left<'a, V> {
+    values: &'a [V],
     stride: usize,
     count: usize,
 }
@@ -174,21 +210,16 @@ struct Right<'a> {
     depth: usize,
 }
 
-fn multiply(left: Left, right: Right, start: Start, out: Out) {
-    if Way::current() == Way::Native {
-        multiply_natively(left, right, start, out);
-    } else {
-        multiply_widely(left, right, start, out);
-    }
-}
-
-/// With the processor's instruction, where it has it.
+/// With the processor's instruction.
+///
+/// # Panics
+/// It has none.
 #[allow(unsafe_code)]
-fn multiply_natively(left: Left, right: Right, start: Start, out: Out) {
+fn multiply_natively(left: Left<u16>, right: Right, start: Start, out: Out) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-        fn native(left: Left, right: Right, start: Start, out: Out) {
+        fn native(left: Left<u16>, right: Right, start: Start, out: Out) {
             multiply_body::<Native, 12, 2>(left, right, start, out);
         }
         if has_instruction() {
@@ -196,20 +227,20 @@ fn multiply_natively(left: Left, right: Right, start: Start, out: Out) {
             return unsafe { native(left, right, start, out) };
         }
     }
-    multiply_widely(left, right, start, out);
+    unreachable!("{} rows are for an instruction that is not there", left.count);
 }
 
 /// By way of f32.
 #[allow(unsafe_code)]
-fn multiply_widely(left: Left, right: Right, start: Start, out: Out) {
+fn multiply_widely(left: Left<f32>, right: Right, start: Start, out: Out) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
-        fn wide(left: Left, right: Right, start: Start, out: Out) {
-            multiply_body::<Wide<super::lanes::Avx512>, 12, 2>(left, right, start, out);
+        fn wide(left: Left<f32>, right: Right, start: Start, out: Out) {
+            multiply_body::<Wide512, 12, 2>(left, right, start, out);
         }
         #[target_feature(enable = "avx2,fma")]
-        fn vectorised(left: Left, right: Right, start: Start, out: Out) {
+        fn vectorised(left: Left<f32>, right: Right, start: Start, out: Out) {
             multiply_body::<Wide<super::lanes::Avx2>, 4, 1>(left, right, start, out);
         }
         if VectorUnit::current() >= VectorUnit::Avx512 {
@@ -233,7 +264,12 @@ use way::has_instruction;
 const MOST_ROWS: usize = 12;
 
 #[inline(always)]
-fn multiply_body<P: Pairs, const ROWS: usize, const PANELS: usize>(left: Left, right: Right, start: Start, out: Out) {
+fn multiply_body<P: Pairs, const ROWS: usize, const PANELS: usize>(
+    left: Left<P::Value>,
+    right: Right,
+    start: Start,
+    out: Out,
+) {
     let panels = right.lines.len() / right.depth;
     let whole = panels / PANELS * PANELS;
     for first in (0..whole).step_by(PANELS) {
@@ -247,7 +283,7 @@ fn multiply_body<P: Pairs, const ROWS: usize, const PANELS: usize>(left: Left, r
 /// All rows against the `PANELS` panels from `first` on.
 #[inline(always)]
 fn panels_at<P: Pairs, const ROWS: usize, const PANELS: usize>(
-    left: Left,
+    left: Left<P::Value>,
     right: Right,
     first: usize,
     start: Start,
@@ -296,7 +332,7 @@ fn panels_at<P: Pairs, const ROWS: usize, const PANELS: usize>(
 /// The products of `ROWS` rows and `PANELS` panels, begun with `start`, into rows `across` numbers apart.
 #[inline(always)]
 fn tile<P: Pairs, const ROWS: usize, const PANELS: usize>(
-    x: &[u16],
+    x: &[P::Value],
     stride: usize,
     lines: [&[PairLine]; PANELS],
     start: Start,
@@ -304,9 +340,9 @@ fn tile<P: Pairs, const ROWS: usize, const PANELS: usize>(
     across: usize,
 ) {
     let depth = lines[0].len();
-    let mut rows = [x.as_chunks::<PAIR>().0; ROWS];
-    for (row, pairs) in rows.iter_mut().enumerate() {
-        *pairs = &x[row * stride..].as_chunks::<PAIR>().0[..depth];
+    let mut rows = [&x[..0]; ROWS];
+    for (row, values) in rows.iter_mut().enumerate() {
+        *values = &x[row * stride..][..PAIR * depth];
     }
     let mut panels = lines;
     for lines in &mut panels {
@@ -338,9 +374,11 @@ fn tile<P: Pairs, const ROWS: usize, const PANELS: usize>(
             for (weights, lines) in weights.iter_mut().zip(&panels) {
                 *weights = P::weights(lines.get_unchecked(k));
             }
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = sum.add_products(*row.get_unchecked(k), weights);
+            for step in 0..P::STEPS {
+                for (sums, row) in sums.iter_mut().zip(&rows) {
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = sum.add_products(step, row, k, weights);
+                    }
                 }
             }
         }

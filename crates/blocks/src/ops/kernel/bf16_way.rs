@@ -8,11 +8,12 @@ use crate::ops::kernel::vector::VectorUnit;
 
 /// Which of two ways that give equal bytes is taken. There are processors on which the instruction takes more time than the
 /// two multiplications that it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Way {
     /// AVX-512 BF16.
     Native,
-    /// Weights and values become f32 where they are multiplied.
+    /// Weights become f32 where they are multiplied.
+    #[default]
     Wide,
 }
 
@@ -55,22 +56,22 @@ impl Way {
         const ROWS: usize = 96;
         const PANELS: usize = 8;
         const ROUNDS: usize = 5;
-        let x = vec![0x3f00; ROWS * DEPTH];
-        let lines = vec![PairLine([0x3e80; 2 * PANEL]); PANELS * pairs(DEPTH)];
+        let (narrow, wide) = (vec![0x3f00; ROWS * DEPTH], vec![0.5; ROWS * DEPTH]);
+        let lines = vec![PairLine([0x3e80_3e80; PANEL]); PANELS * pairs(DEPTH)];
         let mut y = vec![0.0; ROWS * PANELS * PANEL];
-        let left = Left { values: &x, stride: DEPTH, count: ROWS };
+        let (stride, count) = (DEPTH, ROWS);
         let right = Right { lines: &lines, depth: pairs(DEPTH) };
+        let mut time = |multiply: &dyn Fn(Out)| {
+            let start = Instant::now();
+            multiply(Out { values: &mut y, stride: PANELS * PANEL, width: PANELS * PANEL });
+            start.elapsed()
+        };
+        let natively = |out: Out| multiply_natively(Left { values: &narrow, stride, count }, right, Start::Zero, out);
+        let widely = |out: Out| multiply_widely(Left { values: &wide, stride, count }, right, Start::Zero, out);
         let (mut native, mut wide) = (Duration::MAX, Duration::MAX);
         for _ in 0..ROUNDS {
-            for (time, multiply) in [(&mut native, multiply_natively as Multiply), (&mut wide, multiply_widely)] {
-                let start = Instant::now();
-                let out = Out { values: &mut y, stride: PANELS * PANEL, width: PANELS * PANEL };
-                multiply(left, right, Start::Zero, out);
-                *time = start.elapsed().min(*time);
-            }
+            (native, wide) = (native.min(time(&natively)), wide.min(time(&widely)));
         }
         if native < wide { Self::Native } else { Self::Wide }
     }
 }
-
-type Multiply = fn(Left<'_>, Right<'_>, Start<'_>, Out<'_>);
