@@ -155,7 +155,7 @@ impl Archive {
                 }
             }
         }
-        let shot = self.snapshots.as_mut().and_then(|snapshots| snapshots.take(&sighting.id));
+        let shot = self.snapshots.as_mut().and_then(|snapshots| snapshots.take(&sighting.id)).map(Box::new);
         let work = Work::Sighting { sighting: sighting.clone(), change: *change, shot };
         self.ask(work, Some(told.into()));
     }
@@ -217,7 +217,9 @@ impl Archive {
             all.extend(clips.finish(limit));
             let path = |one: &Finished| one.file.as_ref().ok().map(|file| file.path.clone());
             all.sort_by_key(|one| (one.sighting.clone(), path(one)));
-            all.into_iter().for_each(|finished| self.keep(finished));
+            for finished in all {
+                self.keep(finished);
+            }
         }
         self.ask(Work::Sweep, None);
         self.hear(Some(limit.saturating_sub(began.elapsed()).max(PATIENCE)));

@@ -30,7 +30,7 @@ pub(super) struct Job {
 /// The kinds of it.
 pub(super) enum Work {
     /// A sighting as it is known now, what is new of it, and its best frame where there is a better one.
-    Sighting { sighting: Box<Sighting>, change: SightingChange, shot: Option<Shot> },
+    Sighting { sighting: Box<Sighting>, change: SightingChange, shot: Option<Box<Shot>> },
     /// A file of a sighting that is whole.
     File { id: String, file: FileRef },
     /// Whatever is too old or too much goes.
@@ -138,7 +138,7 @@ impl Writer {
         let mut done = Done::default();
         match work {
             Work::Sighting { sighting, change, shot } => {
-                let kept = self.sighting(&sighting, change, shot.as_ref(), &mut done);
+                let kept = self.sighting(&sighting, change, shot.as_deref(), &mut done);
                 done.errors.extend(kept.err().map(|error| error.to_string()));
             }
             Work::File { id, file } => {
