@@ -259,11 +259,12 @@ impl Archive {
         let job = Job { number, work, say: self.done.0.clone() };
         if self.waits {
             if let Err(job) = self.keeper.wait_and_hand_over(job) {
-                self.leave(job);
+                self.leave(*job);
             }
             return;
         }
-        let refused = if self.backlog.is_empty() { self.keeper.hand_over(job).err() } else { Some(job) };
+        let refused =
+            if self.backlog.is_empty() { self.keeper.hand_over(job).err().map(|job| *job) } else { Some(job) };
         let Some(mut job) = refused else { return };
         if let Work::Sighting { sighting, shot, .. } = &mut job.work
             && shot.take().is_some()
@@ -302,7 +303,7 @@ impl Archive {
         loop {
             while let Some(job) = self.backlog.pop_front() {
                 if let Err(job) = self.keeper.hand_over(job) {
-                    self.backlog.push_front(job);
+                    self.backlog.push_front(*job);
                     break;
                 }
             }
