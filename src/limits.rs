@@ -122,7 +122,9 @@ mod tests {
     fn a_minute_and_a_cooldown_end() {
         let at = Duration::from_secs;
         let mut told = LastMinute::default();
-        [0, 1, 30].into_iter().for_each(|second| told.add(at(second)));
+        for second in [0, 1, 30] {
+            told.add(at(second));
+        }
         assert_eq!([59, 60, 61, 100].map(|second| told.count(at(second))), [3, 2, 1, 0]);
         let mut last: Cooldown<String> = Cooldown::default();
         assert!(!last.cools("car", at(10), at(0)));

@@ -155,7 +155,7 @@ impl Archive {
                 }
             }
         }
-        let shot = self.snapshots.as_mut().and_then(|snapshots| snapshots.take(&sighting.id));
+        let shot = self.snapshots.as_mut().and_then(|snapshots| snapshots.take(&sighting.id)).map(Box::new);
         let work = Work::Sighting { sighting: sighting.clone(), change: *change, shot };
         self.ask(work, Some(told.into()));
     }
@@ -217,7 +217,9 @@ impl Archive {
             all.extend(clips.finish(limit));
             let path = |one: &Finished| one.file.as_ref().ok().map(|file| file.path.clone());
             all.sort_by_key(|one| (one.sighting.clone(), path(one)));
-            all.into_iter().for_each(|finished| self.keep(finished));
+            for finished in all {
+                self.keep(finished);
+            }
         }
         self.ask(Work::Sweep, None);
         self.hear(Some(limit.saturating_sub(began.elapsed()).max(PATIENCE)));
@@ -257,11 +259,12 @@ impl Archive {
         let job = Job { number, work, say: self.done.0.clone() };
         if self.waits {
             if let Err(job) = self.keeper.wait_and_hand_over(job) {
-                self.leave(job);
+                self.leave(*job);
             }
             return;
         }
-        let refused = if self.backlog.is_empty() { self.keeper.hand_over(job).err() } else { Some(job) };
+        let refused =
+            if self.backlog.is_empty() { self.keeper.hand_over(job).err().map(|job| *job) } else { Some(job) };
         let Some(mut job) = refused else { return };
         if let Work::Sighting { sighting, shot, .. } = &mut job.work
             && shot.take().is_some()
@@ -300,7 +303,7 @@ impl Archive {
         loop {
             while let Some(job) = self.backlog.pop_front() {
                 if let Err(job) = self.keeper.hand_over(job) {
-                    self.backlog.push_front(job);
+                    self.backlog.push_front(*job);
                     break;
                 }
             }

@@ -30,7 +30,7 @@ pub(super) struct Job {
 /// The kinds of it.
 pub(super) enum Work {
     /// A sighting as it is known now, what is new of it, and its best frame where there is a better one.
-    Sighting { sighting: Box<Sighting>, change: SightingChange, shot: Option<Shot> },
+    Sighting { sighting: Box<Sighting>, change: SightingChange, shot: Option<Box<Shot>> },
     /// A file of a sighting that is whole.
     File { id: String, file: FileRef },
     /// Whatever is too old or too much goes.
@@ -71,10 +71,10 @@ impl Keeper {
     }
 
     /// Hands over a job; gives it back where there is no room for it, or nobody to write it.
-    pub(super) fn hand_over(&self, job: Job) -> std::result::Result<(), Job> {
-        let Some(jobs) = &self.jobs else { return Err(job) };
+    pub(super) fn hand_over(&self, job: Job) -> std::result::Result<(), Box<Job>> {
+        let Some(jobs) = &self.jobs else { return Err(Box::new(job)) };
         jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => Box::new(job),
         })
     }
 
@@ -82,9 +82,9 @@ impl Keeper {
     ///
     /// # Blocking
     /// While the disk is behind.
-    pub(super) fn wait_and_hand_over(&self, job: Job) -> std::result::Result<(), Job> {
-        let Some(jobs) = &self.jobs else { return Err(job) };
-        jobs.send(job).map_err(|error| error.0)
+    pub(super) fn wait_and_hand_over(&self, job: Job) -> std::result::Result<(), Box<Job>> {
+        let Some(jobs) = &self.jobs else { return Err(Box::new(job)) };
+        jobs.send(job).map_err(|error| Box::new(error.0))
     }
 
     /// Whether somebody writes.
@@ -138,7 +138,7 @@ impl Writer {
         let mut done = Done::default();
         match work {
             Work::Sighting { sighting, change, shot } => {
-                let kept = self.sighting(&sighting, change, shot.as_ref(), &mut done);
+                let kept = self.sighting(&sighting, change, shot.as_deref(), &mut done);
                 done.errors.extend(kept.err().map(|error| error.to_string()));
             }
             Work::File { id, file } => {

@@ -139,12 +139,11 @@ impl Snapshots {
             score: seen.score,
             trained: true,
         };
-        let picture = match &look.picture {
-            Some(picture) => Arc::clone(picture),
-            None => {
-                let rgb = self.portraits.rgb(&frame.buffer, &frame.info)?;
-                Arc::clone(look.picture.insert(Arc::new(Picture { rgb, width, height })))
-            }
+        let picture = if let Some(picture) = &look.picture {
+            Arc::clone(picture)
+        } else {
+            let rgb = self.portraits.rgb(&frame.buffer, &frame.info)?;
+            Arc::clone(look.picture.insert(Arc::new(Picture { rgb, width, height })))
         };
         let pts_ns = frame.stream_time.map(gstreamer::ClockTime::nseconds);
         Ok(Some(Best { worth, shot: Some(Shot { picture, annotation, rect, pts_ns }) }))
