@@ -20,6 +20,7 @@ mod metadata;
 mod notify;
 mod odd_sources;
 mod one_frame;
+mod page;
 mod profile;
 mod queries;
 mod rtsp;

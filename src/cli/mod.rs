@@ -10,6 +10,7 @@ mod doctor;
 mod eval;
 mod ground;
 mod measuring;
+mod password;
 mod run;
 mod sightings;
 mod train;
@@ -25,6 +26,7 @@ pub use doctor::DoctorArgs;
 pub use eval::EvalArgs;
 pub use ground::GroundArgs;
 pub use measuring::{Decoding, Measuring};
+pub use password::PasswordArgs;
 pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use sightings::{ExportFormat, FilterArgs, SightingArgs, SightingsArgs, SightingsCommand};
 pub use train::TrainArgs;
@@ -86,4 +88,5 @@ pub enum Verb {
     Bench(BenchArgs),
     Check(CheckArgs),
     Doctor(DoctorArgs),
+    Password(PasswordArgs),
 }

@@ -3,6 +3,7 @@
 mod archive;
 mod model;
 mod outputs;
+mod page;
 mod queries;
 mod reload;
 mod run;
@@ -16,6 +17,7 @@ use crate::error::Error;
 pub use archive::{ClipsEntry, KeepEntry};
 pub(crate) use model::{check_device, chosen};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
+pub use page::{PageEntry, PageTable};
 pub use queries::{QueryEntries, QueryEntry};
 pub use reload::{Origin, ReloadedQueries};
 pub(crate) use run::place_of_control;

@@ -16,7 +16,7 @@ use super::reload::Origin;
 use super::sightings::Common as SightingsCommon;
 use super::streams::{self, Resolved};
 use super::time::{LONGEST, duration};
-use super::{RunFile, check_device, missing};
+use super::{RunFile, check_device, missing, page};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::notify::{NotifyEntry, NotifySettings};
@@ -154,8 +154,11 @@ impl RunSettings {
         let access = access(&args)?;
         let outputs = outputs::resolve(&args.out, &names, &files, &access)?;
         let in_use: Vec<PathBuf> = files.into_iter().chain(outputs.iter().flat_map(Outputs::files)).collect();
-        if args.out_tls.is_some() && !outputs.iter().flat_map(|outputs| &outputs.rtsp).any(|out| out.tls) {
-            return Err(Error::Usage("--out-tls: is for rtsps://, and no --out rtsps:// is given".into()));
+        let page = page::resolve(&args)?;
+        let page_tls = page.as_ref().is_some_and(|page| page.tls.is_some());
+        if args.out_tls.is_some() && !page_tls && !outputs.iter().flat_map(|outputs| &outputs.rtsp).any(|out| out.tls) {
+            let reason = "is for rtsps:// and for a page with https://, and neither is given";
+            return Err(Error::Usage(format!("--out-tls: {reason}")));
         }
         let common = Common::of(&args, pipeline, sightings)?;
         let streams = resolved.into_iter().zip(outputs);
@@ -193,6 +196,7 @@ impl RunSettings {
             service: ServiceSettings {
                 metrics: args.metrics.as_deref().map(place_of_metrics).transpose()?,
                 control: args.control.as_deref().map(place_of_control).transpose()?,
+                page,
             },
             notify,
             origin,
@@ -208,7 +212,11 @@ impl RunSettings {
             let keeps = stream.sightings.as_ref().is_some_and(|sightings| sightings.archive.is_some());
             keeps || !stream.records.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
         };
-        if !self.notify.is_empty() || self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
+        if !self.notify.is_empty() || self.service.page.is_some() || self.streams.iter().all(sees) {
+            Ok(())
+        } else {
+            Err(missing("out", "jsonl:-"))
+        }
     }
 }
 
@@ -282,7 +290,9 @@ impl Common {
         }
         let shows = targets.contains(&Target::Display);
         let is_own = |sink: &SinkPart| sink.target.is_none();
-        let watched = shows || !rtsp.is_empty();
+        // A page that nothing else goes to is all that a run is for.
+        let paged = args.page.is_some() && records.is_empty() && targets.is_empty() && sinks.is_empty();
+        let watched = shows || !rtsp.is_empty() || paged;
         let only_watched = watched
             && targets.iter().all(|target| *target == Target::Display)
             && records.is_empty()

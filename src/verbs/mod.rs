@@ -10,6 +10,7 @@ mod doctor;
 mod eval;
 mod film;
 mod ground;
+mod password;
 mod preview;
 mod sightings;
 mod train;
@@ -43,5 +44,6 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Bench(args) => bench::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Doctor(_) => doctor::run(),
+        Verb::Password(args) => password::run(&args),
     }
 }
