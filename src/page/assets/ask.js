@@ -28,12 +28,15 @@ export class Ask {
       element('div', { className: 'body' }, [element('h2', {}, ['Ask']), form, this.problem, this.list]),
     ]);
     view.onqueries = () => this.refresh();
+    this.words = [];
+    view.onrefresh = () => this.words.forEach((show) => show());
     this.refresh();
   }
 
   /** Does something that takes its time, and says what is wrong with it. */
   async act(action) {
     this.button.disabled = true;
+    this.busy = true;
     this.problem.textContent = '';
     try {
       const answer = await action();
@@ -44,11 +47,15 @@ export class Ask {
       this.problem.textContent = error.message;
     }
     this.button.disabled = false;
+    this.busy = undefined;
   }
 
   async refresh() {
     const { streams } = await get('queries');
     const asked = streams.find(({ stream }) => stream === this.view.name)?.queries ?? [];
+    // What somebody is about to change stays as it is.
+    if (this.list.contains(document.activeElement) && this.busy === undefined) return;
+    this.words = [];
     this.list.replaceChildren(...asked.map((query) => this.item(query, asked.length)));
   }
 
@@ -87,6 +94,7 @@ export class Ask {
       if (presence()) presence().threshold = value();
     };
     show();
+    this.words.push(show);
     input.addEventListener('input', show);
     input.addEventListener('change', () => {
       this.act(() => patch({ threshold: value(), stream: this.view.name }, 'queries', query.name));

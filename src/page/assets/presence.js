@@ -3,6 +3,8 @@
 import { colour, element, fine } from './draw.js';
 
 const MINUTE = 60_000;
+/** After so long without a measurement nothing is known, ms. */
+const STALE = 5000;
 /** The usual threshold is low: low numbers get more room than high ones. */
 const toHeight = (presence) => Math.sqrt(Math.max(0, Math.min(1, presence)));
 export const toPresence = (height) => height * height;
@@ -23,13 +25,18 @@ export class Presence {
     while (this.points.length && this.points[0].time < now - MINUTE) {
       this.points.shift();
     }
-    this.last = query;
+    if (query.measured || !this.last) {
+      this.last = query;
+      this.measured = now;
+    }
   }
 
   /** In words: for those who do not see the curve. */
-  words() {
+  words(now = performance.now()) {
     if (!this.last) return 'nothing yet';
     const { status, presence } = this.last;
+    // Frames between those that are measured say nothing new, for a while.
+    if (now - this.measured > STALE) return WORDS.none;
     return presence === undefined ? WORDS[status] : `${WORDS[status]}, ${Math.round(100 * presence)} %`;
   }
 

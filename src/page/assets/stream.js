@@ -34,7 +34,10 @@ export class StreamView {
     });
     this.live.addEventListener('record', ({ detail }) => this.record(detail));
     this.live.addEventListener('frame', ({ detail }) => this.frame(detail));
-    this.timer = setInterval(() => this.rows.forEach((one) => one.refresh()), REFRESH);
+    this.timer = setInterval(() => {
+      this.rows.forEach((one) => one.refresh());
+      this.onrefresh?.();
+    }, REFRESH);
     this.resize = new ResizeObserver(() => this.paint());
     this.resize.observe(this.picture);
   }
