@@ -73,8 +73,9 @@ impl Encoder {
 
     /// Pictures from now on, and the thread that makes them.
     pub(super) fn watch(self: &Arc<Self>, drawn: Drawn) -> std::io::Result<watch::Receiver<NewestPicture>> {
-        let receiver = self.sender(drawn).subscribe();
         let state = &mut *self.state();
+        // While the thread cannot be about to end: what it says then is for nobody.
+        let receiver = self.sender(drawn).subscribe();
         if !state.runs && !state.ended {
             let encoder = Arc::clone(self);
             let thread = std::thread::Builder::new().name("pictures".into()).spawn(move || encoder.run())?;
