@@ -12,7 +12,7 @@ pub mod error;
 pub mod heap;
 pub mod logging;
 pub mod notify;
-mod page;
+pub mod page;
 pub mod pipeline;
 pub mod profile;
 mod recent;

@@ -154,16 +154,15 @@ fn update(table: &mut Table, key: &str, wanted: &[&Place]) -> std::result::Resul
     for place in wanted {
         let points = points(&place.points);
         let known = tables.iter_mut().find(|table| name_of(table).as_deref() == Some(&place.name));
-        match known {
-            Some(known) => replace(known, points),
-            None => {
-                let mut new = Table::new();
-                new.decor_mut().set_prefix("\n");
-                new.insert("name", value(&place.name));
-                new.insert("points", value(points));
-                tables.push(new);
-            }
+        if let Some(known) = known {
+            replace(known, points);
+            continue;
         }
+        let mut new = Table::new();
+        new.decor_mut().set_prefix("\n");
+        new.insert("name", value(&place.name));
+        new.insert("points", value(points));
+        tables.push(new);
     }
     if tables.is_empty() {
         table.remove(key);

@@ -1,5 +1,6 @@
 //! Sightings that streams keep, looked up for whoever asks.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -40,7 +41,7 @@ impl Archives {
         for archive in &self.0 {
             all.extend(archive.ask(|store| store.list(filter))?);
         }
-        all.sort_by(|a, b| b.sighting.start_unix_ns.cmp(&a.sighting.start_unix_ns));
+        all.sort_by_key(|kept| Reverse(kept.sighting.start_unix_ns));
         all.truncate(filter.most.map_or(usize::MAX, |most| most as usize));
         Ok(all)
     }

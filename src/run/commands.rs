@@ -103,6 +103,9 @@ pub(super) fn control(settings: &RunSettings, handle: &CommandHandler) -> Result
     Control::start(path, move |command| handle(command)).map(Some)
 }
 
+/// What the page shows, by stream; none where there is no page.
+type LiveStreams = Vec<Option<Arc<LiveStream>>>;
+
 /// The page, where one is wanted, with what is to be seen of each stream.
 ///
 /// # Errors
@@ -113,7 +116,7 @@ pub(super) fn page(
     queries: &Arc<Queries>,
     handle: &CommandHandler,
     run_id: &Arc<str>,
-) -> Result<(Option<PageServer>, Vec<Option<Arc<LiveStream>>>)> {
+) -> Result<(Option<PageServer>, LiveStreams)> {
     let Some(page) = &settings.service.page else { return Ok((None, vec![None; settings.streams.len()])) };
     let kept = |stream: &StreamSettings| Some(stream.sightings.as_ref()?.archive.as_ref()?.folder.clone());
     let streams: Vec<Arc<LiveStream>> = settings.streams.iter().map(LiveStream::of).collect();

@@ -36,7 +36,7 @@ fn other_names_are_refused() {
     let (_service, place) = served(&["--page-host", "gate.example"]);
     let port = place.rsplit(':').next().expect("a port");
     let status = |host: &str| ask(&place, "GET", "/api/v1/streams", &[("Host", host)], "").status;
-    for host in [&place, "localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080", "192.0.2.7", "gate.example"] {
+    for host in [place.as_str(), "localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080", "192.0.2.7", "gate.example"] {
         assert_eq!(status(host), 200, "{host}");
     }
     let ported = format!("gate.example:{port}");

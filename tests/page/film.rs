@@ -65,7 +65,7 @@ fn holds(scratch: &Scratch, options: &[&str]) {
         scratch,
         "clip.mp4",
         "160x120",
-        100,
+        250,
         &[&["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10"], options].concat(),
     );
     let Watched { heads, films, times } = watch(&source);
