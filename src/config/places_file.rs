@@ -153,7 +153,7 @@ fn update(table: &mut Table, key: &str, wanted: &[&Place]) -> std::result::Resul
     tables.retain(|table| name_of(table).is_some_and(|name| wanted.iter().any(|place| place.name == name)));
     for place in wanted {
         let points = points(&place.points);
-        let known = tables.iter_mut().find(|table| name_of(table).as_deref() == Some(&place.name));
+        let known = tables.iter_mut().find(|table| name_of(table).as_deref() == Some(place.name.as_str()));
         if let Some(known) = known {
             replace(known, points);
             continue;
