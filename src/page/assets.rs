@@ -42,8 +42,8 @@ static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
     ];
     let asset = |(path, content_type, text): (&'static str, &'static str, &'static str)| {
         let digest = Sha256::digest(text.as_bytes());
-        let tag: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::from_str(&format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+        let tag = digest.iter().take(8).fold(0u64, |tag, byte| (tag << 8) | u64::from(*byte));
+        let etag = HeaderValue::from_str(&format!("\"{tag:016x}\"")).unwrap_or(HeaderValue::from_static("\"\""));
         (path, Asset { content_type, text, etag })
     };
     files.into_iter().map(asset).collect()

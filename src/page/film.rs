@@ -133,7 +133,9 @@ fn container(name: &str, parts: &[&[u8]]) -> Vec<u8> {
     let mut made = Vec::with_capacity(length);
     made.extend((length as u32).to_be_bytes());
     made.extend(name.as_bytes());
-    parts.iter().for_each(|part| made.extend(*part));
+    for part in parts {
+        made.extend(*part);
+    }
     made
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -206,7 +207,7 @@ fn the_page_is_whole_and_needs_nobody_else() {
         let text = answer.text().replace("http://www.w3.org/2000/svg", "");
         assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("//cdn"), "{name}");
         let quoted = text.split(['\'', '"']).filter_map(|part| part.strip_prefix("./"));
-        for import in quoted.filter(|part| part.ends_with(".js")) {
+        for import in quoted.filter(|part| Path::new(part).extension().is_some_and(|ending| ending == "js")) {
             assert!(names.iter().any(|other| other == import), "{name} imports {import}");
         }
     }

@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::served::Service;
@@ -24,7 +25,7 @@ const CAMERA: [&str; 4] = ["--source", "test:ball?live=true&size=160x120&fps=25"
 
 /// A name as a part of a path.
 fn encoded(name: &str) -> String {
-    name.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }
 
 /// Where the camera is, in the API.
@@ -93,7 +94,7 @@ fn send(place: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let own = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
     let host = if own { String::new() } else { format!("Host: {place}\r\n") };
-    let rest: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let rest = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<Vec<_>>().concat();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let text = format!("{method} {path} HTTP/1.1\r\n{host}{rest}{length}Connection: close\r\n\r\n{body}");
     stream.write_all(text.as_bytes()).expect("sent");

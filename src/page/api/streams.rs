@@ -67,11 +67,9 @@ pub(in crate::page) async fn picture(context: &Arc<Context>, name: &str) -> Answ
             }
         }
     };
-    match timeout(PATIENCE, next).await {
-        Ok(Some(picture)) => Ok(whole("image/jpeg", picture.jpeg.clone())),
-        _ => {
-            let reason = format!("stream {name}: no frame came");
-            Err(Refusal::new(hyper::StatusCode::SERVICE_UNAVAILABLE, reason))
-        }
+    if let Ok(Some(picture)) = timeout(PATIENCE, next).await {
+        return Ok(whole("image/jpeg", picture.jpeg.clone()));
     }
+    let reason = format!("stream {name}: no frame came");
+    Err(Refusal::new(hyper::StatusCode::SERVICE_UNAVAILABLE, reason))
 }
