@@ -16,7 +16,7 @@ use super::reload::Origin;
 use super::sightings::Common as SightingsCommon;
 use super::streams::{self, Resolved};
 use super::time::{LONGEST, duration};
-use super::{RunFile, check_device, missing, page};
+use super::{PlacesFile, RunFile, check_device, missing, page};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::notify::{NotifyEntry, NotifySettings};
@@ -92,6 +92,8 @@ pub struct StreamSettings {
     pub hysteresis: Hysteresis,
     /// How its sightings are made and told; none where nobody wants them.
     pub sightings: Option<SightingSettings>,
+    /// Where its zones and lines are written; none where no file of ours holds them.
+    pub places_file: Option<PlacesFile>,
 }
 
 /// How far presence may fall below the threshold before what was there is gone.
@@ -130,10 +132,13 @@ impl RunSettings {
     pub fn resolve(mut args: RunArgs) -> Result<Self> {
         args.source.splice(0..0, std::mem::take(&mut args.sources));
         let origin = Origin::of(&args)?;
-        if let Some(path) = args.config.clone() {
+        let config = args.config.clone();
+        if let Some(path) = config.clone() {
             args = RunFile::read(&path)?.under(args, &path.display().to_string())?;
         }
         let mut entries = std::mem::take(&mut args.stream);
+        // Tables of the settings file; `--zones` holds what stands at its top.
+        let (tables, top) = (entries.len(), args.sighting.zones.clone().or_else(|| config.clone()));
         entries.extend(streams::entries(std::mem::take(&mut args.source))?);
         let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
         let login = streams::common_login(args.credentials.as_deref())?;
@@ -161,9 +166,17 @@ impl RunSettings {
             return Err(Error::Usage(format!("--out-tls: {reason}")));
         }
         let common = Common::of(&args, pipeline, sightings)?;
-        let streams = resolved.into_iter().zip(outputs);
-        let streams =
-            streams.map(|(stream, outputs)| common.stream(&args, stream, outputs, &in_use)).collect::<Result<_>>()?;
+        let is_alone = resolved.len() == 1;
+        let places_file = |number: usize| match &config {
+            Some(path) if number < tables => Some(PlacesFile::new(path, Some(number))),
+            _ => top.as_deref().filter(|_| is_alone).map(|path| PlacesFile::new(path, None)),
+        };
+        let streams = resolved.into_iter().zip(outputs).enumerate();
+        let of_stream = |(number, (stream, outputs))| -> Result<StreamSettings> {
+            let settings = common.stream(&args, stream, outputs, &in_use)?;
+            Ok(StreamSettings { places_file: places_file(number), ..settings })
+        };
+        let streams = streams.map(of_stream).collect::<Result<_>>()?;
         let stride = args.measuring.stride.unwrap_or(1);
         if stride == 0 {
             return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
@@ -353,6 +366,7 @@ impl Common {
                 },
             },
             sightings: self.sightings.stream(&places, &queries),
+            places_file: None,
             address,
             queries,
             records,

@@ -35,6 +35,7 @@ static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
         ("health.js", JS, include_str!("assets/health.js")),
         ("live.js", JS, include_str!("assets/live.js")),
         ("login.js", JS, include_str!("assets/login.js")),
+        ("places.js", JS, include_str!("assets/places.js")),
         ("presence.js", JS, include_str!("assets/presence.js")),
         ("seen.js", JS, include_str!("assets/seen.js")),
         ("stream.js", JS, include_str!("assets/stream.js")),

@@ -1,7 +1,7 @@
 //! What leaves a stream for those who watch it. While nobody does, a frame costs two reads of a counter: nothing is written down,
 //! nothing encoded. Nobody who watches is waited for: who is slow misses frames, alone.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use frames::overlay::Shape;
 use hyper::body::Bytes;
@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::h264::is_h264;
 use super::pictures::{Encoder, RawPicture};
+use crate::config::{PlacesFile, StreamSettings};
 use crate::source::PacketRing;
 use crate::stage::Frame;
 
@@ -56,6 +57,8 @@ pub(crate) struct LiveStream {
     pub(crate) live: bool,
     /// Zones and lines of its picture.
     pub(crate) places: Arc<[Shape]>,
+    /// Where they are written, in turns.
+    pub(crate) places_file: Option<Mutex<PlacesFile>>,
     /// Whether sightings of it are kept.
     pub(crate) keeps: bool,
     /// What the camera sends, where its frames come at their own time.
@@ -66,17 +69,29 @@ pub(crate) struct LiveStream {
 }
 
 impl LiveStream {
-    pub(crate) fn new(name: &str, live: bool, places: Arc<[Shape]>, keeps: bool) -> Arc<Self> {
+    /// What leaves a stream of these settings.
+    pub(crate) fn of(stream: &StreamSettings) -> Arc<Self> {
+        let archive = stream.sightings.as_ref().and_then(|sightings| sightings.archive.as_ref());
         Arc::new(Self {
+            places: Arc::clone(&stream.output.drawing.shapes),
+            places_file: stream.places_file.clone().map(Mutex::new),
+            keeps: archive.is_some(),
+            ..Self::new(&stream.address.name, stream.address.is_live())
+        })
+    }
+
+    fn new(name: &str, live: bool) -> Self {
+        Self {
             name: name.to_owned(),
             live,
-            places,
-            keeps,
+            places: Arc::default(),
+            places_file: None,
+            keeps: false,
             packets: OnceLock::new(),
             lines: broadcast::channel(WAITING).0,
             pictures: Arc::default(),
             ended: OnceLock::new(),
-        })
+        }
     }
 
     /// Pictures that it may keep at once: one that waits for the encoder, and one within.
@@ -193,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_nobody_wants_is_not_made() {
-        let stream = LiveStream::new("gate", true, Arc::default(), false);
+        let stream = LiveStream::new("gate", true);
         let (frame, result) = (frame(), FrameResult { status: FrameStatus::Skipped, cause: None, queries: Vec::new() });
         let record = FrameRecord::new(("run", "gate"), frame.seq, [], &result, Some(frame.resolution()));
         let pass = || stream.frame(&frame, &record, FrameStatus::Skipped, || unreachable!("nobody wants a picture"));
@@ -211,7 +226,7 @@ mod tests {
 
     #[test]
     fn who_comes_late_is_told_that_it_is_over() {
-        let stream = LiveStream::new("gate", true, Arc::default(), false);
+        let stream = LiveStream::new("gate", true);
         stream.end();
         assert!(matches!(stream.lines().try_recv(), Ok(LiveLine::End)));
         let pictures = stream.pictures(Drawn::Plain).expect("a place");
@@ -220,7 +235,7 @@ mod tests {
 
     #[test]
     fn who_is_slow_loses_lines_and_the_others_none() {
-        let stream = LiveStream::new("gate", true, Arc::default(), false);
+        let stream = LiveStream::new("gate", true);
         let (mut slow, mut quick) = (stream.lines(), stream.lines());
         for number in 0..2 * WAITING {
             stream.event(&number);
@@ -238,7 +253,7 @@ mod tests {
 
     #[test]
     fn pictures_are_made_while_somebody_watches() {
-        let stream = LiveStream::new("gate", true, Arc::default(), false);
+        let stream = LiveStream::new("gate", true);
         let (frame, result) = (frame(), FrameResult { status: FrameStatus::Skipped, cause: None, queries: Vec::new() });
         let record = FrameRecord::new(("run", "gate"), frame.seq, [], &result, Some(frame.resolution()));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -87,6 +87,14 @@ async fn api_route(
             only(method, &[Method::GET])?;
             super::socket::open(context, name, request)
         }
+        ["streams", name, "places"] if *method == Method::GET => {
+            reads(&[])?;
+            api::places::read(context, name).await
+        }
+        ["streams", name, "places"] => {
+            only(method, &[Method::GET, Method::PUT])?;
+            api::places::write(context, name, request).await
+        }
         ["streams", name, "picture.jpg"] => {
             reads(&[])?;
             api::streams::picture(context, name).await

@@ -119,11 +119,7 @@ pub(super) fn page(
 ) -> Result<(Option<PageServer>, LiveStreams)> {
     let Some(page) = &settings.service.page else { return Ok((None, vec![None; settings.streams.len()])) };
     let kept = |stream: &StreamSettings| Some(stream.sightings.as_ref()?.archive.as_ref()?.folder.clone());
-    let of_stream = |stream: &StreamSettings| {
-        let places = Arc::clone(&stream.output.drawing.shapes);
-        LiveStream::new(&stream.address.name, stream.address.is_live(), places, kept(stream).is_some())
-    };
-    let streams: Vec<Arc<LiveStream>> = settings.streams.iter().map(of_stream).collect();
+    let streams: Vec<Arc<LiveStream>> = settings.streams.iter().map(LiveStream::of).collect();
     let model = chosen(settings.model.as_deref()).map_or_else(|| "built in".into(), |path| path.display().to_string());
     let shown = Shown {
         streams: streams.clone(),

@@ -5,6 +5,7 @@ mod api;
 mod asking;
 mod film;
 mod live;
+mod places;
 mod seen;
 
 use std::collections::BTreeMap;

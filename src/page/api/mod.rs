@@ -2,6 +2,7 @@
 
 pub(super) mod findings;
 pub(super) mod health;
+pub(super) mod places;
 pub(super) mod queries;
 pub(super) mod session;
 pub(super) mod sightings;

@@ -33,7 +33,7 @@ fn describe(context: &Context, stream: &LiveStream) -> Value {
     let places: Vec<Value> = stream.places.iter().map(place).collect();
     json!({
         "name": stream.name, "live": stream.live, "up": status["up"], "ended": status["ended"], "gap": status["gap"],
-        "video": video, "places": places, "keeps": stream.keeps,
+        "video": video, "places": places, "keeps": stream.keeps, "draws": stream.places_file.is_some(),
     })
 }
 

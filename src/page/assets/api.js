@@ -45,6 +45,7 @@ export const get = (...parts) => call('GET', address(...parts));
 /** With parameters behind the question mark. */
 export const getWith = (parameters, ...parts) => call('GET', `${address(...parts)}?${new URLSearchParams(parameters)}`);
 export const post = (body, ...parts) => call('POST', address(...parts), body);
+export const put = (body, ...parts) => call('PUT', address(...parts), body);
 export const patch = (body, ...parts) => call('PATCH', address(...parts), body);
 
 export function remove(parameters, ...parts) {

@@ -2,6 +2,7 @@
 
 import { PARTS, element, parts, setPart } from './draw.js';
 import { Ask } from './ask.js';
+import { Places } from './places.js';
 import { StreamView } from './stream.js';
 import { begin } from './login.js';
 import { get } from './api.js';
@@ -39,13 +40,16 @@ async function grid() {
 }
 
 async function one(name) {
-  const view = new StreamView(await get('streams', name), true);
-  const ask = new Ask(view);
+  const stream = await get('streams', name);
+  const view = new StreamView(stream, true);
+  const beside = [new Ask(view).body];
+  // Where no file holds them they cannot be saved.
+  if (stream.draws) beside.push(new Places(view).body);
   const picture = element('article', { className: 'card' }, [
     view.picture,
     element('div', { className: 'body' }, [switches([view]), view.list]),
   ]);
-  main.replaceChildren(element('h1', {}, [name]), element('div', { className: 'one' }, [picture, ask.body]));
+  main.replaceChildren(element('h1', {}, [name]), element('div', { className: 'one' }, [picture, element('div', { className: 'beside' }, beside)]));
   return () => view.close();
 }
 

@@ -129,7 +129,11 @@ export class StreamView {
 
   /** Draws picture and boxes together: the boxes are those of this very frame. */
   paint() {
-    if (!this.shown) return;
+    if (!this.shown) {
+      const { context, width, height } = fine(this.over);
+      drawPlaces(context, { x: 0, y: 0, width, height }, this.places);
+      return;
+    }
     const { record, image, carried } = this.shown;
     const { width, height } = shape(record);
     this.picture.style.aspectRatio = `${width} / ${height}`;
