@@ -13,6 +13,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::cli::{Cli, LogFormat};
 use crate::error::Result;
 use crate::profile::Profile;
+use crate::recent::Recent;
 use crate::secrets;
 
 /// Lines that stay below all messages.
@@ -78,7 +79,9 @@ pub fn set_up(cli: &Cli) -> Result<Option<Profile>> {
         }
         Err(error) => (None, Err(error)),
     };
-    tracing_subscriber::registry().with(layer).with(messages.with_filter(filter)).init();
+    // What is said is kept as well, for the page.
+    let messages = messages.and_then(Recent).with_filter(filter);
+    tracing_subscriber::registry().with(layer).with(messages).init();
     if let Some((text, reason)) = wrong {
         tracing::warn!("SPOTTER_LOG={text}: {reason}");
     }

@@ -110,6 +110,12 @@ fn home() -> Scratch {
     for name in ["clip.mp4", "clip.mkv", "films/a.mp4", "films/c.ts", "cam1/b.mp4", "cam2/a.mkv"] {
         clip(&home, name, "160x120", 50, &h264);
     }
+    let (pem, key) = (home.file("server.pem"), home.file("key.pem"));
+    let make =
+        ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &pem, "-subj", "/CN=localhost"];
+    tool("openssl", &make);
+    let both = std::fs::read_to_string(&pem).expect("read") + &std::fs::read_to_string(&key).expect("read");
+    home.write("server.pem", both.as_bytes());
     for name in ["street.jpg", "picture.png", "frames/1.png", "frames/2.png"] {
         picture(&home, name, (64, 48));
     }
@@ -242,6 +248,8 @@ fn every_documented_command_line_runs() {
             .replace("https://example.org", &web)
             .replace("rtsp://127.0.0.1:8555/", "rtsp://127.0.0.1:0/")
             .replace("rtsp://127.0.0.1:8554/", "rtsp://127.0.0.1:0/")
+            .replace("--page 127.0.0.1:8080", "--page 127.0.0.1:0")
+            .replace("--page https://127.0.0.1:8443", "--page https://127.0.0.1:0")
             .replace("find /archive", &format!("find {}", home.file("films")))
             .replace(" --out display:", "")
             .replace("unix:/tmp/spotter", &socket);

@@ -24,6 +24,7 @@ mod narrow;
 mod notify;
 mod odd_sources;
 mod one_frame;
+mod page;
 mod profile;
 mod queries;
 mod rtsp;

@@ -13,6 +13,7 @@ mod ground;
 mod label;
 mod measuring;
 mod models;
+mod password;
 mod run;
 mod sightings;
 mod train;
@@ -31,6 +32,7 @@ pub use ground::GroundArgs;
 pub use label::LabelArgs;
 pub use measuring::{Decoding, Measuring};
 pub use models::ModelsArgs;
+pub use password::PasswordArgs;
 pub use run::{ComputeArg, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 pub use sightings::{ExportFormat, FilterArgs, SightingArgs, SightingsArgs, SightingsCommand};
 pub use train::TrainArgs;
@@ -98,4 +100,5 @@ pub enum Verb {
     Bench(BenchArgs),
     Check(CheckArgs),
     Doctor(DoctorArgs),
+    Password(PasswordArgs),
 }

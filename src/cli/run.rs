@@ -177,6 +177,21 @@ pub struct RunArgs {
     /// Serve /metrics for Prometheus, and the probes /live, /ready and /startup, over HTTP at this address.
     #[arg(long, value_name = "HOST:PORT", help_heading = "Service")]
     pub metrics: Option<String>,
+    /// Serve a page at this address that shows the streams with what is found, and takes questions: a browser opens
+    /// it. With https:// in front it speaks TLS, with the certificate of --out-tls. Other addresses than this machine's own need
+    /// --page-password.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Service")]
+    pub page: Option<String>,
+    /// A file that `spotter password` wrote: whoever wants to see the page has to know the password.
+    #[arg(long, value_name = "FILE", help_heading = "Service")]
+    pub page_password: Option<PathBuf>,
+    /// A file with a token on its first line, of 32 letters or more: programs that send it as a bearer token need no
+    /// password.
+    #[arg(long, value_name = "FILE", help_heading = "Service")]
+    pub page_token: Option<PathBuf>,
+    /// A name by which browsers may come to the page, beside localhost and addresses; may be given several times.
+    #[arg(long, value_name = "NAME", help_heading = "Service")]
+    pub page_host: Vec<String>,
     /// A pipeline description (see pipelines/): its source part replaces the built-in one, its sinks are added. It is
     /// code: it can run any GStreamer element.
     #[arg(long, value_name = "FILE.toml")]

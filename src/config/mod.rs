@@ -3,6 +3,8 @@
 mod archive;
 mod model;
 mod outputs;
+mod page;
+mod places_file;
 mod queries;
 mod reload;
 mod run;
@@ -16,6 +18,9 @@ use crate::error::Error;
 pub use archive::{ClipsEntry, KeepEntry};
 pub(crate) use model::{check_device, chosen, chosen_or_fetched};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
+pub use page::{PageEntry, PageTable};
+pub(crate) use places_file::Place;
+pub use places_file::PlacesFile;
 pub use queries::{QueryEntries, QueryEntry};
 pub use reload::{Origin, ReloadedQueries};
 pub(crate) use run::place_of_control;

@@ -16,7 +16,7 @@ use super::reload::Origin;
 use super::sightings::Common as SightingsCommon;
 use super::streams::{self, Resolved};
 use super::time::{LONGEST, duration};
-use super::{RunFile, check_device, missing};
+use super::{PlacesFile, RunFile, check_device, missing, page};
 use crate::cli::{Measuring, ModeArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::notify::{NotifyEntry, NotifySettings};
@@ -92,6 +92,8 @@ pub struct StreamSettings {
     pub hysteresis: Hysteresis,
     /// How its sightings are made and told; none where nobody wants them.
     pub sightings: Option<SightingSettings>,
+    /// Where its zones and lines are written; none where no file of ours holds them.
+    pub places_file: Option<PlacesFile>,
 }
 
 /// How far presence may fall below the threshold before what was there is gone.
@@ -130,10 +132,13 @@ impl RunSettings {
     pub fn resolve(mut args: RunArgs) -> Result<Self> {
         args.source.splice(0..0, std::mem::take(&mut args.sources));
         let origin = Origin::of(&args)?;
-        if let Some(path) = args.config.clone() {
+        let config = args.config.clone();
+        if let Some(path) = config.clone() {
             args = RunFile::read(&path)?.under(args, &path.display().to_string())?;
         }
         let mut entries = std::mem::take(&mut args.stream);
+        // Tables of the settings file; `--zones` holds what stands at its top.
+        let (tables, top) = (entries.len(), args.sighting.zones.clone().or_else(|| config.clone()));
         entries.extend(streams::entries(std::mem::take(&mut args.source))?);
         let pipeline = args.pipeline.as_deref().map(read_pipeline).transpose()?;
         let login = streams::common_login(args.credentials.as_deref())?;
@@ -154,13 +159,24 @@ impl RunSettings {
         let access = access(&args)?;
         let outputs = outputs::resolve(&args.out, &names, &files, &access)?;
         let in_use: Vec<PathBuf> = files.into_iter().chain(outputs.iter().flat_map(Outputs::files)).collect();
-        if args.out_tls.is_some() && !outputs.iter().flat_map(|outputs| &outputs.rtsp).any(|out| out.tls) {
-            return Err(Error::Usage("--out-tls: is for rtsps://, and no --out rtsps:// is given".into()));
+        let page = page::resolve(&args)?;
+        let page_tls = page.as_ref().is_some_and(|page| page.tls.is_some());
+        if args.out_tls.is_some() && !page_tls && !outputs.iter().flat_map(|outputs| &outputs.rtsp).any(|out| out.tls) {
+            let reason = "is for rtsps:// and for a page with https://, and neither is given";
+            return Err(Error::Usage(format!("--out-tls: {reason}")));
         }
         let common = Common::of(&args, pipeline, sightings)?;
-        let streams = resolved.into_iter().zip(outputs);
-        let streams =
-            streams.map(|(stream, outputs)| common.stream(&args, stream, outputs, &in_use)).collect::<Result<_>>()?;
+        let is_alone = resolved.len() == 1;
+        let places_file = |number: usize| match &config {
+            Some(path) if number < tables => Some(PlacesFile::new(path, Some(number))),
+            _ => top.as_deref().filter(|_| is_alone).map(|path| PlacesFile::new(path, None)),
+        };
+        let streams = resolved.into_iter().zip(outputs).enumerate();
+        let of_stream = |(number, (stream, outputs))| -> Result<StreamSettings> {
+            let settings = common.stream(&args, stream, outputs, &in_use)?;
+            Ok(StreamSettings { places_file: places_file(number), ..settings })
+        };
+        let streams = streams.map(of_stream).collect::<Result<_>>()?;
         let stride = args.measuring.stride.unwrap_or(1);
         if stride == 0 {
             return Err(Error::Usage("--stride 0: expected a number from 1 on".into()));
@@ -193,6 +209,7 @@ impl RunSettings {
             service: ServiceSettings {
                 metrics: args.metrics.as_deref().map(place_of_metrics).transpose()?,
                 control: args.control.as_deref().map(place_of_control).transpose()?,
+                page,
             },
             notify,
             origin,
@@ -208,7 +225,11 @@ impl RunSettings {
             let keeps = stream.sightings.as_ref().is_some_and(|sightings| sightings.archive.is_some());
             keeps || !stream.records.is_empty() || !stream.output.is_empty() || !stream.rtsp.is_empty()
         };
-        if !self.notify.is_empty() || self.streams.iter().all(sees) { Ok(()) } else { Err(missing("out", "jsonl:-")) }
+        if !self.notify.is_empty() || self.service.page.is_some() || self.streams.iter().all(sees) {
+            Ok(())
+        } else {
+            Err(missing("out", "jsonl:-"))
+        }
     }
 }
 
@@ -282,7 +303,9 @@ impl Common {
         }
         let shows = targets.contains(&Target::Display);
         let is_own = |sink: &SinkPart| sink.target.is_none();
-        let watched = shows || !rtsp.is_empty();
+        // A page that nothing else goes to is all that a run is for.
+        let paged = args.page.is_some() && records.is_empty() && targets.is_empty() && sinks.is_empty();
+        let watched = shows || !rtsp.is_empty() || paged;
         let only_watched = watched
             && targets.iter().all(|target| *target == Target::Display)
             && records.is_empty()
@@ -343,6 +366,7 @@ impl Common {
                 },
             },
             sightings: self.sightings.stream(&places, &queries),
+            places_file: None,
             address,
             queries,
             records,

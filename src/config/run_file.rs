@@ -7,7 +7,7 @@ use frames::overlay::Part;
 use records::track::Smoothing;
 use serde::{Deserialize, Serialize};
 
-use super::{LineEntry, QueryEntries, QueryEntry, SightingsEntry, StreamEntry, ZoneEntry};
+use super::{LineEntry, PageEntry, QueryEntries, QueryEntry, SightingsEntry, StreamEntry, ZoneEntry};
 use crate::cli::{ComputeArg, Decoding, Measuring, ModeArg, OutArg, OverlaySync, PaceArg, RunArgs};
 use crate::error::{Error, Result};
 use crate::notify::NotifyEntry;
@@ -68,6 +68,8 @@ pub struct RunFile {
     pub allow_anonymous: bool,
     pub control: Option<String>,
     pub metrics: Option<String>,
+    /// Where the page is, or all that is said of it.
+    pub page: Option<PageEntry>,
     /// How sightings are made and told; that it is there asks for them.
     pub sightings: Option<SightingsEntry>,
     /// Areas of the picture, for all streams.
@@ -148,6 +150,7 @@ impl blocks::strict::Strict for RunFile {
             allow_anonymous: false,
             control: Some(String::new()),
             metrics: Some(String::new()),
+            page: Some(PageEntry::example()),
             sightings: Some(SightingsEntry::example()),
             zone: vec![ZoneEntry::example()],
             line: vec![LineEntry::example()],
@@ -178,6 +181,7 @@ impl RunFile {
         } else {
             typed.out
         };
+        let page = self.page.map(PageEntry::table).unwrap_or_default();
         Ok(RunArgs {
             config: None,
             stream: if typed.source.is_empty() { self.stream } else { Vec::new() },
@@ -233,6 +237,10 @@ impl RunFile {
             allow_anonymous: typed.allow_anonymous || self.allow_anonymous,
             control: typed.control.or(self.control),
             metrics: typed.metrics.or(self.metrics),
+            page: typed.page.or(page.address),
+            page_password: typed.page_password.or(page.password),
+            page_token: typed.page_token.or(page.token),
+            page_host: if typed.page_host.is_empty() { page.hosts } else { typed.page_host },
             sighting: typed.sighting,
             sightings_dir: typed.sightings_dir,
             sightings_table: self.sightings,

@@ -8,9 +8,10 @@ use records::track::Tracking;
 use serde_json::{Value, json};
 
 use super::Message;
-use crate::config::{Hysteresis, Origin, ReloadedQueries, RunSettings, chosen, load_compiler};
+use crate::config::{Hysteresis, Origin, ReloadedQueries, RunSettings, StreamSettings, chosen, load_compiler};
 use crate::error::{Error, Result};
 use crate::notify::{Notifiers, SetQuery, Watched};
+use crate::page::{Archives, CommandHandler, LiveStream, PageServer, Shown};
 use crate::service::{
     Command, Compile, Control, EditOutcome, EditResult, Queries, QueryEdit, QueryRequest, Service, TrackingOf,
 };
@@ -57,21 +58,16 @@ pub(super) fn tracking_of(settings: &RunSettings, threshold: Option<f32>, gives_
     })
 }
 
-/// The control socket, where one is wanted.
-///
-/// # Errors
-/// It cannot be made.
-pub(super) fn control(
-    settings: &RunSettings,
+/// Does what is asked for, over the control socket and by the page.
+pub(super) fn handler(
     service: &Service,
     queries: &Arc<Queries>,
     messages: &Sender<Message>,
     run_id: &Arc<str>,
-) -> Result<Option<Control>> {
-    let Some(path) = &settings.service.control else { return Ok(None) };
+) -> CommandHandler {
     let (run_status, queries, messages, run_id) =
         (Arc::clone(&service.run_status), Arc::clone(queries), messages.clone(), Arc::clone(run_id));
-    let handle = move |command| match command {
+    Arc::new(move |command| match command {
         Command::SetQuery { query, name, threshold, stream } => answer(queries.change(&[QueryRequest {
             stream: stream.as_deref(),
             edit: QueryEdit::Set { name, text: query, threshold },
@@ -94,8 +90,49 @@ pub(super) fn control(
             messages.send(Message::Stop).map_err(|_| Error::Usage("the run is ending already".into()))?;
             Ok(json!({}))
         }
+    })
+}
+
+/// The control socket, where one is wanted.
+///
+/// # Errors
+/// It cannot be made.
+pub(super) fn control(settings: &RunSettings, handle: &CommandHandler) -> Result<Option<Control>> {
+    let Some(path) = &settings.service.control else { return Ok(None) };
+    let handle = Arc::clone(handle);
+    Control::start(path, move |command| handle(command)).map(Some)
+}
+
+/// What the page shows, by stream; none where there is no page.
+type LiveStreams = Vec<Option<Arc<LiveStream>>>;
+
+/// The page, where one is wanted, with what is to be seen of each stream.
+///
+/// # Errors
+/// It cannot be served.
+pub(super) fn page(
+    settings: &RunSettings,
+    service: &Service,
+    queries: &Arc<Queries>,
+    handle: &CommandHandler,
+    run_id: &Arc<str>,
+) -> Result<(Option<PageServer>, LiveStreams)> {
+    let Some(page) = &settings.service.page else { return Ok((None, vec![None; settings.streams.len()])) };
+    let kept = |stream: &StreamSettings| Some(stream.sightings.as_ref()?.archive.as_ref()?.folder.clone());
+    let streams: Vec<Arc<LiveStream>> = settings.streams.iter().map(LiveStream::of).collect();
+    let model = chosen(settings.model.as_deref()).map_or_else(|| "built in".into(), |path| path.display().to_string());
+    let shown = Shown {
+        streams: streams.clone(),
+        run_status: Arc::clone(&service.run_status),
+        queries: Arc::clone(queries),
+        command: Arc::clone(handle),
+        archives: Archives::of(settings.streams.iter().filter_map(kept)),
+        about: json!({
+            "version": env!("CARGO_PKG_VERSION"), "run_id": &**run_id, "model": model, "device": settings.device,
+            "precision": format!("{:?}", settings.precision).to_lowercase(),
+        }),
     };
-    Control::start(path, handle).map(Some)
+    Ok((Some(PageServer::start(page, shown)?), streams.into_iter().map(Some).collect()))
 }
 
 /// Whom the run tells what was seen, and who may change what it looks for.

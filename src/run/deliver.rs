@@ -18,6 +18,7 @@ use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::notify::Notifiers;
+use crate::page::LiveStream;
 use crate::service::Status;
 use crate::sightings::FrameFacts;
 use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
@@ -45,6 +46,8 @@ pub(super) struct Links {
     pub(super) finished: Receiver<StreamEnd>,
     /// Where somebody wants them.
     pub(super) sightings: Option<Box<Watch>>,
+    /// What the page shows of it, where there is one.
+    pub(super) live: Option<Arc<LiveStream>>,
 }
 
 /// How often is looked whether a thing has been away for too long, while no frame comes.
@@ -143,6 +146,9 @@ impl Delivery {
             self.note_failure(ended);
             self.links.status.end();
             self.links.notifiers.available(&self.names.address.name, false);
+            if let Some(live) = &self.links.live {
+                live.end();
+            }
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
@@ -293,6 +299,10 @@ impl Delivery {
         let elsewhere = self.is_seen();
         tracing::trace_span!("record").in_scope(|| {
             let record = self.names.record(grounded, self.track.queries(), result);
+            if let Some(live) = &self.links.live {
+                let queries = self.track.queries();
+                live.frame(frame, &record, result.status, || annotate(frame, result, queries, self.names.trained));
+            }
             write_all(&mut self.records, Line::Frame(&record), elsewhere)
         })?;
         if result.status == FrameStatus::Dropped {
@@ -329,7 +339,7 @@ impl Delivery {
 
     /// Whether somebody sees the stream, whatever becomes of the records.
     fn is_seen(&self) -> bool {
-        !self.settings.is_empty() || !self.links.mounts.is_empty()
+        !self.settings.is_empty() || !self.links.mounts.is_empty() || self.links.live.is_some()
     }
 
     fn stream_event(&mut self, event: StreamEvent) -> Result<()> {
@@ -438,6 +448,9 @@ impl Delivery {
         let (run_id, source) = (&*self.names.run_id, self.names.address.name.as_str());
         let event = Event { schema: EVENT_SCHEMA, run_id, source, kind };
         let elsewhere = self.is_seen();
+        if let Some(live) = &self.links.live {
+            live.event(&event);
+        }
         write_all(&mut self.records, Line::Event(&event), elsewhere)
     }
 

@@ -24,10 +24,11 @@ use records::{Counts, Query, RecordFile, RecordPlace};
 use crate::cli::OverlaySync;
 use crate::config::{RunSettings, StreamSettings, load_model, threshold};
 use crate::error::{Error, Result};
+use crate::page::LiveStream;
 use crate::service::{Compile, Queries, Service, TrackingOf};
 use crate::signals::{SignalRequest, Signals};
 use crate::sink::{MountPoint, RtspOut, RtspServers};
-use crate::source::{Counters, Ended, Kind, SourceLoop, Timing};
+use crate::source::{Counters, Ended, Kind, PacketRing, SourceLoop, Timing};
 use crate::stage::{
     ActiveQueries, ActiveQuery, Frame, Ground, InputHandle, Model, QuerySettings, Stage, StageInput, StageSettings,
     Stream,
@@ -251,7 +252,9 @@ fn supervise(
     let queries = Arc::new(Queries::new(query_setup.compile, tracking_of, stopped.clone()));
     let sightings = watched::sightings(settings, &active, &run_id)?;
     // What can be wrong with it is said before anything is served.
-    let control = commands::control(settings, service, &queries, &messages, &run_id)?;
+    let handle = commands::handler(service, &queries, &messages, &run_id);
+    let control = commands::control(settings, &handle)?;
+    let (page, live) = commands::page(settings, service, &queries, &handle, &run_id)?;
     let notifiers = commands::notifiers(settings, service, &queries)?;
     let reload = commands::Reload::start(settings, &queries)?;
     let timings: Vec<Timing> = settings.streams.iter().map(|stream| Timing::new(stream.address.is_live())).collect();
@@ -264,13 +267,19 @@ fn supervise(
     let records = record_files(settings);
     let progress = alone.then(|| ProgressDisplay::new(settings, service.run_status.streams()));
     let mut supervisor = Supervisor::new(inbox, asked_to_stop, stop, Box::new(stage.stopper()), reload);
-    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(sightings).zip(streams);
-    for (index, (((((settings, active), timing), mounts), sightings), Stream { input, output })) in ways.enumerate() {
+    let ways = settings.streams.iter().zip(active).zip(timings).zip(mounts).zip(sightings).zip(live).zip(streams);
+    for (index, ((((((settings, active), timing), mounts), sightings), live), Stream { input, output })) in
+        ways.enumerate()
+    {
         let mounts: Vec<MountPoint> = mounts.into_iter().map(|(_, mount)| mount).collect();
         let name = settings.address.name.clone();
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
-        let ((finish, finished), source) = (bounded(1), watched::source(settings, sightings.as_deref()));
-        let input = input.keeping(mounts.len() * MountPoint::KEEPS);
+        let ((finish, finished), mut source) = (bounded(1), watched::source(settings, sightings.as_deref()));
+        if let Some(live) = live.as_ref().filter(|_| settings.address.is_live() || source.realtime) {
+            live.set_packets(source.packets.get_or_insert_with(PacketRing::for_viewers));
+        }
+        let watched = if live.is_some() { LiveStream::KEEPS } else { 0 };
+        let input = input.keeping(mounts.len() * MountPoint::KEEPS + watched);
         let input = match overlay_sync {
             OverlaySync::LowLatency if !mounts.is_empty() => shown_at_once(input, &mounts, &messages),
             _ => input,
@@ -295,6 +304,7 @@ fn supervise(
                 overlay_sync,
                 finished,
                 sightings,
+                live,
             },
         );
         let deliverer = std::thread::Builder::new().name("deliver".into()).spawn(move || delivery.run(&output));
@@ -318,13 +328,13 @@ fn supervise(
             drained: false,
         });
     }
-    drop((messages, stopped));
+    drop((messages, stopped, handle));
     service.run_status.set_started();
     let (counts, result) = supervisor.run(stage.into_threads());
     let finish = |file: &RecordFile| file.finish().map_err(Error::from);
     let finished = records.values().map(finish).fold(Ok(()), Result::and);
     notifiers.finish(FAREWELL);
-    drop((control, servers, progress));
+    drop((control, page, servers, progress));
     Ok(RunOutcome { counts, result: result.and(finished), seconds: started.elapsed().as_secs_f64() })
 }
 

@@ -259,7 +259,7 @@ fn reply(stream: &mut UnixStream, answer: &Result<Value>) -> bool {
 }
 
 /// Takes secrets out of texts, and leaves the form of an answer as it is, whatever they are.
-fn hide(value: &mut Value) {
+pub(crate) fn hide(value: &mut Value) {
     match value {
         Value::String(text) => *text = secrets::hidden(text),
         Value::Array(values) => values.iter_mut().for_each(hide),

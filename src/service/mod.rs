@@ -5,6 +5,7 @@ mod control;
 mod http;
 mod metrics;
 mod queries;
+mod rate;
 mod status;
 
 use std::net::SocketAddr;
@@ -16,10 +17,13 @@ use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::notify::{NotifierCounts, Notifiers};
-pub(crate) use control::{Command, Control};
+use crate::page::PageSettings;
+pub(crate) use control::{Command, Control, hide};
 use http::HttpServer;
 use metrics::Metrics;
-pub(crate) use queries::{Compile, EditOutcome, EditResult, Queries, QueryEdit, QueryRequest, TrackingOf, check_all};
+pub(crate) use queries::{
+    AskedStream, Compile, EditOutcome, EditResult, Queries, QueryEdit, QueryRequest, TrackingOf, check_all,
+};
 pub(crate) use status::{Found, Status};
 
 /// Where an operator can look.
@@ -29,6 +33,8 @@ pub struct ServiceSettings {
     pub metrics: Option<SocketAddr>,
     /// The control socket.
     pub control: Option<PathBuf>,
+    /// The page.
+    pub page: Option<PageSettings>,
 }
 
 /// The state of a run as an operator sees it. HTTP is served while somebody holds it.
@@ -106,17 +112,17 @@ impl RunStatus {
         clients.iter().map(|(place, count)| (place.to_string(), count.load(Ordering::Acquire)))
     }
 
-    fn has_started(&self) -> bool {
+    pub(crate) fn has_started(&self) -> bool {
         self.started.load(Ordering::Acquire)
     }
 
     /// Frames come from every source that has not ended.
-    fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.has_started() && self.streams.iter().all(|stream| stream.is_up() || stream.has_ended())
     }
 
     /// No frame waits for a model or a reader that does nothing.
-    fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.streams.iter().all(|stream| !stream.is_stuck())
     }
 

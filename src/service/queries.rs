@@ -91,6 +91,12 @@ pub(crate) enum EditOutcome {
     Ended,
 }
 
+/// What a stream is asked, as it was wanted and as it is in force.
+pub(crate) struct AskedStream {
+    pub(crate) name: String,
+    pub(crate) queries: Vec<(QuerySettings, TrackedQuery)>,
+}
+
 impl Queries {
     pub(crate) fn new(compile: Compile, tracking_of: TrackingOf, stopped: Receiver<()>) -> Self {
         Self { compile, tracking_of, stopped, streams: Mutex::default(), turn: Mutex::default() }
@@ -103,6 +109,16 @@ impl Queries {
         let now = Mutex::new(CurrentQueries { queries, settings, revisions });
         let number = streams.len();
         streams.push(Arc::new(Stream { number, name: name.to_owned(), now, input }));
+    }
+
+    /// What all streams are asked.
+    pub(crate) fn asked(&self) -> Vec<AskedStream> {
+        let of_stream = |stream: &Arc<Stream>| {
+            let CurrentQueries { queries, settings, .. } = stream.now();
+            let tracked = queries.iter().map(|active| active.tracked.clone());
+            AskedStream { name: stream.name.clone(), queries: settings.into_iter().zip(tracked).collect() }
+        };
+        lock(&self.streams).iter().map(of_stream).collect()
     }
 
     /// Asks streams something else: all that is requested, or nothing.

@@ -1,5 +1,6 @@
 //! What is known of one stream while it runs: counted once, and read by the terminal, metrics and the control socket.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use records::{Change, Counts, FrameCounts, FrameStatus, PixelBox, Query};
 use serde_json::{Value, json};
 
 use super::metrics::{Metrics, StreamMetrics};
+use super::rate::Rate;
 use crate::sightings::Told;
 use crate::source::Counters;
 use crate::stage::{ActiveQueries, GroundedFrame, InputHandle, StreamEvent};
@@ -34,6 +36,10 @@ struct State {
     /// What is asked, and what was measured of it last.
     queries: Vec<(Query, Option<Found>)>,
     counts: Counts,
+    /// Frames that were not measured, by cause.
+    causes: BTreeMap<&'static str, u64>,
+    /// Frames that came, and those of them that were measured.
+    rates: [Rate; 2],
     /// Arrivals that wait for delivery.
     to_deliver: usize,
     delay: Duration,
@@ -72,6 +78,8 @@ impl Status {
         let state = State {
             queries: Vec::new(),
             counts: Counts::default(),
+            causes: BTreeMap::new(),
+            rates: [Rate::default(), Rate::default()],
             to_deliver: 0,
             delay: Duration::ZERO,
             gap: None,
@@ -117,6 +125,14 @@ impl Status {
         let mut state = self.state();
         state.to_deliver = waiting;
         state.counts.add(result, queries.clone());
+        if let Some(cause) = result.cause {
+            *state.causes.entry(cause).or_default() += 1;
+        }
+        let [came, measured] = &mut state.rates;
+        came.add();
+        if result.status == FrameStatus::Measured {
+            measured.add();
+        }
         state.gap = None;
         state.progress = Instant::now();
         state.newest = Some(grounded.frame.arrived);
@@ -215,7 +231,7 @@ impl Status {
         self.metrics.refresh(self.is_up(), age, self.decoded(), &waiting);
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let (waiting, decoded, up) = (self.waiting(), self.decoded(), self.is_up());
         let state = self.state();
         let query = |(Query { name, text, rev }, found): &(Query, Option<Found>)| {
@@ -235,9 +251,11 @@ impl Status {
         let queries: Vec<Value> = state.queries.iter().map(query).collect();
         let age = state.newest.map(|newest| newest.elapsed().as_secs_f64());
         let Counts { frames, queries: counts } = &state.counts;
+        let [came, grounded] = state.rates.each_ref().map(Rate::per_second);
         json!({
             "name": self.name, "queries": queries, "up": up, "ended": state.ended, "gap": state.gap, "gaps": state.gaps,
-            "frames": FrameCounts { decoded, ..*frames }, "counts": counts, "waiting": waiting,
+            "frames": FrameCounts { decoded, ..*frames }, "causes": state.causes, "counts": counts, "waiting": waiting,
+            "fps": { "in": came, "measured": grounded },
             "latency_ms": (state.delay.as_secs_f64() * 1e5).round() / 1e2,
             "newest_frame_age_s": age.map(|age| (age * 1e3).round() / 1e3),
         })

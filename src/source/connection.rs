@@ -175,7 +175,8 @@ impl Connection {
         tracks.choose(&bin);
         let packets = keep_packets(&bin, address, settings, number);
         let tap = packets.as_ref().map(PacketTap::stopper);
-        server_info.listen(&bin, &tracks, packets.is_some() && !settings.is_own());
+        let sound = settings.packets.as_ref().is_some_and(|ring| ring.is_for_clips());
+        server_info.listen(&bin, &tracks, sound && !settings.is_own());
         deinterlace::one_for_one(&bin);
         decoder_errors::listen();
         let fail = |reason: String| Error::Source { code: "SOURCE_FAILED", name: address.name.clone(), reason };

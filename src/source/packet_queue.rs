@@ -1,7 +1,7 @@
 //! The packets of a ring: how they are numbered, which ones go first, and from which one a clip can begin.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime};
 
 use gstreamer as gst;
 
@@ -146,6 +146,8 @@ pub(super) struct PacketQueue {
     /// What each reader reads next: picture, sound.
     pub(super) readers: BTreeMap<u64, (u64, u64)>,
     pub(super) next_reader: u64,
+    /// Readers for whom nobody waits.
+    pub(super) viewers: BTreeSet<u64>,
     /// Whether the source is away: nobody waits for readers, and what they have not read stays.
     pub(super) away: bool,
     pub(super) closed: bool,
@@ -174,7 +176,7 @@ impl PacketQueue {
     }
 
     fn is_unread(&self, until: u64) -> bool {
-        self.readers.values().any(|(video, _)| *video < until)
+        self.readers.iter().any(|(reader, (video, _))| *video < until && !self.viewers.contains(reader))
     }
 
     /// Whether a packet of so many bytes has no room, because somebody has not read yet what would go for it.

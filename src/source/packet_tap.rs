@@ -126,6 +126,9 @@ impl PacketTap {
             }
             return;
         }
+        if !ring.is_for_clips() {
+            return;
+        }
         let shift = *self.shift.get_or_insert(shown.map_or(0, |shown| stream_ns - shown));
         if self.encoder.as_ref().is_none_or(|encoder| !encoder.fits(&frame.info)) && !self.hopeless {
             // The one before says all that it has first.
@@ -152,10 +155,13 @@ impl Probe {
             // It counts packets, which B-frames leave in another order than they are shown in: no clip could say when.
             self.facts.unfit.store(true, Ordering::Release);
         }
-        if name == "rtspsrc" && !self.origin.custom {
+        if name == "rtspsrc" && !self.origin.custom && self.ring.is_for_clips() {
             let probe = self.clone();
             element.connect_pad_added(move |source, pad| probe.take_rtp_sound(source, pad));
         } else if factory.has_type(gst::ElementFactoryType::DEMUXER) {
+            if !self.ring.is_for_clips() {
+                return;
+            }
             let probe = self.clone();
             element.connect_pad_added(move |_, pad| probe.take_sound(pad));
         } else if factory.has_type(PICTURES)
@@ -177,7 +183,8 @@ impl Probe {
         if unfit.load(Ordering::Acquire) {
             return;
         }
-        let caps = pad.current_caps().filter(|caps| is_fit(caps));
+        let is_fit = |caps: &gst::Caps| is_fit(caps) && (self.ring.is_for_clips() || is_h264(caps));
+        let caps = pad.current_caps().filter(is_fit);
         match caps.zip(running_ns(pad, picture)) {
             Some((caps, running_ns)) => {
                 self.keep(Medium::Video, picture, caps, running_ns);
@@ -248,6 +255,10 @@ fn is_fit(caps: &gst::CapsRef) -> bool {
     let Some(structure) = caps.structure(0) else { return false };
     let whole = structure.get::<&str>("alignment").is_ok_and(|alignment| alignment == "au");
     VIDEO.contains(&structure.name().as_str()) && (whole || structure.name() == VIDEO[2])
+}
+
+fn is_h264(caps: &gst::CapsRef) -> bool {
+    caps.structure(0).is_some_and(|structure| structure.name() == VIDEO[0])
 }
 
 /// Whether it is AAC or G.711.

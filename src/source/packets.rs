@@ -7,6 +7,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use gstreamer as gst;
+
 use super::packet_queue::{Arrived, PacketQueue, size};
 pub use super::packet_queue::{Medium, Packet, PacketLimits};
 
@@ -29,11 +31,21 @@ pub struct Held {
     pub sounds: usize,
 }
 
+/// What packets are kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Whatever goes into clips, with its sound; what does not is encoded.
+    Clips,
+    /// H.264 for whoever watches: as the camera sends it, or not at all.
+    Watching,
+}
+
 /// The newest packets of one source, over all its connections. Made for a source ([`super::SourceSettings::packets`]); shared by
 /// all who make clips of it.
 #[derive(Debug)]
 pub struct PacketRing {
     limits: PacketLimits,
+    purpose: Purpose,
     queue: Mutex<PacketQueue>,
     changed: Condvar,
 }
@@ -41,7 +53,22 @@ pub struct PacketRing {
 impl PacketRing {
     /// An empty one.
     pub fn new(limits: PacketLimits) -> Arc<Self> {
-        Arc::new(Self { limits, queue: Mutex::default(), changed: Condvar::new() })
+        Self::of(limits, Purpose::Clips)
+    }
+
+    /// An empty one for whoever watches: nothing is encoded for it, and it holds a few seconds.
+    pub(crate) fn for_viewers() -> Arc<Self> {
+        let limits = PacketLimits { bytes: 32 << 20, time: Duration::from_secs(4), waits: false };
+        Self::of(limits, Purpose::Watching)
+    }
+
+    fn of(limits: PacketLimits, purpose: Purpose) -> Arc<Self> {
+        Arc::new(Self { limits, purpose, queue: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// Whether it wants sound, and what is no packet worth keeping encoded.
+    pub(super) fn is_for_clips(&self) -> bool {
+        self.purpose == Purpose::Clips
     }
 
     fn lock(&self) -> MutexGuard<'_, PacketQueue> {
@@ -103,6 +130,19 @@ impl PacketRing {
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
+    }
+
+    /// The format of the newest picture.
+    pub(crate) fn format(&self) -> Option<gst::Caps> {
+        self.lock().video.packets.back().map(|picture| picture.caps.clone())
+    }
+
+    /// Reads from the newest key frame on. The source does not wait for who watches.
+    pub(crate) fn watch(self: &Arc<Self>) -> PacketReader {
+        let reader = self.read_from(i64::MAX);
+        self.lock().viewers.insert(reader.number);
+        self.changed.notify_all();
+        reader
     }
 
     /// Reads from the last key frame on that is presented at `stream_ns` or before; from the first one where that is gone.
@@ -193,15 +233,16 @@ impl PacketReader {
 
 impl Drop for PacketReader {
     fn drop(&mut self) {
-        self.ring.lock().readers.remove(&self.number);
+        let mut state = self.ring.lock();
+        state.readers.remove(&self.number);
+        state.viewers.remove(&self.number);
+        drop(state);
         self.ring.changed.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use gstreamer as gst;
-
     use super::*;
 
     const FRAME: i64 = 40_000_000;
@@ -308,6 +349,18 @@ mod tests {
         }
         filled.join().expect("filled");
         assert_eq!(got, all(0..40));
+    }
+
+    #[test]
+    fn nobody_waits_for_who_watches() {
+        let patient = ring(10, true);
+        fill(&patient, 1, 0..8);
+        let mut viewer = patient.watch();
+        assert_eq!(read(&mut viewer), all(5..8), "from the newest key frame on");
+        let mut slow = patient.watch();
+        fill(&patient, 1, 8..40);
+        assert_eq!(read(&mut slow), [vec![Err("lost")], all(30..40)].concat());
+        assert_eq!(patient.format(), Some(gst::Caps::new_empty_simple("video/x-h264")));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod film;
 mod ground;
 mod label;
 mod models;
+mod password;
 mod preview;
 mod sightings;
 mod train;
@@ -51,5 +52,6 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Verb::Bench(args) => bench::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Doctor(_) => doctor::run(),
+        Verb::Password(args) => password::run(&args),
     }
 }

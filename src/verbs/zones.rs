@@ -54,6 +54,7 @@ pub(super) fn run(args: ZonesArgs) -> Result<()> {
     let args = RunFile::read(&config)?.under(typed, &config.display().to_string())?;
     // Nothing is served, nobody commands, and nothing is kept.
     let args = RunArgs { out_tls: None, metrics: None, control: None, sightings_table: None, ..args };
+    let args = RunArgs { page: None, page_password: None, page_token: None, page_host: Vec::new(), ..args };
     let args = RunArgs { reproducible: false, ..args };
     let mut settings = RunSettings::resolve(args)?;
     let names = || settings.streams.iter().map(|stream| stream.address.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -28,16 +28,16 @@ use crate::support::{command, of_one_query, tool, until};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The program as a service, in a process of its own.
-struct Service {
+pub(crate) struct Service {
     child: Child,
     /// Messages.
-    messages: Receiver<String>,
+    pub(crate) messages: Receiver<String>,
     /// Records.
-    records: Receiver<String>,
+    pub(crate) records: Receiver<String>,
 }
 
 impl Service {
-    fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         Self::of(command(&[&["run"], flags].concat()))
     }
 
@@ -53,7 +53,7 @@ impl Service {
     }
 
     /// What stands behind `what` in the first message that has it.
-    fn told(&self, what: &str) -> String {
+    pub(crate) fn told(&self, what: &str) -> String {
         let mut before = Vec::new();
         let line = wait(&self.messages, what, |line| {
             before.push(line.to_owned());
@@ -69,13 +69,13 @@ impl Service {
     }
 
     /// The next record that is looked for.
-    fn record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let line = wait(&self.records, what, |line| wanted(&parsed(line)));
         parsed(&line)
     }
 
     /// Ends it as an operator does, and says how it ended, with all records that are left.
-    fn stop(mut self) -> (ExitStatus, Vec<Value>) {
+    pub(crate) fn stop(mut self) -> (ExitStatus, Vec<Value>) {
         tool("kill", &["-TERM", &self.id()]);
         let records: Vec<Value> = self.records.iter().map(|line| parsed(&line)).collect();
         (self.child.wait().expect("ends"), records)

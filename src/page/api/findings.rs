@@ -1,0 +1,87 @@
+//! `/api/v1/findings`: records as they are made, as server-sent events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::page::Context;
+use crate::page::live::{LiveLine, LiveStream};
+use crate::page::reply::{Answer, parts};
+
+/// Events that may wait for the connection, beside those that wait in the stream.
+const WAITING: usize = 16;
+/// How often something is said where there is nothing to say: what stands between us and who listens hangs up on silence.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+
+/// The findings of one stream, or of all.
+///
+/// # Errors
+/// There is no such stream, or too many watch.
+pub(in crate::page) fn events(context: &Arc<Context>, name: Option<&str>) -> Answer {
+    let streams: Vec<&Arc<LiveStream>> = match name {
+        Some(name) => vec![context.stream(name)?],
+        None => context.shown.streams.iter().collect(),
+    };
+    let place = Arc::new(context.viewer()?);
+    let (send, receive) = mpsc::channel(WAITING);
+    for stream in streams {
+        // From now on, and not from when the task begins.
+        let (name, lines) = (stream.name.clone(), stream.lines());
+        let (send, place) = (send.clone(), Arc::clone(&place));
+        tokio::spawn(async move {
+            forward(&name, lines, &send).await;
+            drop(place);
+        });
+    }
+    tokio::spawn(live_on(send));
+    Ok(parts("text/event-stream", receive))
+}
+
+async fn forward(stream: &str, mut lines: broadcast::Receiver<LiveLine>, send: &mpsc::Sender<Bytes>) {
+    loop {
+        let line = tokio::select! {
+            () = send.closed() => return,
+            line = lines.recv() => line,
+        };
+        let event = match line {
+            Ok(LiveLine::Frame(text)) => format!("event: frame\ndata: {text}\n\n"),
+            Ok(LiveLine::Event(text)) => format!("event: event\ndata: {text}\n\n"),
+            Err(RecvError::Lagged(lost)) => {
+                format!("event: lost\ndata: {}\n\n", json!({ "stream": stream, "lost": lost }))
+            }
+            Ok(LiveLine::End) | Err(RecvError::Closed) => {
+                let event = format!("event: end\ndata: {}\n\n", json!({ "stream": stream }));
+                // Nobody may listen any more.
+                let _ = send.send(event.into()).await;
+                return;
+            }
+        };
+        if send.send(event.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Says something now and then, while streams go on.
+async fn live_on(send: mpsc::Sender<Bytes>) {
+    let send = {
+        let weak = send.downgrade();
+        drop(send);
+        weak
+    };
+    let mut ticks = interval(SIGN_OF_LIFE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // The first one at once: whoever listens knows that the request was met.
+        ticks.tick().await;
+        let Some(send) = send.upgrade() else { return };
+        if send.send(Bytes::from_static(b": spotter\n\n")).await.is_err() {
+            return;
+        }
+    }
+}

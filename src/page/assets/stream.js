@@ -1,0 +1,155 @@
+// A stream on the page: its picture with what is found, and its queries.
+
+import { Presence, row } from './presence.js';
+import { drawPlaces, drawRecord, element, fine, fit, shape } from './draw.js';
+import { Film, plays } from './film.js';
+import { Live } from './live.js';
+
+/** How often curves and words are drawn anew, ms. */
+const REFRESH = 500;
+
+export class StreamView {
+  /** `offered` is what its socket can send; `large` where it stands alone. */
+  constructor({ name, video: offered, places }, large) {
+    this.name = name;
+    this.places = places;
+    this.large = large;
+    this.presences = new Map();
+    this.rows = [];
+    this.cover = element('p', { className: 'cover', role: 'status' });
+    this.image = element('canvas', { role: 'img', 'aria-label': `live picture of ${name}` });
+    this.over = element('canvas', { 'aria-hidden': 'true' });
+    this.picture = element('div', { className: 'picture' }, [this.image, this.over, this.cover]);
+    const film = offered.includes('mp4') && plays();
+    this.list = element('ul', { className: 'queries', 'aria-label': `queries of ${name}` });
+    this.live = new Live(name, film ? 'mp4' : 'jpeg');
+    this.live.addEventListener('open', () => this.begin());
+    this.live.addEventListener('film', ({ detail }) => {
+      if (detail) this.film?.head(detail);
+      else this.pictures('there is no film');
+    });
+    this.live.addEventListener('part', ({ detail }) => this.film?.part(detail));
+    this.live.addEventListener('state', ({ detail }) => {
+      this.cover.textContent = detail;
+    });
+    this.live.addEventListener('record', ({ detail }) => this.record(detail));
+    this.live.addEventListener('frame', ({ detail }) => this.frame(detail));
+    this.timer = setInterval(() => {
+      this.rows.forEach((one) => one.refresh());
+      this.onrefresh?.();
+    }, REFRESH);
+    this.resize = new ResizeObserver(() => this.paint());
+    this.resize.observe(this.picture);
+  }
+
+  /** A tile that opens the stream. */
+  tile() {
+    const target = `#/stream/${encodeURIComponent(this.name)}`;
+    const open = element('a', { className: 'open', href: target, 'aria-label': `enlarge ${this.name}` });
+    this.picture.append(open);
+    const title = element('h2', {}, [this.name]);
+    return element('article', { className: 'card' }, [
+      this.picture,
+      element('div', { className: 'body' }, [title, this.list]),
+    ]);
+  }
+
+  /** A connection begins, and its film with it. */
+  begin() {
+    this.film?.close();
+    this.film = null;
+    if (this.live.video !== 'mp4') return;
+    if (!this.video) {
+      this.video = element('video', { muted: true, playsInline: true, 'aria-label': `live picture of ${this.name}` });
+      this.image.replaceWith(this.video);
+    }
+    this.film = new Film(this.video, (pts_ns) => this.moment(pts_ns), (reason) => this.pictures(reason));
+  }
+
+  /** What cannot be played comes as pictures. */
+  pictures(reason) {
+    if (this.live.video === 'jpeg') return;
+    console.info(`${this.name}: ${reason}`);
+    this.film?.close();
+    this.film = null;
+    this.video?.replaceWith(this.image);
+    this.video = null;
+    this.live.change('jpeg');
+  }
+
+  /** A frame of the film is seen: its own boxes, or those before it, which are dashed. */
+  moment(pts_ns) {
+    const own = this.live.at(pts_ns);
+    const known = own && own.status !== 'dropped' && own.status !== 'error';
+    const record = known ? own : this.live.before(pts_ns);
+    this.cover.textContent = '';
+    this.moments = { seen: (this.moments?.seen ?? 0) + 1, exact: (this.moments?.exact ?? 0) + (known ? 1 : 0) };
+    if (!record) return;
+    const { width, height, rotation } = record.resolution;
+    const { size } = this.film;
+    if (rotation !== 0 || width !== size.width || height !== size.height) {
+      this.pictures('the film is not what is looked at: it is turned or cut');
+      return;
+    }
+    this.shown = { record, carried: !known };
+    this.paint();
+  }
+
+  record(record) {
+    this.film?.known(record.pts_ns);
+    const asked = record.queries.map((query) => [query.name, query.text].join('\0')).join('\0');
+    if (asked !== this.asked) {
+      this.asked = asked;
+      this.ask(record.queries);
+    }
+    for (const query of record.queries) {
+      this.presences.get(query.name).add(query);
+    }
+  }
+
+  /** Other queries than before; those that stay keep their last minute. */
+  ask(queries) {
+    const before = this.presences;
+    this.presences = new Map();
+    this.rows = queries.map(({ name, text }, place) => {
+      const presence = before.get(name) ?? new Presence(place);
+      presence.place = place;
+      this.presences.set(name, presence);
+      return row(name, text, presence, this.large);
+    });
+    this.list.replaceChildren(...this.rows.map((one) => one.item));
+    this.onqueries?.(queries);
+  }
+
+  frame({ record, image }) {
+    this.shown?.image?.close();
+    this.shown = { record, image, carried: false };
+    this.paint();
+  }
+
+  /** Draws picture and boxes together: the boxes are those of this very frame. */
+  paint() {
+    if (!this.shown) {
+      const { context, width, height } = fine(this.over);
+      drawPlaces(context, { x: 0, y: 0, width, height }, this.places);
+      return;
+    }
+    const { record, image, carried } = this.shown;
+    const { width, height } = shape(record);
+    this.picture.style.aspectRatio = `${width} / ${height}`;
+    const over = fine(this.over);
+    const area = fit(over, width, height);
+    if (image) fine(this.image).context.drawImage(image, area.x, area.y, area.width, area.height);
+    drawPlaces(over.context, area, this.places);
+    drawRecord(over.context, area, record, carried);
+  }
+
+  close() {
+    clearInterval(this.timer);
+    this.resize.disconnect();
+    this.live.close();
+    this.film?.close();
+    this.shown?.image?.close();
+    this.shown = null;
+  }
+}

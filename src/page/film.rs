@@ -1,0 +1,192 @@
+//! Packets of a camera as fragmented MP4, a fragment a picture (ISO/IEC 14496-12): what browsers play while it comes.
+
+use hyper::body::Bytes;
+
+use super::h264::{Config, sample};
+use crate::source::Packet;
+
+/// Ticks a second.
+const TIMESCALE: u32 = 1_000_000;
+/// Nanoseconds a tick.
+const TICK: i64 = 1000;
+/// The only track.
+const TRACK: u32 = 1;
+/// Time 0 lies so long before the first picture, ns: what is decoded before it is shown has a time, too.
+const BEFORE: i64 = 1_000_000_000;
+/// How long a picture is taken to last after which none came, ns.
+const USUAL: i64 = 40_000_000;
+/// The longest that one lasts, ns.
+const LONGEST: i64 = 2_000_000_000;
+
+/// What browsers have to know of a film.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FilmHead {
+    /// As in `avc1.64001F`.
+    pub(super) codec: String,
+    /// Stream time (`pts_ns` of records) at time 0 of the film, ns.
+    pub(super) origin_ns: i64,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// The beginning of the file: `ftyp` and `moov`.
+    pub(super) init: Bytes,
+}
+
+/// A film while it comes.
+pub(super) struct Film {
+    config: Config,
+    origin_ns: i64,
+    stretch: u64,
+    sequence: u32,
+    /// The picture that waits for the next one, which says how long it lasts.
+    waiting: Option<Sample>,
+    /// How long the one before it lasted, ns.
+    lasted: i64,
+}
+
+struct Sample {
+    data: Vec<u8>,
+    shown: i64,
+    decoded: i64,
+    key: bool,
+}
+
+/// Why a packet cannot go on in a film.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Break {
+    /// With the next key frame another film begins.
+    Cut,
+    /// The camera sends pictures in another order than they are shown in, and does not say when they are decoded.
+    Unordered,
+}
+
+impl Film {
+    /// Begins with a key frame; none where it is not all that decoders need.
+    pub(super) fn start(first: &Packet) -> Option<(Self, FilmHead)> {
+        let shown = first.stream_ns.filter(|_| first.key)?;
+        let config = Config::of(&first.caps, &first.buffer.map_readable().ok()?)?;
+        let side = |key: &str| first.caps.structure(0).and_then(|caps| caps.get::<i32>(key).ok());
+        let side = |key: &str| side(key).and_then(|side| u32::try_from(side).ok());
+        let (width, height) = (side("width")?, side("height")?);
+        let origin_ns = shown - BEFORE;
+        let head = FilmHead { codec: config.codec(), origin_ns, width, height, init: init(&config, width, height) };
+        let film = Self { config, origin_ns, stretch: first.stretch, sequence: 0, waiting: None, lasted: USUAL };
+        Some((film, head))
+    }
+
+    /// Adds a picture; gives the one before it.
+    ///
+    /// # Errors
+    /// It cannot go on in this film.
+    pub(super) fn push(&mut self, packet: &Packet) -> Result<Option<Bytes>, Break> {
+        let shown = packet.stream_ns.ok_or(Break::Cut)?;
+        let data = packet.buffer.map_readable().map_err(|_| Break::Cut)?;
+        if packet.stretch != self.stretch
+            || (packet.key && Config::of(&packet.caps, &data).is_some_and(|c| c != self.config))
+        {
+            return Err(Break::Cut);
+        }
+        let times = packet.buffer.pts().zip(packet.buffer.dts());
+        let ahead = times.map_or(0, |(pts, dts)| pts.nseconds() as i64 - dts.nseconds() as i64);
+        let decoded = shown - ahead.clamp(0, BEFORE);
+        let before = self.waiting.as_ref().map(|sample| sample.decoded);
+        if before.is_some_and(|before| decoded <= before) {
+            return Err(if times.is_none() { Break::Unordered } else { Break::Cut });
+        }
+        if let Some(before) = before {
+            self.lasted = (decoded - before).min(LONGEST);
+        }
+        let next = Sample { data: sample(&packet.caps, &data), shown, decoded, key: packet.key };
+        let done = self.waiting.replace(next);
+        Ok(done.map(|sample| self.fragment(&sample)))
+    }
+
+    /// `moof` and `mdat` of one picture.
+    fn fragment(&mut self, sample: &Sample) -> Bytes {
+        self.sequence += 1;
+        let ticks = |ns: i64| (ns - self.origin_ns).max(0) / TICK;
+        let decoded = ticks(sample.decoded);
+        // From one to the next without a gap, however times are rounded.
+        let duration = (ticks(sample.decoded + self.lasted) - decoded).max(1);
+        let offset = ticks(sample.shown) - decoded;
+        // Depends on no other picture, or on others (section 8.8.3.1).
+        let flags: u32 = if sample.key { 0x0200_0000 } else { 0x0101_0000 };
+        let header = full("mfhd", 0, 0, &self.sequence.to_be_bytes());
+        let track = full("tfhd", 0, 0x02_0000, &TRACK.to_be_bytes());
+        let time = full("tfdt", 1, 0, &decoded.to_be_bytes());
+        let run = |data_offset: u32| {
+            let numbers = [1, data_offset, duration as u32, sample.data.len() as u32, flags, offset as i32 as u32];
+            // Data offset; of the sample its duration, size, flags and composition offset.
+            full("trun", 1, 0x0f01, &numbers.map(u32::to_be_bytes).concat())
+        };
+        let moof = |data_offset: u32| {
+            let traf = container("traf", &[&track, &time, &run(data_offset)]);
+            container("moof", &[&header, &traf])
+        };
+        let length = moof(0).len() as u32 + 8;
+        [moof(length), container("mdat", &[&sample.data])].concat().into()
+    }
+}
+
+/// A box: its length, its name, and what is in it.
+fn container(name: &str, parts: &[&[u8]]) -> Vec<u8> {
+    let length = 8 + parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut made = Vec::with_capacity(length);
+    made.extend((length as u32).to_be_bytes());
+    made.extend(name.as_bytes());
+    for part in parts {
+        made.extend(*part);
+    }
+    made
+}
+
+/// A box with a version and flags.
+fn full(name: &str, version: u8, flags: u32, payload: &[u8]) -> Vec<u8> {
+    let head = (u32::from(version) << 24) | flags;
+    container(name, &[&head.to_be_bytes(), payload])
+}
+
+/// The unit matrix of headers, 16.16 and 2.30 bits.
+const MATRIX: [u32; 9] = [1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30];
+
+/// `ftyp` and `moov` of a film with one track of H.264 and no picture yet.
+fn init(config: &Config, width: u32, height: u32) -> Bytes {
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let matrix = words(&MATRIX);
+    let ftyp = container("ftyp", &[b"iso5", &words(&[512]), b"iso5iso6mp41"]);
+    // Times of making and changing, time scale, duration; rate, volume, room, matrix, room, the next track.
+    let mvhd = [words(&[0, 0, TIMESCALE, 0, 1 << 16, 0x0100_0000, 0, 0]), matrix.clone(), words(&[0; 6]), words(&[2])];
+    let mvhd = full("mvhd", 0, 0, &mvhd.concat());
+    // Times, track, room, duration, room; layer, group, volume, room; matrix, size in 16.16 bits.
+    let tkhd = [words(&[0, 0, TRACK, 0, 0, 0, 0, 0, 0]), matrix, words(&[width << 16, height << 16])];
+    // Enabled, in the film.
+    let tkhd = full("tkhd", 0, 3, &tkhd.concat());
+    // The language is undetermined.
+    let mdhd = full("mdhd", 0, 0, &words(&[0, 0, TIMESCALE, 0, 0x55c4_0000]));
+    let hdlr = full("hdlr", 0, 0, &[&words(&[0])[..], b"vide", &words(&[0, 0, 0]), b"\0"].concat());
+    let url = full("url ", 0, 1, &[]);
+    let dref = full("dref", 0, 0, &[words(&[1]), url].concat());
+    let dinf = container("dinf", &[&dref]);
+    let avcc = container("avcC", &[config.bytes()]);
+    let (w, h) = (u16::try_from(width).unwrap_or(u16::MAX), u16::try_from(height).unwrap_or(u16::MAX));
+    // Room and data reference; room; size; 72 dots an inch; room, pictures a sample; name; depth, no colour table.
+    let entry = [
+        words(&[0, 1, 0, 0, 0, 0]),
+        [w.to_be_bytes(), h.to_be_bytes()].concat(),
+        words(&[72 << 16, 72 << 16, 0]),
+        vec![0, 1],
+        vec![0; 32],
+        vec![0, 24, 0xff, 0xff],
+    ];
+    let avc1 = container("avc1", &[&entry.concat(), &avcc]);
+    let stsd = full("stsd", 0, 0, &[words(&[1]), avc1].concat());
+    let empty = |name: &str, count: usize| full(name, 0, 0, &words(&vec![0; count]));
+    let stbl = container("stbl", &[&stsd, &empty("stts", 1), &empty("stsc", 1), &empty("stsz", 2), &empty("stco", 1)]);
+    let vmhd = full("vmhd", 0, 1, &[0; 8]);
+    let minf = container("minf", &[&vmhd, &dinf, &stbl]);
+    let mdia = container("mdia", &[&mdhd, &hdlr, &minf]);
+    let trak = container("trak", &[&tkhd, &mdia]);
+    let trex = full("trex", 0, 0, &words(&[TRACK, 1, 0, 0, 0]));
+    let mvex = container("mvex", &[&trex]);
+    let moov = container("moov", &[&mvhd, &trak, &mvex]);
+    [ftyp, moov].concat().into()
+}

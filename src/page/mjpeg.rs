@@ -1,0 +1,51 @@
+//! A stream as JPEG pictures one after the other, with boxes drawn in: for whatever shows `<img>`.
+
+use std::sync::Arc;
+
+use hyper::body::Bytes;
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::live::{Drawn, LiveLine};
+use super::reply::{Answer, Refusal, parts};
+
+/// What stands between two pictures.
+const CONTENT_TYPE: &str = "multipart/x-mixed-replace; boundary=frame";
+
+/// The pictures of a stream from now on, the newest whenever the viewer is ready for one.
+///
+/// # Errors
+/// There is no such stream, or too many watch.
+pub(super) fn stream(context: &Arc<Context>, name: &str) -> Answer {
+    let stream = context.stream(name)?;
+    let place = context.viewer()?;
+    let mut lines = stream.lines();
+    let pictures = stream.pictures(Drawn::Boxes);
+    let mut pictures = pictures.map_err(|error| Refusal::from(crate::Error::Worker(error.to_string())))?;
+    let (send, receive) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let _place = place;
+        loop {
+            tokio::select! {
+                // Whoever leaves is not drawn for until the next frame.
+                () = send.closed() => return,
+                line = lines.recv() => match line {
+                    Ok(LiveLine::End) | Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                    _ => {}
+                },
+                changed = pictures.changed() => {
+                    let picture = pictures.borrow_and_update().clone();
+                    let Some(picture) = picture.filter(|_| changed.is_ok()) else { continue };
+                    let head = format!(
+                        "--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", picture.jpeg.len()
+                    );
+                    let part = [head.as_bytes(), &picture.jpeg, b"\r\n"].concat();
+                    if send.send(Bytes::from(part)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    Ok(parts(CONTENT_TYPE, receive))
+}
