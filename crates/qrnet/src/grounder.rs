@@ -344,8 +344,7 @@ impl Grounder {
             return Err(Error::Unsupported(format!("{} queries for {} questions", queries.len(), asked.len())));
         }
         if let Some(foreign) = queries.iter().find(|query| query.model() != self.digest) {
-            let (path, found, expected) = ("(in memory)".into(), foreign.model().to_owned(), self.digest.clone());
-            return Err(Error::ForeignQuery { path, found, expected });
+            return Err(Error::foreign_query(None, foreign.model(), &self.digest));
         }
         let own = pictures.first().map_or(self.config.canvas, |picture| picture.transform.canvas);
         if pictures.iter().any(|picture| picture.transform.canvas != own) {

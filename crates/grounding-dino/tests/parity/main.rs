@@ -2,7 +2,6 @@
 
 mod broken;
 mod forward;
-mod merging;
 mod preprocess;
 mod several;
 mod support;

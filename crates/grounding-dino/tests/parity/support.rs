@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use blocks::preprocess::{MEAN, STD};
 use candle_core::{DType, Device, Tensor};
-use grounding_dino::Grounder;
+use grounding_dino::{FrameModel, Grounder};
 use serde::Deserialize;
 
 /// Largest difference allowed on a tensor on the way.
@@ -23,6 +23,11 @@ pub(crate) fn path(name: &str) -> PathBuf {
 
 pub(crate) fn load(model: &str) -> Grounder {
     Grounder::load(&path(model), &Device::Cpu).unwrap_or_else(|e| panic!("{model}: {e}"))
+}
+
+/// The half that reads pictures, on tensors.
+pub(crate) fn frame(model: &str) -> FrameModel {
+    FrameModel::load(&path(model), &Device::Cpu).unwrap_or_else(|e| panic!("{model}: {e}"))
 }
 
 /// The tensors of a fixture file.

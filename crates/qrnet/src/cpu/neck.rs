@@ -3,14 +3,14 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 
-use super::layers::packed;
-use super::pools::{Pools, over_pieces};
-use super::tasks::{Portions, take};
 use crate::config::Config;
 use blocks::canvas::Grid;
 use blocks::ops::kernel::gates::{Spatial, gate_rows};
 use blocks::ops::kernel::half_row;
 use blocks::ops::kernel::product::{Packed, Rows};
+use blocks::packed::layers::packed;
+use blocks::packed::pools::{Pools, over_pieces};
+use blocks::packed::tasks::{Portions, take};
 
 pub(super) struct Neck {
     laterals: Vec<Packed>,

@@ -4,9 +4,6 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 use tracing::trace_span;
 
-use super::layers::packed;
-use super::pools::over_pieces;
-use super::tasks::{Portions, Workers, share, take};
 use super::{Buffers, copy_maps, opened};
 use crate::config::MobileNetConfig;
 use crate::mobilenet::NetworkWeights;
@@ -18,6 +15,9 @@ use blocks::ops::kernel::gates::gate_rows;
 use blocks::ops::kernel::inverted::{Block, STEM_INPUTS, clamp6, stem_row};
 use blocks::ops::kernel::product::{Packed, Rows};
 use blocks::ops::kernel::with_elements;
+use blocks::packed::layers::packed;
+use blocks::packed::pools::over_pieces;
+use blocks::packed::tasks::{Portions, Workers, share, take};
 
 /// Inputs from which on a Linear is faster in bytes: what makes bytes of its rows must be worth it.
 const LEAST_INPUTS: usize = 32;

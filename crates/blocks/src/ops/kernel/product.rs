@@ -9,7 +9,7 @@ pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
 pub use super::tile::{Tile, multiply};
 
 /// A Linear's weight, packed: for every [`DEPTH`] inputs, all panels, and in each of these a line for every input.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Packed {
     lines: Vec<Line>,
     bias: Vec<Line>,
@@ -20,13 +20,36 @@ pub struct Packed {
 impl Packed {
     /// From `weight [output, input]` and `bias [output]`, row-major.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
+        let mut packed = Self::default();
+        packed.fill(weight, bias, input, |part, depth, fill| {
+            part.par_chunks_mut(depth).enumerate().for_each(|(panel, lines)| fill(panel, lines));
+        });
+        packed
+    }
+
+    /// The same in place of what it was and on this thread, for small right sides that change from frame to frame.
+    pub fn pack(&mut self, weight: &[f32], bias: Option<&[f32]>, input: usize) {
+        self.fill(weight, bias, input, |part, depth, fill| {
+            part.chunks_mut(depth).enumerate().for_each(|(panel, lines)| fill(panel, lines));
+        });
+    }
+
+    /// `each` calls what it is given for all parts of so many lines.
+    fn fill(
+        &mut self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        input: usize,
+        each: impl Fn(&mut [Line], usize, &(dyn Fn(usize, &mut [Line]) + Sync)),
+    ) {
         let output = weight.len() / input;
         let panels = output.div_ceil(PANEL);
-        let mut lines = vec![Line::of(0.0); panels * input];
+        self.lines.clear();
+        self.lines.resize(panels * input, Line::of(0.0));
         for first in (0..input).step_by(DEPTH) {
             let depth = DEPTH.min(input - first);
-            let part = &mut lines[first * panels..][..depth * panels];
-            part.par_chunks_mut(depth).enumerate().for_each(|(panel, lines)| {
+            let part = &mut self.lines[first * panels..][..depth * panels];
+            each(part, depth, &|panel, lines| {
                 let outputs = panel * PANEL..output.min((panel + 1) * PANEL);
                 for (lane, row) in outputs.enumerate() {
                     let row = &weight[row * input + first..][..depth];
@@ -34,7 +57,8 @@ impl Packed {
                 }
             });
         }
-        Self { lines, bias: Line::all(bias.unwrap_or_default(), 0.0), input, output }
+        (self.input, self.output) = (input, output);
+        self.bias = Line::all(bias.unwrap_or_default(), 0.0);
     }
 
     /// Outputs.

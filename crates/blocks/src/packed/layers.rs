@@ -4,77 +4,72 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::tasks::take;
-use blocks::ops::kernel::dense::{Arithmetic, Dense};
-use blocks::ops::kernel::int8::Quantised;
-use blocks::ops::kernel::product::{DEPTH, Packed, Rows, Start};
-use blocks::ops::kernel::{layer_norm_rows, with_elements};
+use crate::ops::kernel::dense::{Arithmetic, Dense};
+use crate::ops::kernel::int8::Quantised;
+use crate::ops::kernel::product::{DEPTH, Packed, Rows, Start};
+use crate::ops::kernel::{layer_norm_rows, with_elements};
 
 /// A tensor's values, row-major.
-pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1()
 }
 
 /// `x W^T + b`.
-pub(super) fn linear(vb: &VarBuilder, input: usize, output: usize) -> Result<Packed> {
+pub fn linear(vb: &VarBuilder, input: usize, output: usize) -> Result<Packed> {
     packed(&vb.get((output, input), "weight")?, Some(&vb.get(output, "bias")?))
 }
 
 /// `x W^T`.
-pub(super) fn linear_without_bias(vb: &VarBuilder, input: usize, output: usize) -> Result<Packed> {
+pub fn linear_without_bias(vb: &VarBuilder, input: usize, output: usize) -> Result<Packed> {
     packed(&vb.get((output, input), "weight")?, None)
 }
 
 /// `weight [O, ..]`, all of whose other axes are inputs, and `bias [O]`.
-pub(super) fn packed(weight: &Tensor, bias: Option<&Tensor>) -> Result<Packed> {
+pub fn packed(weight: &Tensor, bias: Option<&Tensor>) -> Result<Packed> {
     let bias = bias.map(values).transpose()?;
     let input = weight.elem_count() / weight.dim(0)?;
     with_elements(&[weight.contiguous()?], |slices| Packed::new(slices[0], bias.as_deref(), input))
 }
 
 /// `x W^T + b`, computed as `arithmetic` says.
-pub(super) fn dense(vb: &VarBuilder, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
+pub fn dense(vb: &VarBuilder, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
     let (weight, bias) = (values(&vb.get((output, input), "weight")?)?, values(&vb.get(output, "bias")?)?);
     Ok(Dense::new(&weight, Some(&bias), input, arithmetic))
 }
 
 /// `x W^T`, computed as `arithmetic` says.
-pub(super) fn dense_without_bias(
-    vb: &VarBuilder,
-    input: usize,
-    output: usize,
-    arithmetic: Arithmetic,
-) -> Result<Dense> {
+pub fn dense_without_bias(vb: &VarBuilder, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
     Ok(Dense::new(&values(&vb.get((output, input), "weight")?)?, None, input, arithmetic))
 }
 
 /// Layer norm over the last axis.
-pub(super) struct Norm {
+pub struct Norm {
     weight: Vec<f32>,
     bias: Vec<f32>,
     eps: f32,
 }
 
 impl Norm {
-    pub(super) fn new(vb: &VarBuilder, width: usize, eps: f64) -> Result<Self> {
+    pub fn new(vb: &VarBuilder, width: usize, eps: f64) -> Result<Self> {
         let (weight, bias) = (values(&vb.get(width, "weight")?)?, values(&vb.get(width, "bias")?)?);
         Ok(Self { weight, bias, eps: eps as f32 })
     }
 
     /// Of every row of `x`, into the rows of `y`.
-    pub(super) fn rows(&self, x: &[f32], y: &mut [f32]) {
+    pub fn rows(&self, x: &[f32], y: &mut [f32]) {
         layer_norm_rows(x, &self.weight, &self.bias, self.eps, y);
     }
 }
 
 /// Two Linears, whose values in between stay in the cache: some of them at a time.
-pub(super) struct FeedForward {
-    pub(super) first: Dense,
-    pub(super) second: Dense,
+pub struct FeedForward {
+    pub first: Dense,
+    pub second: Dense,
 }
 
 impl FeedForward {
     /// Adds `second(activation(first(x)))` to the rows of `y`.
-    pub(super) fn add(
+    pub fn add(
         &self,
         x: &[f32],
         activation: impl Fn(&mut [f32]),
