@@ -3,8 +3,6 @@
 //! Follows `GroundingDinoForObjectDetection` and `MMGroundingDinoForObjectDetection` of Hugging Face's `transformers`, one
 //! picture at a time.
 
-use std::path::Path;
-
 use blocks::canvas::Grid;
 use blocks::layers::{LayerNorm, Linear};
 use blocks::pass::Pass;
@@ -17,12 +15,10 @@ use crate::decoder::{Decoded, Decoder, as_tensor, sigmoid};
 use crate::encoder::EncoderLayer;
 use crate::fusion::Streams;
 use crate::heads::{BoxHead, Boxes, ScoreHead};
-use crate::model_dir::ModelDir;
 use crate::neck::Neck;
 use crate::plan::Plan;
 use crate::swin::{Backbone, PREFIX};
 use crate::text::Text;
-use crate::weights::{Part, Weights};
 
 /// Weights that a frame touches, on tensors: what devices other than the CPU run, and what tells every step.
 pub struct FrameModel {
@@ -60,18 +56,7 @@ struct Picked {
 }
 
 impl FrameModel {
-    /// Loads what a frame needs of a model directory.
-    ///
-    /// # Errors
-    /// A file is missing, damaged, or contradicts the configuration.
-    pub fn load(dir: &Path, device: &Device) -> blocks::Result<Self> {
-        let dir = ModelDir::open(dir)?;
-        let weights = Weights::open(dir.path())?;
-        weights.check(dir.config(), Part::Frame)?;
-        Ok(Self::from_builder(dir.config(), &weights.into_builder(device))?)
-    }
-
-    /// The same of weights that lie elsewhere, by the file's names.
+    /// Reads weights by the file's names.
     ///
     /// # Errors
     /// A tensor is missing or has another shape.

@@ -30,7 +30,7 @@ impl Both {
         Self {
             name,
             packed: CpuFrame::new(&config, &vb).expect("builds"),
-            plain: FrameModel::load(&dir, &Device::Cpu).expect("loads"),
+            plain: FrameModel::from_builder(&config, &vb).expect("builds"),
             grounder: Grounder::load(&dir, &Device::Cpu).expect("loads"),
         }
     }
