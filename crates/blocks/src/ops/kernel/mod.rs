@@ -13,6 +13,7 @@ pub mod attend;
 mod attention;
 pub mod bf16;
 mod bytes;
+pub mod deformable;
 pub mod dense;
 pub mod depthwise;
 mod elementwise;
@@ -38,7 +39,7 @@ mod vector;
 
 pub use attention::window_attention;
 pub use elementwise::gelu;
-pub use elementwise::gelu_in_place;
+pub use elementwise::{gelu_in_place, relu_in_place};
 pub use fused::with_elements;
 pub use gates::{gates, gates_halved};
 pub use gather::{RowMap, ZERO_ROW, gather_rows};
@@ -46,7 +47,7 @@ pub use heads::attention;
 pub use inverted::{inverted_residual, stem};
 pub use linear::{linear, linear_onto_upsampled};
 pub use mlp::mlp;
-pub use norm::{layer_norm, layer_norm_rows, softmax};
+pub use norm::{column_weights, layer_norm, layer_norm_rows, softmax, softmax_in_place};
 pub use vector::{VECTOR_UNIT, VectorUnit};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
