@@ -136,11 +136,28 @@ impl Packed {
         out: &mut [f32],
         stride: usize,
     ) {
+        self.apply_columns_by(Way::current(), x, start, columns, out, stride);
+    }
+
+    /// All outputs, the way of the caller's choice: for comparing times.
+    pub fn apply_by(&self, way: Way, x: &Halves, start: Start, out: &mut [f32], stride: usize) {
+        self.apply_columns_by(way, x, start, 0..self.output, out, stride);
+    }
+
+    fn apply_columns_by(
+        &self,
+        way: Way,
+        x: &Halves,
+        start: Start,
+        columns: std::ops::Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
         let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
         let mut start = start.of_panels(panels.start, panels.len());
         for first in (0..self.input).step_by(DEPTH) {
             let right = self.part(first, panels.clone());
-            multiply(x.from(first), right, start, Out { values: &mut *out, stride, width: columns.len() });
+            multiply_by(way, x.from(first), right, start, Out { values: &mut *out, stride, width: columns.len() });
             start = Start::Stored;
         }
     }
@@ -148,7 +165,7 @@ impl Packed {
     /// Adds the part of the product that the inputs from `first` on have, [`DEPTH`] of them at most, which `x` holds.
     pub fn apply_inputs(&self, x: &Halves, first: usize, start: Start, out: &mut [f32], stride: usize) {
         let right = self.part(first, 0..self.output.div_ceil(PANEL));
-        multiply(x.from(0), right, start, Out { values: out, stride, width: self.output });
+        multiply_by(Way::current(), x.from(0), right, start, Out { values: out, stride, width: self.output });
     }
 
     fn part(&self, first: usize, panels: std::ops::Range<usize>) -> Right<'_> {
@@ -174,11 +191,10 @@ struct Right<'a> {
     depth: usize,
 }
 
-fn multiply(left: Left, right: Right, start: Start, out: Out) {
-    if Way::current() == Way::Native {
-        multiply_natively(left, right, start, out);
-    } else {
-        multiply_widely(left, right, start, out);
+fn multiply_by(way: Way, left: Left, right: Right, start: Start, out: Out) {
+    match way {
+        Way::Native => multiply_natively(left, right, start, out),
+        Way::Wide => multiply_widely(left, right, start, out),
     }
 }
 
@@ -191,7 +207,7 @@ fn multiply_natively(left: Left, right: Right, start: Start, out: Out) {
         fn native(left: Left, right: Right, start: Start, out: Out) {
             multiply_body::<Native, 12, 2>(left, right, start, out);
         }
-        if has_instruction() {
+        if Way::Native.available(VectorUnit::current()) {
             // SAFETY: the processor has AVX-512 F, BW, VL, DQ and BF16, AVX2 and FMA.
             return unsafe { native(left, right, start, out) };
         }
@@ -221,13 +237,16 @@ fn multiply_widely(left: Left, right: Right, start: Start, out: Out) {
             return unsafe { vectorised(left, right, start, out) };
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if VectorUnit::current() >= VectorUnit::Neon {
+        return multiply_body::<Wide<super::lanes::Neon>, 4, 1>(left, right, start, out);
+    }
     multiply_body::<Wide<super::lanes::Plain>, 4, 1>(left, right, start, out);
 }
 
 #[path = "bf16_way.rs"]
 mod way;
 pub use way::Way;
-use way::has_instruction;
 
 /// Rows of the highest tile.
 const MOST_ROWS: usize = 12;

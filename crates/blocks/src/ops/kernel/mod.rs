@@ -1,7 +1,8 @@
 //! Fused CPU kernels in f32, each with a backward pass, as candle custom operations.
 //!
 //! The kernels are plain loops that the compiler turns into vector code; `dispatch` compiles each of them twice, for
-//! AVX2 with FMA and for whatever the target has, and picks at run time. Sums over rows are split at fixed places, not
+//! AVX2 with FMA (aarch64: with its fused multiplication, which every processor has) and for whatever the target has, and
+//! picks at run time. Sums over rows are split at fixed places, not
 //! by the number of threads, so that equal input gives equal bytes on any number of threads.
 //!
 //! These modules, and those of CUDA's kernels, hold `unsafe`, and no others: for vector code, and for the call of the
@@ -72,8 +73,8 @@ fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Defines `fn $name(arguments)` that calls `$body::<true>` compiled for AVX2 and FMA where the processor has them, and
-/// `$body::<false>` elsewhere.
+/// Defines `fn $name(arguments)` that calls `$body::<true>` compiled for AVX2 and FMA where the processor has them, or on
+/// aarch64, and `$body::<false>` elsewhere.
 macro_rules! dispatch {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
@@ -89,6 +90,10 @@ macro_rules! dispatch {
                     // SAFETY: the processor has AVX2 and FMA.
                     return unsafe { vectorised($($arg),*) };
                 }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if super::vector::VectorUnit::current() >= super::vector::VectorUnit::Neon {
+                return $body::<true>($($arg),*);
             }
             $body::<false>($($arg),*);
         }
@@ -121,6 +126,10 @@ macro_rules! dispatch_rows {
                     // SAFETY: the processor has AVX2 and FMA.
                     return unsafe { vectorised($($arg),*) };
                 }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if super::vector::VectorUnit::current() >= super::vector::VectorUnit::Neon {
+                return $body::<super::lanes::Neon, true, 6>($($arg),*);
             }
             $body::<super::lanes::Plain, false, 4>($($arg),*);
         }

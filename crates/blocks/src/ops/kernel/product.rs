@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
 use super::store::{Part, Store};
-pub use super::tile::{Tile, multiply};
+pub use super::tile::{Tile, multiply, multiply_by};
 
 /// A Linear's weight, packed: for every [`DEPTH`] inputs, all panels, and in each of these a line for every input.
 #[derive(Debug, Default)]
@@ -108,9 +108,26 @@ impl Packed {
         self.apply_columns(x, start, 0..self.output, out, stride);
     }
 
+    /// As [`Packed::apply`], with a tile of the caller's choice: for comparing times.
+    pub fn apply_by(&self, tile: Tile, x: Rows, start: Start, out: &mut [f32], stride: usize) {
+        self.apply_columns_by(tile, x, start, 0..self.output, out, stride);
+    }
+
     /// As [`Packed::apply`], the outputs `columns` alone, which begin with a whole panel.
     pub fn apply_columns(
         &self,
+        x: Rows,
+        start: Start,
+        columns: std::ops::Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        self.apply_columns_by(Tile::current(), x, start, columns, out, stride);
+    }
+
+    fn apply_columns_by(
+        &self,
+        tile: Tile,
         x: Rows,
         start: Start,
         columns: std::ops::Range<usize>,
@@ -122,7 +139,7 @@ impl Packed {
         for first in (0..self.input).step_by(DEPTH) {
             let (lines, depth) = self.part(first, panels.clone());
             let x = Rows { values: &x.values[first..], ..x };
-            multiply(x, lines, depth, start, Out { values: &mut *out, stride, width: columns.len() });
+            multiply_by(tile, x, lines, depth, start, Out { values: &mut *out, stride, width: columns.len() });
             start = Start::Stored;
         }
     }
