@@ -50,6 +50,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Those whose names go on with `name`.
+    #[must_use]
     pub fn pp(&self, name: impl ToString) -> Self {
         Self { vb: self.vb.pp(name), sources: self.sources }
     }
