@@ -16,16 +16,17 @@ pub enum Way {
     Wide,
 }
 
+fn has_instruction() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 impl Way {
     /// Whether the processor has it, and may use it with `unit`.
     pub fn available(self, unit: VectorUnit) -> bool {
-        match self {
-            Self::Wide => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Native => unit >= VectorUnit::Vnni && is_x86_feature_detected!("avx512bf16"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Native => false,
-        }
+        self == Self::Wide || (unit >= VectorUnit::Vnni && has_instruction())
     }
 
     /// What products use: the one that was faster on this processor, measured once a process, when the first product is
