@@ -88,7 +88,10 @@ struct SwinS {
 
 fn grids(config: &SwinConfig) -> Vec<Grid> {
     let mut grid = Grid { h: SIZE.h / config.patch_size, w: SIZE.w / config.patch_size };
-    let next = |_: &usize| std::mem::replace(&mut grid, grid.half_up());
+    let next = |_: &usize| {
+        let half = grid.half_up();
+        std::mem::replace(&mut grid, half)
+    };
     config.depths.iter().map(next).collect()
 }
 

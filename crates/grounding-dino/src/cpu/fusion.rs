@@ -92,7 +92,9 @@ impl Parts {
                 let own = &part[2 * columns + column * width..][..width];
                 seen.iter_mut().zip(own).for_each(|(seen, own)| *seen += share * own);
             }
-            seen.iter_mut().for_each(|seen| *seen /= sum);
+            for seen in seen {
+                *seen /= sum;
+            }
         }
     }
 }

@@ -51,7 +51,9 @@ impl ScoreHead {
         words.0.apply(rows, words.0.bias(), scores, words.0.output());
         if let Some(bias) = self.bias {
             let root = (self.width as f32).sqrt();
-            scores.iter_mut().for_each(|score| *score = *score / root + bias);
+            for score in scores {
+                *score = *score / root + bias;
+            }
         }
     }
 }

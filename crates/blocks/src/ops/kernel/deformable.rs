@@ -301,7 +301,7 @@ mod tests {
         for offset in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
             let mut out = [7.0];
             look(looked, Around::Points(&[0.5, 0.5]), &mut [offset, 0.0, 1.0], &mut LookRoom::default(), &mut out);
-            assert_eq!(out, [0.0], "{offset}");
+            assert!(out[0].abs() < 1e-9, "{offset}: {}", out[0]);
         }
     }
 }
