@@ -18,7 +18,9 @@ pub enum Way {
 
 fn has_instruction() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512bf16");
+    {
+        is_x86_feature_detected!("avx512bf16")
+    }
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
