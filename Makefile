@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 .DELETE_ON_ERROR:
 CARGO ?= cargo
+ARM = aarch64-unknown-linux-gnu
 
 .PHONY: demo test test-slow bench build-cuda lint setup media peers build help
 
@@ -63,13 +64,16 @@ demo: build media
 test: lint media peers
 	$(CARGO) test --release --locked --workspace
 
-# The full-size model's compiled path against its plain one, a hundred times as many random cases, half an hour of four
+# Kernels on an emulated aarch64, the full-size model's compiled path against its plain one, a hundred times as many random cases, half an hour of four
 # cameras that come and go, and six hours of film that nobody watches, at ten times its pace (out/soak/ holds tables and a
 # plot), and generated films whose things must keep their ids (out/crossings/). A sentence encoder is tried as the text tower
 # where QRNET_TEXT_ENCODER names its folder. The published backbone is held to its own graph; questions about photographs
 # are resolved where SPOTTER_DATA names them.
 test-slow: media peers
 	@bash scripts/setup.sh slow
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+	  $(CARGO) test --release --locked -p spotter-blocks --lib --target $(ARM) ops::kernel
 	@bash scripts/fetch-photograph-weights.sh
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess
 	$(CARGO) test --release --locked -p qrnet --test slow
@@ -95,3 +99,8 @@ lint: setup
 	SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_NO_PKG_CONFIG=1 SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_LIB=gstanalytics-1.0 \
 	  $(CARGO) clippy --release --locked -p spotter-frames -p spotter --lib --features v1_24 -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps
+	# Kernels for another processor, where rustup has its library or can fetch it; nothing of C or C++ is compiled.
+	@rustup target add $(ARM) >/dev/null 2>&1 || true
+	@if [ -d "$$(rustc --print target-libdir --target $(ARM))" ]; then \
+	  $(CARGO) clippy --release --locked -p spotter-blocks --lib --tests --target $(ARM) -- -D warnings; \
+	else echo "SKIPPED: kernels for $(ARM): rustup target add $(ARM)"; fi

@@ -14,8 +14,8 @@ packages=(
   # test and demo: other people's tools to make, to serve and to read videos; pip fetches the demo clip
   ffmpeg gstreamer1.0-tools openssl procps python3 unzip vlc-bin vlc-plugin-base util-linux bsdutils libheif-examples
 )
-# A relay of SRT.
-[ "${1:-}" != slow ] || packages+=(srt-tools)
+# A relay of SRT; a linker and a processor of aarch64.
+[ "${1:-}" != slow ] || packages+=(srt-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 

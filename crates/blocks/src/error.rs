@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// A tensor that a file lacks.
+/// A tensor that a model reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingTensor {
-    /// Name in the reference's state dict.
+pub struct TensorSpec {
+    /// The file's name for it.
     pub name: String,
     /// Shape that the configuration implies.
     pub shape: Vec<usize>,
@@ -58,7 +58,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Names and expected shapes; never empty.
-        missing: Vec<MissingTensor>,
+        missing: Vec<TensorSpec>,
     },
     /// A tensor whose shape contradicts the configuration.
     #[error("{path}: tensor `{name}` has shape {found:?}, the configuration expects {expected:?}")]
@@ -129,6 +129,12 @@ impl Error {
     /// A file that cannot be used.
     pub fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::File { path: path.to_path_buf(), reason: reason.to_string() }
+    }
+
+    /// A query of the model `found`, in a file or in memory, asked of the model `expected`.
+    pub fn foreign_query(path: Option<&Path>, found: &str, expected: &str) -> Self {
+        let path = path.unwrap_or(Path::new("(in memory)")).to_path_buf();
+        Self::ForeignQuery { path, found: found.to_owned(), expected: expected.to_owned() }
     }
 
     /// True where the caller asked for something wrong (exit code 2), false where something failed (exit code 1).

@@ -8,8 +8,12 @@ pub mod files;
 pub mod findings;
 pub mod layers;
 pub mod ops;
+// For the model crates beside this one, as kernels are.
+#[doc(hidden)]
+pub mod packed;
 pub mod pass;
 pub mod preprocess;
+pub mod recent;
 pub mod seeded;
 pub mod strict;
 pub mod swin;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use blocks::error::{Error, Result, quoted};
+use blocks::error::{Error, Result};
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
@@ -56,25 +56,14 @@ impl QueryCompiler {
     /// # Errors
     /// The sentence is empty, holds no word, or is unreadable for the tokenizer.
     pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
-        let fail = |reason: &str| Err(Error::Query { query: text.to_owned(), reason: reason.to_owned() });
-        if !text.trim().is_empty() && !text.chars().any(char::is_alphanumeric) {
-            return fail("holds no word, expected words that describe an object");
-        }
-        let encoded = self.tokenizer.encode(text)?;
-        if let Some(cut) = &encoded.cut {
-            let kept = encoded.ids.len() - FRAMING.len();
-            tracing::warn!("query {} is longer than the model's {kept} pieces; cut off: {}", quoted(text), quoted(cut));
-        }
-        if !encoded.unknown.is_empty() {
-            let unknown: Vec<String> = encoded.unknown.iter().map(|word| quoted(word)).collect();
-            tracing::warn!("query {}: the model's tokenizer does not know [{}]", quoted(text), unknown.join(", "));
-        }
+        let encoded = self.tokenizer.read(text)?;
         let mut pieces = encoded.ids[1..encoded.ids.len() - 1].to_vec();
         if pieces.last() != Some(&STOP) {
             pieces.push(STOP);
         }
         if pieces.iter().all(|piece| is_delimiter(*piece)) {
-            return fail("holds nothing but what ends a phrase, expected words that describe an object");
+            let reason = "holds nothing but what ends a phrase, expected words that describe an object".into();
+            return Err(Error::Query { query: text.to_owned(), reason });
         }
         Ok(pieces)
     }

@@ -14,7 +14,7 @@ use crate::heads::{BoxHead, Boxes, MlpHead};
 use crate::plan::{Plan, frequencies, waves};
 
 /// Temperature of the sine positions of boxes.
-const TEMPERATURE: f64 = 10_000.0;
+pub(crate) const TEMPERATURE: f64 = 10_000.0;
 
 pub(crate) struct Decoder {
     layers: Vec<DecoderLayer>,
@@ -171,7 +171,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 }
 
 /// The inverse of [`sigmoid`], of a value kept from 0 and 1.
-fn logit(x: f32) -> f32 {
+pub(crate) fn logit(x: f32) -> f32 {
     const EPS: f32 = 1e-5;
     let x = x.clamp(EPS, 1.0 - EPS);
     (x / (1.0 - x)).ln()

@@ -27,20 +27,17 @@ impl EncoderLayer {
         })
     }
 
-    /// `positions [1, T, d]` are those of the picture's tokens; `fused` sees the text's tokens between.
+    /// `fused` sees the text's tokens between.
     pub(crate) fn forward(
         &self,
         streams: &Streams,
-        (plan, positions): (&Plan, &Tensor),
+        plan: &Plan,
         text: &Text,
         fused: impl FnOnce(&Tensor),
     ) -> Result<Streams> {
         let Streams { vision, text: words } = self.fusion.forward(streams, plan)?;
         fused(&words);
-        Ok(Streams {
-            vision: self.deformable.forward(&vision, positions, plan)?,
-            text: self.enhancer.forward(&words, text)?,
-        })
+        Ok(Streams { vision: self.deformable.forward(&vision, plan)?, text: self.enhancer.forward(&words, text)? })
     }
 }
 
@@ -94,8 +91,8 @@ impl DeformableLayer {
         })
     }
 
-    fn forward(&self, tokens: &Tensor, positions: &Tensor, plan: &Plan) -> Result<Tensor> {
-        let queries = (tokens + positions)?;
+    fn forward(&self, tokens: &Tensor, plan: &Plan) -> Result<Tensor> {
+        let queries = (tokens + &plan.positions)?;
         let seen = self.attention.forward(&queries, tokens, References::Points(&plan.points), plan)?;
         let x = self.norm.forward(&(tokens + seen)?)?;
         feed_forward(&x, (&self.first, &self.second), &self.last_norm)

@@ -1,24 +1,23 @@
 //! The crate's front door: load a model, compile sentences, ground pictures.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use blocks::canvas::{Canvas, Grid};
 use blocks::error::{Error, Result};
 use blocks::findings::{Finding, Findings};
-use blocks::pass::Pass;
 use blocks::preprocess::{Letterboxed, Letterboxer, Rect, RgbView, Transform};
 use candle_core::{Device, Tensor};
+use candle_nn::VarBuilder;
 
 use crate::compiler::QueryCompiler;
 use crate::config::Config;
 use crate::decoder::sigmoid;
-use crate::model::{Detected, FrameModel};
+use crate::frame_side::FrameSide;
+use crate::model::Detected;
 use crate::model_dir::ModelDir;
-use crate::plan::Plan;
 use crate::preprocess::Sizing;
 use crate::query::CompiledQuery;
-use crate::text::{FRAMING, Text};
+use crate::text::{FRAMING, Text, spans};
 use crate::weights::{Part, Weights};
 
 /// Boxes that score below are not given, but for the best.
@@ -26,9 +25,6 @@ pub const LEAST: f32 = 0.05;
 /// From which score on the reference claims a thing, unless it is told otherwise. No probability: these models are not
 /// calibrated.
 pub const CLAIMS_FROM: f32 = 0.25;
-
-/// How many shapes of pictures keep their geometry.
-const CACHED_PLANS: usize = 8;
 
 /// A model ready to ground.
 ///
@@ -39,9 +35,8 @@ pub struct Grounder {
     sizing: Sizing,
     canvas: Option<Canvas>,
     device: Device,
-    frame: FrameModel,
+    frame: FrameSide,
     text: Option<QueryCompiler>,
-    plans: Mutex<Vec<Arc<Plan>>>,
 }
 
 impl Grounder {
@@ -61,26 +56,29 @@ impl Grounder {
         Self::load_parts(dir, device, &[Part::Frame])
     }
 
+    /// The same of weights that lie elsewhere, by the file's names. `digest` names them in compiled queries.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn for_frames(config: &Config, sizing: Sizing, digest: String, vb: &VarBuilder) -> Result<Self> {
+        let (config, device) = (config.clone(), vb.device().clone());
+        let frame = FrameSide::new(&config, vb)?;
+        Ok(Self { config, digest, sizing, canvas: None, device, frame, text: None })
+    }
+
     fn load_parts(dir: &Path, device: &Device, parts: &[Part]) -> Result<Self> {
         let dir = ModelDir::open(dir)?;
         let weights = Weights::open(dir.path())?;
         parts.iter().try_for_each(|part| weights.check(dir.config(), *part))?;
         let (vb, digest) = (weights.into_builder(device), dir.digest()?);
-        let mut frame = FrameModel::new(dir.config(), &vb)?;
-        frame.freeze()?;
-        let text = parts.contains(&Part::Text).then(|| QueryCompiler::new(&dir, &vb, digest.clone())).transpose()?;
-        let (config, sizing, device) = (dir.config().clone(), dir.sizing(), device.clone());
-        Ok(Self { config, digest, sizing, canvas: None, device, frame, text, plans: Mutex::default() })
+        let mut grounder = Self::for_frames(dir.config(), dir.sizing(), digest.clone(), &vb)?;
+        grounder.text = parts.contains(&Part::Text).then(|| QueryCompiler::new(&dir, &vb, digest)).transpose()?;
+        Ok(grounder)
     }
 
     /// Sizes.
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// The half that reads pictures.
-    pub fn frame(&self) -> &FrameModel {
-        &self.frame
     }
 
     /// How large pictures go in where no canvas is wanted.
@@ -177,8 +175,7 @@ impl Grounder {
             return Err(Error::Unsupported(message));
         }
         if let Some(foreign) = queries.iter().copied().flatten().find(|query| query.model() != self.digest) {
-            let (path, found, expected) = ("(in memory)".into(), foreign.model().to_owned(), self.digest.clone());
-            return Err(Error::ForeignQuery { path, found, expected });
+            return Err(Error::foreign_query(None, foreign.model(), &self.digest));
         }
         pictures.iter().zip(queries).map(|(picture, queries)| self.ground_one(picture, queries)).collect()
     }
@@ -189,17 +186,14 @@ impl Grounder {
         }
         let (width, height) = picture.transform.resized;
         let image = Grid { h: height, w: width };
-        let plan = self.plan(image)?;
-        let pixels = shown(picture)?;
-        let image = Tensor::from_vec(pixels, (1, 3, height, width), &self.device)?;
-        let mut pass = Pass::eval();
-        let seen = self.frame.look(&image, &plan, &mut pass)?;
+        let runs = self.passes(queries);
+        let texts = runs.iter().map(|run| run.iter().map(|query| query.tokens.id()).collect()).collect();
+        let text = |number: usize| self.text_of(runs[number]);
+        let detected = self.frame.ground(shown(picture)?, image, texts, text, &self.device)?;
         let mut findings = Vec::with_capacity(queries.len());
-        for together in self.passes(queries) {
-            let text = self.text_of(together)?;
-            let detected = self.frame.find(&seen, &text, &plan, &mut pass)?;
-            for span in &text.spans {
-                findings.push(found(&detected, span, &picture.transform)?);
+        for (run, detected) in runs.iter().zip(&detected) {
+            for span in spans(run.iter().map(|query| query.ids())) {
+                findings.push(found(detected, &span, &picture.transform)?);
             }
         }
         Ok(findings)
@@ -218,22 +212,6 @@ impl Grounder {
         }
         runs.push(&queries[first..]);
         runs
-    }
-
-    /// The geometry of pictures of this size, from the cache or made now.
-    fn plan(&self, image: Grid) -> Result<Arc<Plan>> {
-        let cache = || self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = cache().iter().find(|plan| plan.image == image) {
-            return Ok(Arc::clone(plan));
-        }
-        // Made without the lock: threads that compute may be lent to others who want it meanwhile.
-        let plan = Arc::new(self.frame.plan(image, image)?);
-        let mut cache = cache();
-        if cache.len() == CACHED_PLANS {
-            cache.remove(0);
-        }
-        cache.push(Arc::clone(&plan));
-        Ok(plan)
     }
 }
 

@@ -22,9 +22,11 @@
 mod attention;
 mod compiler;
 pub mod config;
+mod cpu;
 mod decoder;
 mod deformable;
 mod encoder;
+mod frame_side;
 mod fusion;
 mod grounder;
 mod heads;
@@ -38,6 +40,7 @@ mod swin;
 mod text;
 mod weights;
 
+pub use blocks::error::TensorSpec;
 pub use blocks::{Canvas, Error, Result};
 pub use candle_core::Device;
 pub use compiler::QueryCompiler;
@@ -49,4 +52,4 @@ pub use plan::{Level, Plan, Proposal};
 pub use preprocess::Sizing;
 pub use query::CompiledQuery;
 pub use text::{FRAMING, STOP, Text, TextModel, is_delimiter, phrases};
-pub use weights::{Comparison, ParamSpec, Part, Weights, parameters};
+pub use weights::{Comparison, Part, Weights, parameters};

@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::swin::{Backbone, PREFIX};
 use crate::text::Text;
 
-/// Weights that a frame touches.
+/// Weights that a frame touches, on tensors: what devices other than the CPU run, and what tells every step.
 pub struct FrameModel {
     config: Config,
     backbone: Backbone,
@@ -38,13 +38,8 @@ pub struct FrameModel {
     device: Device,
 }
 
-/// A picture as the encoder reads it; independent of what is asked of it.
-pub struct Seen {
-    /// `[1, T, d]`.
-    tokens: Tensor,
-    /// Sine and learnt positions, `[1, T, d]`.
-    positions: Tensor,
-}
+/// A picture as the encoder reads it, `[1, T, d]`; independent of what is asked of it.
+pub struct Seen(Tensor);
 
 /// What the model says of a picture and a text.
 pub struct Detected {
@@ -61,6 +56,16 @@ struct Picked {
 }
 
 impl FrameModel {
+    /// Reads weights by the file's names.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn from_builder(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        let mut model = Self::new(config, vb)?;
+        model.freeze()?;
+        Ok(model)
+    }
+
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
         let (width, model) = (config.width, vb.pp("model"));
         let layer = |number: usize| EncoderLayer::new(config, &model.pp(format!("encoder.layers.{number}")));
@@ -92,7 +97,7 @@ impl FrameModel {
     /// # Errors
     /// Nothing is shown, or the device cannot hold it.
     pub fn plan(&self, image: Grid, shown: Grid) -> Result<Plan> {
-        Plan::new(&self.config, image, shown, &self.device)
+        Plan::new(&self.config, image, shown, &self.device)?.with_levels(&self.level_embed)
     }
 
     /// What does not depend on the text.
@@ -109,12 +114,7 @@ impl FrameModel {
         }
         let maps = trace_span!("backbone").in_scope(|| self.backbone.forward(image, plan, pass))?;
         let tokens = trace_span!("neck").in_scope(|| self.neck.forward(&maps, plan, pass))?;
-        let learnt = |(number, level): (usize, &crate::plan::Level)| {
-            self.level_embed.narrow(0, number, 1)?.broadcast_as((level.grid.len(), self.config.width))
-        };
-        let learnt = plan.levels.iter().enumerate().map(learnt).collect::<Result<Vec<_>>>()?;
-        let positions = plan.sine.broadcast_add(&Tensor::cat(&learnt, 0)?)?;
-        Ok(Seen { tokens, positions })
+        Ok(Seen(tokens))
     }
 
     /// Looks for what a text says on a picture that was looked at.
@@ -123,11 +123,11 @@ impl FrameModel {
     /// The plan is another picture's, or the device fails.
     pub fn find(&self, seen: &Seen, text: &Text, plan: &Plan, pass: &mut Pass) -> Result<Detected> {
         pass.tap(|| "text".into(), &text.tokens);
-        let mut streams = Streams { vision: seen.tokens.clone(), text: text.tokens.clone() };
+        let mut streams = Streams { vision: seen.0.clone(), text: text.tokens.clone() };
         for (number, layer) in self.layers.iter().enumerate() {
             let _span = trace_span!("encoder", number).entered();
             let fused = |words: &Tensor| pass.tap(|| format!("fusion{number}.text"), words);
-            streams = layer.forward(&streams, (plan, &seen.positions), text, fused)?;
+            streams = layer.forward(&streams, plan, text, fused)?;
             pass.tap(|| format!("encoder{number}.vision"), &streams.vision);
             pass.tap(|| format!("encoder{number}.text"), &streams.text);
         }

@@ -9,7 +9,7 @@ use crate::config::{Config, GROUPS};
 use crate::plan::{Level, Plan};
 
 /// Epsilon of the norms.
-const EPS: f64 = 1e-5;
+pub(crate) const EPS: f64 = 1e-5;
 
 pub(crate) struct Neck {
     laterals: Vec<(Linear, GroupNorm)>,

@@ -48,8 +48,8 @@ pub struct Plan {
     pub(crate) windows: Windows,
     /// The maps that the encoder reads.
     pub levels: Vec<Level>,
-    /// Sine positions, `[1, T, d]`, without what is learnt of levels.
-    pub(crate) sine: Tensor,
+    /// Positions of tokens, `[1, T, d]`: sine, and with them what is learnt of levels (see [`Plan::with_levels`]).
+    pub(crate) positions: Tensor,
     /// Additive mask of padding over tokens, `[1, 1, 1, T]`; none where all show the picture.
     pub(crate) mask: Option<Tensor>,
     /// 1 for tokens that show the picture, `[1, T, 1]`; none where all do.
@@ -114,7 +114,7 @@ impl Plan {
         let sine: Vec<f32> =
             levels.iter().flat_map(|level| sine_positions(*level, width, config.temperature)).collect();
         let padded = levels.iter().any(|level| level.shown != level.grid);
-        let visible: Vec<bool> = levels.iter().flat_map(|level| level.places().map(|(_, _, shown)| shown)).collect();
+        let visible = visible(&levels);
         let flags = |flags: Vec<f32>| Tensor::from_vec(flags, (1, tokens, 1), device);
         let ignored: Vec<u8> = visible.iter().map(|shown| u8::from(!shown)).collect();
         let mask =
@@ -124,7 +124,7 @@ impl Plan {
         Ok(Self {
             image,
             windows: Windows::new(windows),
-            sine: Tensor::from_vec(sine, (1, tokens, width), device)?,
+            positions: Tensor::from_vec(sine, (1, tokens, width), device)?,
             mask: padded.then(mask).transpose()?,
             shown: padded
                 .then(|| flags(visible.iter().map(|&shown| f32::from(u8::from(shown))).collect()))
@@ -137,10 +137,37 @@ impl Plan {
         })
     }
 
+    /// The same with positions that also tell levels apart, by `learnt [levels, d]`.
+    ///
+    /// # Errors
+    /// There are not as many levels, or the device fails.
+    pub(crate) fn with_levels(mut self, learnt: &Tensor) -> Result<Self> {
+        let width = learnt.dim(1)?;
+        let of =
+            |(number, level): (usize, &Level)| learnt.narrow(0, number, 1)?.broadcast_as((level.grid.len(), width));
+        let learnt = self.levels.iter().enumerate().map(of).collect::<Result<Vec<_>>>()?;
+        self.positions = self.positions.broadcast_add(&Tensor::cat(&learnt, 0)?)?;
+        Ok(self)
+    }
+
+    /// Whether there are tokens that do not show the picture.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    /// Whether tokens show the picture.
+    pub(crate) fn visible(&self) -> Vec<bool> {
+        visible(&self.levels)
+    }
+
     /// Tokens of all levels.
     pub fn tokens(&self) -> usize {
         self.proposals.len()
     }
+}
+
+fn visible(levels: &[Level]) -> Vec<bool> {
+    levels.iter().flat_map(|level| level.places().map(|(_, _, shown)| shown)).collect()
 }
 
 /// How many of `count` tokens along a side of `pixels` show the picture, whose part ends at `shown`: a token is what the

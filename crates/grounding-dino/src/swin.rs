@@ -1,8 +1,8 @@
 //! The backbone: Swin with windows that may reach beyond the map, and a norm on every map that is read (`SwinBackbone`).
 
-use blocks::layers::{LayerNorm, Linear};
+use blocks::layers::LayerNorm;
 use blocks::pass::Pass;
-use blocks::swin::{Block, EPS, PatchMerging};
+use blocks::swin::{Block, EPS, PatchEmbed, PatchMerging};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
@@ -13,9 +13,7 @@ use crate::plan::Plan;
 pub(crate) const PREFIX: &str = "model.backbone.conv_encoder.model";
 
 pub(crate) struct Backbone {
-    patch: Linear,
-    patch_norm: LayerNorm,
-    side: usize,
+    patches: PatchEmbed,
     stages: Vec<Stage>,
 }
 
@@ -28,17 +26,12 @@ struct Stage {
 
 impl Backbone {
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let (channels, side) = (config.swin.embed_dim, config.swin.patch_size);
         let embed = vb.pp("embeddings");
         let projection = embed.pp("patch_embeddings.projection");
-        // Kernel and stride are equal, so the convolution is a Linear over patches.
-        let kernel = projection.get((channels, 3, side, side), "weight")?.reshape((channels, 3 * side * side))?;
         // What nothing reads is not computed.
         let last = config.stages.last().copied().unwrap_or(0);
         Ok(Self {
-            patch: Linear::from_tensors(kernel, projection.get(channels, "bias")?),
-            patch_norm: LayerNorm::new(&embed.pp("norm"), channels, EPS)?,
-            side,
+            patches: PatchEmbed::new(&projection, &embed.pp("norm"), config.swin.embed_dim, config.swin.patch_size)?,
             stages: (0..=last).map(|stage| Stage::new(config, vb, stage, stage == last)).collect::<Result<_>>()?,
         })
     }
@@ -50,7 +43,7 @@ impl Backbone {
 
     /// The maps that are read, `image [1, 3, H, W]` → `[1, h*w, C]` each.
     pub(crate) fn forward(&self, image: &Tensor, plan: &Plan, pass: &mut Pass) -> Result<Vec<Tensor>> {
-        let mut x = self.embed(image)?;
+        let mut x = self.patches.forward(image)?;
         let mut maps = Vec::new();
         for (number, stage) in self.stages.iter().enumerate() {
             let windows = plan.windows.stage(number);
@@ -68,18 +61,6 @@ impl Backbone {
             }
         }
         Ok(maps)
-    }
-
-    fn embed(&self, image: &Tensor) -> Result<Tensor> {
-        let (batch, colours, height, width) = image.dims4()?;
-        let side = self.side;
-        let (h, w) = (height.div_ceil(side), width.div_ceil(side));
-        let whole = image.pad_with_zeros(2, 0, h * side - height)?.pad_with_zeros(3, 0, w * side - width)?;
-        let patches = whole
-            .reshape(vec![batch, colours, h, side, w, side])?
-            .permute(vec![0, 2, 4, 1, 3, 5])?
-            .reshape((batch, h * w, colours * side * side))?;
-        self.patch_norm.forward(&self.patch.forward(&patches)?)
     }
 }
 

@@ -65,6 +65,16 @@ impl TextModel {
     }
 }
 
+/// Of queries side by side behind `[CLS]`, the tokens that are their words.
+pub(crate) fn spans<'a>(queries: impl Iterator<Item = &'a [u32]>) -> impl Iterator<Item = Vec<usize>> {
+    let mut first = 1;
+    queries.map(move |pieces| {
+        let own = (0..pieces.len()).filter(|&i| !is_delimiter(pieces[i])).map(|i| first + i).collect();
+        first += pieces.len();
+        own
+    })
+}
+
 /// A list of queries as the encoder reads it.
 pub struct Text {
     /// `[1, L, d]`.
@@ -84,14 +94,12 @@ impl Text {
     /// Pieces and tokens do not fit, or the device fails.
     pub fn new(framing: &Tensor, queries: &[(&[u32], &Tensor)]) -> Result<Self> {
         let (mut numbers, mut places) = (vec![0], vec![0]);
-        let mut spans = Vec::with_capacity(queries.len());
+        let spans = spans(queries.iter().map(|(pieces, _)| *pieces)).collect();
         let mut parts = vec![framing.narrow(0, 0, 1)?];
         for (pieces, tokens) in queries {
             if tokens.dim(0)? != pieces.len() {
                 candle_core::bail!("{} pieces with {:?} tokens", pieces.len(), tokens.shape());
             }
-            let first = numbers.len();
-            spans.push((0..pieces.len()).filter(|&i| !is_delimiter(pieces[i])).map(|i| first + i).collect());
             for phrase in phrases(pieces) {
                 let number = numbers.last().map_or(0, |last| last + 1);
                 numbers.extend(std::iter::repeat_n(number, phrase.len()));

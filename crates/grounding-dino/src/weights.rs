@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use blocks::checkpoint::TensorFile;
-use blocks::error::{Error, MissingTensor, Result};
+use blocks::error::{Error, Result, TensorSpec};
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
@@ -32,20 +32,11 @@ pub enum Part {
     Frame,
 }
 
-/// A tensor of a model, by the file's name for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParamSpec {
-    /// The name.
-    pub name: String,
-    /// The shape that the configuration implies.
-    pub shape: Vec<usize>,
-}
-
 /// All tensors that a model of these sizes reads.
 ///
 /// # Errors
 /// Only where memory runs out.
-pub fn parameters(config: &Config, part: Part) -> Result<Vec<ParamSpec>> {
+pub fn parameters(config: &Config, part: Part) -> Result<Vec<TensorSpec>> {
     let specs = Arc::new(Mutex::new(Vec::new()));
     let vb = VarBuilder::from_backend(Box::new(Recorder(Arc::clone(&specs))), DType::F32, Device::Cpu);
     match part {
@@ -57,7 +48,7 @@ pub fn parameters(config: &Config, part: Part) -> Result<Vec<ParamSpec>> {
 }
 
 /// Notes what is asked for, and gives zeros that take no memory.
-struct Recorder(Arc<Mutex<Vec<ParamSpec>>>);
+struct Recorder(Arc<Mutex<Vec<TensorSpec>>>);
 
 impl SimpleBackend for Recorder {
     fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
@@ -67,7 +58,7 @@ impl SimpleBackend for Recorder {
             *rows /= parts.len();
         }
         let mut specs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        specs.extend(parts.into_iter().map(|name| ParamSpec { name, shape: part.clone() }));
+        specs.extend(parts.into_iter().map(|name| TensorSpec { name, shape: part.clone() }));
         Tensor::zeros((), dtype, device)?.broadcast_as(shape)
     }
 
@@ -135,9 +126,9 @@ impl Weights {
     /// All missing names at once, or the first wrong shape.
     pub fn check(&self, config: &Config, part: Part) -> Result<()> {
         let mut missing = Vec::new();
-        for ParamSpec { name, shape } in parameters(config, part)? {
+        for TensorSpec { name, shape } in parameters(config, part)? {
             let Some((file, name)) = self.find(&name) else {
-                missing.push(MissingTensor { name, shape });
+                missing.push(TensorSpec { name, shape });
                 continue;
             };
             if let Some(found) = file.shape(&name).filter(|found| *found != shape) {

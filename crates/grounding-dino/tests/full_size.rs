@@ -9,7 +9,7 @@ use blocks::canvas::{Canvas, Grid};
 use blocks::pass::Pass;
 use blocks::preprocess::{Letterboxed, MEAN, STD, Transform};
 use candle_core::{DType, Device, Tensor};
-use grounding_dino::{CompiledQuery, Grounder};
+use grounding_dino::{CompiledQuery, FrameModel, Grounder, Weights};
 
 fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1()).expect("readable")
@@ -43,7 +43,9 @@ fn full_size_is_the_references() {
     let normal = |(i, byte): (usize, f32)| (byte / 255.0 - MEAN[i / plane]) / STD[i / plane];
     let pixels: Vec<f32> = values(&golden["picture"]).into_iter().enumerate().map(normal).collect();
     let image = Tensor::from_slice(&pixels, (1, 3, height, width), &Device::Cpu).expect("an image");
-    let (frame, size) = (grounder.frame(), Grid { h: height, w: width });
+    let vb = Weights::open(&folder).expect("weights").into_builder(&Device::Cpu);
+    let frame = FrameModel::from_builder(grounder.config(), &vb).expect("builds");
+    let size = Grid { h: height, w: width };
     let plan = frame.plan(size, size).expect("a plan");
     let text = grounder.text_of(&queries).expect("a text");
     let mut pass = Pass::eval().with_taps();
@@ -93,12 +95,13 @@ fn full_size_is_the_references() {
     let picture = Letterboxed { pixels, transform };
     for round in 0..3 {
         let began = Instant::now();
-        frame.look(&image, &plan, &mut Pass::eval()).expect("looks");
-        let looked = began.elapsed().as_secs_f64();
+        let seen = frame.look(&image, &plan, &mut Pass::eval()).expect("looks");
+        frame.find(&seen, &text, &plan, &mut Pass::eval()).expect("finds");
+        let plain = began.elapsed().as_secs_f64();
         let began = Instant::now();
         let found = grounder.ground_each(&[&picture], &[&queries]).expect("grounds");
         let took = began.elapsed().as_secs_f64();
-        println!("{width}x{height}, round {round}: {took:.2} s, {looked:.2} s of it backbone and neck");
+        println!("{width}x{height}, round {round}: {took:.2} s, on tensors {plain:.2} s");
         assert_eq!(found[0].len(), queries.len());
     }
 }

@@ -244,8 +244,7 @@ fn in_f32(place: impl Into<Placement>) -> Result<Device> {
 
 /// A query of another family is another model's.
 fn foreign(query: &CompiledQuery, digest: &str) -> Error {
-    let (path, found, expected) = ("(in memory)".into(), query.model().to_owned(), digest.to_owned());
-    Error::ForeignQuery { path, found, expected }
+    Error::foreign_query(None, query.model(), digest)
 }
 
 /// Grounding DINO looks for all queries of a picture at once.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use blocks::error::Result;
+use blocks::text::query_file::QueryFile;
 use candle_core::Device;
 use qrnet::MemoryModel;
 
@@ -71,8 +72,7 @@ impl CompiledQuery {
     /// # Errors
     /// The file is no compiled query.
     pub fn text_of(path: &Path) -> Result<String> {
-        // Files of all families have one header.
-        qrnet::CompiledQuery::text_of(path)
+        Ok(QueryFile::open(path)?.text)
     }
 }
 

@@ -15,13 +15,12 @@ use crate::params::Part;
 use crate::query::CompiledQuery;
 use crate::weights;
 use blocks::checkpoint::TensorFile;
-use blocks::error::{Error, Result, quoted};
+use blocks::error::{Result, quoted};
 use blocks::pass::Pass;
 use blocks::text::tokenizer::QueryTokenizer;
 
 /// The half of a model that reads text: compiles sentences for frames that are grounded elsewhere or later.
 pub struct QueryCompiler {
-    max_query_len: usize,
     digest: String,
     device: Device,
     model: QueryModel,
@@ -61,8 +60,7 @@ impl QueryCompiler {
         digest: String,
         folding: Arc<Folding>,
     ) -> Result<Self> {
-        let (device, max_query_len) = (vb.device().clone(), config.max_query_len);
-        Ok(Self { max_query_len, digest, device, model: QueryModel::new(config, vb)?, tokenizer, folding })
+        Ok(Self { digest, device: vb.device().clone(), model: QueryModel::new(config, vb)?, tokenizer, folding })
     }
 
     /// Digest of the model, which compiled queries carry.
@@ -75,23 +73,7 @@ impl QueryCompiler {
     /// # Errors
     /// The sentence is empty or unreadable for the tokenizer.
     pub fn compile(&self, text: &str) -> Result<CompiledQuery> {
-        if !text.trim().is_empty() && !text.chars().any(char::is_alphanumeric) {
-            let reason = "holds no word, expected words that describe an object".into();
-            return Err(Error::Query { query: text.to_owned(), reason });
-        }
-        let encoded = self.tokenizer.encode(text)?;
-        if let Some(cut) = &encoded.cut {
-            tracing::warn!(
-                "query {} is longer than the model's {} pieces; cut off: {}",
-                quoted(text),
-                self.max_query_len - 2,
-                quoted(cut)
-            );
-        }
-        if !encoded.unknown.is_empty() {
-            let unknown: Vec<String> = encoded.unknown.iter().map(|word| quoted(word)).collect();
-            tracing::warn!("query {}: the model's tokenizer does not know [{}]", quoted(text), unknown.join(", "));
-        }
+        let encoded = self.tokenizer.read(text)?;
         if !encoded.in_pieces.is_empty() {
             tracing::warn!(
                 "query {}: {:?} is no word that the model's tokenizer has whole; what is found may mean nothing",

@@ -1,7 +1,7 @@
 //! The crate's front door: load a model, compile a sentence, ground pictures.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
@@ -9,7 +9,7 @@ use tracing::trace_span;
 
 use crate::compiler::QueryCompiler;
 use crate::config::Config;
-use crate::cpu::{Constants, CpuFrame, Found, Sources, Weights};
+use crate::cpu::{Constants, CpuFrame, Found};
 use crate::fusion::compiled::{Folding, HeadPlan};
 use crate::memory::{MemoryModel, MemoryParts};
 use crate::model::FrameModel;
@@ -24,7 +24,9 @@ use blocks::checkpoint::TensorFile;
 use blocks::checkpoint::Tensors;
 use blocks::error::{Error, Result};
 use blocks::ops::kernel::dense::Arithmetic;
+use blocks::packed::weights::{Sources, Weights};
 use blocks::preprocess::{Letterboxed, Rect};
+use blocks::recent::Recent;
 use blocks::text::tokenizer::QueryTokenizer;
 
 /// A model ready to ground.
@@ -40,7 +42,7 @@ pub struct Grounder {
     frame: FrameSide,
     folding: Arc<Folding>,
     text: Option<QueryCompiler>,
-    head_plans: Mutex<Vec<(LayoutKey, Arc<Layout>)>>,
+    head_plans: Recent<LayoutKey, Arc<Layout>>,
     stacks: Stacks,
 }
 
@@ -255,7 +257,7 @@ impl Grounder {
         let plans = config.all_canvases().into_iter().map(plan).collect::<candle_core::Result<Vec<_>>>()?;
         let (frame, folding) =
             (FrameSide::new(&config, vb, sources, &plans, precision)?, Arc::new(Folding::new(&config, vb)?));
-        let (device, head_plans, stacks) = (device.clone(), Mutex::default(), Stacks::default());
+        let (device, head_plans, stacks) = (device.clone(), Recent::new(CACHED_LAYOUTS), Stacks::default());
         Ok(Self { config, digest, trained: true, device, plans, frame, folding, text: None, head_plans, stacks })
     }
 
@@ -384,8 +386,7 @@ impl Grounder {
             return Err(Error::Unsupported(format!("{} queries for {} questions", queries.len(), asked.len())));
         }
         if let Some(foreign) = queries.iter().find(|query| query.model() != self.digest) {
-            let (path, found, expected) = ("(in memory)".into(), foreign.model().to_owned(), self.digest.clone());
-            return Err(Error::ForeignQuery { path, found, expected });
+            return Err(Error::foreign_query(None, foreign.model(), &self.digest));
         }
         let own = pictures.first().map_or(self.config.canvas, |picture| picture.transform.canvas);
         if pictures.iter().any(|picture| picture.transform.canvas != own) {
@@ -461,23 +462,16 @@ impl Grounder {
 
     /// Constants of the head for the visual tokens in `visible` on one canvas, from the cache or built now.
     fn layout(&self, place: usize, visible: &[bool]) -> Result<Arc<Layout>> {
-        let cache = || self.head_plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((_, plan)) = cache().iter().find(|((canvas, key), _)| *canvas == place && key == visible) {
-            return Ok(Arc::clone(plan));
-        }
-        // Built without the lock: threads that compute may be lent to others who want it meanwhile.
+        self.head_plans.get_or_make((place, visible.to_vec()), || self.lay_out(place, visible).map(Arc::new))
+    }
+
+    fn lay_out(&self, place: usize, visible: &[bool]) -> Result<Layout> {
         let keep =
             visible.contains(&false).then(|| (0..visible.len() as u32).filter(|&i| visible[i as usize]).collect());
         let plan = self.folding.plan(&self.plans[place].positions, keep, &self.device)?;
-        let plan = Arc::new(match &self.frame {
+        Ok(match &self.frame {
             FrameSide::Cpu(..) => Layout::Cpu(Constants::new(&plan)?),
             FrameSide::Tensors(_) => Layout::Tensors(plan),
-        });
-        let mut cache = cache();
-        if cache.len() == CACHED_LAYOUTS {
-            cache.remove(0);
-        }
-        cache.push(((place, visible.to_vec()), Arc::clone(&plan)));
-        Ok(plan)
+        })
     }
 }

@@ -9,9 +9,10 @@ use blocks::checkpoint::TensorFile;
 use blocks::checkpoint::packed::{PackedFile, PackedWriter};
 use blocks::error::{Error, Result};
 use blocks::ops::kernel::dense::{Arithmetic, Dense};
+use blocks::packed::weights::{SeenWeight, Sources, Weights};
 use candle_core::Device;
 
-use crate::cpu::{CpuFrame, SeenWeight, Sources, Weights};
+use crate::cpu::CpuFrame;
 use crate::model_dir::ModelDir;
 use crate::params::Part;
 use crate::weights;

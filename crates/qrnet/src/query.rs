@@ -1,16 +1,15 @@
 //! A query compiled for one model: everything that depends on the text alone, so that no frame touches text weights.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Tensor, TensorId};
+use candle_core::{Device, Tensor, TensorId};
 
 use crate::config::Config;
 use crate::fusion::compiled::CompiledText;
 use crate::qdatt::Gates;
-use blocks::checkpoint::TensorFile;
-use blocks::error::{Error, Result};
+use blocks::error::Result;
+use blocks::text::query_file::{self, QueryFile};
 
 /// What a sentence becomes for one model: the generated gate matrices, the projected tokens of the real pieces and
 /// their q, k, v in the first fusion layer. Independent of the canvas; under 1.3 MB for the full model.
@@ -26,7 +25,6 @@ pub struct CompiledQuery {
     pub(crate) qkv: Tensor,
 }
 
-const FORMAT: &str = "spotter.query/1";
 const GATE_PARTS: [&str; 3] = ["fc1", "fc2", "spatial"];
 
 impl CompiledQuery {
@@ -61,30 +59,12 @@ impl CompiledQuery {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut tensors: Vec<(String, Tensor)> = vec![
-            ("ids".into(), Tensor::new(self.ids.as_slice(), &Device::Cpu)?),
-            ("tokens".into(), self.tokens.clone()),
-            ("qkv".into(), self.qkv.clone()),
-        ];
+        let mut tensors = vec![("tokens".into(), self.tokens.clone()), ("qkv".into(), self.qkv.clone())];
         for (i, gates) in self.gates.iter().enumerate() {
             let named = GATE_PARTS.iter().zip(gates.tensors());
             tensors.extend(named.map(|(part, tensor)| (format!("gates.{i}.{part}"), tensor.clone())));
         }
-        let metadata = HashMap::from([
-            ("format".to_owned(), FORMAT.to_owned()),
-            ("text".to_owned(), self.text.clone()),
-            ("model".to_owned(), self.model.clone()),
-        ]);
-        blocks::checkpoint::save(&tensors, Some(metadata), path)
-    }
-
-    /// The sentence of a query in a file, whatever model it is for.
-    ///
-    /// # Errors
-    /// The file is no compiled query.
-    pub fn text_of(path: &Path) -> Result<String> {
-        let (_, [_, text]) = open(path)?;
-        Ok(text)
+        query_file::save(path, (&self.text, &self.ids, &self.model), tensors)
     }
 
     /// Reads a query that was compiled for the model with digest `model`.
@@ -92,24 +72,10 @@ impl CompiledQuery {
     /// # Errors
     /// The file is no compiled query, belongs to another model, or holds tensors of other sizes.
     pub fn load(path: &Path, config: &Config, model: &str, device: &Device) -> Result<Self> {
-        let (file, [found, sentence]) = open(path)?;
-        if found != model {
-            return Err(Error::ForeignQuery { path: path.to_path_buf(), found, expected: model.to_owned() });
-        }
-        let get = |name: &str, shape: &[usize]| -> Result<Tensor> {
-            let tensor = file.load(name, device)?;
-            if tensor.dims() != shape {
-                let (path, name) = (path.to_path_buf(), name.to_owned());
-                return Err(Error::Shape { path, name, found: tensor.dims().to_vec(), expected: shape.to_vec() });
-            }
-            Ok(tensor)
-        };
-        let ids: Vec<u32> = file.load("ids", &Device::Cpu)?.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?;
+        let file = QueryFile::open_for(path, model)?;
+        let get = |name: &str, shape: &[usize]| file.tensor(name, shape, device);
+        let ids = file.ids(config.max_query_len)?;
         let (count, d) = (ids.len(), config.vl.hidden_dim);
-        if !(1..=config.max_query_len).contains(&count) {
-            let reason = format!("holds {count} pieces, expected 1 to {}", config.max_query_len);
-            return Err(Error::file(path, reason));
-        }
         let backbone = config.gated_stages().map(|stage| config.stage_channels(stage));
         let neck = (2..config.neck_levels().len()).map(|_| config.neck.out_channels);
         let gates = backbone
@@ -125,21 +91,8 @@ impl CompiledQuery {
             })
             .collect::<Result<_>>()?;
         let (tokens, qkv) = (get("tokens", &[count, d])?, get("qkv", &[count, 3 * d])?);
-        Ok(Self { text: sentence, ids, model: found, gates, tokens, qkv })
+        Ok(Self { text: file.text, ids, model: file.model, gates, tokens, qkv })
     }
-}
-
-/// Opens a compiled query: the digest of its model and its sentence.
-fn open(path: &Path) -> Result<(TensorFile, [String; 2])> {
-    let file = TensorFile::open(path)?;
-    let mut metadata = file.metadata()?;
-    if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-        return Err(Error::file(path, format!("is no compiled query, expected format {FORMAT} in its header")));
-    }
-    let mut text =
-        |key: &str| metadata.remove(key).ok_or_else(|| Error::file(path, format!("lacks `{key}` in its header")));
-    let header = [text("model")?, text("text")?];
-    Ok((file, header))
 }
 
 /// Several queries side by side.

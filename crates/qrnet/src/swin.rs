@@ -8,25 +8,20 @@ use tracing::trace_span;
 use crate::config::Config;
 use crate::qdatt::Gates;
 use blocks::canvas::Canvas;
-use blocks::layers::{LayerNorm, Linear};
+use blocks::layers::LayerNorm;
 use blocks::pass::Pass;
-use blocks::swin::{Block, EPS, PatchMerging, StageWindows, Windows};
+use blocks::swin::{Block, EPS, PatchEmbed, PatchMerging, StageWindows, Windows};
 
 /// The backbone without the generators of its gates.
 pub(crate) struct Backbone {
-    patch: Linear,
-    patch_norm: LayerNorm,
-    patch_size: usize,
+    patches: PatchEmbed,
     stages: Vec<Stage>,
 }
 
 impl Backbone {
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
         let swin = config.swin();
-        let (channels, side) = (swin.embed_dim, swin.patch_size);
         let embed = vb.pp("patch_embed");
-        // Kernel and stride are equal, so the convolution is a Linear over 4x4x3 patches.
-        let kernel = embed.get((channels, 3, side, side), "proj.weight")?.reshape((channels, 3 * side * side))?;
         let blocks: usize = swin.depths.iter().sum();
         let mut first = 0;
         let mut stages = Vec::new();
@@ -38,9 +33,7 @@ impl Backbone {
             first += swin.depths[stage];
         }
         Ok(Self {
-            patch: Linear::from_tensors(kernel, embed.get(channels, "proj.bias")?),
-            patch_norm: LayerNorm::new(&embed.pp("norm"), channels, EPS)?,
-            patch_size: side,
+            patches: PatchEmbed::new(&embed.pp("proj"), &embed.pp("norm"), swin.embed_dim, swin.patch_size)?,
             stages,
         })
     }
@@ -61,7 +54,7 @@ impl Backbone {
         gates: &[Option<&Gates>],
         pass: &mut Pass,
     ) -> Result<Vec<Tensor>> {
-        let mut x = trace_span!("patch embed").in_scope(|| self.embed(image))?;
+        let mut x = trace_span!("patch embed").in_scope(|| self.patches.forward(image))?;
         pass.tap_map(|| "patch_embed".into(), &x, windows.stage(0).grid())?;
         let mut maps = Vec::with_capacity(self.stages.len());
         for (i, stage) in self.stages.iter().enumerate() {
@@ -73,18 +66,6 @@ impl Backbone {
             }
         }
         Ok(maps)
-    }
-
-    fn embed(&self, image: &Tensor) -> Result<Tensor> {
-        let (batch, colours, height, width) = image.dims4()?;
-        let side = self.patch_size;
-        let (h, w) = (height / side, width / side);
-        let patches = image
-            .reshape(&[batch * colours, h, side, w, side])?
-            .reshape(vec![batch, colours, h, side, w, side])?
-            .permute(vec![0, 2, 4, 1, 3, 5])?
-            .reshape((batch, h * w, colours * side * side))?;
-        self.patch_norm.forward(&self.patch.forward(&patches)?)
     }
 }
 

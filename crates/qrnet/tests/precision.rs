@@ -110,7 +110,7 @@ fn every_vector_unit_gives_the_same_bytes() {
         return;
     }
     let mut known: BTreeMap<String, String> = BTreeMap::new();
-    for unit in VectorUnit::ALL.into_iter().filter(|unit| *unit <= VectorUnit::best()) {
+    for unit in VectorUnit::ALL.into_iter().filter(|unit| unit.available()) {
         let output = Command::new(std::env::current_exe().expect("a path"))
             .args(["--exact", "every_vector_unit_gives_the_same_bytes", "--nocapture"])
             .env(CHILD, "1")

@@ -62,6 +62,35 @@ fn drop_path() -> f64 {
     0.2
 }
 
+/// Pixels to normalised tokens: a convolution whose kernel and stride are equal, so a Linear over patches.
+pub struct PatchEmbed {
+    linear: Linear,
+    norm: LayerNorm,
+    side: usize,
+}
+
+impl PatchEmbed {
+    /// Reads `weight [C, 3, side, side]` and `bias` of the convolution at `projection`, and the norm's at `norm`.
+    pub fn new(projection: &VarBuilder, norm: &VarBuilder, channels: usize, side: usize) -> Result<Self> {
+        let kernel = projection.get((channels, 3, side, side), "weight")?.reshape((channels, 3 * side * side))?;
+        let linear = Linear::from_tensors(kernel, projection.get(channels, "bias")?);
+        Ok(Self { linear, norm: LayerNorm::new(norm, channels, EPS)?, side })
+    }
+
+    /// `image [B, 3, H, W]` → `[B, N, C]`. Patches beyond the right and the bottom edge end in zeros.
+    pub fn forward(&self, image: &Tensor) -> Result<Tensor> {
+        let (batch, colours, height, width) = image.dims4()?;
+        let side = self.side;
+        let (h, w) = (height.div_ceil(side), width.div_ceil(side));
+        let whole = image.pad_with_zeros(2, 0, h * side - height)?.pad_with_zeros(3, 0, w * side - width)?;
+        let patches = whole
+            .reshape(vec![batch, colours, h, side, w, side])?
+            .permute(vec![0, 2, 4, 1, 3, 5])?
+            .reshape((batch, h * w, colours * side * side))?;
+        self.norm.forward(&self.linear.forward(&patches)?)
+    }
+}
+
 /// Halves the map: 2x2 tokens become one of twice the channels.
 pub struct PatchMerging {
     norm: LayerNorm,
@@ -96,3 +125,6 @@ impl PatchMerging {
         self.reduction.forward(&self.norm.forward(&merged)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 pub mod bert;
 mod config;
 pub mod pretrained;
+pub mod query_file;
 pub mod tokenizer;
 pub mod tower;
 

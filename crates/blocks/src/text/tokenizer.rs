@@ -11,7 +11,7 @@ use tokenizers::{
     Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 const CLS: &str = "[CLS]";
 const SEP: &str = "[SEP]";
@@ -220,6 +220,28 @@ impl QueryTokenizer {
             })
             .collect();
         Ok(Encoded { ids, cut, unknown, in_pieces })
+    }
+
+    /// As [`QueryTokenizer::encode`], of words that describe an object: warns of what does not fit the model's length, and of
+    /// words that the vocabulary lacks.
+    ///
+    /// # Errors
+    /// As [`QueryTokenizer::encode`], and where the text holds no word.
+    pub fn read(&self, text: &str) -> Result<Encoded> {
+        if !text.trim().is_empty() && !text.chars().any(char::is_alphanumeric) {
+            let reason = "holds no word, expected words that describe an object".into();
+            return Err(Error::Query { query: text.to_owned(), reason });
+        }
+        let encoded = self.encode(text)?;
+        if let Some(cut) = &encoded.cut {
+            let kept = self.max_len - 2;
+            tracing::warn!("query {} is longer than the model's {kept} pieces; cut off: {}", quoted(text), quoted(cut));
+        }
+        if !encoded.unknown.is_empty() {
+            let unknown: Vec<String> = encoded.unknown.iter().map(|word| quoted(word)).collect();
+            tracing::warn!("query {}: the model's tokenizer does not know [{}]", quoted(text), unknown.join(", "));
+        }
+        Ok(encoded)
     }
 
     /// Pads `ids` to the model's length: ids and an ignore flag (1 = padding) for each.

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use blocks::error::Result;
+use blocks::error::{Result, TensorSpec};
 use candle_core::{DType, Device, Tensor};
 
-use super::{ParamSpec, Part, Weights, aliases, parameters};
+use super::{Part, Weights, aliases, parameters};
 use crate::config::Config;
 
 /// Where names and shapes of a checkpoint differ from what its configuration asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Tensors that the model reads and no file holds.
-    pub missing: Vec<ParamSpec>,
+    pub missing: Vec<TensorSpec>,
     /// Tensors of another shape, and that shape.
-    pub wrong: Vec<(ParamSpec, Vec<usize>)>,
+    pub wrong: Vec<(TensorSpec, Vec<usize>)>,
     /// Tensors that nobody reads. Libraries write some that follow from others.
     pub extra: Vec<String>,
 }

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use grounding_dino::{FRAMING, Grounder, Text, is_delimiter};
 
 use crate::support::{
-    FEATURE_LIMIT, MODELS, OUTPUT_LIMIT, cases, difference, load, on_canvas, path, sigmoid, tensors, values,
+    FEATURE_LIMIT, MODELS, OUTPUT_LIMIT, cases, difference, frame, load, on_canvas, path, sigmoid, tensors, values,
 };
 
 /// Scores closer than this are equal: which of two such proposals comes first is chance.
@@ -48,7 +48,7 @@ fn text(grounder: &Grounder, phrases: &[String]) -> Text {
 #[test]
 fn every_tensor_is_the_references() {
     for model in MODELS {
-        let grounder = load(model);
+        let (grounder, frame) = (load(model), frame(model));
         let golden = tensors(&format!("{model}/golden.safetensors"));
         let mut compared = 0;
         for (case, asked) in cases(model) {
@@ -59,7 +59,6 @@ fn every_tensor_is_the_references() {
                 let own: BTreeMap<&str, &Tensor> =
                     golden.iter().filter_map(|(name, t)| name.strip_prefix(&prefix).map(|name| (name, t))).collect();
                 let image = on_canvas(own["picture"], asked.canvas);
-                let frame = grounder.frame();
                 let plan = frame.plan(grid(asked.canvas), grid(*size)).expect("a plan");
                 let mut pass = Pass::eval().with_taps();
                 let seen = frame.look(&image, &plan, &mut pass).expect("looks");

@@ -3,7 +3,6 @@
 mod broken;
 mod checkpoint;
 mod forward;
-mod merging;
 mod preprocess;
 mod several;
 mod support;

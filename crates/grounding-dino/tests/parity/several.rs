@@ -108,6 +108,45 @@ fn padding_of_a_letterbox_changes_nothing() {
 }
 
 #[test]
+fn pictures_lie_anywhere_on_their_canvases_each_with_its_own_queries() {
+    let grounder = load("idea-12");
+    let picture = one_picture();
+    let view = picture.view().expect("a view");
+    let queries = ["a red car", "the left dog", "cats"].map(|phrase| grounder.compile(phrase).expect("compiles"));
+    let boxed = [(96, 64), (160, 64), (144, 100)]
+        .map(|(width, height)| Letterboxer::default().letterbox(&view, Canvas { width, height }).expect("letterboxed"));
+    // The picture of 96x64 as it is, between bars left and right, and enlarged between bars above and below.
+    assert_eq!(boxed.each_ref().map(|boxed| boxed.transform.left), [0, 32, 0]);
+    let asked: [&[&CompiledQuery]; 3] = [&[&queries[0]], &[&queries[1], &queries[0]], &[&queries[2]]];
+    let found = grounder.ground_each(&boxed.each_ref(), &asked).expect("grounds");
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
+    for ((boxed, queries), found) in boxed.iter().zip(asked).zip(&found) {
+        assert_eq!(&grounder.ground_each(&[boxed], &[queries]).expect("grounds")[0], found);
+        let Transform { canvas, resized, left, top, .. } = boxed.transform;
+        for finding in found.iter().flat_map(|findings| &findings.found) {
+            // The same box on the canvas and on the picture.
+            let [x, y, w, h] = finding.on_canvas.map(f64::from);
+            let across =
+                |at: f64| ((at * canvas.width as f64 - left as f64) / resized.0 as f64 * 96.0).clamp(0.0, 96.0);
+            let down = |at: f64| ((at * canvas.height as f64 - top as f64) / resized.1 as f64 * 64.0).clamp(0.0, 64.0);
+            let rect = finding.rect;
+            let pairs = [
+                (rect.x0, across(x - 0.5 * w)),
+                (rect.x1, across(x + 0.5 * w)),
+                (rect.y0, down(y - 0.5 * h)),
+                (rect.y1, down(y + 0.5 * h)),
+            ];
+            assert!(pairs.iter().all(|(a, b)| (a - b).abs() < 1e-3), "{finding:?} on {canvas}");
+        }
+    }
+    // Between bars the same pixels are the same picture.
+    let alone = grounder.ground_each(&[&boxed[0]], &[&[&queries[1]]]).expect("grounds");
+    let rects = |findings: &Findings| findings.found.iter().map(|finding| finding.rect).collect::<Vec<_>>();
+    let between = grounder.ground_each(&[&boxed[1]], &[&[&queries[1]]]).expect("grounds");
+    assert_eq!(rects(&alone[0][0]), rects(&between[0][0]));
+}
+
+#[test]
 fn the_checkpoints_own_preprocessing_is_a_way_in() {
     let grounder = load("idea-12");
     let picture = one_picture();

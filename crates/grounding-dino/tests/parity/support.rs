@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use blocks::preprocess::{MEAN, STD};
 use candle_core::{DType, Device, Tensor};
-use grounding_dino::Grounder;
+use grounding_dino::{FrameModel, Grounder, ModelDir, Weights};
 use serde::Deserialize;
 
 /// Largest difference allowed on a tensor on the way.
@@ -23,6 +23,13 @@ pub(crate) fn path(name: &str) -> PathBuf {
 
 pub(crate) fn load(model: &str) -> Grounder {
     Grounder::load(&path(model), &Device::Cpu).unwrap_or_else(|e| panic!("{model}: {e}"))
+}
+
+/// The half that reads pictures, on tensors.
+pub(crate) fn frame(model: &str) -> FrameModel {
+    let config = ModelDir::open(&path(model)).expect("a model").config().clone();
+    let vb = Weights::open(&path(model)).expect("weights").into_builder(&Device::Cpu);
+    FrameModel::from_builder(&config, &vb).unwrap_or_else(|e| panic!("{model}: {e}"))
 }
 
 /// The tensors of a fixture file.

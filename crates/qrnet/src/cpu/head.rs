@@ -2,15 +2,16 @@
 
 use candle_core::Result;
 
-use super::layers::{FeedForward, Norm, values};
-use super::tasks::{Portions, Scratch, Workers, share, take};
-use super::weights::Weights;
 use crate::config::Config;
 use crate::fusion::compiled::HeadPlan;
 use blocks::canvas::Grid;
 use blocks::ops::kernel::attend::{NOT_THERE, attend, key_lines, pack_keys, pack_values, value_lines};
 use blocks::ops::kernel::dense::Arithmetic;
 use blocks::ops::kernel::product::{Line, Out, PANEL, Packed, Rows, Start};
+use blocks::ops::kernel::relu_in_place as relu;
+use blocks::packed::layers::{FeedForward, Norm};
+use blocks::packed::tasks::{Portions, Scratch, Workers, share, take};
+use blocks::packed::weights::{Weights, values};
 
 const EPS: f64 = 1e-5;
 /// Rows of a task: several for each thread, of the few hundred that there are.
@@ -314,12 +315,6 @@ fn masks(seen: Seen, text: Text, front: usize, length: usize) -> Vec<Vec<Line>> 
     (0..count).map(mask).collect()
 }
 
-fn relu(values: &mut [f32]) {
-    for value in values {
-        *value = value.max(0.0);
-    }
-}
-
 impl Layer {
     /// q, k, v of all tokens: their `constants`, front and visual ones, and the product. Only the first `asking` tokens'
     /// q are needed.
@@ -359,7 +354,7 @@ impl Layer {
         let Sizes { length, heads, depth } = sizes;
         let (d, count) = (heads * depth, x.len() / (heads * depth));
         let mut scratch = workers.mine();
-        let Scratch { rows: [attended, sum, hidden, scores], left, .. } = &mut *scratch;
+        let Scratch { rows: [attended, sum, hidden, scores, ..], left, .. } = &mut *scratch;
         let (attended, sum) = (take(attended, x.len()), take(sum, x.len()));
         let scores = take(scores, count * length.next_multiple_of(PANEL));
         let heads = keys.chunks_exact(key_lines(length, depth)).zip(values.chunks_exact(value_lines(length, depth)));

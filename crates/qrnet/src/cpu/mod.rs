@@ -6,12 +6,8 @@
 
 mod backbone;
 mod head;
-mod layers;
 mod neck;
 mod network;
-mod pools;
-mod tasks;
-mod weights;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -24,19 +20,20 @@ use crate::config::{self, Config};
 use crate::fusion::compiled::CompiledText;
 use crate::plan::CanvasPlan;
 use crate::qdatt::Gates;
-use backbone::{Backbone, Layout, Stage};
+use backbone::Backbone;
 use blocks::canvas::Grid;
 use blocks::checkpoint::Tensors;
 use blocks::ops::kernel::dense::{Arithmetic, Dense};
 use blocks::ops::kernel::gates::{Matrices, Spatial};
 use blocks::ops::kernel::with_elements;
+use blocks::packed::pools::Pools;
+use blocks::packed::swin::{Layout, Stage};
+use blocks::packed::tasks::{Workers, take};
+use blocks::packed::weights::{Sources, Weights};
 pub(crate) use head::Constants;
 use head::{Head, Room, Seen, Text};
 use neck::{Map, Neck};
 use network::Network;
-use pools::Pools;
-use tasks::{Workers, take};
-pub(crate) use weights::{SeenWeight, Sources, Weights};
 
 /// The half of the model that reads pictures, with packed weights, on some canvases.
 pub(crate) struct CpuFrame {
@@ -94,7 +91,7 @@ struct OnCanvas {
 
 impl OnCanvas {
     fn new(config: &Config, plan: &CanvasPlan) -> Self {
-        let layout = |windows, stage| Layout::new(windows, stage, Stage::window_sizes(config, stage));
+        let layout = |windows, stage| Layout::new(windows, stage, Stage::window_sizes(config.swin(), stage));
         let layouts = plan.windows.iter().flat_map(|windows| (0..config.stages()).map(move |s| layout(windows, s)));
         Self {
             grids: (0..config.stages()).map(|stage| plan.level(config.stage_level(stage))).collect(),
@@ -236,12 +233,12 @@ impl CpuFrame {
         let size = |stage: usize| layouts[stage].grid().len() * backbone.stages[stage].channels;
         trace_span!("patch embed").in_scope(|| {
             let x = take(&mut maps[0], count(0) * size(0));
-            backbone.embed(pictures, layouts[0].grid(), x, workers);
+            backbone.patches.embed(pictures, backbone.pixels(layouts[0].grid()), x, workers);
         });
         for (i, (stage, layout)) in backbone.stages.iter().zip(layouts).enumerate() {
             let _span = trace_span!("stage", number = i).entered();
             let (here, later) = maps.split_at_mut(i + 1);
-            stage.blocks(take(&mut here[i], count(i) * size(i)), layout, by_window, pools, workers);
+            stage.blocks(take(&mut here[i], count(i) * size(i)), layout, by_window, Some(pools), workers);
             let _span = trace_span!("gates").entered();
             let gates = match i.checked_sub(self.from_stage) {
                 None => None,

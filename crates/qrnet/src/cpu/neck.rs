@@ -2,14 +2,14 @@
 
 use candle_core::Result;
 
-use super::pools::{Pools, over_pieces};
-use super::tasks::{Portions, take};
-use super::weights::Weights;
 use crate::config::Config;
 use blocks::canvas::Grid;
 use blocks::ops::kernel::gates::{Spatial, gate_rows};
 use blocks::ops::kernel::half_row;
 use blocks::ops::kernel::product::{Packed, Rows};
+use blocks::packed::pools::{Pools, over_pieces};
+use blocks::packed::tasks::{Portions, take};
+use blocks::packed::weights::Weights;
 
 pub(super) struct Neck {
     laterals: Vec<Packed>,

@@ -3,10 +3,6 @@
 use candle_core::Result;
 use tracing::trace_span;
 
-use super::layers::values;
-use super::pools::over_pieces;
-use super::tasks::{Portions, Workers, share, take};
-use super::weights::Weights;
 use super::{Buffers, copy_maps, opened};
 use crate::config::MobileNetConfig;
 use crate::mobilenet::{BlockSizes, STEM_CHANNELS, blocks};
@@ -16,6 +12,9 @@ use blocks::ops::kernel::dense::Arithmetic;
 use blocks::ops::kernel::gates::gate_rows;
 use blocks::ops::kernel::inverted::{Block, STEM_INPUTS, clamp6, stem_row};
 use blocks::ops::kernel::product::{Packed, Rows};
+use blocks::packed::pools::over_pieces;
+use blocks::packed::tasks::{Portions, Workers, share, take};
+use blocks::packed::weights::{Weights, values};
 
 /// Inputs from which on a Linear is faster in bytes: what makes bytes of its rows must be worth it.
 const LEAST_INPUTS: usize = 32;

@@ -18,7 +18,7 @@ use crate::mobilenet::readers_of_gates;
 use crate::params::{Kind, ParamSpec, parameters, table, trainable};
 use blocks::checkpoint::rows::{self, Form};
 use blocks::checkpoint::{TensorFile, Tensors};
-use blocks::error::{Error, MissingTensor, Result};
+use blocks::error::{Error, Result, TensorSpec};
 use blocks::ops::kernel::dense::Arithmetic;
 use blocks::swin::relative_position_index;
 pub(crate) use positions::corners;
@@ -88,9 +88,9 @@ const UNKNOWN: &str = "no such tensor in the model";
 pub fn load(path: &Path, config: &Config, device: &Device) -> Result<(Tensors, Report)> {
     let file = TensorFile::open(path)?;
     let (tensors, mut report) = pick(&file, config, (keep_name, None), device)?;
-    let missing: Vec<MissingTensor> = parameters(config)
+    let missing: Vec<TensorSpec> = parameters(config)
         .filter(|spec| !tensors.contains_key(&spec.name))
-        .map(|spec| MissingTensor { name: spec.name, shape: spec.shape })
+        .map(|spec| TensorSpec { name: spec.name, shape: spec.shape })
         .collect();
     if !missing.is_empty() {
         return Err(Error::MissingTensors { path: path.to_path_buf(), missing });
@@ -269,7 +269,7 @@ fn check_shape(file: &TensorFile, name: &str, expected: &[usize]) -> Result<()> 
             Err(Error::Shape { path, name, found, expected })
         }
         None => {
-            let missing = vec![MissingTensor { name: name.to_owned(), shape: expected.to_vec() }];
+            let missing = vec![TensorSpec { name: name.to_owned(), shape: expected.to_vec() }];
             Err(Error::MissingTensors { path: file.path().to_path_buf(), missing })
         }
     }
@@ -357,7 +357,7 @@ pub fn check(file: &TensorFile, config: &Config, wanted: impl Fn(&ParamSpec) -> 
     let mut missing = Vec::new();
     for spec in specs {
         if file.shape(&spec.name).is_none() {
-            missing.push(MissingTensor { name: spec.name, shape: spec.shape });
+            missing.push(TensorSpec { name: spec.name, shape: spec.shape });
         } else {
             check_shape(file, &spec.name, &spec.shape)?;
         }

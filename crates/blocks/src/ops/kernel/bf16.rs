@@ -32,7 +32,13 @@ pub struct Halves {
 impl Halves {
     /// Rows of `input` numbers.
     pub fn read(&mut self, x: Rows, input: usize) {
-        (self.input, self.count, self.way) = (input, x.count, Way::current());
+        self.read_by(Way::current(), x, input);
+    }
+
+    /// The same for products of the caller's choice, where the processor has them: for comparing times.
+    pub fn read_by(&mut self, way: Way, x: Rows, input: usize) {
+        let way = if way.available(VectorUnit::current()) { way } else { Way::Wide };
+        (self.input, self.count, self.way) = (input, x.count, way);
         let size = self.count * self.stride();
         match self.way {
             Way::Native => {
@@ -222,7 +228,7 @@ fn multiply_natively(left: Left<u16>, right: Right, start: Start, out: Out) {
         fn native(left: Left<u16>, right: Right, start: Start, out: Out) {
             multiply_body::<Native, 12, 2>(left, right, start, out);
         }
-        if has_instruction() {
+        if Way::Native.available(VectorUnit::current()) {
             // SAFETY: the processor has AVX-512 F, BW, VL, DQ and BF16, AVX2 and FMA.
             return unsafe { native(left, right, start, out) };
         }
@@ -252,13 +258,16 @@ fn multiply_widely(left: Left<f32>, right: Right, start: Start, out: Out) {
             return unsafe { vectorised(left, right, start, out) };
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if VectorUnit::current() >= VectorUnit::Neon {
+        return multiply_body::<Wide<super::lanes::Neon>, 4, 1>(left, right, start, out);
+    }
     multiply_body::<Wide<super::lanes::Plain>, 4, 1>(left, right, start, out);
 }
 
 #[path = "bf16_way.rs"]
 mod way;
 pub use way::Way;
-use way::has_instruction;
 
 /// Rows of the highest tile.
 const MOST_ROWS: usize = 12;

@@ -1,6 +1,6 @@
 //! How products of numbers of two bytes are computed here: with the processor's instruction, or by way of f32.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::{DEPTH, Left, Out, PANEL, PairLine, Right, Start, multiply_natively, multiply_widely, pairs};
@@ -17,39 +17,39 @@ pub enum Way {
     Wide,
 }
 
-/// 0 until it is known, then 1 or 2.
-static WAY: AtomicU8 = AtomicU8::new(0);
-
-/// Whether the processor has the instruction, and may use it.
-pub(super) fn has_instruction() -> bool {
+fn has_instruction() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        VectorUnit::current() >= VectorUnit::Vnni && is_x86_feature_detected!("avx512bf16")
+        is_x86_feature_detected!("avx512bf16")
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
 
 impl Way {
-    /// What products use: the one that was faster on this processor, measured when the first product is asked for.
-    pub fn current() -> Self {
-        if !has_instruction() {
-            return Self::Wide;
-        }
-        match WAY.load(Ordering::Relaxed) {
-            1 => Self::Native,
-            2 => Self::Wide,
-            _ => {
-                let way = Self::measured();
-                way.set();
-                way
-            }
-        }
+    /// Whether the processor has it, and may use it with `unit`.
+    pub fn available(self, unit: VectorUnit) -> bool {
+        self == Self::Wide || (unit >= VectorUnit::Vnni && has_instruction())
     }
 
-    /// From now on it is this one, in the whole process, where the processor has it.
-    pub fn set(self) {
-        WAY.store(if self == Self::Native { 1 } else { 2 }, Ordering::Relaxed);
+    /// What products use: the one that was faster on this processor, measured once a process, when the first product is
+    /// asked for.
+    pub fn current() -> Self {
+        static MEASURED: OnceLock<Way> = OnceLock::new();
+        #[cfg(test)]
+        if let Some(forced) = FORCED.get() {
+            return forced;
+        }
+        if !Self::Native.available(VectorUnit::current()) {
+            return Self::Wide;
+        }
+        *MEASURED.get_or_init(Self::measured)
+    }
+
+    /// From now on products use it on this thread.
+    #[cfg(test)]
+    pub(crate) fn force(self) {
+        FORCED.set(Some(self));
     }
 
     fn measured() -> Self {
@@ -74,4 +74,9 @@ impl Way {
         }
         if native < wide { Self::Native } else { Self::Wide }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Way>> = const { std::cell::Cell::new(None) };
 }

@@ -100,6 +100,17 @@ fn gelu_both_body<const FUSED: bool>(x: &mut [f32], y: &mut [f32]) {
     }
 }
 
+#[inline(always)]
+fn relu_in_place_body<const FUSED: bool>(x: &mut [f32]) {
+    for x in x {
+        *x = x.max(0.0);
+    }
+}
+
+dispatch!(
+    /// Nothing below zero; what is no number becomes zero.
+    pub fn relu_in_place(x: &mut [f32]) = relu_in_place_body
+);
 dispatch!(pub fn gelu_in_place(x: &mut [f32]) = gelu_in_place_body);
 dispatch!(
     /// Values into `y`, derivatives in place.

@@ -4,9 +4,11 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "results are lent for one product")]
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
-use super::bytes::{ByteLine, GROUP, Outputs, Sums, dispatch_bytes};
+use super::bytes::{ByteLine, Form, GROUP, Outputs, PanelRoom, Sums, dispatch_bytes};
 use super::lanes::WIDTH;
 use super::panel::{DEPTH, Line, Out, PANEL, Start};
 use super::quantise::Left;
@@ -186,8 +188,12 @@ fn panels_at<S: Sums, const ROWS: usize, const PANELS: usize>(
     // The last panel's last outputs may not exist.
     let whole = width == PANELS * PANEL;
     let mut room = [0.0; MOST_ROWS * 2 * PANEL];
-    let right =
-        Right { lines: &right.lines[first * depth..][..PANELS * depth], outputs: &right.outputs[first..], ..right };
+    let outputs = &right.outputs[first..][..PANELS];
+    let mut rooms: [PanelRoom<<S::Form as Form>::Line>; PANELS] = [[MaybeUninit::uninit(); DEPTH / GROUP]; PANELS];
+    let mut panels = [&[][..]; PANELS];
+    for ((lines, room), place) in panels.iter_mut().zip(&mut rooms).zip(first..) {
+        *lines = S::Form::lines(&right.lines[place * depth..][..depth], room);
+    }
     let mut tiles = left.count.div_ceil(ROWS);
     let mut row = 0;
     while tiles > 0 {
@@ -198,21 +204,20 @@ fn panels_at<S: Sums, const ROWS: usize, const PANELS: usize>(
         if !whole {
             copy(place, out.stride, &mut room, PANELS * PANEL, width, rows);
         }
-        let here = Left { values: &left.values[row * left.stride..], scales: &left.scales[row * left.parts..], ..left };
         let (sums, across) = if whole { (&mut *place, out.stride) } else { (&mut room[..], PANELS * PANEL) };
         match rows {
-            1 => tile::<S, 1, PANELS>(here, right, sums, across),
-            2 => tile::<S, 2, PANELS>(here, right, sums, across),
-            3 => tile::<S, 3, PANELS>(here, right, sums, across),
-            4 => tile::<S, 4, PANELS>(here, right, sums, across),
-            5 if ROWS >= 5 => tile::<S, 5, PANELS>(here, right, sums, across),
-            6 if ROWS >= 6 => tile::<S, 6, PANELS>(here, right, sums, across),
-            7 if ROWS >= 7 => tile::<S, 7, PANELS>(here, right, sums, across),
-            8 if ROWS >= 8 => tile::<S, 8, PANELS>(here, right, sums, across),
-            9 if ROWS >= 9 => tile::<S, 9, PANELS>(here, right, sums, across),
-            10 if ROWS >= 10 => tile::<S, 10, PANELS>(here, right, sums, across),
-            11 if ROWS >= 11 => tile::<S, 11, PANELS>(here, right, sums, across),
-            MOST_ROWS if ROWS >= MOST_ROWS => tile::<S, MOST_ROWS, PANELS>(here, right, sums, across),
+            1 => tile::<S, 1, PANELS>(left, row, panels, outputs, sums, across),
+            2 => tile::<S, 2, PANELS>(left, row, panels, outputs, sums, across),
+            3 => tile::<S, 3, PANELS>(left, row, panels, outputs, sums, across),
+            4 => tile::<S, 4, PANELS>(left, row, panels, outputs, sums, across),
+            5 if ROWS >= 5 => tile::<S, 5, PANELS>(left, row, panels, outputs, sums, across),
+            6 if ROWS >= 6 => tile::<S, 6, PANELS>(left, row, panels, outputs, sums, across),
+            7 if ROWS >= 7 => tile::<S, 7, PANELS>(left, row, panels, outputs, sums, across),
+            8 if ROWS >= 8 => tile::<S, 8, PANELS>(left, row, panels, outputs, sums, across),
+            9 if ROWS >= 9 => tile::<S, 9, PANELS>(left, row, panels, outputs, sums, across),
+            10 if ROWS >= 10 => tile::<S, 10, PANELS>(left, row, panels, outputs, sums, across),
+            11 if ROWS >= 11 => tile::<S, 11, PANELS>(left, row, panels, outputs, sums, across),
+            MOST_ROWS if ROWS >= MOST_ROWS => tile::<S, MOST_ROWS, PANELS>(left, row, panels, outputs, sums, across),
             rows => unreachable!("a tile of {rows} rows"),
         }
         if !whole {
@@ -251,35 +256,47 @@ fn begin_rows<const ONTO: bool>(first: &[Line], out: &mut [f32], stride: usize, 
     }
 }
 
-/// Adds the products of `ROWS` rows and `PANELS` panels to what lies in rows `across` numbers apart.
+/// Adds the products of `ROWS` rows, from `row` on, and `PANELS` panels to what lies in rows `across` numbers apart.
 #[inline(always)]
-fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(left: Left, right: Right, out: &mut [f32], across: usize) {
-    let depth = right.depth;
-    let rows: [&[[u8; GROUP]]; ROWS] =
-        std::array::from_fn(|row| &left.values[row * left.stride..].as_chunks::<GROUP>().0[..depth]);
-    let panels: [&[ByteLine]; PANELS] = std::array::from_fn(|panel| &right.lines[panel * depth..][..depth]);
+fn tile<S: Sums, const ROWS: usize, const PANELS: usize>(
+    left: Left,
+    row: usize,
+    panels: [&[<S::Form as Form>::Line]; PANELS],
+    outputs: &[Outputs],
+    out: &mut [f32],
+    across: usize,
+) {
+    let depth = panels[0].len();
+    let mut rows = [&[][..]; ROWS];
+    for (values, row) in rows.iter_mut().zip(row..) {
+        *values = S::Form::groups(left, row, depth);
+    }
+    let mut lines = panels;
+    for lines in &mut lines {
+        *lines = &lines[..depth];
+    }
     let mut sums = [[S::zero(); PANELS]; ROWS];
     for k in 0..depth {
         // No closure: that would not be compiled for the vector unit.
         // SAFETY: `k` lies below `depth`, which every row and every panel is as long as.
         #[expect(unsafe_code, reason = "a comparison for every row and input takes much of the speed")]
         unsafe {
-            let mut weights = [S::weights(panels[0].get_unchecked(k)); PANELS];
-            for (weights, lines) in weights.iter_mut().zip(&panels) {
+            let mut weights = [S::weights(lines[0].get_unchecked(k)); PANELS];
+            for (weights, lines) in weights.iter_mut().zip(&lines) {
                 *weights = S::weights(lines.get_unchecked(k));
             }
             for (sums, row) in sums.iter_mut().zip(&rows) {
                 for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = sum.add_products(*row.get_unchecked(k), weights);
+                    *sum = sum.add_products(row.get_unchecked(k), weights);
                 }
             }
         }
     }
     // Lent, never moved: sums that are moved out of their arrays pass through memory.
-    for (row, sums) in sums.iter().enumerate() {
-        let scale = left.scales[row * left.parts];
-        let onto = out[row * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
-        for ((sum, outputs), onto) in sums.iter().zip(right.outputs).zip(onto) {
+    for (place, sums) in sums.iter().enumerate() {
+        let scale = left.scales[(row + place) * left.parts];
+        let onto = out[place * across..][..PANELS * PANEL].as_chunks_mut::<PANEL>().0;
+        for ((sum, outputs), onto) in sums.iter().zip(outputs).zip(onto) {
             sum.finish(scale, outputs, onto);
         }
     }

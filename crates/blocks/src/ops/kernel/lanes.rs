@@ -165,3 +165,78 @@ mod x86 {
         }
     }
 }
+
+#[cfg(target_arch = "aarch64")]
+pub(super) use aarch64::Neon;
+
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)]
+mod aarch64 {
+    use std::arch::aarch64::{
+        float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vfmaq_n_f32, vld1q_f32, vmaxq_f32, vminq_f32, vst1q_f32,
+    };
+
+    use super::{Lanes, WIDTH};
+
+    /// Numbers in a register.
+    const REGISTER: usize = 4;
+
+    /// Four registers of NEON, which every aarch64 has.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon([float32x4_t; WIDTH / REGISTER]);
+
+    impl Lanes for Neon {
+        #[inline(always)]
+        fn load(from: &[f32; WIDTH]) -> Self {
+            // SAFETY: all within an array of sixteen.
+            unsafe {
+                let from = from.as_ptr();
+                Self([vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))])
+            }
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32; WIDTH]) {
+            for (part, to) in self.0.into_iter().zip(to.as_chunks_mut::<REGISTER>().0) {
+                // SAFETY: an array of four.
+                unsafe { vst1q_f32(to.as_mut_ptr(), part) };
+            }
+        }
+
+        #[inline(always)]
+        fn add(mut self, other: Self) -> Self {
+            for (part, other) in self.0.iter_mut().zip(other.0) {
+                // SAFETY: every aarch64 has NEON.
+                *part = unsafe { vaddq_f32(*part, other) };
+            }
+            self
+        }
+
+        #[inline(always)]
+        fn add_product(mut self, left: f32, right: Self) -> Self {
+            for (part, right) in self.0.iter_mut().zip(right.0) {
+                // SAFETY: every aarch64 has NEON.
+                *part = unsafe { vfmaq_n_f32(*part, right, left) };
+            }
+            self
+        }
+
+        #[inline(always)]
+        fn add_products(mut self, left: Self, right: Self) -> Self {
+            for ((part, left), right) in self.0.iter_mut().zip(left.0).zip(right.0) {
+                // SAFETY: every aarch64 has NEON.
+                *part = unsafe { vfmaq_f32(*part, left, right) };
+            }
+            self
+        }
+
+        #[inline(always)]
+        fn clamp6(mut self) -> Self {
+            for part in &mut self.0 {
+                // SAFETY: every aarch64 has NEON. What is no number stays none in these.
+                *part = unsafe { vminq_f32(vmaxq_f32(*part, vdupq_n_f32(0.0)), vdupq_n_f32(6.0)) };
+            }
+            self
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! Fused CPU kernels in f32, each with a backward pass, as candle custom operations.
 //!
 //! The kernels are plain loops that the compiler turns into vector code; `dispatch` compiles each of them twice, for
-//! AVX2 with FMA and for whatever the target has, and picks at run time. Sums over rows are split at fixed places, not
+//! AVX2 with FMA (aarch64: with its fused multiplication, which every processor has) and for whatever the target has, and
+//! picks at run time. Sums over rows are split at fixed places, not
 //! by the number of threads, so that equal input gives equal bytes on any number of threads.
 //!
 //! These modules, and those of CUDA's kernels, hold `unsafe`, and no others: for vector code, and for the call of the
@@ -13,6 +14,7 @@ pub mod attend;
 mod attention;
 pub mod bf16;
 mod bytes;
+pub mod deformable;
 pub mod dense;
 pub mod depthwise;
 mod elementwise;
@@ -38,7 +40,7 @@ mod vector;
 
 pub use attention::window_attention;
 pub use elementwise::gelu;
-pub use elementwise::gelu_in_place;
+pub use elementwise::{gelu_in_place, relu_in_place};
 pub use fused::with_elements;
 pub use gates::{gates, gates_halved};
 pub use gather::{RowMap, ZERO_ROW, gather_rows};
@@ -46,7 +48,7 @@ pub use heads::attention;
 pub use inverted::{inverted_residual, stem};
 pub use linear::{linear, linear_onto_upsampled};
 pub use mlp::mlp;
-pub use norm::{layer_norm, layer_norm_rows, softmax};
+pub use norm::{column_weights, layer_norm, layer_norm_rows, softmax, softmax_in_place};
 pub use vector::{VECTOR_UNIT, VectorUnit};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
@@ -71,8 +73,8 @@ fn madd<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Defines `fn $name(arguments)` that calls `$body::<true>` compiled for AVX2 and FMA where the processor has them, and
-/// `$body::<false>` elsewhere.
+/// Defines `fn $name(arguments)` that calls `$body::<true>` compiled for AVX2 and FMA where the processor has them, or on
+/// aarch64, and `$body::<false>` elsewhere.
 macro_rules! dispatch {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
         $(#[$meta])*
@@ -88,6 +90,10 @@ macro_rules! dispatch {
                     // SAFETY: the processor has AVX2 and FMA.
                     return unsafe { vectorised($($arg),*) };
                 }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if super::vector::VectorUnit::current() >= super::vector::VectorUnit::Neon {
+                return $body::<true>($($arg),*);
             }
             $body::<false>($($arg),*);
         }
@@ -120,6 +126,10 @@ macro_rules! dispatch_rows {
                     // SAFETY: the processor has AVX2 and FMA.
                     return unsafe { vectorised($($arg),*) };
                 }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if super::vector::VectorUnit::current() >= super::vector::VectorUnit::Neon {
+                return $body::<super::lanes::Neon, true, 6>($($arg),*);
             }
             $body::<super::lanes::Plain, false, 4>($($arg),*);
         }

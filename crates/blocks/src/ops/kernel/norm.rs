@@ -146,6 +146,40 @@ pub(super) fn softmax_row<const FUSED: bool>(row: &mut [f32]) {
 }
 
 #[inline(always)]
+fn softmax_in_place_body<const FUSED: bool>(rows: &mut [f32], width: usize) {
+    for row in rows.chunks_exact_mut(width) {
+        softmax_row::<FUSED>(row);
+    }
+}
+
+/// See [`column_weights`].
+#[inline(always)]
+fn column_weights_body<const FUSED: bool>(
+    scores: &[f32],
+    columns: usize,
+    shown: &[bool],
+    maxima: &mut [f32],
+    sums: &mut [f32],
+    weights: &mut [f32],
+) {
+    let count = scores.len() / columns;
+    maxima.fill(f32::NEG_INFINITY);
+    sums.fill(0.0);
+    let is_shown = |row: usize| shown.get(row).copied().unwrap_or(true);
+    for (_, scores) in scores.chunks_exact(columns).enumerate().filter(|(row, _)| is_shown(*row)) {
+        maxima.iter_mut().zip(scores).for_each(|(maximum, score)| *maximum = larger(*score, *maximum));
+    }
+    weights.fill(0.0);
+    for (row, scores) in scores.chunks_exact(columns).enumerate().filter(|(row, _)| is_shown(*row)) {
+        for (column, (score, (maximum, sum))) in scores.iter().zip(maxima.iter().zip(sums.iter_mut())).enumerate() {
+            let weight = exp::<FUSED>(score - maximum);
+            *sum += weight;
+            weights[column * count + row] = weight;
+        }
+    }
+}
+
+#[inline(always)]
 fn softmax_gradient_body<const FUSED: bool>(y: &[f32], gradient: &[f32], width: usize, dx: &mut [f32]) {
     for ((y, g), dx) in y.chunks_exact(width).zip(gradient.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
         dx.copy_from_slice(g);
@@ -181,6 +215,17 @@ dispatch!(
     pub(super) fn layer_norm_gradient_rows(
         x: &[f32], weight: &[f32], gradient: &[f32], eps: f32, normed: &mut [f32], dx: &mut [f32], dw: &mut [f32], db: &mut [f32],
     ) = layer_norm_gradient_body
+);
+dispatch!(
+    /// Softmax of contiguous rows.
+    pub fn softmax_in_place(rows: &mut [f32], width: usize) = softmax_in_place_body
+);
+dispatch!(
+    /// What a softmax over all rows needs of some: every column's largest score, the sum of its `exp(score - largest)`, and
+    /// these, a row for every column. Rows that are not `shown` weigh nothing; an empty `shown` shows all.
+    pub fn column_weights(
+        scores: &[f32], columns: usize, shown: &[bool], maxima: &mut [f32], sums: &mut [f32], weights: &mut [f32],
+    ) = column_weights_body
 );
 dispatch!(fn softmax_rows(x: &[f32], width: usize, y: &mut [f32]) = softmax_body);
 dispatch!(fn softmax_gradient_rows(y: &[f32], gradient: &[f32], width: usize, dx: &mut [f32]) = softmax_gradient_body);

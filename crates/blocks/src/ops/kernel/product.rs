@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
 use super::store::{Part, Store};
-pub use super::tile::{Tile, multiply};
+pub use super::tile::{Tile, multiply, multiply_by};
 
 /// A Linear's weight, packed: for every [`DEPTH`] inputs, all panels, and in each of these a line for every input.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Packed {
     lines: Store<Line>,
     bias: Store<Line>,
@@ -21,13 +21,37 @@ pub struct Packed {
 impl Packed {
     /// From `weight [output, input]` and `bias [output]`, row-major.
     pub fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
+        let mut packed = Self::default();
+        packed.fill(weight, bias, input, |part, depth, fill| {
+            part.par_chunks_mut(depth).enumerate().for_each(|(panel, lines)| fill(panel, lines));
+        });
+        packed
+    }
+
+    /// The same in place of what it was and on this thread, for small right sides that change from frame to frame.
+    pub fn pack(&mut self, weight: &[f32], bias: Option<&[f32]>, input: usize) {
+        self.fill(weight, bias, input, |part, depth, fill| {
+            part.chunks_mut(depth).enumerate().for_each(|(panel, lines)| fill(panel, lines));
+        });
+    }
+
+    /// `each` calls what it is given for all parts of so many lines.
+    fn fill(
+        &mut self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        input: usize,
+        each: impl Fn(&mut [Line], usize, &(dyn Fn(usize, &mut [Line]) + Sync)),
+    ) {
         let output = weight.len() / input;
         let panels = output.div_ceil(PANEL);
-        let mut lines = vec![Line::of(0.0); panels * input];
+        let mut lines = std::mem::take(&mut self.lines).into_room();
+        lines.clear();
+        lines.resize(panels * input, Line::of(0.0));
         for first in (0..input).step_by(DEPTH) {
             let depth = DEPTH.min(input - first);
             let part = &mut lines[first * panels..][..depth * panels];
-            part.par_chunks_mut(depth).enumerate().for_each(|(panel, lines)| {
+            each(part, depth, &|panel, lines| {
                 let outputs = panel * PANEL..output.min((panel + 1) * PANEL);
                 for (lane, row) in outputs.enumerate() {
                     let row = &weight[row * input + first..][..depth];
@@ -35,7 +59,8 @@ impl Packed {
                 }
             });
         }
-        Self { lines: lines.into(), bias: Line::all(bias.unwrap_or_default(), 0.0).into(), input, output }
+        (self.lines, self.input, self.output) = (lines.into(), input, output);
+        self.bias = Line::all(bias.unwrap_or_default(), 0.0).into();
     }
 
     /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
@@ -83,9 +108,26 @@ impl Packed {
         self.apply_columns(x, start, 0..self.output, out, stride);
     }
 
+    /// As [`Packed::apply`], with a tile of the caller's choice: for comparing times.
+    pub fn apply_by(&self, tile: Tile, x: Rows, start: Start, out: &mut [f32], stride: usize) {
+        self.apply_columns_by(tile, x, start, 0..self.output, out, stride);
+    }
+
     /// As [`Packed::apply`], the outputs `columns` alone, which begin with a whole panel.
     pub fn apply_columns(
         &self,
+        x: Rows,
+        start: Start,
+        columns: std::ops::Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        self.apply_columns_by(Tile::current(), x, start, columns, out, stride);
+    }
+
+    fn apply_columns_by(
+        &self,
+        tile: Tile,
         x: Rows,
         start: Start,
         columns: std::ops::Range<usize>,
@@ -97,7 +139,7 @@ impl Packed {
         for first in (0..self.input).step_by(DEPTH) {
             let (lines, depth) = self.part(first, panels.clone());
             let x = Rows { values: &x.values[first..], ..x };
-            multiply(x, lines, depth, start, Out { values: &mut *out, stride, width: columns.len() });
+            multiply_by(tile, x, lines, depth, start, Out { values: &mut *out, stride, width: columns.len() });
             start = Start::Stored;
         }
     }

@@ -1,6 +1,6 @@
 //! Rows of numbers as bytes, the left sides of [`super::int8`].
 
-use super::bytes::{GROUP, ROUND, RowScale, Sums, dispatch_bytes};
+use super::bytes::{Form, GROUP, Pairs, ROUND, RowScale, Sums, dispatch_bytes};
 use super::lanes::WIDTH;
 use super::panel::{DEPTH, Rows};
 
@@ -12,6 +12,8 @@ pub(super) const STEPS: f32 = 255.0;
 pub struct Quantised {
     /// Rows of a whole number of groups.
     pub(super) values: Vec<u8>,
+    /// The same as pairs, where products want these.
+    pairs: Vec<Pairs>,
     stride: usize,
     /// For every row, those of its parts of [`DEPTH`] inputs.
     pub(super) scales: Vec<RowScale>,
@@ -26,19 +28,22 @@ impl Quantised {
         let parts = input.div_ceil(DEPTH);
         self.values.resize(self.values.len().max(self.count * self.stride), 0);
         self.scales.resize(self.scales.len().max(self.count * parts), RowScale::default());
-        quantise_rows(x, input, &mut self.values, &mut self.scales);
+        quantise_rows(x, input, &mut self.values, &mut self.pairs, &mut self.scales);
     }
 
     /// The inputs from `part` times [`DEPTH`] on.
     pub(super) fn part(&self, part: usize) -> Left<'_> {
         let (first, parts) = (part * DEPTH, self.input.div_ceil(DEPTH));
         let scales = &self.scales[part..];
-        Left { values: &self.values[first..], stride: self.stride, count: self.count, scales, parts }
+        let pairs = self.pairs.get(first / GROUP..).unwrap_or_default();
+        Left { values: &self.values[first..], pairs, stride: self.stride, count: self.count, scales, parts }
     }
 }
 
 dispatch_bytes!(
-    fn quantise_rows(x: Rows<'_>, input: usize, values: &mut [u8], scales: &mut [RowScale]) = quantise_rows_body
+    fn quantise_rows(
+        x: Rows<'_>, input: usize, values: &mut [u8], pairs: &mut Vec<Pairs>, scales: &mut [RowScale],
+    ) = quantise_rows_body
 );
 
 #[inline(always)]
@@ -46,52 +51,105 @@ fn quantise_rows_body<S: Sums, const ROWS: usize, const PANELS: usize>(
     x: Rows,
     input: usize,
     values: &mut [u8],
+    pairs: &mut Vec<Pairs>,
     scales: &mut [RowScale],
 ) {
     let (stride, parts) = (input.next_multiple_of(GROUP), input.div_ceil(DEPTH));
-    let rows = values.chunks_exact_mut(stride).zip(scales.chunks_exact_mut(parts)).take(x.count);
-    for (row, (values, scales)) in rows.enumerate() {
-        let x = &x.values[row * x.stride..][..input];
-        for ((x, values), scale) in x.chunks(DEPTH).zip(values.chunks_mut(DEPTH)).zip(scales) {
-            *scale = quantise::<S>(x, values);
+    for (part, first) in (0..input).step_by(DEPTH).enumerate() {
+        let (depth, padded) = (DEPTH.min(input - first), DEPTH.min(stride - first));
+        for row in (0..x.count).step_by(TOGETHER) {
+            let mut steps = [Steps::default(); TOGETHER];
+            let rows = TOGETHER.min(x.count - row);
+            for (steps, row) in steps[..rows].iter_mut().zip(row..) {
+                *steps = Steps::of::<S>(&x.values[row * x.stride + first..][..depth]);
+                scales[row * parts + part] = steps.scale;
+            }
+            for (steps, row) in steps[..rows].iter().zip(row..) {
+                let x = &x.values[row * x.stride + first..][..depth];
+                steps.quantise::<S>(x, &mut values[row * stride + first..][..padded]);
+            }
+        }
+    }
+    if S::Form::PAIRS {
+        let groups = values[..x.count * stride].as_chunks::<GROUP>().0;
+        pairs.resize(pairs.len().max(groups.len()), Pairs::default());
+        for (pairs, [a, b, c, d]) in pairs.iter_mut().zip(groups) {
+            *pairs = [u32::from(*a) | u32::from(*c) << 16, u32::from(*b) | u32::from(*d) << 16];
         }
     }
 }
 
-/// Bytes of `x`, whose range is stretched to hold 0, which becomes a whole step; and what they stand for.
+/// Rows whose ranges are found before the bytes of any of them: what a row's steps are is known late, and others need not
+/// wait for it.
+const TOGETHER: usize = 8;
+
+/// How numbers become bytes.
+#[derive(Clone, Copy, Default)]
+struct Steps {
+    scale: RowScale,
+    /// Steps of 1; none where all bytes are 0.
+    steps: f32,
+    onto: f32,
+}
+
+impl Steps {
+    /// Of the range of `x`, stretched to hold 0, which becomes a whole step.
+    #[inline(always)]
+    fn of<S: Sums>(x: &[f32]) -> Self {
+        let (whole, rest) = x.as_chunks::<WIDTH>();
+        let mut range = S::range(whole);
+        if !rest.is_empty() {
+            let behind = S::range(&[filled(rest)]);
+            range.least = range.least.min(behind.least);
+            range.most = range.most.max(behind.most);
+            range.largest = range.largest.max(behind.largest);
+        }
+        let scale = (range.most - range.least) / STEPS;
+        let steps = 1.0 / scale;
+        let none = range.largest >= f32::INFINITY.to_bits() || scale.is_infinite();
+        // Of numbers too small for a step no more is kept than that they are about 0.
+        if none || steps.is_infinite() {
+            let scale = RowScale { scale: if none { f32::NAN } else { 0.0 }, zero: 0 };
+            return Self { scale, steps: 0.0, onto: ROUND };
+        }
+        let zero = (-range.least * steps) + ROUND - ROUND;
+        Self { scale: RowScale { scale, zero: zero as i32 }, steps, onto: ROUND + zero }
+    }
+
+    /// Bytes of `x`, and of zeros behind it.
+    #[inline(always)]
+    fn quantise<S: Sums>(&self, x: &[f32], values: &mut [u8]) {
+        if self.steps == 0.0 {
+            values.fill(0);
+            return;
+        }
+        let (whole, rest) = x.as_chunks::<WIDTH>();
+        let (values, behind) = values.split_at_mut(whole.len() * WIDTH);
+        for (values, x) in values.as_chunks_mut::<WIDTH>().0.iter_mut().zip(whole) {
+            S::bytes(x, self.steps, self.onto, values);
+        }
+        if !behind.is_empty() {
+            let mut bytes = [0; WIDTH];
+            S::bytes(&filled(rest), self.steps, self.onto, &mut bytes);
+            behind.copy_from_slice(&bytes[..behind.len()]);
+        }
+    }
+}
+
+/// Fewer than sixteen numbers, and zeros.
 #[inline(always)]
-fn quantise<S: Sums>(x: &[f32], values: &mut [u8]) -> RowScale {
-    let (whole, rest) = x.as_chunks::<WIDTH>();
-    let mut last = [[0.0; WIDTH]];
-    last[0][..rest.len()].copy_from_slice(rest);
-    let (range, behind) = (S::range(whole), S::range(&last));
-    let (least, most) = (range.least.min(behind.least), range.most.max(behind.most));
-    let scale = (most - least) / STEPS;
-    let steps = 1.0 / scale;
-    let none = range.largest.max(behind.largest) >= f32::INFINITY.to_bits() || scale.is_infinite();
-    // Of numbers too small for a step no more is kept than that they are about 0.
-    if none || steps.is_infinite() {
-        values.fill(0);
-        return RowScale { scale: if none { f32::NAN } else { 0.0 }, zero: 0 };
-    }
-    let zero = (-least * steps) + ROUND - ROUND;
-    let onto = ROUND + zero;
-    let (whole_values, rest_values) = values.split_at_mut(whole.len() * WIDTH);
-    for (values, x) in whole_values.as_chunks_mut::<WIDTH>().0.iter_mut().zip(whole) {
-        S::bytes(x, steps, onto, values);
-    }
-    if !rest_values.is_empty() {
-        let mut bytes = [0; WIDTH];
-        S::bytes(&last[0], steps, onto, &mut bytes);
-        rest_values.copy_from_slice(&bytes[..rest_values.len()]);
-    }
-    RowScale { scale, zero: zero as i32 }
+fn filled(x: &[f32]) -> [f32; WIDTH] {
+    let mut wide = [0.0; WIDTH];
+    wide[..x.len()].copy_from_slice(x);
+    wide
 }
 
 /// Rows of one part.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
     pub(super) values: &'a [u8],
+    /// Where products want these.
+    pub(super) pairs: &'a [Pairs],
     pub(super) stride: usize,
     pub(super) count: usize,
     /// That of the first row, and of the others `parts` further each.

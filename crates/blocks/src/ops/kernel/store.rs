@@ -96,6 +96,22 @@ impl<T: Lines> Deref for Store<T> {
     }
 }
 
+impl<T> Store<T> {
+    /// Memory for other lines: its own, or none yet.
+    pub(super) fn into_room(self) -> Vec<T> {
+        match self {
+            Self::Own(lines) => lines,
+            Self::Mapped(..) => Vec::new(),
+        }
+    }
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
 impl<T> From<Vec<T>> for Store<T> {
     fn from(lines: Vec<T>) -> Self {
         Self::Own(lines)

@@ -3,7 +3,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "results are lent for one product")]
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::dispatch_rows;
@@ -16,7 +16,12 @@ const PAIR_DEPTH: usize = 192;
 
 /// `x` times panels of `depth` lines each, begun with `start`.
 pub fn multiply(x: Rows<'_>, lines: &[Line], depth: usize, start: Start<'_>, out: Out<'_>) {
-    match Tile::current() {
+    multiply_by(Tile::current(), x, lines, depth, start, out);
+}
+
+/// As [`multiply`], with a tile of the caller's choice.
+pub fn multiply_by(tile: Tile, x: Rows<'_>, lines: &[Line], depth: usize, start: Start<'_>, out: Out<'_>) {
+    match tile {
         Tile::One => multiply_by_one(x, lines, depth, start, out),
         Tile::Two => multiply_by_two(x, lines, depth, start, out),
     }
@@ -53,30 +58,25 @@ pub enum Tile {
     Two,
 }
 
-/// 0 until it is known, then 1 or 2.
-static TILE: AtomicU8 = AtomicU8::new(0);
-
 impl Tile {
-    /// What products use: the one that was faster on this processor, measured when the first product is asked for (a
-    /// millisecond or two).
+    /// What products use: the one that was faster on this processor, measured once a process, when the first product is
+    /// asked for (a millisecond or two).
     pub fn current() -> Self {
-        if VectorUnit::current() < VectorUnit::Avx512 {
+        static MEASURED: OnceLock<Tile> = OnceLock::new();
+        #[cfg(test)]
+        if let Some(forced) = FORCED.get() {
+            return forced;
+        }
+        if !matches!(VectorUnit::current(), VectorUnit::Avx512 | VectorUnit::Vnni) {
             return Self::One;
         }
-        match TILE.load(Ordering::Relaxed) {
-            1 => Self::One,
-            2 => Self::Two,
-            _ => {
-                let tile = Self::measured();
-                tile.set();
-                tile
-            }
-        }
+        *MEASURED.get_or_init(Self::measured)
     }
 
-    /// From now on it is this one, in the whole process.
-    pub fn set(self) {
-        TILE.store(if self == Self::One { 1 } else { 2 }, Ordering::Relaxed);
+    /// From now on products use it on this thread.
+    #[cfg(test)]
+    pub(super) fn force(self) {
+        FORCED.set(Some(self));
     }
 
     fn measured() -> Self {
@@ -99,6 +99,11 @@ impl Tile {
         }
         if two.as_secs_f64() < ENOUGH * one.as_secs_f64() { Self::Two } else { Self::One }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Tile>> = const { std::cell::Cell::new(None) };
 }
 
 type Multiply = fn(Rows<'_>, &[Line], usize, Start<'_>, Out<'_>);

@@ -1,12 +1,12 @@
 //! Means and maxima over the tokens of pictures, gathered by the tasks that write the tokens.
 
 use super::tasks::{Portions, share, take};
-use blocks::ops::kernel::gates::pool_part;
+use crate::ops::kernel::gates::pool_part;
 
 /// Every task's sums and maxima. Parts are added up in the order of the tasks, so that the result does not depend on who
 /// was first.
 #[derive(Default)]
-pub(super) struct Pools {
+pub struct Pools {
     values: Vec<f32>,
     channels: usize,
     tasks: usize,
@@ -28,7 +28,7 @@ impl Pools {
     }
 
     /// Mean and maximum over the `tokens` of a picture, `[2, C]`.
-    pub(super) fn of(&self, picture: usize, tokens: usize) -> Vec<f32> {
+    pub fn of(&self, picture: usize, tokens: usize) -> Vec<f32> {
         let (channels, size) = (self.channels, 2 * self.channels * self.tasks);
         let mut parts = self.values[picture * size..][..size].chunks_exact(2 * channels);
         let mut pooled = parts.next().unwrap_or_default().to_vec();
@@ -46,7 +46,7 @@ impl Pools {
 
 /// Works on portions of every picture's rows in `values`, with the numbers of the picture and of its first unit; and pools
 /// them. A unit is `width` values, some rows of `channels`.
-pub(super) fn over_pieces(
+pub fn over_pieces(
     values: &mut [f32],
     (pictures, width, channels): (usize, usize, usize),
     portions: Portions,

@@ -2,12 +2,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use blocks::ops::kernel::attend::HeadRoom;
-use blocks::ops::kernel::dense::Room as LeftRoom;
-use blocks::ops::kernel::inverted::Room as BlockRoom;
+use crate::ops::kernel::attend::HeadRoom;
+use crate::ops::kernel::deformable::LookRoom;
+use crate::ops::kernel::dense::Room as LeftRoom;
+use crate::ops::kernel::inverted::Room as BlockRoom;
+use crate::ops::kernel::product::Line;
 
 /// Works on all `tasks`, on all threads of the pool: whoever is free takes the next one. Long tasks should come first.
-pub(super) fn share<T: Send>(tasks: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
+pub fn share<T: Send>(tasks: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
     let queue = Mutex::new(tasks);
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run = || {
@@ -25,19 +27,19 @@ pub(super) fn share<T: Send>(tasks: impl Iterator<Item = T> + Send, work: impl F
 
 /// How many units come at a time. Depends on sizes alone, so that sums over pieces are the same on any number of threads.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Portions {
+pub struct Portions {
     /// At first: so many that weights are not read too often, so few that a task's data stay in the second cache.
-    pub(super) most: usize,
+    pub most: usize,
     /// At the end, so that all threads end at about the same time.
-    pub(super) least: usize,
+    pub least: usize,
 }
 
 impl Portions {
     /// For rows that meet weights.
-    pub(super) const ROWS: Self = Self { most: 96, least: 16 };
+    pub const ROWS: Self = Self { most: 96, least: 16 };
 
     /// For units of `rows` rows each.
-    pub(super) fn of_units(rows: usize) -> Self {
+    pub fn of_units(rows: usize) -> Self {
         let units = |count: usize| ((count + rows / 2) / rows.max(1)).max(1);
         Self { most: units(Self::ROWS.most), least: units(Self::ROWS.least) }
     }
@@ -51,7 +53,7 @@ impl Portions {
     }
 
     /// How many portions `units` make.
-    pub(super) fn count(self, mut units: usize) -> usize {
+    pub fn count(self, mut units: usize) -> usize {
         let mut count = 0;
         while units > 0 {
             units -= self.next(units);
@@ -60,14 +62,15 @@ impl Portions {
         count
     }
 
-    /// `values`, of units of `width` values, in portions; each with the number of its first unit.
-    pub(super) fn cut(self, values: &mut [f32], width: usize) -> Pieces<'_> {
+    /// `values`, of units of `width` values, the last of which may be shorter, in portions; each with the number of its first
+    /// unit.
+    pub fn cut(self, values: &mut [f32], width: usize) -> Pieces<'_> {
         Pieces { rest: values, width, first: 0, portions: self }
     }
 }
 
 /// See [`Portions::cut`].
-pub(super) struct Pieces<'a> {
+pub struct Pieces<'a> {
     rest: &'a mut [f32],
     width: usize,
     first: usize,
@@ -81,8 +84,9 @@ impl<'a> Iterator for Pieces<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let units = self.portions.next(self.rest.len() / self.width);
-        let (piece, rest) = std::mem::take(&mut self.rest).split_at_mut(units * self.width);
+        let units = self.portions.next(self.rest.len().div_ceil(self.width));
+        let end = self.rest.len().min(units * self.width);
+        let (piece, rest) = std::mem::take(&mut self.rest).split_at_mut(end);
         let first = self.first;
         (self.rest, self.first) = (rest, first + units);
         Some((first, piece))
@@ -90,7 +94,7 @@ impl<'a> Iterator for Pieces<'a> {
 }
 
 /// The first `length` values of a buffer that grows when it must.
-pub(super) fn take(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+pub fn take(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
     }
@@ -99,26 +103,29 @@ pub(super) fn take(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
 
 /// What one thread works with.
 #[derive(Default)]
-pub(super) struct Scratch {
-    pub(super) rows: [Vec<f32>; 4],
+pub struct Scratch {
+    pub rows: [Vec<f32>; 8],
+    /// Rows as the right side of a product.
+    pub lines: Vec<Line>,
     /// Rows as weights want them.
-    pub(super) left: [LeftRoom; 2],
-    pub(super) head: HeadRoom,
-    pub(super) block: BlockRoom,
+    pub left: [LeftRoom; 2],
+    pub head: HeadRoom,
+    pub block: BlockRoom,
+    pub looks: LookRoom,
 }
 
 /// One [`Scratch`] a thread.
 #[derive(Default)]
-pub(super) struct Workers(Vec<Mutex<Scratch>>);
+pub struct Workers(Vec<Mutex<Scratch>>);
 
 impl Workers {
     /// Makes sure that every thread of the pool has one.
-    pub(super) fn prepare(&mut self) {
+    pub fn prepare(&mut self) {
         self.0.resize_with(self.0.len().max(rayon::current_num_threads()), Mutex::default);
     }
 
     /// This thread's. A task holds it while it works and starts no other task meanwhile, so nobody waits.
-    pub(super) fn mine(&self) -> MutexGuard<'_, Scratch> {
+    pub fn mine(&self) -> MutexGuard<'_, Scratch> {
         let index = rayon::current_thread_index().unwrap_or(0);
         self.0[index % self.0.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,6 +153,17 @@ mod tests {
                 assert!(sizes.iter().all(|size| *size <= portions.most), "{sizes:?}");
                 assert_eq!(values, vec![1.0; units * 3], "{units} units, {portions:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_last_unit_may_be_shorter() {
+        for count in [1, 3, 29, 31] {
+            let mut values = vec![0.0; count];
+            let portions = Portions { most: 3, least: 1 };
+            let sizes: Vec<usize> = portions.cut(&mut values, 2).map(|(_, piece)| piece.len()).collect();
+            assert_eq!((sizes.iter().sum::<usize>(), sizes.len()), (count, portions.count(count.div_ceil(2))));
+            assert!(sizes.iter().rev().skip(1).all(|size| size % 2 == 0), "{sizes:?}");
         }
     }
 

@@ -1,56 +1,68 @@
-//! Where the weights of a compiled frame come from, by the reference's names: a file of packed ones, where they are used as
+//! Where the weights of a compiled frame come from, by a file's names: a file of packed ones, where they are used as
 //! they lie, or the model's own, which are packed when they are read.
 
-use blocks::checkpoint::TensorFile;
-use blocks::checkpoint::packed::PackedFile;
-use blocks::ops::kernel::dense::{Arithmetic, Dense};
-use blocks::ops::kernel::int8;
-use blocks::ops::kernel::product::Packed;
 use candle_core::{Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 
-use super::layers::values;
+use crate::checkpoint::TensorFile;
+use crate::checkpoint::packed::PackedFile;
+use crate::ops::kernel::dense::{Arithmetic, Dense};
+use crate::ops::kernel::int8;
+use crate::ops::kernel::product::Packed;
+
+/// A tensor's values, row-major.
+pub fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+/// `weight [O, ..]`, all of whose other axes are inputs, and `bias [O]`, packed for products in f32: of what is no tensor of a
+/// file as it is.
+pub fn packed(weight: &Tensor, bias: Option<&Tensor>) -> Result<Packed> {
+    let bias = bias.map(values).transpose()?;
+    Ok(Packed::new(&values(weight)?, bias.as_deref(), weight.elem_count() / weight.dim(0)?))
+}
 
 /// Looks at a packed weight and its name.
-pub(crate) type SeenWeight<'a> = dyn Fn(&str, &Dense) -> blocks::Result<()> + 'a;
+pub type SeenWeight<'a> = dyn Fn(&str, &Dense) -> crate::Result<()> + 'a;
 
 /// What there is beside the tensors.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Sources<'a> {
+pub struct Sources<'a> {
     /// The model's file, which may hold weights in bytes as they are multiplied.
-    pub(crate) file: Option<&'a TensorFile>,
+    pub file: Option<&'a TensorFile>,
     /// Its packed weights.
-    pub(crate) packed: Option<&'a PackedFile>,
+    pub packed: Option<&'a PackedFile>,
     /// Is shown every packed weight, with its name.
-    pub(crate) seen: Option<&'a SeenWeight<'a>>,
+    pub seen: Option<&'a SeenWeight<'a>>,
 }
 
 /// The weights below some prefix.
 #[derive(Clone)]
-pub(crate) struct Weights<'a> {
+pub struct Weights<'a> {
     vb: VarBuilder<'a>,
     sources: Sources<'a>,
 }
 
 impl<'a> Weights<'a> {
     /// All that `vb` holds.
-    pub(crate) fn new(vb: &VarBuilder<'a>, sources: Sources<'a>) -> Self {
+    pub fn new(vb: &VarBuilder<'a>, sources: Sources<'a>) -> Self {
         Self { vb: vb.clone(), sources }
     }
 
     /// Those whose names go on with `name`.
-    pub(super) fn pp(&self, name: impl ToString) -> Self {
+    #[must_use]
+    pub fn pp(&self, name: impl ToString) -> Self {
         Self { vb: self.vb.pp(name), sources: self.sources }
     }
 
     /// A tensor.
-    pub(super) fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
+    pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         self.vb.get(shape.into(), name)
     }
 
     /// `weight [O, ..]`, all of whose other axes are inputs, packed for products in `arithmetic`; with `bias [O]`, where that
     /// has a name.
-    pub(super) fn dense(
+    pub fn dense(
         &self,
         weight: &str,
         shape: impl Into<Shape>,
@@ -94,7 +106,7 @@ impl<'a> Weights<'a> {
     }
 
     /// As [`Weights::dense`], in f32.
-    pub(super) fn exact(&self, weight: &str, shape: impl Into<Shape>, bias: Option<&str>) -> Result<Packed> {
+    pub fn exact(&self, weight: &str, shape: impl Into<Shape>, bias: Option<&str>) -> Result<Packed> {
         match self.dense(weight, shape, bias, Arithmetic::F32)? {
             Dense::F32(packed) => Ok(packed),
             other => unreachable!("asked for f32, found {}", other.arithmetic().name()),
@@ -102,12 +114,12 @@ impl<'a> Weights<'a> {
     }
 
     /// `x W^T + b`.
-    pub(super) fn linear(&self, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
+    pub fn linear(&self, input: usize, output: usize, arithmetic: Arithmetic) -> Result<Dense> {
         self.dense("weight", (output, input), Some("bias"), arithmetic)
     }
 
     /// `x W^T + b`, in f32.
-    pub(super) fn exact_linear(&self, input: usize, output: usize) -> Result<Packed> {
+    pub fn exact_linear(&self, input: usize, output: usize) -> Result<Packed> {
         self.exact("weight", (output, input), Some("bias"))
     }
 }

@@ -1,46 +1,41 @@
 //! Layers with packed weights.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 
 use super::tasks::take;
-use super::weights::Weights;
-use blocks::ops::kernel::dense::{Dense, Room};
-use blocks::ops::kernel::layer_norm_rows;
-use blocks::ops::kernel::product::{DEPTH, Rows, Start};
-
-/// A tensor's values, row-major.
-pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
-    tensor.flatten_all()?.to_vec1()
-}
+use super::weights::{Weights, values};
+use crate::ops::kernel::dense::{Dense, Room};
+use crate::ops::kernel::layer_norm_rows;
+use crate::ops::kernel::product::{DEPTH, Rows, Start};
 
 /// Layer norm over the last axis.
-pub(super) struct Norm {
+pub struct Norm {
     weight: Vec<f32>,
     bias: Vec<f32>,
     eps: f32,
 }
 
 impl Norm {
-    pub(super) fn new(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
+    pub fn new(weights: &Weights, width: usize, eps: f64) -> Result<Self> {
         let (weight, bias) = (values(&weights.get(width, "weight")?)?, values(&weights.get(width, "bias")?)?);
         Ok(Self { weight, bias, eps: eps as f32 })
     }
 
     /// Of every row of `x`, into the rows of `y`.
-    pub(super) fn rows(&self, x: &[f32], y: &mut [f32]) {
+    pub fn rows(&self, x: &[f32], y: &mut [f32]) {
         layer_norm_rows(x, &self.weight, &self.bias, self.eps, y);
     }
 }
 
 /// Two Linears, whose values in between stay in the cache: some of them at a time.
-pub(super) struct FeedForward {
-    pub(super) first: Dense,
-    pub(super) second: Dense,
+pub struct FeedForward {
+    pub first: Dense,
+    pub second: Dense,
 }
 
 impl FeedForward {
     /// Adds `second(activation(first(x)))` to the rows of `y`.
-    pub(super) fn add(
+    pub fn add(
         &self,
         x: &[f32],
         activation: impl Fn(&mut [f32]),

@@ -1,0 +1,82 @@
+//! What reads pictures: packed weights on the CPU, tensors elsewhere; and what it keeps from frame to frame.
+
+use std::sync::Arc;
+
+use blocks::canvas::Grid;
+use blocks::error::Result;
+use blocks::pass::Pass;
+use blocks::recent::Recent;
+use candle_core::{Device, Tensor, TensorId};
+use candle_nn::VarBuilder;
+
+use crate::config::Config;
+use crate::cpu::{CpuFrame, Geometry, Words};
+use crate::model::{Detected, FrameModel};
+use crate::plan::Plan;
+use crate::text::Text;
+
+/// How many shapes of pictures keep their geometry.
+const CACHED_PLANS: usize = 8;
+/// How many lists of queries keep what follows from them alone.
+const CACHED_TEXTS: usize = 32;
+
+pub(crate) enum FrameSide {
+    /// On the CPU.
+    Cpu(Box<CpuFrame>, Kept<Geometry, Words>),
+    /// Elsewhere.
+    Tensors(Box<FrameModel>, Kept<Plan, Text>),
+}
+
+/// Geometries by the size of pictures, texts by their key.
+pub(crate) struct Kept<P, T> {
+    plans: Recent<Grid, Arc<P>>,
+    texts: Recent<TextKey, Arc<T>>,
+}
+
+impl<P, T> Default for Kept<P, T> {
+    fn default() -> Self {
+        Self { plans: Recent::new(CACHED_PLANS), texts: Recent::new(CACHED_TEXTS) }
+    }
+}
+
+/// The tokens of a text's queries. Tensors' ids are never used twice.
+pub(crate) type TextKey = Vec<TensorId>;
+
+impl FrameSide {
+    pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
+        if vb.device().is_cpu() {
+            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb)?), Kept::default()));
+        }
+        Ok(Self::Tensors(Box::new(FrameModel::from_builder(config, vb)?), Kept::default()))
+    }
+
+    /// Looks on a picture `[3, H, W]` of `image` pixels for what each of the texts says; `text` makes the one of a number.
+    pub(crate) fn ground(
+        &self,
+        picture: Vec<f32>,
+        image: Grid,
+        texts: Vec<TextKey>,
+        text: impl Fn(usize) -> Result<Text>,
+        device: &Device,
+    ) -> Result<Vec<Detected>> {
+        let numbered = texts.into_iter().enumerate();
+        match self {
+            Self::Cpu(frame, kept) => {
+                let plan = kept.plans.get_or_make(image, || frame.plan(image, image).map(Arc::new))?;
+                let words = |(number, key)| kept.texts.get_or_make(key, || Ok(Arc::new(frame.words(&text(number)?)?)));
+                let words = numbered.map(words).collect::<Result<Vec<_>>>()?;
+                let words: Vec<&Words> = words.iter().map(AsRef::as_ref).collect();
+                Ok(frame.ground(&picture, &plan, &words)?)
+            }
+            Self::Tensors(frame, kept) => {
+                let plan = kept.plans.get_or_make(image, || frame.plan(image, image).map(Arc::new))?;
+                let texts = numbered.map(|(number, key)| kept.texts.get_or_make(key, || text(number).map(Arc::new)));
+                let texts = texts.collect::<Result<Vec<_>>>()?;
+                let image = Tensor::from_vec(picture, (1, 3, image.h, image.w), device)?;
+                let mut pass = Pass::eval();
+                let seen = frame.look(&image, &plan, &mut pass)?;
+                texts.iter().map(|text| Ok(frame.find(&seen, text, &plan, &mut pass)?)).collect()
+            }
+        }
+    }
+}
