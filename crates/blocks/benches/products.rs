@@ -151,7 +151,9 @@ fn main() {
             print!("| {count} x {input} x {output} | {one:.1} | {two:.1} | {gemm:.1} | {bytes:.1} |");
             if peer.is_some() {
                 let best = theirs.into_iter().fold(gemm, f64::max);
-                theirs.iter().for_each(|rate| print!(" {rate:.1} |"));
+                for rate in theirs {
+                    print!(" {rate:.1} |");
+                }
                 print!(" {:.2} |", ours / best);
             }
             println!();
