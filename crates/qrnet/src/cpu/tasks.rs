@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use blocks::ops::kernel::attend::HeadRoom;
 use blocks::ops::kernel::int8::Quantised;
 use blocks::ops::kernel::inverted::Room as BlockRoom;
-use blocks::ops::kernel::pages;
 
 /// Works on all `tasks`, on all threads of the pool: whoever is free takes the next one. Long tasks should come first.
 pub(super) fn share<T: Send>(tasks: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
@@ -92,11 +91,6 @@ impl<'a> Iterator for Pieces<'a> {
 
 /// The first `length` values of a buffer that grows when it must.
 pub(super) fn take(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    if buffer.capacity() < length {
-        let mut larger = pages::with_capacity(length);
-        larger.extend_from_slice(buffer);
-        *buffer = larger;
-    }
     if buffer.len() < length {
         buffer.resize(length, 0.0);
     }

@@ -10,7 +10,6 @@ use rayon::prelude::*;
 
 use super::bytes::{ByteLine, Form, GROUP, Outputs, PanelRoom, Sums, dispatch_bytes};
 use super::lanes::WIDTH;
-use super::pages;
 use super::panel::{DEPTH, Line, Out, PANEL, Start};
 use super::quantise::Left;
 pub use super::quantise::Quantised;
@@ -60,8 +59,7 @@ impl Packed {
         };
         let packed: Vec<_> = (0..parts * panels).into_par_iter().map(part).collect();
         let outputs = packed.iter().map(|(_, outputs)| *outputs).collect();
-        let mut lines = pages::with_capacity(packed.iter().map(|(lines, _)| lines.len()).sum());
-        lines.extend(packed.into_iter().flat_map(|(lines, _)| lines));
+        let lines = packed.into_iter().flat_map(|(lines, _)| lines).collect();
         Self { lines, outputs, bias: Line::all(bias.unwrap_or_default(), 0.0), input, output }
     }
 

@@ -28,7 +28,6 @@ mod linear;
 mod matmul;
 mod mlp;
 mod norm;
-pub mod pages;
 mod panel;
 pub mod product;
 mod quantise;

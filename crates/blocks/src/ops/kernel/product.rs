@@ -5,7 +5,6 @@
 
 use rayon::prelude::*;
 
-use super::pages;
 pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
 pub use super::tile::{Tile, multiply, multiply_by};
 
@@ -23,8 +22,7 @@ impl Packed {
     pub fn new(weight: &[f32], bias: Option<&[f32]>, input: usize) -> Self {
         let output = weight.len() / input;
         let panels = output.div_ceil(PANEL);
-        let mut lines = pages::with_capacity(panels * input);
-        lines.resize(panels * input, Line::of(0.0));
+        let mut lines = vec![Line::of(0.0); panels * input];
         for first in (0..input).step_by(DEPTH) {
             let depth = DEPTH.min(input - first);
             let part = &mut lines[first * panels..][..depth * panels];
