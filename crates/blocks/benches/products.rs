@@ -159,7 +159,9 @@ fn main() {
             );
             if peer.is_some() {
                 let best = theirs.into_iter().fold(gemm, f64::max);
-                theirs.iter().for_each(|rate| print!(" {rate:.1} |"));
+                for rate in theirs {
+                    print!(" {rate:.1} |");
+                }
                 print!(" {:.2} |", ours / best);
             }
             println!();
