@@ -20,10 +20,13 @@ fn what_is_asked_changes_between_two_frames() {
     assert_eq!(*revisions, json!({ "the white circle": 1, "square": 1 }), "{}", added.text());
     let event = service.record("change", |line| line["event"] == "query");
     assert_eq!((&event["change"], &event["name"]), (&json!("added"), &json!("square")));
-    let next = service.record("measured frame", |line| line["status"] == "measured");
+    let next = service.record("frame", |line| line["seq"].is_number() && line["status"].is_string());
     assert_eq!(next["seq"], event["seq"], "the very next frame");
     assert_eq!(names(&next), ["the white circle", "square"]);
-    assert!(next["queries"][1]["presence"].is_number(), "{next}");
+    // It may have come while the model had none free for it.
+    let is_measured = |line: &Value| line["status"] == "measured";
+    let measured = if is_measured(&next) { next } else { service.record("measured frame", is_measured) };
+    assert!(measured["queries"][1]["presence"].is_number(), "{measured}");
 
     let changed = json!({ "query": "a green star", "threshold": 0.75 });
     let answer = tell(&place, "PATCH", "/api/v1/queries/square", &changed);

@@ -178,7 +178,7 @@ fn who_is_slow_is_slow_alone() {
 
 #[test]
 fn an_end_is_told_to_all_who_watch() {
-    let source = ["--source", "test:ball?live=true&size=160x120&fps=25&frames=50", "--query", "a"];
+    let source = ["--source", "test:ball?live=true&size=160x120&fps=25&frames=150", "--query", "a"];
     let service = Service::start(&[&source[..], &["--out", "jsonl:-", "--page", "127.0.0.1:0"]].concat());
     let place = place(&service);
     let mut socket = socket(&place, source[1], "?video=jpeg");

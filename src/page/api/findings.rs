@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use crate::page::Context;
 use crate::page::live::{LiveLine, LiveStream};
@@ -17,6 +17,8 @@ use crate::page::reply::{Answer, parts};
 const WAITING: usize = 16;
 /// How often something is said where there is nothing to say: what stands between us and who listens hangs up on silence.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
+/// A comment, which readers pass over.
+const SIGN: &[u8] = b": spotter\n\n";
 
 /// The findings of one stream, or of all.
 ///
@@ -29,6 +31,8 @@ pub(in crate::page) fn events(context: &Arc<Context>, name: Option<&str>) -> Ans
     };
     let place = Arc::new(context.viewer()?);
     let (send, receive) = mpsc::channel(WAITING);
+    // Whoever listens knows that the request was met: there is room for it.
+    let _ = send.try_send(Bytes::from_static(SIGN));
     for stream in streams {
         // From now on, and not from when the task begins.
         let (name, lines) = (stream.name.clone(), stream.lines());
@@ -74,13 +78,10 @@ async fn live_on(send: mpsc::Sender<Bytes>) {
         drop(send);
         weak
     };
-    let mut ticks = interval(SIGN_OF_LIFE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // The first one at once: whoever listens knows that the request was met.
-        ticks.tick().await;
+        sleep(SIGN_OF_LIFE).await;
         let Some(send) = send.upgrade() else { return };
-        if send.send(Bytes::from_static(b": spotter\n\n")).await.is_err() {
+        if send.send(Bytes::from_static(SIGN)).await.is_err() {
             return;
         }
     }
