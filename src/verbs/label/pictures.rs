@@ -13,7 +13,7 @@ use crate::source::open_picture;
 
 /// Pictures, and where their labels go.
 pub(super) struct Pictures {
-    pictures: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     out: PathBuf,
     labels: PathBuf,
     sheet: PathBuf,
@@ -24,7 +24,7 @@ impl Pictures {
     pub(super) fn new(pictures: Vec<&PathBuf>, args: &LabelArgs) -> Self {
         let file = |name: &str| args.out.join(name);
         Self {
-            pictures: pictures.into_iter().cloned().collect(),
+            paths: pictures.into_iter().cloned().collect(),
             out: args.out.clone(),
             labels: file("labels.jsonl"),
             sheet: file("labels.sheet.png"),
@@ -41,8 +41,8 @@ impl Pictures {
     pub(super) fn label(&self, labeller: &mut Labeller) -> Result<()> {
         let mut sheets = Sheets::new(labeller.threshold);
         let (mut lines, mut looked, mut failed) = (String::new(), 0, 0);
-        let bar = progress("pictures", Some(self.pictures.len() as u64));
-        for path in &self.pictures {
+        let bar = progress("pictures", Some(self.paths.len() as u64));
+        for path in &self.paths {
             if labeller.is_interrupted() {
                 break;
             }
@@ -95,7 +95,7 @@ impl Pictures {
         }
         match failed {
             0 => Ok(()),
-            failed => Err(Error::Partial { failed, total: self.pictures.len(), what: "pictures" }),
+            failed => Err(Error::Partial { failed, total: self.paths.len(), what: "pictures" }),
         }
     }
 
