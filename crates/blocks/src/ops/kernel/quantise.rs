@@ -87,8 +87,8 @@ const TOGETHER: usize = 8;
 #[derive(Clone, Copy, Default)]
 struct Steps {
     scale: RowScale,
-    /// Steps of 1; none where all bytes are 0.
-    steps: f32,
+    /// How many make 1; none where all bytes are 0.
+    rate: f32,
     onto: f32,
 }
 
@@ -105,32 +105,32 @@ impl Steps {
             range.largest = range.largest.max(behind.largest);
         }
         let scale = (range.most - range.least) / STEPS;
-        let steps = 1.0 / scale;
+        let rate = 1.0 / scale;
         let none = range.largest >= f32::INFINITY.to_bits() || scale.is_infinite();
         // Of numbers too small for a step no more is kept than that they are about 0.
-        if none || steps.is_infinite() {
+        if none || rate.is_infinite() {
             let scale = RowScale { scale: if none { f32::NAN } else { 0.0 }, zero: 0 };
-            return Self { scale, steps: 0.0, onto: ROUND };
+            return Self { scale, rate: 0.0, onto: ROUND };
         }
-        let zero = (-range.least * steps) + ROUND - ROUND;
-        Self { scale: RowScale { scale, zero: zero as i32 }, steps, onto: ROUND + zero }
+        let zero = (-range.least * rate) + ROUND - ROUND;
+        Self { scale: RowScale { scale, zero: zero as i32 }, rate, onto: ROUND + zero }
     }
 
     /// Bytes of `x`, and of zeros behind it.
     #[inline(always)]
     fn quantise<S: Sums>(&self, x: &[f32], values: &mut [u8]) {
-        if self.steps == 0.0 {
+        if self.rate == 0.0 {
             values.fill(0);
             return;
         }
         let (whole, rest) = x.as_chunks::<WIDTH>();
         let (values, behind) = values.split_at_mut(whole.len() * WIDTH);
         for (values, x) in values.as_chunks_mut::<WIDTH>().0.iter_mut().zip(whole) {
-            S::bytes(x, self.steps, self.onto, values);
+            S::bytes(x, self.rate, self.onto, values);
         }
         if !behind.is_empty() {
             let mut bytes = [0; WIDTH];
-            S::bytes(&filled(rest), self.steps, self.onto, &mut bytes);
+            S::bytes(&filled(rest), self.rate, self.onto, &mut bytes);
             behind.copy_from_slice(&bytes[..behind.len()]);
         }
     }
