@@ -120,7 +120,7 @@ pub(super) fn page(
     let Some(page) = &settings.service.page else { return Ok((None, vec![None; settings.streams.len()])) };
     let kept = |stream: &StreamSettings| Some(stream.sightings.as_ref()?.archive.as_ref()?.folder.clone());
     let streams: Vec<Arc<LiveStream>> = settings.streams.iter().map(LiveStream::of).collect();
-    let model = chosen(settings.model.as_deref()).map_or_else(|| "built in".into(), |path| path.display().to_string());
+    let model = chosen(settings.model.as_deref())?.map_or_else(|| "built in".into(), |path| path.display().to_string());
     let shown = Shown {
         streams: streams.clone(),
         run_status: Arc::clone(&service.run_status),

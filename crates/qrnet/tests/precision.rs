@@ -69,6 +69,7 @@ fn a_backbone_in_fewer_bytes_finds_what_one_in_f32_finds() {
 }
 
 /// How far presence may be apart, and how little boxes of what is claimed may overlap, the least and in the mean.
+#[expect(clippy::print_stdout, reason = "the numbers behind the limits, for the log")]
 fn near(exact: &[Grounding], precision: Precision, (apart_most, overlap_least, overlap_mean): (f32, f64, f64)) {
     let bytes = findings(&load(precision));
     let overlaps: Vec<f64> = exact.iter().zip(&bytes).map(|(a, b)| a.rect.overlap(&b.rect)).collect();
