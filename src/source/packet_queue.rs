@@ -1,7 +1,7 @@
 //! The packets of a ring: how they are numbered, which ones go first, and from which one a clip can begin.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gstreamer as gst;
 
