@@ -246,9 +246,9 @@ fn keep(length: Duration) {
     let mut cameras = [camera(&program_of_camera, &film), camera(&program_of_camera, &film)];
     let addresses = cameras.each_ref().map(|(_, address)| address.clone());
     say(&format!("keep: two cameras of 25 frames/s, five frames a second measured; rings of {RING} each"));
-    let folder = scratch.path().join("kept");
+    let folder = scratch.path().join("kept").display().to_string();
     let kept = format!(
-        "dir = {folder:?}\nsnapshots = true\nclips = {{ before = \"5s\", after = \"5s\", max_length = \"10s\", memory = {RING:?} }}\n"
+        "dir = \"{folder}\"\nsnapshots = true\nclips = {{ before = \"5s\", after = \"5s\", max_length = \"10s\", memory = {RING:?} }}\n"
     );
     for (what, keys) in [("sightings alone", ""), ("clips and pictures", kept.as_str())] {
         let table = scratch.path().join("zones.toml");

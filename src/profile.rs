@@ -121,7 +121,7 @@ impl Drop for Profile {
 
 /// Parts are spans at trace level; those at others say whose work it is.
 fn is_part(metadata: &Metadata) -> bool {
-    let ours = ["spotter", "qrnet"].iter().any(|name| metadata.target().starts_with(name));
+    let ours = ["spotter", "qrnet", "grounding_dino", "blocks"].iter().any(|name| metadata.target().starts_with(name));
     metadata.is_span() && ours && *metadata.level() == Level::TRACE
 }
 

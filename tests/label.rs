@@ -34,7 +34,7 @@ fn label(scratch: &Scratch, name: &str, phrases: &[String], flags: &[&str]) -> c
 #[test]
 fn a_films_labels_are_its_own_truth() {
     let scratch = Scratch::new();
-    let (mut right, mut asked) = ([0, 0], [0, 0]);
+    let (mut right, mut asked) = ([0_u32; 2], [0_u32; 2]);
     for number in ["0", "1", "2"] {
         let name = format!("film{number}");
         let truth = film(&scratch, &name, number, "7");
@@ -66,7 +66,7 @@ fn a_films_labels_are_its_own_truth() {
                 }
             };
             asked[usize::from(is_there)] += 1;
-            right[usize::from(is_there)] += usize::from(fits);
+            right[usize::from(is_there)] += u32::from(fits);
         }
         for sheet in ["film.sheet.png", "film.unsure.png"] {
             let sheet = image::open(folder.join(sheet)).expect("a picture");
@@ -74,7 +74,7 @@ fn a_films_labels_are_its_own_truth() {
         }
     }
     // The card of the model: 0.92 where a thing is there, 0.98 where it is not.
-    let share = |there: usize| right[there] as f64 / asked[there] as f64;
+    let share = |there: usize| f64::from(right[there]) / f64::from(asked[there]);
     assert!(asked[0] >= 15 && asked[1] >= 100, "{asked:?}");
     assert!(share(0) > 0.75 && share(1) > 0.75, "{right:?} of {asked:?}");
 }
@@ -83,7 +83,8 @@ fn a_films_labels_are_its_own_truth() {
 fn list(questions: &str) -> String {
     let lines = questions.lines().skip_while(|line| !line.contains("[[phase.lists]]"));
     let lines = lines.map_while(|line| line.strip_prefix("# "));
-    lines.map(|line| format!("{}\n", line.replace("phase.lists", "eval.lists"))).collect()
+    let lines: Vec<String> = lines.map(|line| line.replace("phase.lists", "eval.lists")).collect();
+    lines.join("\n") + "\n"
 }
 
 #[test]

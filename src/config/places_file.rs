@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# The gate.\nsource = \"clip.mp4\"  # for now\n\n[[query]]\ntext = \"a car\"\nrequired_zones = [\"drive\"]\n\n\
-                        # Where cars stand.\n[[zone]]\nname = \"drive\"\nanchor = \"center\"  # not the wheels\n\
+                        # Where cars stand.\n[[zone]]\nname = \"drive\"\nanchor = \"centre\"  # not the wheels\n\
                         points = [[0.1, 0.5], [0.5, 0.5], [0.4, 0.9]] # drawn by hand\n\n[[line]]\nname = \"way out\"\n\
                         points = [[0.0, 0.5], [1.0, 0.5]]\n";
 

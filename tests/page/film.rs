@@ -56,7 +56,10 @@ fn watch(source: &str) -> Watched {
 /// Times at which ffprobe shows the frames of a film, seconds.
 fn shown(file: &str) -> Vec<f64> {
     let args = ["-v", "error", "-show_entries", "frame=pts_time", "-of", "csv=p=0", file];
-    tool("ffprobe", &args).lines().map(|line| line.trim_end_matches(',').parse().expect("a time")).collect()
+    let lines = tool("ffprobe", &args);
+    // Side data of a frame end its line with a comma, and bring an empty one.
+    let times = lines.lines().map(|line| line.trim_end_matches(',')).filter(|line| !line.is_empty());
+    times.map(|time| time.parse().expect("a time")).collect()
 }
 
 /// The pictures of a film are those of the records, at their times.

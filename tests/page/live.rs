@@ -30,7 +30,7 @@ fn events_are_the_lines_of_the_records() {
     let mut told = Vec::new();
     while told.len() < 40 {
         let (name, data) = events.next();
-        assert_eq!(name, "frame", "{data}");
+        assert!(name == "frame" || told.is_empty() && name == "event", "{data}");
         told.push(data);
     }
     // Records from before anybody listened come first.
@@ -49,9 +49,10 @@ fn a_change_of_queries_is_told_where_it_stands_in_the_records() {
     assert_eq!(super::tell(&place, "POST", "/api/v1/queries", &body).status, 201);
     let mut told = vec![first];
     let mut kind = String::new();
-    while kind != "event" {
-        let (name, data) = events.next();
-        (kind, told) = (name, [told, vec![data]].concat());
+    while kind != "query" {
+        let data = events.next().1;
+        let line: Value = serde_json::from_str(&data).expect("JSON");
+        (kind, told) = (line["event"].as_str().unwrap_or_default().to_owned(), [told, vec![data]].concat());
     }
     told.push(events.next().1);
     let recorded: Vec<String> = service.records.iter().skip_while(|line| *line != told[0]).take(told.len()).collect();
@@ -74,7 +75,7 @@ fn a_frame_comes_behind_its_record() {
         match socket.read().expect("a message") {
             Message::Text(text) => {
                 let line: Value = serde_json::from_str(&text).expect("JSON");
-                known.insert(line["seq"].as_u64().expect("a number"));
+                known.extend(line["seq"].as_u64());
             }
             Message::Binary(message) => {
                 let (number, picture) = picture(&message);
@@ -93,14 +94,13 @@ fn a_frame_comes_behind_its_record() {
 fn lines_alone_where_no_picture_is_wanted() {
     let (_service, place) = served(&[]);
     let mut socket = socket(&place, CAMERA[1], "");
-    let numbers: Vec<u64> = (0..30)
-        .map(|_| match socket.read().expect("a message") {
-            Message::Text(text) => {
-                serde_json::from_str::<Value>(&text).expect("JSON")["seq"].as_u64().expect("a number")
-            }
+    let mut numbers: Vec<u64> = Vec::new();
+    while numbers.len() < 30 {
+        match socket.read().expect("a message") {
+            Message::Text(text) => numbers.extend(serde_json::from_str::<Value>(&text).expect("JSON")["seq"].as_u64()),
             other => panic!("{other:?}"),
-        })
-        .collect();
+        }
+    }
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
     let wrong = ask(&place, "GET", &camera("/live?video=film"), &[], "");
     assert_eq!(wrong.status, 400, "{}", wrong.text());
@@ -205,7 +205,7 @@ fn a_page_is_enough_of_an_output() {
     let service = Service::start(&[&CAMERA[..], &["--page", "127.0.0.1:0"]].concat());
     let place = place(&service);
     let mut events = Events::open(&place, "/api/v1/findings");
-    assert_eq!(events.next().0, "frame");
+    while events.next().0 != "frame" {}
     let (status, records) = service.stop();
     assert!(status.success(), "{status}");
     assert_eq!(records, Vec::<Value>::new());

@@ -8,7 +8,7 @@ use crate::served::Service;
 use crate::support::{Scratch, spotter};
 
 const FILE: &str = "# Our gate.\n[[stream]]\nid = \"gate\"\nsource = \"test:ball?live=true&size=160x120\"  # soon a camera\n\
-                    query = \"a\"\n\n[[stream.zone]]  # where cars stand\nname = \"drive\"\nanchor = \"center\"\n\
+                    query = \"a\"\n\n[[stream.zone]]  # where cars stand\nname = \"drive\"\nanchor = \"centre\"\n\
                     points = [[0.1, 0.5], [0.5, 0.5], [0.4, 0.9]]\n";
 
 #[test]

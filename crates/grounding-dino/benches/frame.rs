@@ -13,6 +13,7 @@ use blocks::ops::kernel::dense::Arithmetic;
 use blocks::packed::layers::Norm;
 use blocks::packed::swin::{Layout, PatchEmbed, Stage};
 use blocks::packed::tasks::{Workers, take};
+use blocks::packed::weights::{Sources, Weights};
 use blocks::pass::Pass;
 use blocks::preprocess::{Letterboxed, Transform};
 use blocks::swin::{EPS, StageWindows, SwinConfig, Windows};
@@ -107,16 +108,17 @@ impl SwinS {
             drop_path_rate: 0.0,
         };
         let vb = VarBuilder::from_backend(Box::new(Noise), DType::F32, Device::Cpu);
+        let weights = Weights::new(&vb, Sources::default());
         let windows = grids(&config).into_iter().map(|grid| StageWindows::new(grid, 7, &Device::Cpu)).collect();
         let windows = Windows::new(windows);
         let stage = |number: usize| {
-            let vb = vb.pp(format!("swin.{number}"));
-            let norm = Norm::new(&vb.pp("norm"), config.channels(number), EPS).expect("a norm");
-            Stage::new(&config, number, &vb, Some(norm), number < 3, Arithmetic::F32).expect("a stage")
+            let weights = weights.pp(format!("swin.{number}"));
+            let norm = Norm::new(&weights.pp("norm"), config.channels(number), EPS).expect("a norm");
+            Stage::new(&config, number, &weights, Some(norm), number < 3, Arithmetic::F32).expect("a stage")
         };
         let layout = |number: usize| Layout::new(&windows, number, Stage::window_sizes(&config, number));
         Self {
-            patches: PatchEmbed::new(&vb.pp("patch"), &vb.pp("patch_norm"), 96, 4).expect("patches"),
+            patches: PatchEmbed::new(&weights.pp("patch"), &weights.pp("patch_norm"), 96, 4).expect("patches"),
             stages: (0..4).map(stage).collect(),
             layouts: (0..4).map(layout).collect(),
             maps: vec![Vec::new(); 4],

@@ -1,4 +1,4 @@
-//! The table of known models, `configs/models.toml`.
+//! The table of known models, `crates/hub/models.toml`.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::layout::is_checksum;
 use crate::wanted::Repository;
 
-const FILE: &str = "configs/models.toml";
-const TEXT: &str = include_str!("../../../configs/models.toml");
+const FILE: &str = "crates/hub/models.toml";
+const TEXT: &str = include_str!("../models.toml");
 
 /// A model that has a short name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

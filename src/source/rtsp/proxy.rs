@@ -45,7 +45,7 @@ pub(in crate::source) struct Proxy {
 }
 
 /// A main context that is never freed, but used again by another proxy: whoever lets go of a source of a context locks the
-/// context, and GLib (2.74) may free it meanwhile on the thread that it belonged to. Here the source is what wakes a proxy
+/// context, and `GLib` (2.74) may free it meanwhile on the thread that it belonged to. Here the source is what wakes a proxy
 /// that is to end; the thread is the proxy's, which ends.
 struct Context(glib::MainContext);
 
@@ -55,7 +55,7 @@ static FREE_CONTEXTS: Mutex<Vec<glib::MainContext>> = Mutex::new(Vec::new());
 impl Context {
     fn take() -> Self {
         let free = FREE_CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Self(free.unwrap_or_else(glib::MainContext::new))
+        Self(free.unwrap_or_default())
     }
 }
 

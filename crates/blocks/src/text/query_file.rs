@@ -109,7 +109,8 @@ mod tests {
         assert!(shape.contains("tensor `own` has shape [2, 2]"), "{shape}");
         let foreign = message(QueryFile::open_for(&path, "two").map(drop));
         assert!(foreign.contains("compiled for model one, but this model is two"), "{foreign}");
-        checkpoint::save(&[], None, &path).expect("saved");
+        let own = Tensor::new(&[1.0_f32], &Device::Cpu).expect("a tensor");
+        checkpoint::save(&[("own".into(), own)], None, &path).expect("saved");
         assert!(message(QueryFile::open(&path).map(drop)).contains("is no compiled query"));
     }
 }

@@ -115,7 +115,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
         (bits(found[0].boxes.as_flattened()), bits(&found[0].logits.concat()))
     };
     let one = answers(1);
-    assert!(one.0.len() > 100);
+    assert!(one.0.len() > 10, "{} numbers of boxes", one.0.len());
     for threads in [2, 3, 7] {
         assert_eq!(answers(threads), one, "{threads} threads");
     }

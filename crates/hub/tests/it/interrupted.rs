@@ -112,7 +112,8 @@ fn servers_that_know_no_parts_or_the_wrong_ones_are_borne() {
             }
             fault(asked, usual)
         });
-        let path = Machine::new(server.address()).fetch().expect("fetched").path;
+        let machine = Machine::new(server.address());
+        let path = machine.fetch().expect("fetched").path;
         assert_eq!(std::fs::read(path.join(WEIGHTS)).expect("read"), weights(LENGTH, 1));
         let from: Vec<usize> = server.downloads().iter().map(Asked::from).collect();
         assert_eq!(from[..2], [0, 100_000]);
