@@ -1,7 +1,7 @@
 //! Files of packed weights: as products read them, each part on a cache line, to be mapped and used where they lie. All
 //! processes that map such a file share its pages.
 //!
-//! The file begins with [`MAGIC`], the version, place and length of the header, and the header's SHA-256, in 64 bytes; then
+//! The file begins with `MAGIC`, the version, place and length of the header, and the header's SHA-256, in 64 bytes; then
 //! come the weights; then the header, in JSON.
 
 use std::collections::BTreeMap;
