@@ -149,6 +149,7 @@ fn filled(x: &[f32]) -> [f32; WIDTH] {
 pub(super) struct Left<'a> {
     pub(super) values: &'a [u8],
     /// Where products want these.
+    #[cfg_attr(target_arch = "aarch64", expect(dead_code, reason = "its kernels take bytes"))]
     pub(super) pairs: &'a [Pairs],
     pub(super) stride: usize,
     pub(super) count: usize,
