@@ -89,7 +89,9 @@ impl Remote {
 
     /// Takes what the answer that holds the file says; `ours` where the hub itself gives it.
     pub(crate) fn learn_of_file(&mut self, headers: &HeaderMap, ours: bool) {
-        self.learn(headers);
+        if ours {
+            self.learn(headers);
+        }
         self.size = self.size.or_else(|| number(headers, &CONTENT_LENGTH));
         let own = text(headers, &ETAG).map(mark);
         // Another server's mark may be a sum of something else.

@@ -71,7 +71,11 @@ impl Settings {
             let theirs = said("HF_HOME").map(PathBuf::from).or_else(|| Some(usual?.join("huggingface")));
             theirs.map(|theirs| theirs.join("token"))
         });
-        let token = text("HF_TOKEN").or_else(|| std::fs::read_to_string(tokens.as_deref()?).ok());
+        // A token that was kept for the hub goes to nobody in clear.
+        let is_hidden =
+            endpoint.scheme() == "https" || endpoint.host_str().is_some_and(|host| LOOPBACK.contains(&host));
+        let kept = || std::fs::read_to_string(tokens.as_deref().filter(|_| is_hidden)?).ok();
+        let token = text("HF_TOKEN").or_else(kept);
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         let offline = text("HF_HUB_OFFLINE")
             .is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()));
@@ -80,6 +84,9 @@ impl Settings {
         Ok(Self { endpoint, token, cache, offline })
     }
 }
+
+/// This machine, where nobody listens on the way.
+const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
 
 fn endpoint(text: &str) -> Result<Url> {
     let fail = |reason: &str| Error::Usage(format!("HF_ENDPOINT {reason}, expected an address such as {HUB}"));
