@@ -50,20 +50,14 @@ pub(super) fn patiently(pipeline: &gst::Pipeline, to_null: impl FnOnce() -> bool
         tracing::debug!("the source pipeline does not stop: waking its jitter buffers");
         let buffers: Vec<_> =
             pipeline.iterate_all_by_element_factory_name("rtpjitterbuffer").into_iter().flatten().collect();
-        let mut wakers = Vec::new();
         for buffer in buffers {
             let (Some(sink), Some(src)) = (buffer.static_pad("sink"), buffer.static_pad("src")) else { continue };
             // The buffer alone is to wake: what is behind it is being taken apart.
             src.add_probe(gst::PadProbeType::EVENT_FLUSH, |_, _| gst::PadProbeReturn::Drop);
             // Not on this thread, which would wait as well.
-            wakers.push(std::thread::spawn(move || sink.send_event(gst::event::FlushStart::new())));
+            std::thread::spawn(move || sink.send_event(gst::event::FlushStart::new()));
         }
         outcome = finished.recv_timeout(PATIENCE);
-        if outcome.is_ok() {
-            for waker in wakers {
-                drop(waker.join());
-            }
-        }
     }
     let Ok(stopped) = outcome else {
         tracing::error!("the source pipeline cannot be stopped, and is left behind");

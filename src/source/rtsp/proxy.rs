@@ -5,9 +5,10 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use gio::prelude::*;
 use gstreamer::glib;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -39,30 +40,45 @@ pub(in crate::source) struct Proxy {
     address: String,
     /// Dropped, it ends.
     over: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-    /// Given back when the thread has ended.
-    _context: Context,
+    /// Disconnected when it has ended.
+    finished: Receiver<()>,
 }
 
-/// A main context that is never freed, but used again by another proxy: whoever lets go of a source of a context locks the
-/// context, and `GLib` (2.74) may free it meanwhile on the thread that it belonged to. Here the source is what wakes a proxy
-/// that is to end; the thread is the proxy's, which ends.
-struct Context(glib::MainContext);
+/// What a proxy's thread does, on the main context that is its own.
+type Work = Box<dyn FnOnce(&glib::MainContext) + Send>;
 
-/// Those that no proxy uses. There are as many contexts as there ever were proxies at once.
-static FREE_CONTEXTS: Mutex<Vec<glib::MainContext>> = Mutex::new(Vec::new());
+/// Threads that serve no proxy. They and their contexts are never ended, but used again: whoever lets go of a source of a
+/// context locks the context, and `GLib` (2.74) may free it meanwhile on the thread that it belonged to. Here the source is what wakes a
+/// proxy that is to end. There are as many as there ever were proxies at once.
+static IDLE: Mutex<Vec<Sender<Work>>> = Mutex::new(Vec::new());
 
-impl Context {
-    fn take() -> Self {
-        let free = FREE_CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Self(free.unwrap_or_default())
-    }
+fn idle() -> MutexGuard<'static, Vec<Sender<Work>>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Context {
-    fn drop(&mut self) {
-        FREE_CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner).push(self.0.clone());
-    }
+/// Begins `work`; nothing comes of what is given, which is disconnected when the work is done.
+fn begin(work: impl FnOnce(&glib::MainContext) + Send + 'static) -> std::io::Result<Receiver<()>> {
+    let free = idle().pop();
+    let thread = if let Some(thread) = free {
+        thread
+    } else {
+        let (give, works) = bounded::<Work>(1);
+        let serve = move || {
+            let context = glib::MainContext::new();
+            works.into_iter().for_each(|work| work(&context));
+        };
+        std::thread::Builder::new().name("rtsp-proxy".into()).spawn(serve)?;
+        give
+    };
+    let (over, finished) = bounded(0);
+    let again = thread.clone();
+    let whole = move |context: &glib::MainContext| {
+        work(context);
+        idle().push(again);
+        drop::<Sender<()>>(over);
+    };
+    thread.send(Box::new(whole)).map_err(|_| std::io::Error::other("its thread is gone"))?;
+    Ok(finished)
 }
 
 /// Bytes that are read at once.
@@ -83,11 +99,9 @@ impl Proxy {
         let secret = format!("{:032x}", rand::random::<u128>());
         secrets::hide(&secret);
         let (over, ended) = oneshot::channel::<()>();
-        let (told, hear) = crossbeam_channel::bounded(1);
+        let (told, hear) = bounded(1);
         let uri = settings.uri.clone();
-        let owned = Context::take();
-        let context = owned.0.clone();
-        let serve = move || {
+        let serve = move |context: &glib::MainContext| {
             let served = context.with_thread_default(|| {
                 let listener = gio::SocketListener::new();
                 let local = gio::InetAddress::new_loopback(gio::SocketFamily::Ipv4);
@@ -120,8 +134,8 @@ impl Proxy {
                 tracing::debug!("the RTSP proxy has no main context");
             }
         };
-        let thread = std::thread::Builder::new().name("rtsp-proxy".into()).spawn(serve)?;
-        let mut proxy = Self { address: String::new(), over: Some(over), thread: Some(thread), _context: owned };
+        let finished = begin(serve)?;
+        let mut proxy = Self { address: String::new(), over: Some(over), finished };
         proxy.address = hear.recv().map_err(|_| std::io::Error::other("no port on 127.0.0.1"))?;
         tracing::debug!("{uri} is reached by {}", secrets::hidden(&proxy.address));
         Ok(proxy)
@@ -136,9 +150,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.over = None;
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        let _ = self.finished.recv();
     }
 }
 
@@ -393,9 +405,9 @@ mod tests {
         Proxy::start(settings).expect("starts")
     }
 
-    /// With a context of its own each, this is a race for the freed context of the proxy that ends.
+    /// With a thread and a context of its own each, this is a race for the freed context of the proxy that ends.
     #[test]
-    fn proxies_come_and_go_on_the_contexts_of_those_before() {
+    fn proxies_come_and_go_on_the_threads_of_those_before() {
         const AT_ONCE: usize = 4;
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE {
@@ -412,7 +424,7 @@ mod tests {
                 });
             }
         });
-        let free = FREE_CONTEXTS.lock().expect("whole");
-        assert!((1..=AT_ONCE).contains(&free.len()), "{} contexts", free.len());
+        let free = idle().len();
+        assert!((1..=AT_ONCE).contains(&free), "{free} threads");
     }
 }
