@@ -9,10 +9,11 @@
 
 use rayon::prelude::*;
 
+use super::bias::Bias;
 #[cfg(target_arch = "x86_64")]
 use super::pairs::{Native, Wide512};
 use super::pairs::{PAIR, PairLine, Pairs, Wide, halved, widened};
-use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
+use super::panel::{DEPTH, Out, PANEL, Rows, Start};
 use super::store::{Part, Store};
 use super::tile::copy;
 use super::vector::VectorUnit;
@@ -106,7 +107,7 @@ fn round_rows_body<const FUSED: bool>(x: Rows, input: usize, values: &mut [f32])
 #[derive(Debug)]
 pub struct Packed {
     lines: Store<PairLine>,
-    bias: Store<Line>,
+    bias: Bias,
     input: usize,
     output: usize,
 }
@@ -133,13 +134,13 @@ impl Packed {
                 }
             });
         }
-        Self { lines: lines.into(), bias: Line::all(bias.unwrap_or_default(), 0.0).into(), input, output }
+        Self { lines: lines.into(), bias: Bias::new(bias), input, output }
     }
 
     /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
     pub(super) fn mapped(input: usize, output: usize, [lines, bias]: [Option<Part>; 2]) -> Option<Self> {
         let panels = output.div_ceil(PANEL);
-        let bias = bias.map_or_else(|| Some(Vec::new().into()), |bias| Store::of(bias, panels))?;
+        let bias = Bias::mapped(bias, panels)?;
         Some(Self { lines: Store::of(lines?, panels * pairs(input))?, bias, input, output })
     }
 
@@ -160,12 +161,12 @@ impl Packed {
 
     /// The bias, for [`Start`].
     pub fn bias(&self) -> Start<'_> {
-        if self.bias.is_empty() { Start::Zero } else { Start::Row(&self.bias) }
+        self.bias.start()
     }
 
     /// The bias, onto what lies in the result.
     pub fn bias_onto(&self) -> Start<'_> {
-        if self.bias.is_empty() { Start::Stored } else { Start::StoredAndRow(&self.bias) }
+        self.bias.onto()
     }
 
     /// The outputs `columns` of `x W^T`, begun with `start`, into the first numbers of each row of `out`; `columns` begin

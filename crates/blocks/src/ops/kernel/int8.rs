@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::bias::Bias;
 use super::bytes::{ByteLine, Form, GROUP, Outputs, PanelRoom, Sums, dispatch_bytes};
 use super::lanes::WIDTH;
 use super::panel::{DEPTH, Line, Out, PANEL, Start};
@@ -25,7 +26,7 @@ pub struct Packed {
     lines: Store<ByteLine>,
     /// For every [`DEPTH`] inputs, of all panels.
     outputs: Store<Outputs>,
-    bias: Store<Line>,
+    bias: Bias,
     input: usize,
     output: usize,
 }
@@ -78,14 +79,13 @@ impl Packed {
                 }
             });
         }
-        let bias = Line::all(bias.unwrap_or_default(), 0.0);
-        Self { lines: lines.into(), outputs: outputs.into(), bias: bias.into(), input, output }
+        Self { lines: lines.into(), outputs: outputs.into(), bias: Bias::new(bias), input, output }
     }
 
     /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
     pub(super) fn mapped(input: usize, output: usize, [lines, bias, outputs]: [Option<Part>; 3]) -> Option<Self> {
         let panels = output.div_ceil(PANEL);
-        let bias = bias.map_or_else(|| Some(Vec::new().into()), |bias| Store::of(bias, panels))?;
+        let bias = Bias::mapped(bias, panels)?;
         let outputs = Store::of(outputs?, panels * input.div_ceil(DEPTH))?;
         Some(Self { lines: Store::of(lines?, panels * groups(input))?, outputs, bias, input, output })
     }
@@ -107,12 +107,12 @@ impl Packed {
 
     /// The bias, for [`Start`].
     pub fn bias(&self) -> Start<'_> {
-        if self.bias.is_empty() { Start::Zero } else { Start::Row(&self.bias) }
+        self.bias.start()
     }
 
     /// The bias, onto what lies in the result.
     pub fn bias_onto(&self) -> Start<'_> {
-        if self.bias.is_empty() { Start::Stored } else { Start::StoredAndRow(&self.bias) }
+        self.bias.onto()
     }
 
     /// The outputs `columns` of `x W^T`, begun with `start`, into the first numbers of each row of `out`; `columns` begin

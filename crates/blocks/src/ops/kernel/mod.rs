@@ -13,6 +13,7 @@
 pub mod attend;
 mod attention;
 pub mod bf16;
+mod bias;
 mod bytes;
 pub mod deformable;
 pub mod dense;

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::bias::Bias;
 pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
 use super::store::{Part, Store};
 pub use super::tile::{Tile, multiply, multiply_by};
@@ -13,7 +14,7 @@ pub use super::tile::{Tile, multiply, multiply_by};
 #[derive(Debug, Default)]
 pub struct Packed {
     lines: Store<Line>,
-    bias: Store<Line>,
+    bias: Bias,
     input: usize,
     output: usize,
 }
@@ -60,13 +61,13 @@ impl Packed {
             });
         }
         (self.lines, self.input, self.output) = (lines.into(), input, output);
-        self.bias = Line::all(bias.unwrap_or_default(), 0.0).into();
+        self.bias = Bias::new(bias);
     }
 
     /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
     pub(super) fn mapped(input: usize, output: usize, [lines, bias]: [Option<Part>; 2]) -> Option<Self> {
         let panels = output.div_ceil(PANEL);
-        let bias = bias.map_or_else(|| Some(Vec::new().into()), |bias| Store::of(bias, panels))?;
+        let bias = Bias::mapped(bias, panels)?;
         Some(Self { lines: Store::of(lines?, panels * input)?, bias, input, output })
     }
 
@@ -87,12 +88,12 @@ impl Packed {
 
     /// The bias, for [`Start`].
     pub fn bias(&self) -> Start<'_> {
-        if self.bias.is_empty() { Start::Zero } else { Start::Row(&self.bias) }
+        self.bias.start()
     }
 
     /// The bias, onto what lies in the result.
     pub fn bias_onto(&self) -> Start<'_> {
-        if self.bias.is_empty() { Start::Stored } else { Start::StoredAndRow(&self.bias) }
+        self.bias.onto()
     }
 
     /// The lines of `panels` for the inputs from `first` on, up to the next multiple of [`DEPTH`], and how many inputs
