@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -82,8 +81,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recent {
         let stream = fields.stream.or_else(|| {
             spans.into_iter().find_map(|span| span.extensions().get::<StreamName>().map(|name| name.0.clone()))
         });
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let unix_ns = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+        let unix_ns = crate::clock::now_unix_ns();
         let text = secrets::hidden(&fields.message);
         let stream = stream.map(|name| secrets::hidden(&name));
         HERE.with_borrow_mut(|here| {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Context;
 use super::live::{Drawn, LiveLine};
 use super::reply::{Answer, Refusal, parts};
+use super::socket::TO_TAKE;
 
 /// What stands between two pictures.
 const CONTENT_TYPE: &str = "multipart/x-mixed-replace; boundary=frame";
@@ -40,7 +42,8 @@ pub(super) fn stream(context: &Arc<Context>, name: &str) -> Answer {
                         "--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", picture.jpeg.len()
                     );
                     let part = [head.as_bytes(), &picture.jpeg, b"\r\n"].concat();
-                    if send.send(Bytes::from(part)).await.is_err() {
+                    // A viewer who takes nothing for too long is let go of.
+                    if !matches!(timeout(TO_TAKE, send.send(Bytes::from(part))).await, Ok(Ok(()))) {
                         return;
                     }
                 }

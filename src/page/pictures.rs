@@ -87,8 +87,12 @@ impl Encoder {
 
     /// Takes the next frame.
     pub(super) fn put(&self, picture: RawPicture) {
-        self.state().next = Some(picture);
-        self.changed.notify_one();
+        let mut state = self.state();
+        // Whoever wanted it may have left: the frame is not to be kept for the next one.
+        if state.runs {
+            state.next = Some(picture);
+            self.changed.notify_one();
+        }
     }
 
     /// Nothing comes any more.

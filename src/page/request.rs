@@ -22,6 +22,9 @@ pub(super) fn path(path: &str) -> Result<Vec<String>, Refusal> {
     parts.map_err(|_| Refusal::bad("the path is no UTF-8"))
 }
 
+/// How long a client may take to send a body: without a limit, a few who send none would keep everybody else out.
+const TO_SEND: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// What stands behind the question mark.
 pub(super) struct Parameters(Vec<(String, String)>);
 
@@ -61,7 +64,9 @@ pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Res
         let reason = format!("the body is {kind:?}, expected application/json");
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
     }
-    let bytes = Limited::new(request.into_body(), LONGEST).collect().await.map_err(|error| {
+    let coming = tokio::time::timeout(TO_SEND, Limited::new(request.into_body(), LONGEST).collect()).await;
+    let coming = coming.map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body does not come"))?;
+    let bytes = coming.map_err(|error| {
         if error.is::<LengthLimitError>() {
             let reason = format!("the body is longer than {LONGEST} bytes");
             return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason);

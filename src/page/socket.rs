@@ -32,7 +32,7 @@ use super::{Context, live};
 /// What is read of a viewer's message: it has nothing to say.
 const LONGEST: usize = 4096;
 /// How long a viewer may take to take a message.
-const TO_TAKE: Duration = Duration::from_secs(10);
+pub(in crate::page) const TO_TAKE: Duration = Duration::from_secs(10);
 
 /// What is sent beside the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

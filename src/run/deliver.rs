@@ -146,9 +146,6 @@ impl Delivery {
             self.note_failure(ended);
             self.links.status.end();
             self.links.notifiers.available(&self.names.address.name, false);
-            if let Some(live) = &self.links.live {
-                live.end();
-            }
             // Both take their time; nobody has to wait for the other.
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
@@ -164,6 +161,10 @@ impl Delivery {
         }
         if let Ok(ending) = self.links.finished.recv() {
             self.close(&ending);
+        }
+        // Behind the last line of the records.
+        if let Some(live) = &self.links.live {
+            live.end();
         }
         self.counts
     }

@@ -110,11 +110,13 @@ fn what_is_no_film_is_said() {
     assert_eq!(stream["video"], serde_json::json!(["jpeg"]));
     let stream = TcpStream::connect(&place).expect("connects");
     let url = format!("ws://{place}/api/v1/streams/{name}/live?video=mp4");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let (mut socket, _) = tungstenite::client(url.into_client_request().expect("a request"), stream).expect("a socket");
-    loop {
+    for _ in 0..100 {
         let Message::Text(text) = socket.read().expect("a message") else { panic!("a film that is none") };
         if text.contains("\"film\":null") {
             return;
         }
     }
+    panic!("it is not said");
 }

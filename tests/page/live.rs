@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tungstenite::client::IntoClientRequest;
@@ -160,14 +161,19 @@ fn who_is_slow_is_slow_alone() {
     let mut quick = socket(&place, source[1], "");
     until("two viewers", PATIENCE, || (viewers() == Some(2)).then_some(()));
     let mut numbers = Vec::new();
+    let (mut last, mut pause) = (Instant::now(), Duration::ZERO);
     while numbers.len() < FRAMES as usize {
         if let Message::Text(text) = quick.read().expect("a message") {
             let line: Value = serde_json::from_str(&text).expect("JSON");
             assert!(line["lost"].is_null(), "the quick one lost something: {line}");
             numbers.extend(line["seq"].as_u64());
+            pause = pause.max(last.elapsed());
+            last = Instant::now();
         }
     }
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    // Nobody waited for the slow one, who is let go of after ten seconds.
+    assert!(pause < Duration::from_secs(8), "held up for {pause:?}");
     // The run is not held up: it is where the quick one is, or further.
     let mut recorded = service.records.iter().map(|line| serde_json::from_str::<Value>(&line).expect("JSON"));
     assert!(recorded.any(|line| line["seq"] == numbers[numbers.len() - 1]));
@@ -183,21 +189,24 @@ fn an_end_is_told_to_all_who_watch() {
     let place = place(&service);
     let mut socket = socket(&place, source[1], "?video=jpeg");
     let mut events = Events::open(&place, "/api/v1/findings");
-    let closed = loop {
+    loop {
         match socket.read() {
-            Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed) => break true,
+            Ok(Message::Close(_)) | Err(tungstenite::Error::ConnectionClosed) => break,
             Ok(_) => {}
             Err(error) => panic!("{error}"),
         }
-    };
-    assert!(closed);
+    }
+    let mut before = String::new();
     let end = loop {
         let (name, data) = events.next();
         if name == "end" {
             break data;
         }
+        before = data;
     };
     assert_eq!(end, serde_json::json!({ "stream": source[1] }).to_string());
+    let last = service.records.iter().last();
+    assert_eq!(last.as_deref(), Some(before.as_str()), "the last line comes before the end");
 }
 
 #[test]

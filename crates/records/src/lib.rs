@@ -20,6 +20,7 @@ pub use format::{Format, Line};
 pub use frame::{
     Clock, FrameRecord, FrameStatus, Latency, NormBox, ObjectRecord, PixelBox, QueryRecord, QueryStatus, Resolution,
 };
+pub use number::ten_thousandths;
 pub use query::{LONGEST_NAME, MOST_QUERIES, Query};
 pub use rotate::{RotatingFile, Rotation, bytes};
 pub use sighting::{Best, Crossings, FileRef, FrameRef, HeldBack, PathPoint, Side, Sighting, SightingChange};

@@ -7,8 +7,8 @@ pub(crate) fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-/// Probabilities as they stand in records.
-pub(crate) fn ten_thousandths(value: f32) -> f64 {
+/// A probability as it stands in records, with four decimals.
+pub fn ten_thousandths(value: f32) -> f64 {
     (f64::from(value) * 1e4).round() / 1e4
 }
 

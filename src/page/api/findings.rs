@@ -7,11 +7,12 @@ use hyper::body::Bytes;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::page::Context;
 use crate::page::live::{LiveLine, LiveStream};
 use crate::page::reply::{Answer, parts};
+use crate::page::socket::TO_TAKE;
 
 /// Events that may wait for the connection, beside those that wait in the stream.
 const WAITING: usize = 16;
@@ -61,11 +62,11 @@ async fn forward(stream: &str, mut lines: broadcast::Receiver<LiveLine>, send: &
             Ok(LiveLine::End) | Err(RecvError::Closed) => {
                 let event = format!("event: end\ndata: {}\n\n", json!({ "stream": stream }));
                 // Nobody may listen any more.
-                let _ = send.send(event.into()).await;
+                let _ = timeout(TO_TAKE, send.send(event.into())).await;
                 return;
             }
         };
-        if send.send(event.into()).await.is_err() {
+        if !matches!(timeout(TO_TAKE, send.send(event.into())).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use records::ten_thousandths;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -40,7 +41,8 @@ pub(in crate::page) fn list(context: &Context) -> Reply {
             let threshold = tracked.tracking.threshold;
             json!({
                 "name": tracked.query.name, "text": tracked.query.text, "rev": tracked.query.rev, "all": wanted.all,
-                "threshold": threshold, "hysteresis": threshold.map(|_| tracked.tracking.hysteresis),
+                "threshold": threshold.map(ten_thousandths),
+                "hysteresis": threshold.map(|_| ten_thousandths(tracked.tracking.hysteresis)),
             })
         });
         json!({ "stream": name, "queries": queries.collect::<Vec<Value>>() })

@@ -1,7 +1,6 @@
 //! `/api/v1/sightings`: what was seen, with its pictures and clips.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -38,8 +37,7 @@ fn filter(parameters: &Parameters) -> Result<Filter, Refusal> {
             let expected = "expected a time in UTC, as in 2026-11-30T18:00:00Z";
             Refusal::bad(format!("{key}={text}: {error}, {expected}"))
         })?;
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Some(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)))
+        Ok(Some(crate::clock::unix_ns(time)))
     };
     let most = match text("most") {
         None => USUAL,
