@@ -224,29 +224,11 @@ fn summary(removed: &[Removed]) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use records::{Best, PixelBox};
-
     use super::*;
     use crate::sightings::{Filter, Keep};
 
     pub(in crate::run) fn sighting(id: &str) -> Box<Sighting> {
-        let boxed = PixelBox { x: 1.0, y: 2.0, w: 3.0, h: 4.0 };
-        let best = Best { boxed, score: None, presence: Some(0.5), frame_index: None, seq: 1, unix_ns: 7 };
-        Box::new(Sighting {
-            id: id.into(),
-            stream: "gate".into(),
-            query: "a car".into(),
-            text: "a car".into(),
-            objects: vec![1],
-            start_pts_ns: Some(5),
-            start_unix_ns: 7,
-            last_pts_ns: Some(5),
-            last_unix_ns: 7,
-            best,
-            zones: Vec::new(),
-            path: Vec::new(),
-            files: Vec::new(),
-        })
+        Box::new(crate::sightings::sample(id))
     }
 
     impl Keeper {

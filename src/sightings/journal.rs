@@ -161,12 +161,13 @@ fn read(text: &[u8]) -> Vec<Left> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use records::{Best, PixelBox};
 
     use super::*;
 
-    fn sighting(id: &str) -> Sighting {
+    /// One of a camera at a gate.
+    pub(crate) fn sighting(id: &str) -> Sighting {
         let boxed = PixelBox { x: 1.0, y: 2.0, w: 3.0, h: 4.0 };
         let best = Best { boxed, score: None, presence: Some(0.5), frame_index: None, seq: 1, unix_ns: 7 };
         Sighting {

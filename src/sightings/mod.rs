@@ -32,6 +32,8 @@ use records::track::{FrameResult, TrackedQuery};
 use records::{Crossings, FrameRef, FrameStatus, Resolution, SightingChange};
 
 use crate::error::Result;
+#[cfg(test)]
+pub(crate) use journal::tests::sighting as sample;
 use journal::{Journal, Left};
 use limits::Limits;
 use moment::Clock;

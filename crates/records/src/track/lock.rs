@@ -156,7 +156,9 @@ impl Locks {
             None => self.others.push(lock),
         }
         if self.others.len() > MOST {
-            let oldest = self.others.iter().enumerate().min_by_key(|(_, lock)| lock.time).map(|(place, _)| place);
+            // What is hidden is the oldest of those that are known: what was seen once or twice goes before it.
+            let rank = |lock: &Lock| (lock.foreseen >= KNOWN, lock.time);
+            let oldest = self.others.iter().enumerate().min_by_key(|(_, lock)| rank(lock)).map(|(place, _)| place);
             if let Some(place) = oldest {
                 self.others.remove(place);
             }
