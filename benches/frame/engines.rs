@@ -7,7 +7,7 @@ use blocks::pass::Pass;
 use blocks::preprocess::{Letterboxed, Letterboxer, RgbView};
 use candle_core::{Device, Tensor};
 use qrnet::plan::CanvasPlan;
-use qrnet::{CompiledQuery, Config, Grounder, ModelDir, QrNet};
+use qrnet::{CompiledQuery, Config, Grounder, ModelDir, Placement, Precision, QrNet};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use spotter::verbs::bench::{Inputs, Peer};
 
@@ -59,6 +59,7 @@ fn pool(threads: usize) -> ThreadPool {
 
 /// Frames against a query that was compiled before.
 pub(crate) struct Compiled {
+    name: &'static str,
     grounder: Grounder,
     query: CompiledQuery,
     given: Given,
@@ -67,10 +68,16 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     pub(crate) fn new(given: Given, threads: usize) -> Self {
-        let mut grounder = Grounder::load(&given.dir, &Device::Cpu).expect("a model");
+        Self::precisely("Spotter, query compiled", Precision::F32, given, threads)
+    }
+
+    /// With the backbone in `precision`.
+    pub(crate) fn precisely(name: &'static str, precision: Precision, given: Given, threads: usize) -> Self {
+        let place = Placement { device: Device::Cpu, precision };
+        let mut grounder = Grounder::load(&given.dir, place).expect("a model");
         let query = grounder.compile(&given.query).expect("compiles");
         grounder.drop_text();
-        Self { grounder, query, given, pool: pool(threads) }
+        Self { name, grounder, query, given, pool: pool(threads) }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -93,12 +100,12 @@ impl Compiled {
 }
 
 impl Engine for Compiled {
-    fn name(&self) -> &'static str {
-        "Spotter, query compiled"
+    fn name(&self) -> &str {
+        self.name
     }
 
     fn call(&mut self) -> Call {
-        let Self { grounder, query, given, pool } = self;
+        let Self { grounder, query, given, pool, .. } = self;
         let pictures = given.pictures();
         let start = Instant::now();
         let found = pool.install(|| grounder.ground(&pictures, query)).expect("grounds");

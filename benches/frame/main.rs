@@ -1,9 +1,8 @@
 //! What a frame costs: Spotter's model beside everything else that runs the same weights, in turns in one run.
 //!
 //! `cargo bench --bench frame` (`make bench` fetches the peers' packages first) writes `out/bench.md`, `bench.json` and
-//! `bench.png`; `-- peers`, `default`, `ways`,
-//! `several`, `start`, `pipeline`, `growth` or `parts` for a part of it, `rounds=3` for fewer samples. `cargo test` runs it in short, with a small model and
-//! without the peers. Input: pictures of 1280x720, letterboxed before the clock starts. Absolute times belong to a
+//! `bench.png`; `-- peers`, `bytes`, `default`, `ways`, `several`, `start`, `pipeline`, `growth` or `parts` for a part of it,
+//! `rounds=3` for fewer samples. `cargo test` runs it in short, with a small model and without the peers. Input: pictures of 1280x720, letterboxed before the clock starts. Absolute times belong to a
 //! machine; ratios are between neighbours in one run.
 
 mod engines;
@@ -19,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use blocks::text::tokenizer::QueryTokenizer;
 use candle_core::{DType, Device, Tensor};
-use qrnet::{Canvas, ModelDir, NewModel, init};
+use qrnet::{Canvas, ModelDir, NewModel, Precision, init};
 use rand::RngExt;
 
 use engines::{Asked, Compiled, Engine, Given, Plain, Served};
@@ -33,6 +32,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SAMPLE: Duration = Duration::from_millis(300);
 /// How far boxes of engines may lie apart, as a share of the canvas.
 const SAME: f64 = 1e-5;
+/// The same in bytes: everybody rounds otherwise, and drawn weights make much of it. Who computes something else is far off.
+const ALIKE: f64 = 0.1;
 
 struct Bench {
     short: bool,
@@ -73,12 +74,17 @@ impl Bench {
 
     /// Calls every engine once a round, in turns. Samples in which others worked are measured again.
     fn turns(&self, title: &str, engines: &mut [Box<dyn Engine>]) -> Table {
+        self.turns_within(SAME, title, engines)
+    }
+
+    /// The same of engines whose boxes lie within `most` of the first one's.
+    fn turns_within(&self, most: f64, title: &str, engines: &mut [Box<dyn Engine>]) -> Table {
         let processes: Vec<u32> = engines.iter().filter_map(|engine| engine.process()).collect();
         let first: Vec<Vec<[f64; 4]>> = engines.iter_mut().map(|engine| engine.call().boxes).collect();
         for (engine, boxes) in engines.iter().zip(&first) {
             let apart = boxes.iter().flatten().zip(first[0].iter().flatten()).map(|(a, b)| (a - b).abs());
             let apart = apart.fold(0.0, f64::max);
-            assert!(apart < SAME, "{title}: {} answers {boxes:?}, {apart} from {:?}", engine.name(), first[0]);
+            assert!(apart < most, "{title}: {} answers {boxes:?}, {apart} from {:?}", engine.name(), first[0]);
         }
         let names = engines.iter().map(|engine| engine.name().to_owned());
         let mut rows: Vec<Row> = names.map(|name| Row { name, times: Vec::new(), spoilt: 0 }).collect();
@@ -125,6 +131,31 @@ impl Bench {
             }
             let title = format!("{name}, batch 1, {threads} thread{}, f32", if threads == 1 { "" } else { "s" });
             tables.push(self.turns(&title, &mut engines));
+        }
+    }
+
+    /// The full model in bytes, ours first, beside its f32 and every engine that has bytes.
+    fn bytes(&self, tables: &mut Vec<Table>) {
+        let (name, root) = if self.short { ("tiny", None) } else { ("qrnet-swin-s-l20", Some(packages())) };
+        let dir = self.model(name);
+        for threads in [2, 1] {
+            let given = || Given::new(&dir, "the red car on the left", 1);
+            let ours = [("Spotter, int8", Precision::Int8), ("Spotter, f32", Precision::F32)];
+            let mut engines: Vec<Box<dyn Engine>> = Vec::new();
+            for (name, precision) in ours {
+                engines.push(Box::new(Compiled::precisely(name, precision, given(), threads)));
+            }
+            if let Some(root) = &root {
+                for (name, engine) in [
+                    ("ONNX Runtime, int8", "onnxruntime-int8"),
+                    ("ONNX Runtime, int8, scales by run", "onnxruntime-dynamic"),
+                    ("OpenVINO, int8", "openvino-int8"),
+                ] {
+                    engines.push(Box::new(Served::start(name, engine, &given(), threads, root, &self.work)));
+                }
+            }
+            let title = format!("{name}, batch 1, {threads} thread{}, int8", if threads == 1 { "" } else { "s" });
+            tables.push(self.turns_within(ALIKE, &title, &mut engines));
         }
     }
 
@@ -202,6 +233,9 @@ fn main() {
     let mut tables = Vec::new();
     if wanted("peers") {
         bench.peers(&mut tables);
+    }
+    if wanted("bytes") {
+        bench.bytes(&mut tables);
     }
     if wanted("default") {
         bench.ways(&root.join("models/spotter-base"), "built-in model", &mut tables);

@@ -73,6 +73,19 @@ fn first_record(clip: &Clip, flags: &[&str]) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
+/// A copy of the model `full` with packed weights beside it.
+fn packed(full: &Path, folder: &Path) -> PathBuf {
+    let copy = folder.join("packed");
+    std::fs::create_dir_all(&copy).expect("made");
+    for file in std::fs::read_dir(full).expect("listed") {
+        let file = file.expect("an entry");
+        std::fs::copy(file.path(), copy.join(file.file_name())).expect("copied");
+    }
+    let done = Command::new(env!("CARGO_BIN_EXE_spotter")).args(["-q", "convert", "--packed"]).arg(&copy).status();
+    assert!(done.expect("starts").success());
+    copy
+}
+
 /// From process start to the first record, on a warm disk cache.
 pub(crate) fn start(full: &Path, rounds: usize, folder: &Path) -> Table {
     let clip = Clip::of_copies(folder, 1);
@@ -90,13 +103,15 @@ pub(crate) fn start(full: &Path, rounds: usize, folder: &Path) -> Table {
         assert!(done.expect("starts").success());
         file
     };
+    let packed = packed(full, folder).display().to_string();
     let full = full.display().to_string();
     let (default_query, full_query) = (saved("default", &[]), saved("full", &["--model", &full]));
-    let ways: [(&str, Vec<&str>); 4] = [
+    let ways: [(&str, Vec<&str>); 5] = [
         ("built-in model, query as text", vec!["--query", "the red car"]),
         ("built-in model, compiled query", vec!["--compiled-query", &default_query]),
         ("full model, query as text", vec!["--query", "the red car", "--model", &full]),
         ("full model, compiled query", vec!["--compiled-query", &full_query, "--model", &full]),
+        ("full model with packed weights, compiled query", vec!["--compiled-query", &full_query, "--model", &packed]),
     ];
     let rows = in_turns(&ways, rounds, |flags| first_record(&clip, flags));
     let table = Table { title: "from process start to the first record, 1280x720 H.264".into(), rows };

@@ -1,7 +1,9 @@
 """One peer engine as a process of its own: grounds a frame for every line that it is sent.
 
-    python benches/peer/serve.py torch|torch-compile|onnxruntime|openvino MODEL_DIR INPUT.safetensors THREADS \\
-        [CACHE_DIR [cpu|cuda]]
+    python benches/peer/serve.py ENGINE MODEL_DIR INPUT.safetensors THREADS [CACHE_DIR [cpu|cuda]]
+
+ENGINE is torch, torch-compile, onnxruntime, openvino, or in bytes onnxruntime-dynamic (scales of activations by run),
+onnxruntime-int8 and openvino-int8 (both read a graph with scales that were calibrated on INPUT's own frames).
 
 MODEL_DIR is one of Spotter's (config.json, model.safetensors): the peers read the same weights by the reference's names.
 INPUT holds `image [B,3,H,W]` f32, `image_mask [B,H,W]`, `ids [B,L]` and `token_mask [B,L]` (1 = real). The first answer is
@@ -15,6 +17,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -102,26 +105,63 @@ def graph(arrays: Arrays) -> Path:
     return path
 
 
-def onnxruntime(arrays: Arrays) -> Callable[[], numpy.ndarray]:
+def quantized(arrays: Arrays, calibrated: bool) -> Path:
+    """The graph with products and convolutions in bytes, weights by output channel."""
+    from onnxruntime import quantization as q
+
+    exact = graph(arrays)
+    path = exact.with_suffix(".int8.onnx" if calibrated else ".dynamic.onnx")
+    if path.exists():
+        return path
+    staged, ready = path.with_name(f".{path.name}.{os.getpid()}"), exact.with_suffix(".ready.onnx")
+    q.quant_pre_process(str(exact), str(ready), skip_symbolic_shape=True)
+    if calibrated:
+        class Frames(q.CalibrationDataReader):
+            def __init__(self) -> None:
+                self.left = [{name: arrays[name] for name in asked(ready)}]
+
+            def get_next(self) -> Arrays | None:
+                return self.left.pop() if self.left else None
+
+        # Activations with an offset and weights without: what both engines have the fastest kernels for.
+        q.quantize_static(str(ready), str(staged), Frames(), quant_format=q.QuantFormat.QDQ, per_channel=True,
+                          op_types_to_quantize=["MatMul", "Gemm", "Conv"], activation_type=q.QuantType.QUInt8,
+                          weight_type=q.QuantType.QInt8)
+    else:
+        q.quantize_dynamic(str(ready), str(staged), per_channel=True, weight_type=q.QuantType.QInt8,
+                           op_types_to_quantize=["MatMul", "Gemm"])
+    staged.rename(path)
+    ready.unlink()
+    return path
+
+
+def asked(path: Path) -> list[str]:
+    """Inputs of a graph: what it does not read was left out of it."""
+    import onnx
+
+    return [item.name for item in onnx.load(path, load_external_data=False).graph.input]
+
+
+def onnxruntime(arrays: Arrays, read: Callable[[Arrays], Path] = graph) -> Callable[[], numpy.ndarray]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.log_severity_level = 3
-    session = ort.InferenceSession(graph(arrays), options, providers=["CPUExecutionProvider"])
-    asked = {item.name for item in session.get_inputs()}
-    inputs = {name: array for name, array in arrays.items() if name in asked}
+    session = ort.InferenceSession(read(arrays), options, providers=["CPUExecutionProvider"])
+    wanted = {item.name for item in session.get_inputs()}
+    inputs = {name: array for name, array in arrays.items() if name in wanted}
     return lambda: session.run(["box"], inputs)[0]
 
 
-def openvino(arrays: Arrays) -> Callable[[], numpy.ndarray]:
+def openvino(arrays: Arrays, read: Callable[[Arrays], Path] = graph) -> Callable[[], numpy.ndarray]:
     import openvino as ov
 
     core = ov.Core()
     hints = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = core.compile_model(core.read_model(graph(arrays)), "CPU", hints)
-    asked = {name for item in compiled.inputs for name in item.get_names()}
-    request, inputs = compiled.create_infer_request(), {name: array for name, array in arrays.items() if name in asked}
+    compiled = core.compile_model(core.read_model(read(arrays)), "CPU", hints)
+    wanted = {name for item in compiled.inputs for name in item.get_names()}
+    request, inputs = compiled.create_infer_request(), {name: array for name, array in arrays.items() if name in wanted}
     return lambda: next(iter(request.infer(inputs).values()))
 
 
@@ -131,7 +171,17 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     arrays = {name: tensor.numpy() for name, tensor in load_file(INPUT).items()}
     assert DEVICE == "cpu" or ENGINE.startswith("torch"), f"{ENGINE} is set up for the CPU only"
-    call = {"torch": eager, "torch-compile": lambda arrays: eager(arrays, compiled=True), "onnxruntime": onnxruntime, "openvino": openvino}[ENGINE](arrays)
+    calibrated, by_run = partial(quantized, calibrated=True), partial(quantized, calibrated=False)
+    engines = {
+        "torch": eager,
+        "torch-compile": partial(eager, compiled=True),
+        "onnxruntime": onnxruntime,
+        "onnxruntime-dynamic": partial(onnxruntime, read=by_run),
+        "onnxruntime-int8": partial(onnxruntime, read=calibrated),
+        "openvino": openvino,
+        "openvino-int8": partial(openvino, read=calibrated),
+    }
+    call = engines[ENGINE](arrays)
     print(json.dumps({"ready": time.perf_counter() - start}), file=answers, flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()

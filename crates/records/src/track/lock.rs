@@ -73,11 +73,14 @@ impl Candidate {
         self.deviation <= NEAR
     }
 
-    /// The thing before, if the box lies near where that was foreseen; else known things before others, and near ones before far ones.
+    /// The thing before, if the box lies near where that was foreseen; else things that it lies near before others, and known
+    /// ones among them first, and the nearest of those.
     fn compare(&self, other: &Self) -> Ordering {
-        let goes_on = |candidate: &Self| candidate.is_current && candidate.is_near();
-        let by_rank = goes_on(other).cmp(&goes_on(self)).then(other.is_known.cmp(&self.is_known));
-        by_rank.then(self.deviation.total_cmp(&other.deviation))
+        let rank = |candidate: &Self| {
+            let is_near = candidate.is_near();
+            (candidate.is_current && is_near, is_near, candidate.is_known)
+        };
+        rank(other).cmp(&rank(self)).then(self.deviation.total_cmp(&other.deviation))
     }
 }
 
