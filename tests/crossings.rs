@@ -1,11 +1,11 @@
 //! Which is which, from pictures: generated films through the program with the built-in model. Two things that are alike
 //! but for their colour cross, or one goes behind a wall for a second. `make test` takes a few films of each kind, `make
-//! test-slow` 25, which it leaves in `out/crossings` with a table. `SPOTTER_FILMS` changes how films look, as in
+//! test-slow` 25, which it leaves in `out/crossings` with their truth and a table. `SPOTTER_FILMS` changes how films look, as in
 //! `size = 0.25, speed = 7.0` (see [`Look`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use blocks::preprocess::{Picture, Rect};
@@ -18,7 +18,7 @@ use rand::RngExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::{Ran, Raw, Scratch, aloud, command, encode, raw_lines, repository};
+use crate::support::{Ran, Raw, Scratch, aloud, command, encode, raw_lines, repository, spotter};
 
 /// How films look, and how many there are.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -241,10 +241,63 @@ impl Film {
         let mut args = vec!["-q", "run", "--source", file, "--reproducible", "--out", "jsonl:-"];
         args.extend(self.things[..self.asked].iter().flat_map(|thing| ["--query", thing.phrase.as_str()]));
         let ran: Ran = command(&args).env_remove("SPOTTER_MODEL").output().expect("the program starts").into();
-        let mut lines = raw_lines(&ran.expect_success().stdout);
+        let stdout = ran.expect_success().stdout;
+        std::fs::write(Path::new(file).with_extension("jsonl"), &stdout).expect("written");
+        let mut lines = raw_lines(&stdout);
         lines.retain(|line| line["schema"] == "spotter.frame/2");
         assert_eq!(lines.len(), self.look.frames);
         lines
+    }
+}
+
+/// The truth of films, as `spotter eval` reads it: boxes where things are in the clear, what they are called, and the lists.
+struct Truths {
+    folder: PathBuf,
+    sets: String,
+    records: Vec<String>,
+}
+
+impl Truths {
+    fn new(kind: Kind, folder: &Path) -> Self {
+        let sets = format!("name = \"{kind:?}\"\n[[eval]]\nname = \"{kind:?}\"\n");
+        Self { folder: folder.to_path_buf(), sets, records: Vec::new() }
+    }
+
+    fn add(&mut self, film: &Film, name: &str) {
+        let path = |ending: &str| self.folder.join(format!("{name}.{ending}"));
+        let clear: Vec<usize> = (0..film.look.frames).filter(|frame| film.is_clear(*frame)).collect();
+        let (mut boxes, mut queries) = ("frame,track,left,top,width,height\n".to_owned(), String::new());
+        // Files count frames from 1. Writing to a string cannot fail.
+        let frames: Vec<[usize; 2]> = clear.iter().map(|frame| [frame + 1, frame + 1]).collect();
+        for (track, thing) in film.things[..film.asked].iter().enumerate() {
+            for frame in &clear {
+                let Rect { x0, y0, x1, y1 } = thing.rect(&film.look, *frame);
+                let _ = writeln!(boxes, "{},{},{x0},{y0},{},{}", frame + 1, track + 1, x1 - x0, y1 - y0);
+            }
+            let (referent, phrase) = (format!("{name}-{track}"), &thing.phrase);
+            let _ = writeln!(
+                queries,
+                "[[referent]]\nname = \"{referent}\"\ntracks = [{}]\nphrases = [\"{phrase}\"]",
+                track + 1
+            );
+            let _ = writeln!(
+                self.sets,
+                "[[eval.lists]]\nformat = \"clip\"\nname = \"{referent}\"\nclip = \"{name}.mp4\"\n\
+                 labels = \"{name}.csv\"\nqueries = \"{name}.toml\"\nreferents = [\"{referent}\"]\nframes = {frames:?}"
+            );
+        }
+        std::fs::write(path("csv"), boxes).expect("written");
+        std::fs::write(path("toml"), queries).expect("written");
+        self.records.extend(["--records".into(), path("jsonl").display().to_string()]);
+    }
+
+    /// HOTA, IDF1 and the others of all films.
+    fn eval(&self, kind: Kind) -> String {
+        let file = self.folder.join(format!("{kind:?}.sets.toml"));
+        std::fs::write(&file, &self.sets).expect("written");
+        let mut args = vec!["-q", "eval", file.to_str().expect("UTF-8")];
+        args.extend(self.records.iter().map(String::as_str));
+        spotter(&args).expect_success().stdout
     }
 }
 
@@ -305,11 +358,13 @@ fn usual(ids: impl Iterator<Item = Option<u64>>) -> Option<u64> {
 fn measure(look: Look, kind: Kind, folder: &Path) -> (usize, String) {
     let mut table = format!("### {kind:?}: {look:?}\n\n| film | asked | found | boxes while hidden | ids | kept |\n");
     table += "|---|---|---|---|---|---|\n";
-    let mut total = 0;
+    let (mut total, mut truths) = (0, Truths::new(kind, folder));
     for number in 0..look.films {
         let film = Film::new(look, kind, number);
-        let file = folder.join(format!("{kind:?}-{number}.mp4").to_lowercase());
+        let name = format!("{kind:?}-{number}").to_lowercase();
+        let file = folder.join(format!("{name}.mp4"));
         let records = film.records(file.to_str().expect("UTF-8"));
+        truths.add(&film, &name);
         let middle = look.frames / 2;
         let clear: Vec<usize> = (0..look.frames).filter(|frame| film.is_clear(*frame)).collect();
         let (before, after): (Vec<usize>, Vec<usize>) = clear.iter().partition(|frame| **frame < middle);
@@ -340,7 +395,7 @@ fn measure(look: Look, kind: Kind, folder: &Path) -> (usize, String) {
             if kept { "yes" } else { "no" }
         );
     }
-    let _ = writeln!(table, "\n{total} of {} films keep their ids.", look.films);
+    let _ = writeln!(table, "\n{total} of {} films keep their ids.\n\n{}", look.films, truths.eval(kind));
     (total, table)
 }
 
