@@ -23,14 +23,17 @@ impl Handover {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands over one by way of `send`, which says whether that went well; gives how many were until then, it included.
-    pub(super) fn one(&self, send: impl FnOnce() -> bool) -> u64 {
+    /// Hands over one by way of `send`, which says whether that went well.
+    pub(super) fn one(&self, send: impl FnOnce() -> bool) -> bool {
         // Locked, so that they are counted in the order in which they are sent.
         let mut counts = self.counts();
-        if send() {
-            counts.handed_over += 1;
-        }
-        counts.handed_over
+        let sent = send();
+        counts.handed_over += u64::from(sent);
+        sent
+    }
+
+    pub(super) fn handed_over(&self) -> u64 {
+        self.counts().handed_over
     }
 
     /// So many of those that were handed over are queued by now.

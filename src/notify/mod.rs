@@ -172,15 +172,10 @@ impl Notifiers {
         Ok(Self(Some(Arc::new(Running { notices, board, counters, handover, full, end, thread }))))
     }
 
-    /// Hands over something to tell. Returns at once, and how much was handed over until then: what of it is in the queues, so that
-    /// it outlasts the process, [`Notifiers::queued`] says.
-    pub fn publish(&self, notice: &Notice) -> u64 {
-        let Some(running) = &self.0 else { return 0 };
-        let mut full = false;
-        let number = running.handover.one(|| {
-            full = running.notices.try_send(notice.clone()).is_err();
-            !full
-        });
+    /// Hands over something to tell. Returns at once.
+    pub fn publish(&self, notice: &Notice) {
+        let Some(running) = &self.0 else { return };
+        let full = !running.handover.one(|| running.notices.try_send(notice.clone()).is_ok());
         if full {
             running.counters.iter().for_each(|counters| counters.lost_in_channel.add(1));
         }
@@ -192,10 +187,15 @@ impl Notifiers {
                 tracing::warn!("notify: events are queued again; {lost} were lost so far");
             }
         }
-        number
     }
 
-    /// How much of what was handed over is in the queues of all who want it; nothing is missing where nobody is told anything.
+    /// How much was handed over until now, by all streams.
+    pub fn handed_over(&self) -> u64 {
+        self.0.as_ref().map_or(0, |running| running.handover.handed_over())
+    }
+
+    /// How much of it is in the queues of all who want it, where it outlasts the process. Nothing is missing where nobody is told
+    /// anything.
     pub fn queued(&self) -> u64 {
         self.0.as_ref().map_or(u64::MAX, |running| running.handover.queued())
     }

@@ -206,7 +206,6 @@ impl Delivery {
 
     /// Writes it into the records, and tells receivers what stands there.
     fn tell(&mut self, watch: &mut Watch, news: Vec<News>, counted: bool) -> Result<()> {
-        let mut handed_over = 0;
         for one in &news {
             let told = &one.told;
             if counted {
@@ -223,7 +222,7 @@ impl Delivery {
             // An earlier run may have ended before everybody's queue had the start; who has it is not told again.
             let start = (!counted).then(|| watch.start_of(one, names)).flatten();
             for notice in start.into_iter().chain(watch.notice(one, names)) {
-                handed_over = self.links.notifiers.publish(&notice);
+                self.links.notifiers.publish(&notice);
             }
         }
         if !self.links.notifiers.is_none() {
@@ -231,7 +230,9 @@ impl Delivery {
                 self.links.notifiers.state(&self.names.address.name, &query, count > 0, count);
             }
         }
-        watch.were_told(news, handed_over);
+        if !news.is_empty() {
+            watch.were_told(news, self.links.notifiers.handed_over());
+        }
         watch.note_told(self.links.notifiers.queued())
     }
 
