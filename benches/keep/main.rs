@@ -133,7 +133,9 @@ fn main() {
     let camera_program = Path::new(env!("CARGO_BIN_EXE_spotter")).with_file_name("examples").join("rtsp_camera");
     let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/bikes.mp4");
     if !camera_program.exists() || !media.exists() {
-        return say("left out: there is no camera (cargo build --release --examples) or no film (scripts/fetch-media.sh)");
+        return say(
+            "left out: there is no camera (cargo build --release --examples) or no film (scripts/fetch-media.sh)",
+        );
     }
     let scratch = tempfile::tempdir().expect("a folder");
     let film = film(scratch.path(), &media);

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -17,7 +18,9 @@ use super::news::{News, NewsLine};
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::sightings::snapshot::{Look, Seen, Snapshots};
-use crate::sightings::{ArchiveSettings, ClipSettings, Clips, Confirm, Finished, Noted, Ongoing, Sightings, Told, What};
+use crate::sightings::{
+    ArchiveSettings, ClipSettings, Clips, Confirm, Finished, Noted, Ongoing, Sightings, Told, What,
+};
 use crate::source::{PacketLimits, PacketRing};
 use crate::stage::GroundedFrame;
 
@@ -102,6 +105,11 @@ impl Archive {
     /// Where its source is to keep packets.
     pub(super) fn ring(&self) -> Option<Arc<PacketRing>> {
         self.ring.clone()
+    }
+
+    /// The folder, and how many bytes its files take by now.
+    pub(super) fn kept(&self) -> (PathBuf, Arc<AtomicU64>) {
+        self.keeper.kept()
     }
 
     /// Looks at a frame for better pictures of those that are `open`. To be called before anybody is told of what it shows.

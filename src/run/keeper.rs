@@ -1,7 +1,9 @@
 //! The thread that writes what is kept of sightings: the store, pictures, and what goes because it is too old or too much. A stream hands
 //! over what is to be written and goes on; one that can wait for the disk, as a file can, does.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,8 @@ pub(super) struct Snapshot {
 pub(super) struct Keeper {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    folder: PathBuf,
+    bytes: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -74,11 +78,17 @@ impl Keeper {
     pub(super) fn open(settings: &ArchiveSettings) -> Result<Arc<Self>> {
         let store = Store::open(&settings.folder, settings.keep)?;
         let (jobs, inbox) = bounded(WAITING);
-        let mut writer = Writer { store, swept: Instant::now() };
+        let bytes = Arc::<AtomicU64>::default();
+        let mut writer = Writer { store, swept: Instant::now(), bytes: Arc::clone(&bytes) };
         writer.sweep();
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || writer.run(&inbox));
         let thread = thread.map_err(|e| Error::Worker(e.to_string()))?;
-        Ok(Arc::new(Self { jobs: Some(jobs), thread: Some(thread) }))
+        Ok(Arc::new(Self { jobs: Some(jobs), thread: Some(thread), folder: settings.folder.clone(), bytes }))
+    }
+
+    /// The folder, and how many bytes its files take by now.
+    pub(super) fn kept(&self) -> (PathBuf, Arc<AtomicU64>) {
+        (self.folder.clone(), Arc::clone(&self.bytes))
     }
 
     /// Hands over a job; gives it back where there is no room for it, or nobody to write it.
@@ -117,6 +127,8 @@ impl Drop for Keeper {
 struct Writer {
     store: Store,
     swept: Instant,
+    /// Bytes of all files.
+    bytes: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -153,6 +165,7 @@ impl Writer {
             }
             Work::Sweep => self.sweep(),
         }
+        self.count();
         done
     }
 
@@ -197,6 +210,15 @@ impl Writer {
             Ok(removed) => tracing::info!("{}", summary(&removed)),
             Err(error) => tracing::warn!("{error}; sightings that are too old or too many are still there"),
         }
+        self.count();
+    }
+
+    /// Counts what is kept.
+    fn count(&self) {
+        match self.store.bytes() {
+            Ok(bytes) => self.bytes.store(bytes, Ordering::Relaxed),
+            Err(error) => tracing::debug!("{error}"),
+        }
     }
 }
 
@@ -239,7 +261,7 @@ pub(super) mod tests {
                     let _ = say.try_send(Done { number, ..Done::default() });
                 }
             });
-            Arc::new(Self { jobs: Some(jobs), thread: Some(thread) })
+            Arc::new(Self { jobs: Some(jobs), thread: Some(thread), folder: PathBuf::new(), bytes: Arc::default() })
         }
     }
 
@@ -252,6 +274,8 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let clip = folder.path().join("a.mp4");
         std::fs::write(&clip, "a clip").expect("written");
+        let other = folder.path().join("b.mp4");
+        std::fs::write(&other, "film").expect("written");
         let keeper = Keeper::open(&settings(folder.path())).expect("opened");
         let (say, told) = bounded(10);
         let file = FileRef { kind: "clip".into(), path: clip, start_pts_ns: None, end_pts_ns: None };
@@ -264,15 +288,18 @@ pub(super) mod tests {
             // The same once more.
             Work::Sighting { sighting: sighting("a"), change: SightingChange::Start, shot: None },
             Work::Sighting { sighting: sighting("a"), change: SightingChange::End { cause: "end" }, shot: None },
+            Work::File { id: "a".into(), file: FileRef { path: other, ..file.clone() } },
         ];
         for (number, work) in (1..).zip(works) {
             assert!(keeper.wait_and_hand_over(Job { number, work, noted: None, say: say.clone() }).is_ok());
         }
+        let (_, bytes) = keeper.kept();
         // What was handed over is done before it goes.
         drop((keeper, say));
+        assert_eq!(bytes.load(Ordering::Relaxed), 4, "of the second time alone");
         let done: Vec<Done> = told.iter().collect();
-        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 0], "{done:?}");
+        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 0, 0], "{done:?}");
         assert_eq!(done[3].files.iter().map(|file| file.kind.as_str()).collect::<Vec<_>>(), ["clip"]);
         let store = Store::open(folder.path(), Keep::default()).expect("opened");
         let kept = store.list(&Filter::default()).expect("listed");

@@ -254,6 +254,7 @@ fn supervise(
     let (stop, stopped) = bounded(0);
     let queries = Arc::new(Queries::new(query_setup.compile, tracking_of, stopped.clone()));
     let sightings = watched::sightings(settings, &active, &run_id)?;
+    service.run_status.set_kept(watched::kept(&sightings));
     // What can be wrong with it is said before anything is served.
     let handle = commands::handler(service, &queries, &messages, &run_id);
     let control = commands::control(settings, &handle)?;

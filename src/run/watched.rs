@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use blocks::files::hex;
@@ -93,6 +94,13 @@ fn keeper(keepers: &mut HashMap<PathBuf, Arc<Keeper>>, settings: &ArchiveSetting
     let keeper = Keeper::open(settings)?;
     keepers.insert(settings.folder.clone(), Arc::clone(&keeper));
     Ok(keeper)
+}
+
+/// Folders in which something is kept of sightings, and how many bytes that is by now.
+pub(super) fn kept(sightings: &[Option<Box<Watch>>]) -> Vec<(PathBuf, Arc<AtomicU64>)> {
+    let archives = sightings.iter().flatten().filter_map(|watch| watch.archive.as_ref());
+    let kept: BTreeMap<PathBuf, Arc<AtomicU64>> = archives.map(Archive::kept).collect();
+    kept.into_iter().collect()
 }
 
 /// How a stream is played: its packets are kept where clips are made of it.

@@ -8,8 +8,8 @@ use serde_json::Value;
 use spotter::notify::{NotifyEntry, SnapshotForm};
 use spotter::run::stream;
 
-use super::{entry, first_time};
 use super::receiver::{Answer, Post, Receiver};
+use super::{entry, first_time};
 use crate::sighted::live::{endless_with, read_until};
 use crate::sightings::{Finder, drawn_with, events};
 use crate::support::{Scratch, raw_lines, run_settings, tool};
@@ -81,7 +81,8 @@ fn a_program_that_is_killed_tells_every_start_and_every_end() {
         scratch.file("queue.sqlite")
     );
     let settings = scratch.write("run.toml", settings.as_bytes());
-    let flags: Vec<&str> = ["--config", &settings].into_iter().chain(QUERIES.iter().flat_map(|q| ["--query", q])).collect();
+    let flags: Vec<&str> =
+        ["--config", &settings].into_iter().chain(QUERIES.iter().flat_map(|q| ["--query", q])).collect();
     let id = |event: &Value| event["sighting"]["id"].as_str().expect("an id").to_owned();
     let mut random = rand::rng();
     let (mut started, mut ended) = (Vec::new(), Vec::new());
