@@ -46,7 +46,7 @@ impl Broker {
     }
 
     /// Starts it again.
-    fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         let folder = repository().join("target/mosquitto");
         assert!(folder.join("mosquitto").exists(), "{} is not there (make peers)", folder.display());
         let mut command = Command::new(folder.join("mosquitto"));
@@ -57,7 +57,7 @@ impl Broker {
     }
 
     /// Stops it as an operator does: it writes down what it keeps.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             tool("kill", &["-TERM", &child.id().to_string()]);
             child.wait().expect("ends");
