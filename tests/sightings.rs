@@ -26,8 +26,7 @@ use spotter::stage::{Answer, Ground, Job, one_box};
 
 use crate::queries::validate;
 use crate::support::{
-    Raw, Scratch, aloud, clip, command, encode, model_with_presence, picture, raw_lines, repository, run_settings,
-    spotter, tool,
+    Raw, Scratch, aloud, clip, encode, model_with_presence, picture, raw_lines, repository, run_settings, spotter,
 };
 
 const WIDTH: usize = 320;

@@ -63,8 +63,12 @@ impl NewsLine {
 
     /// Nothing waits any longer for jobs that were asked for so long ago; gives the sighting of each, where it is of one.
     pub(super) fn give_up(&mut self, after: Duration) -> Vec<Option<String>> {
-        let late = self.places.iter_mut().filter(|place| place.since.elapsed() >= after && place.job.take().is_some());
-        late.map(|place| place.news.as_ref()?.told.sighting_id().map(str::to_owned)).collect()
+        let of = |place: &Place| place.news.as_ref()?.told.sighting_id().map(str::to_owned);
+        let late = self.places.iter_mut().filter_map(|place| {
+            let is_late = place.since.elapsed() >= after && place.job.take().is_some();
+            is_late.then(|| of(place))
+        });
+        late.collect()
     }
 
     /// What can be told by now.

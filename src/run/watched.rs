@@ -192,13 +192,11 @@ impl Watch {
 
     /// Waits for files of a stream that is over, and for the journal, for so long at most.
     pub(super) fn finish(&mut self, limit: Duration) -> Vec<News> {
-        match &mut self.archive {
-            Some(archive) => archive.finish(limit),
-            None => {
-                self.plain.settle(Some(limit));
-                self.plain.ready()
-            }
+        if let Some(archive) = &mut self.archive {
+            return archive.finish(limit);
         }
+        self.plain.settle(Some(limit));
+        self.plain.ready()
     }
 
     /// Whether all that happened could be told.

@@ -240,7 +240,10 @@ pub(super) mod tests {
         let (mut journal, left) = open(&dir);
         assert_eq!(left.len(), 1, "the others are told once: {left:?}");
         journal.told(["b"].into_iter()).expect("written");
+        drop(journal);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 0, "what is told is not kept");
+        let (mut journal, left) = open(&dir);
+        assert_eq!(left, []);
         journal.begin(&sighting("d"), false).expect("written");
         drop(journal);
         assert_eq!(open(&dir).1.len(), 1);

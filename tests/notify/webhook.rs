@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rand::RngExt;
 use serde_json::json;
 use spotter::notify::{Notifiers, NotifyEntry, SnapshotForm};
 

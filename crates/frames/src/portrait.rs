@@ -71,7 +71,8 @@ fn laplacian_variance(data: &[u8], stride: usize, (left, right): (usize, usize),
         // A row's sums fit: a value is 1020 at most, and a row no longer than a side.
         let (mut of_row, mut squares_of_row) = (0i32, 0i32);
         let beside = here.iter().zip(&here[2..]);
-        for (((above, below), (before, behind)), here) in above[1..].iter().zip(&below[1..]).zip(beside).zip(&here[1..]) {
+        for (((above, below), (before, behind)), here) in above[1..].iter().zip(&below[1..]).zip(beside).zip(&here[1..])
+        {
             let [above, below, before, behind, here] = [above, below, before, behind, here].map(|v| i32::from(*v));
             let value = 4 * here - before - behind - above - below;
             of_row += value;
