@@ -1,11 +1,11 @@
 //! Live streams: delay and memory under overload, shares of streams of unequal rates, several streams on one model
-//! against as many processes, what it costs to serve one to nobody, to one and to eight clients, and what to keep clips of two cameras.
+//! against as many processes, and what it costs to serve one to nobody, to one and to eight clients.
 //!
-//! `cargo bench --bench live` (about nine minutes; `-- overload`, `shares`, `together`, `serve` or `keep` for a part); `cargo test`
+//! `cargo bench --bench live` (about eight minutes; `-- overload`, `shares`, `together` or `serve` for a part); `cargo test`
 //! runs it in short.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -218,63 +218,6 @@ fn serve(length: Duration) {
     server.wait().expect("gone");
 }
 
-/// A camera made of a film, and its address.
-fn camera(program: &Path, film: &Path) -> (Child, String) {
-    let mut child = Command::new(program).arg(film).stdout(Stdio::piped()).spawn().expect("starts");
-    let mut address = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut address).expect("says its address");
-    (child, address.trim().to_owned())
-}
-
-/// Two cameras, with and without clips of what is seen: what it costs, and how much memory the packets take.
-fn keep(length: Duration) {
-    const RING: &str = "16MiB";
-    let program_of_camera = Path::new(env!("CARGO_BIN_EXE_spotter")).with_file_name("examples").join("rtsp_camera");
-    if !program_of_camera.exists() {
-        return say("keep: left out, there is no camera (cargo build --release --examples)");
-    }
-    let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/bikes.mp4");
-    let scratch = tempfile::tempdir().expect("a folder");
-    let film = scratch.path().join("film.mp4");
-    let looped = Command::new("ffmpeg")
-        .args(["-v", "error", "-stream_loop", "60", "-i"])
-        .arg(&media)
-        .args(["-map", "0:v", "-c", "copy"])
-        .arg(&film)
-        .status();
-    assert!(looped.expect("ffmpeg starts").success());
-    let mut cameras = [camera(&program_of_camera, &film), camera(&program_of_camera, &film)];
-    let addresses = cameras.each_ref().map(|(_, address)| address.clone());
-    say(&format!("keep: two cameras of 25 frames/s, five frames a second measured; rings of {RING} each"));
-    let folder = scratch.path().join("kept").display().to_string();
-    let kept = format!(
-        "dir = \"{folder}\"\nsnapshots = true\nclips = {{ before = \"5s\", after = \"5s\", max_length = \"10s\", memory = {RING:?} }}\n"
-    );
-    for (what, keys) in [("sightings alone", ""), ("clips and pictures", kept.as_str())] {
-        let table = scratch.path().join("zones.toml");
-        std::fs::write(&table, format!("[sightings]\n{keys}")).expect("written");
-        let table = table.to_str().expect("UTF-8");
-        let sources = addresses.each_ref().map(|address| Path::new(address.as_str()));
-        let more = ["--zones", table, "--max-fps", "5", "--threshold", "0"];
-        let mut run = program(&sources, &more);
-        // Until rings are full.
-        std::thread::sleep(length);
-        let before = processor_seconds(run.id());
-        std::thread::sleep(length);
-        let share = (processor_seconds(run.id()) - before) / length.as_secs_f64();
-        let held = status(run.id(), "VmRSS:") / 1024.0;
-        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let files = files.filter_map(|day| std::fs::read_dir(day.path()).ok()).map(Iterator::count).sum::<usize>();
-        say(&format!("  {what:<18} {share:.3} cores, {held:.0} MiB, {files} files"));
-        run.kill().expect("killed");
-        run.wait().expect("gone");
-    }
-    for (camera, _) in &mut cameras {
-        camera.kill().expect("killed");
-        camera.wait().expect("gone");
-    }
-}
-
 fn main() {
     gstreamer::init().expect("GStreamer starts");
     // `cargo test` passes --test, `cargo bench` --bench.
@@ -293,8 +236,5 @@ fn main() {
     }
     if wanted("serve") {
         serve(Duration::from_secs(watched));
-    }
-    if wanted("keep") {
-        keep(Duration::from_secs(3 * watched));
     }
 }

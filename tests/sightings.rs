@@ -1,10 +1,8 @@
 //! Sightings by way of the program: films whose truth is drawn, runs that are killed, settings that are wrong, and another
 //! tool's counts of the same boxes.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +26,7 @@ use spotter::stage::{Answer, Ground, Job, one_box};
 
 use crate::queries::validate;
 use crate::support::{
-    Raw, Scratch, aloud, clip, command, encode, model_with_presence, picture, raw_lines, repository, run_settings,
-    spotter, tool,
+    Raw, Scratch, aloud, clip, encode, model_with_presence, picture, raw_lines, repository, run_settings, spotter,
 };
 
 const WIDTH: usize = 320;
@@ -238,87 +235,6 @@ fn drawn_films_are_told_as_they_were_drawn() {
         aloud(&format!("film {number}, {phrase:?}: there on {wanted:?}, told on {found:?}"));
     }
     assert!(as_drawn + 1 >= FILMS, "{as_drawn} of {FILMS}");
-}
-
-/// A run that tells of sightings all the time, and its records.
-fn endless(dir: &str) -> (Child, BufReader<std::process::ChildStdout>) {
-    let model = model_with_presence();
-    let source = ["run", "--source", "test:ball?live=true&size=160x120&fps=25", "--query", "a", "--model", &model];
-    let told = ["--threshold", "0", "--confirm", "5", "--sightings-dir", dir, "--out", "jsonl:-"];
-    let mut run = command(&[&source[..], &told].concat());
-    let mut child = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
-    let records = BufReader::new(child.stdout.take().expect("piped"));
-    (child, records)
-}
-
-/// Reads until a line is found, at most so many.
-fn read_until(records: &mut impl BufRead, event: &str) -> Vec<Value> {
-    const MOST: usize = 1000;
-    let mut lines = Vec::new();
-    for _ in 0..MOST {
-        let mut line = String::new();
-        assert!(records.read_line(&mut line).expect("read") > 0, "no {event} until the end");
-        lines.push(serde_json::from_str::<Value>(&line).expect("JSON"));
-        if lines[lines.len() - 1]["event"] == event {
-            return lines;
-        }
-    }
-    panic!("no {event} in {MOST} lines");
-}
-
-#[test]
-fn after_a_kill_the_next_run_says_how_everything_ended() {
-    let scratch = Scratch::new();
-    let dir = scratch.file("kept");
-    let id = |event: &Value| event["sighting"]["id"].as_str().expect("an id").to_owned();
-    let (mut first, mut records) = endless(&dir);
-    let mut lines = read_until(&mut records, "sighting_start");
-    first.kill().expect("killed");
-    first.wait().expect("ends");
-    let mut rest = String::new();
-    records.read_to_string(&mut rest).expect("read");
-    // The last line may be cut.
-    lines.extend(rest.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
-    let mut open: Vec<String> = events(&lines, "sighting_start").into_iter().map(id).collect();
-    let ended: Vec<String> = events(&lines, "sighting_end").into_iter().map(id).collect();
-    open.retain(|id| !ended.contains(id));
-    assert!(!open.is_empty(), "{lines:?}");
-
-    let (mut second, mut records) = endless(&dir);
-    let lines = read_until(&mut records, "sighting_start");
-    validate(&lines);
-    let restarted: Vec<String> =
-        events(&lines, "sighting_end").into_iter().filter(|end| end["cause"] == "restart").map(id).collect();
-    for id in &open {
-        assert_eq!(restarted.iter().filter(|other| *other == id).count(), 1, "{id} of {open:?} in {restarted:?}");
-    }
-    assert!(!restarted.iter().any(|id| ended.contains(id)), "what had ended ends no other way");
-    // Two runs cannot keep one journal.
-    let (mut third, mut none) = endless(&dir);
-    let mut said = String::new();
-    none.read_to_string(&mut said).expect("read");
-    assert_eq!((third.wait().expect("ends").code(), said.as_str()), (Some(2), ""));
-
-    tool("kill", &["-TERM", &second.id().to_string()]);
-    let mut rest = String::new();
-    records.read_to_string(&mut rest).expect("read");
-    assert!(second.wait().expect("ends").success());
-    let mut all = lines;
-    all.extend(raw_lines(&rest));
-    // In the second run every start has its end.
-    let mut balance: BTreeMap<String, i32> = BTreeMap::new();
-    for start in events(&all, "sighting_start") {
-        *balance.entry(id(start)).or_default() += 1;
-    }
-    for end in events(&all, "sighting_end").into_iter().filter(|end| balance.contains_key(&id(end))).collect::<Vec<_>>()
-    {
-        *balance.entry(id(end)).or_default() -= 1;
-    }
-    assert!(balance.values().all(|left| *left == 0), "{balance:?}");
-    for entry in std::fs::read_dir(&dir).expect("listed") {
-        let path = entry.expect("an entry").path();
-        assert_eq!(std::fs::metadata(&path).expect("there").len(), 0, "nothing is open: {}", path.display());
-    }
 }
 
 #[test]

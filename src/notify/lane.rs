@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::end::{EndWatch, told_to_end};
+use super::handover::Handover;
 use super::limits::{Admission, Cause, Limiter, Now};
 use super::queue::Queue;
 use super::{Notice, NotifySettings};
@@ -191,11 +192,18 @@ impl Lane {
     }
 }
 
-/// Takes notices as they come, for all receivers, until the end; what was published before the end is taken.
-pub(super) async fn take_all(lanes: Vec<Rc<Lane>>, mut inbox: mpsc::Receiver<Notice>, mut end: EndWatch) {
+/// Takes notices as they come, for all receivers, until the end; what was published before the end is taken. `queued` hears how
+/// many are in all queues.
+pub(super) async fn take_all(
+    lanes: Vec<Rc<Lane>>,
+    mut inbox: mpsc::Receiver<Notice>,
+    queued: Arc<Handover>,
+    mut end: EndWatch,
+) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut notices = Vec::new();
+    let mut taken = 0;
     let mut ended = false;
     while !ended {
         tokio::select! {
@@ -212,8 +220,13 @@ pub(super) async fn take_all(lanes: Vec<Rc<Lane>>, mut inbox: mpsc::Receiver<Not
         for lane in &lanes {
             lane.take(&notices, now);
         }
+        taken += notices.len() as u64;
+        if lanes.iter().all(|lane| lane.unwritten.borrow().is_empty()) {
+            queued.note(taken);
+        }
         notices.clear();
     }
+    queued.end();
     for lane in lanes {
         let unwritten = lane.unwritten.take().len();
         if unwritten > 0 {

@@ -11,6 +11,7 @@ mod deliver;
 mod end;
 mod entry;
 mod file;
+mod handover;
 mod home_assistant;
 mod lane;
 mod limits;
@@ -38,6 +39,7 @@ use board::Board;
 pub use board::Watched;
 use end::Ending;
 pub use entry::NotifyEntry;
+use handover::Handover;
 pub use lane::NotifierCounts;
 use lane::{Counters, Lane};
 pub use limits::Limits;
@@ -97,6 +99,7 @@ struct Running {
     notices: mpsc::Sender<Notice>,
     board: Arc<Board>,
     counters: Vec<Arc<Counters>>,
+    handover: Arc<Handover>,
     /// The channel was full when something was published last.
     full: AtomicBool,
     end: watch::Sender<Ending>,
@@ -131,6 +134,8 @@ impl Notifiers {
         let (notices, inbox) = mpsc::channel(CHANNEL);
         let (end, ending) = watch::channel(None);
         let (settings, for_thread) = (settings.to_vec(), Arc::clone(&board));
+        let handover = Arc::<Handover>::default();
+        let queued = Arc::clone(&handover);
         let serve = move || {
             let lanes: Vec<Rc<Lane>> = lanes.into_iter().map(Rc::new).collect();
             let all = LocalSet::new();
@@ -156,7 +161,7 @@ impl Notifiers {
                     }
                 }
             }
-            all.spawn_local(lane::take_all(lanes, inbox, ending));
+            all.spawn_local(lane::take_all(lanes, inbox, queued, ending));
             // All tasks end by themselves once they are told to.
             runtime.block_on(all);
             runtime.shutdown_timeout(AFTERWARDS);
@@ -164,13 +169,13 @@ impl Notifiers {
         let thread = std::thread::Builder::new().name("notify".into()).spawn(serve);
         let thread = Mutex::new(Some(thread.map_err(|e| Error::Worker(format!("notify: {e}")))?));
         let full = AtomicBool::new(false);
-        Ok(Self(Some(Arc::new(Running { notices, board, counters, full, end, thread }))))
+        Ok(Self(Some(Arc::new(Running { notices, board, counters, handover, full, end, thread }))))
     }
 
     /// Hands over something to tell. Returns at once.
     pub fn publish(&self, notice: &Notice) {
         let Some(running) = &self.0 else { return };
-        let full = running.notices.try_send(notice.clone()).is_err();
+        let full = !running.handover.one(|| running.notices.try_send(notice.clone()).is_ok());
         if full {
             running.counters.iter().for_each(|counters| counters.lost_in_channel.add(1));
         }
@@ -181,6 +186,24 @@ impl Notifiers {
                 let lost: u64 = running.counters.first().map_or(0, |counters| counters.lost_in_channel.get());
                 tracing::warn!("notify: events are queued again; {lost} were lost so far");
             }
+        }
+    }
+
+    /// How much was handed over until now, by all streams.
+    pub fn handed_over(&self) -> u64 {
+        self.0.as_ref().map_or(0, |running| running.handover.handed_over())
+    }
+
+    /// How much of it is in the queues of all who want it, where it outlasts the process. Nothing is missing where nobody is told
+    /// anything.
+    pub fn queued(&self) -> u64 {
+        self.0.as_ref().map_or(u64::MAX, |running| running.handover.queued())
+    }
+
+    /// Waits until so much is, but not for longer than this.
+    pub fn wait_until_queued(&self, number: u64, limit: Duration) {
+        if let Some(running) = &self.0 {
+            running.handover.wait(number, limit);
         }
     }
 

@@ -3,22 +3,26 @@
 //! What is told of sightings stands in line until what belongs to it is written by another thread ([`super::keeper`]). Nothing that fails
 //! here ends a run: it is said once in the log, and for each sighting in the records.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use records::track::{FrameResult, Object};
 use records::{FileRef, FrameStatus, SightingChange};
 
-use super::keeper::{Done, Job, Keeper, Work};
+use super::keeper::{Done, Job, Keeper, Snapshot, Work};
+use super::news::{News, NewsLine};
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
 use crate::sightings::snapshot::{Look, Seen, Snapshots};
-use crate::sightings::{ArchiveSettings, ClipSettings, Clips, Confirm, Finished, Ongoing, Sightings, Told, What};
+use crate::sightings::{
+    ArchiveSettings, ClipSettings, Clips, Confirm, Finished, Noted, Ongoing, Sightings, Told, What,
+};
 use crate::source::{PacketLimits, PacketRing};
-use crate::stage::{GroundedFrame, Mode};
+use crate::stage::GroundedFrame;
 
 /// What may pass beside the confirmation until a sighting is known: queues, the model.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -30,28 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BACKLOG: usize = 1024;
 /// How often is looked whether that thread is still there.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Something to tell, with the picture that goes with it.
-pub(super) struct News {
-    pub(super) told: Told,
-    /// A JPEG.
-    pub(super) picture: Option<Arc<[u8]>>,
-}
-
-impl From<Told> for News {
-    fn from(told: Told) -> Self {
-        Self { told, picture: None }
-    }
-}
-
-/// A place in the line of what is to be told.
-struct Place {
-    /// Of the job that it waits for; none where it can be told.
-    number: Option<u64>,
-    since: Instant,
-    /// None where only the job matters.
-    news: Option<News>,
-}
 
 /// What became of the jobs of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,6 +50,8 @@ pub(super) struct Archive {
     ring: Option<Arc<PacketRing>>,
     clips: Option<Clips>,
     snapshots: Option<Snapshots>,
+    /// What was written last of those that everybody was not yet told the end of, by id.
+    pictures: HashMap<String, Option<Snapshot>>,
     /// Whether the stream can wait for the disk: then what is told stands behind its frame, every time.
     waits: bool,
     /// Those of which nobody is told, while files of theirs may come.
@@ -75,21 +59,25 @@ pub(super) struct Archive {
     /// Finished files are told at the end, in the order of their names: then equal work gives equal records.
     finished: Option<Vec<Finished>>,
     failed: bool,
-    line: VecDeque<Place>,
+    line: NewsLine,
     backlog: VecDeque<Job>,
     done: (Sender<Done>, Receiver<Done>),
     accounts: Accounts,
 }
 
 impl Archive {
-    /// Of a stream that wants this of its sightings.
+    /// Of a stream that wants this of its sightings, and can wait for the disk or not.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub(super) fn new(stream: &StreamSettings, settings: &ArchiveSettings, keeper: Arc<Keeper>) -> Result<Self> {
+    pub(super) fn new(
+        stream: &StreamSettings,
+        settings: &ArchiveSettings,
+        keeper: Arc<Keeper>,
+        waits: bool,
+    ) -> Result<Self> {
         // Whole, so that paths in records are good for others.
         let folder: PathBuf = std::fs::canonicalize(&settings.folder).map_err(Error::io("read", &settings.folder))?;
-        let waits = !stream.address.is_live() && stream.mode == Mode::EveryFrame;
         let ring = settings.clips.as_ref().map(|clips| {
             let time = clips.before + longest_confirmation(stream) + MARGIN;
             PacketRing::new(PacketLimits { bytes: settings.memory, time, waits })
@@ -101,11 +89,12 @@ impl Archive {
             ring,
             clips,
             snapshots: settings.snapshots.then(Snapshots::default),
+            pictures: HashMap::new(),
             waits,
             silent: HashSet::new(),
             finished: stream.source.reproducible.then(Vec::new),
             failed: false,
-            line: VecDeque::new(),
+            line: NewsLine::default(),
             backlog: VecDeque::new(),
             // All that may be on its way at once.
             done: bounded(2 * BACKLOG),
@@ -116,6 +105,11 @@ impl Archive {
     /// Where its source is to keep packets.
     pub(super) fn ring(&self) -> Option<Arc<PacketRing>> {
         self.ring.clone()
+    }
+
+    /// The folder, and how many bytes its files take by now.
+    pub(super) fn kept(&self) -> (PathBuf, Arc<AtomicU64>) {
+        self.keeper.kept()
     }
 
     /// Looks at a frame for better pictures of those that are `open`. To be called before anybody is told of what it shows.
@@ -136,11 +130,14 @@ impl Archive {
         }
     }
 
-    /// Takes what is to be told, and has kept what belongs to it.
-    pub(super) fn take(&mut self, told: Told) {
-        let What::Sighting { sighting, change } = &told.what else { return self.stand(None, Some(told.into())) };
+    /// Takes what is to be told once the journal has it, and has kept what belongs to it.
+    pub(super) fn take(&mut self, told: Told, noted: Option<Noted>) {
+        let What::Sighting { sighting, change } = &told.what else {
+            return self.line.stand(None, noted, Some(told.into()));
+        };
         match change {
             SightingChange::Start => {
+                self.pictures.insert(sighting.id.clone(), None);
                 if told.silent {
                     self.silent.insert(sighting.id.clone());
                 }
@@ -157,7 +154,7 @@ impl Archive {
         }
         let shot = self.snapshots.as_mut().and_then(|snapshots| snapshots.take(&sighting.id)).map(Box::new);
         let work = Work::Sighting { sighting: sighting.clone(), change: *change, shot };
-        self.ask(work, Some(told.into()));
+        self.ask(work, noted, Some(told.into()));
     }
 
     /// Notes where things are on a frame, for the boxes beside clips, and that it was looked at. To be called after those
@@ -199,17 +196,17 @@ impl Archive {
             }
         }
         self.hear(if self.waits { None } else { Some(Duration::ZERO) });
-        self.ready()
+        self.line.ready()
     }
 
     /// Waits until all that was taken is written, but not for too long; returns what can be told by now.
     pub(super) fn settle(&mut self) -> Vec<News> {
         self.hear(Some(PATIENCE));
-        self.ready()
+        self.line.ready()
     }
 
     /// Waits for the clips of a stream that is over, and for all that is to be written, for so long at most; returns what is to
-    /// be told of it.
+    /// be told of it, as far as the journal has it.
     pub(super) fn finish(&mut self, limit: Duration) -> Vec<News> {
         let began = Instant::now();
         if let Some(clips) = self.clips.take() {
@@ -221,7 +218,7 @@ impl Archive {
                 self.keep(finished);
             }
         }
-        self.ask(Work::Sweep, None);
+        self.ask(Work::Sweep, None, None);
         self.hear(Some(limit.saturating_sub(began.elapsed()).max(PATIENCE)));
         self.give_up(Duration::ZERO);
         let Accounts { asked, done, left } = self.accounts;
@@ -230,11 +227,13 @@ impl Archive {
         } else {
             tracing::error!("the jobs for the store do not add up: {asked} asked for, {done} done, {left} left");
         }
-        self.ready()
+        self.line.settle(Some(limit.saturating_sub(began.elapsed()).max(PATIENCE)));
+        self.line.ready()
     }
 
     /// Everybody was told that it is over.
     pub(super) fn forget(&mut self, id: &str) {
+        self.pictures.remove(id);
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.forget(id);
         }
@@ -245,18 +244,18 @@ impl Archive {
         match file {
             Ok(file) => {
                 let news = self.file_news(&id, Ok(file.clone()));
-                self.ask(Work::File { id, file }, Some(news));
+                self.ask(Work::File { id, file }, None, Some(news));
             }
             Err(error) => self.fail(&id, &error.to_string()),
         }
     }
 
-    /// Has something written, and tells the news once it is.
-    fn ask(&mut self, work: Work, news: Option<News>) {
+    /// Has something written once the journal has it, and tells the news once it is.
+    fn ask(&mut self, work: Work, noted: Option<Noted>, news: Option<News>) {
         self.accounts.asked += 1;
         let number = self.accounts.asked;
-        self.stand(Some(number), news);
-        let job = Job { number, work, say: self.done.0.clone() };
+        self.line.stand(Some(number), noted.clone(), news);
+        let job = Job { number, work, noted, say: self.done.0.clone() };
         if self.waits {
             if let Err(job) = self.keeper.wait_and_hand_over(job) {
                 self.leave(*job);
@@ -279,16 +278,10 @@ impl Archive {
         }
     }
 
-    fn stand(&mut self, number: Option<u64>, news: Option<News>) {
-        self.line.push_back(Place { number, since: Instant::now(), news });
-    }
-
     /// A job that nobody does: its news are told all the same.
     fn leave(&mut self, Job { number, work, .. }: Job) {
         self.accounts.left += 1;
-        if let Some(place) = self.line.iter_mut().find(|place| place.number == Some(number)) {
-            place.number = None;
-        }
+        self.line.done(number);
         let reason = "the disk is behind, and the store does not know of it";
         match work {
             Work::Sighting { sighting, .. } => self.fail(&sighting.id, reason),
@@ -327,46 +320,37 @@ impl Archive {
         self.give_up(PATIENCE);
     }
 
-    fn note(&mut self, Done { number, files, picture, errors }: Done) {
-        let place = self.line.iter_mut().find(|place| place.number == Some(number));
-        // Where it came too late, that was told.
-        let Some(place) = place else { return };
+    fn note(&mut self, Done { number, of, files, snapshot, errors }: Done) {
+        // Also where it came too late for its own news.
+        if let (Some(id), Some(snapshot)) = (&of, snapshot)
+            && let Some(kept) = self.pictures.get_mut(id)
+        {
+            *kept = Some(snapshot);
+        }
+        let Some(waited) = self.line.done(number) else { return };
         self.accounts.done += 1;
-        place.number = None;
-        let mut id = None;
-        if let Some(news) = &mut place.news {
-            news.picture = picture;
-            id = news.told.sighting_id().map(str::to_owned);
-            if let What::Sighting { sighting, .. } = &mut news.told.what {
-                let known = &sighting.files;
-                let new = |file: &FileRef| known.iter().all(|other| other.path != file.path);
-                let new: Vec<FileRef> = files.into_iter().filter(new).collect();
-                sighting.files.extend(new);
+        if let Some(news) = waited
+            && let What::Sighting { sighting, .. } = &mut news.told.what
+        {
+            let snapshot = self.pictures.get(&sighting.id).and_then(Option::as_ref);
+            news.picture = snapshot.map(|snapshot| Arc::clone(&snapshot.whole));
+            for file in snapshot.into_iter().flat_map(|snapshot| snapshot.files.clone()).chain(files) {
+                if sighting.files.iter().all(|known| known.path != file.path) {
+                    sighting.files.push(file);
+                }
             }
         }
         for error in errors {
-            self.fail(id.as_deref().unwrap_or_default(), &error);
+            self.fail(of.as_deref().unwrap_or_default(), &error);
         }
     }
 
     /// Tells news that have waited for so long as they are.
     fn give_up(&mut self, after: Duration) {
-        let mut late = Vec::new();
-        for place in &mut self.line {
-            if place.since.elapsed() >= after && place.number.take().is_some() {
-                late.push(place.news.as_ref().and_then(|news| news.told.sighting_id()).map(str::to_owned));
-            }
-        }
-        for id in late {
+        for id in self.line.give_up(after) {
             self.accounts.left += 1;
             self.fail(id.as_deref().unwrap_or_default(), "the disk has not written it in time");
         }
-    }
-
-    /// What can be told, in its order.
-    fn ready(&mut self) -> Vec<News> {
-        let count = self.line.iter().take_while(|place| place.number.is_none()).count();
-        self.line.drain(..count).filter_map(|place| place.news).collect()
     }
 
     fn fail(&mut self, id: &str, reason: &str) {
@@ -376,7 +360,7 @@ impl Archive {
             tracing::warn!("sighting {id}: {reason}; events tell of the next ones");
         }
         let news = self.file_news(id, Err(reason.to_owned()));
-        self.stand(None, Some(news));
+        self.line.stand(None, None, Some(news));
     }
 
     fn file_news(&self, id: &str, file: std::result::Result<FileRef, String>) -> News {
@@ -404,98 +388,4 @@ fn seen<'a>(result: &'a FrameResult, ongoing: &Ongoing) -> Option<(&'a Object, O
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::keeper::tests::sighting;
-    use super::*;
-
-    fn archive(gate: Receiver<()>, waits: bool) -> Archive {
-        Archive {
-            keeper: Keeper::behind(gate),
-            ring: None,
-            clips: None,
-            snapshots: None,
-            waits,
-            silent: HashSet::new(),
-            finished: None,
-            failed: false,
-            line: VecDeque::new(),
-            backlog: VecDeque::new(),
-            done: bounded(2 * BACKLOG),
-            accounts: Accounts::default(),
-        }
-    }
-
-    fn start(number: usize) -> Told {
-        let what = What::Sighting { sighting: sighting(&number.to_string()), change: SightingChange::Start };
-        Told { what, silent: false }
-    }
-
-    /// Ids of what is told, and errors.
-    fn words(news: &[News]) -> Vec<String> {
-        let word = |news: &News| match &news.told.what {
-            What::File { sighting_id, file: Err(reason) } => format!("{sighting_id}: {reason}"),
-            _ => news.told.sighting_id().unwrap_or("nobody").to_owned(),
-        };
-        news.iter().map(word).collect()
-    }
-
-    fn numbers(count: usize) -> Vec<String> {
-        (0..count).map(|number| number.to_string()).collect()
-    }
-
-    #[test]
-    fn news_of_a_live_stream_wait_in_line_and_the_stream_does_not() {
-        const COUNT: usize = 100;
-        let (open, gate) = bounded(COUNT);
-        let mut archive = archive(gate, false);
-        (0..COUNT).for_each(|number| archive.take(start(number)));
-        let held = Told { what: What::Held { from_unix_ns: 0, to_unix_ns: 0, held: Vec::new() }, silent: false };
-        archive.take(held);
-        archive.hear(Some(Duration::ZERO));
-        assert_eq!(words(&archive.ready()), numbers(0), "nothing is written");
-        (0..10).for_each(|_| open.send(()).expect("heard"));
-        while archive.accounts.done < 10 {
-            archive.hear(Some(Duration::ZERO));
-        }
-        assert_eq!(words(&archive.ready()), numbers(10));
-        drop(open);
-        archive.hear(None);
-        let rest = words(&archive.ready());
-        assert_eq!(rest, [&numbers(COUNT)[10..], &["nobody".to_owned()]].concat(), "in their order");
-        assert_eq!(archive.accounts, Accounts { asked: COUNT as u64, done: COUNT as u64, left: 0 });
-    }
-
-    #[test]
-    fn what_a_disk_does_not_take_is_told_and_counted() {
-        let (open, gate) = bounded::<()>(0);
-        let mut archive = archive(gate, false);
-        archive.take(start(0));
-        archive.give_up(Duration::ZERO);
-        assert_eq!(words(&archive.ready()), ["0", "0: the disk has not written it in time"]);
-        // More than there is room for.
-        let count = BACKLOG + 100;
-        (0..count).for_each(|number| archive.take(start(number)));
-        assert!(archive.accounts.left > 1 && archive.backlog.len() == BACKLOG, "{:?}", archive.accounts);
-        drop(open);
-        archive.hear(None);
-        let news = archive.ready();
-        let told: Vec<String> = words(&news).into_iter().filter(|word| !word.contains(':')).collect();
-        assert_eq!(told, numbers(count), "all of it, in order");
-        let Accounts { asked, done, left } = archive.accounts;
-        assert_eq!((asked, asked), (done + left, count as u64 + 1), "the accounts close");
-        assert_eq!(news.len(), told.len() + left as usize - 1, "each failure once");
-    }
-
-    #[test]
-    fn a_file_waits_for_the_disk() {
-        let (open, gate) = bounded(0);
-        let mut archive = archive(gate, true);
-        let opener = std::thread::spawn(move || (0..5).for_each(|_| open.send(()).expect("heard")));
-        for number in 0..5 {
-            archive.take(start(number));
-            archive.hear(None);
-            assert_eq!(words(&archive.ready()), [number.to_string()], "behind its frame");
-        }
-        opener.join().expect("done");
-    }
-}
+mod tests;

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use records::track::{FrameResult, Outcome, StreamTracker};
-use records::{
-    Change, Clock, Counts, EVENT_SCHEMA, Event, EventKind, FrameStatus, Line, Query, RecordFile, Resolution,
-};
+use records::{Change, Clock, Counts, EventKind, FrameStatus, Query, RecordFile, Resolution};
 
-use super::archive::News;
+use super::lines::Lines;
 use super::names::Names;
+use super::news::News;
+use super::outputs::Outputs;
 use super::supervisor::StreamEnd;
 use super::watched::{Watch, watched};
-use super::{Message, OutputStopper, post};
+use super::{Message, OutputStopper};
 use crate::cli::OverlaySync;
 use crate::config::StreamSettings;
 use crate::error::{Error, Result};
@@ -21,12 +21,14 @@ use crate::notify::Notifiers;
 use crate::page::LiveStream;
 use crate::service::Status;
 use crate::sightings::FrameFacts;
-use crate::sink::{LatestResult, MountPoint, Output, OutputSettings, Target, annotate};
+use crate::sink::{LatestResult, MountPoint, annotate};
 use crate::source::Timing;
 use crate::stage::{ActiveQueries, GroundedFrame, QueryUpdate, StreamEvent, StreamItem, StreamItems, tracked};
 
-/// How long an output pipeline may take to finish its files.
+/// How long files of sightings may take to be finished.
 const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long receivers' queues may take for what was told last.
+const LAST_QUEUED: Duration = Duration::from_secs(5);
 /// How far apart frames are taken to be that have no time.
 const FRAME_TIME: Duration = Duration::from_millis(40);
 
@@ -66,11 +68,8 @@ pub(super) struct Delivery {
     names: Names,
     queries: ActiveQueries,
     track: StreamTracker,
-    records: Vec<RecordFile>,
-    settings: OutputSettings,
-    output: Option<Output>,
-    /// Output pipelines so far.
-    parts: usize,
+    lines: Lines,
+    outputs: Outputs,
     resolution: Option<Resolution>,
     /// Of the next frame.
     next_seq: u64,
@@ -84,7 +83,6 @@ pub(super) struct Delivery {
     counts_before: Counts,
     damaged: u64,
     was_damaged: bool,
-    timing: Timing,
     links: Links,
     /// When the last frame was delivered.
     newest: Instant,
@@ -99,14 +97,14 @@ impl Delivery {
         timing: Timing,
         links: Links,
     ) -> Self {
+        let is_shown = !settings.output.is_empty() || !links.mounts.is_empty();
+        let stream = (links.stream, links.messages.clone());
         Self {
             names,
             track: StreamTracker::new(tracked(&queries)),
             queries,
-            records,
-            settings: settings.output.clone(),
-            output: None,
-            parts: 0,
+            lines: Lines::new(records, links.live.clone(), is_shown),
+            outputs: Outputs::new(settings.output.clone(), timing, stream, Arc::clone(&links.stopper)),
             resolution: None,
             next_seq: 0,
             clock: None,
@@ -117,7 +115,6 @@ impl Delivery {
             counts_before: Counts::default(),
             damaged: 0,
             was_damaged: false,
-            timing,
             links,
             newest: Instant::now(),
         }
@@ -150,11 +147,20 @@ impl Delivery {
             let mounts = self.links.mounts.clone();
             let farewell = std::thread::Builder::new().name("farewell".into());
             let farewell = farewell.spawn(move || MountPoint::end_all(&mounts));
-            if let Err(error) = self.finish_output() {
+            if let Err(error) = self.outputs.finish() {
                 self.post_failure(error);
             }
             let kept = self.sightings(|watch| Ok(watch.finish(FINISH_TIMEOUT)), true);
             self.note_failure(kept);
+            let notifiers = self.links.notifiers.clone();
+            let noted = self.sightings(
+                |watch| {
+                    notifiers.wait_until_queued(watch.handed_over(), LAST_QUEUED);
+                    watch.noted().map(|()| Vec::new())
+                },
+                true,
+            );
+            self.note_failure(noted);
             if let Ok(farewell) = farewell {
                 drop(farewell.join());
             }
@@ -213,16 +219,21 @@ impl Delivery {
                 continue;
             }
             let names = (&*self.names.run_id, self.names.address.name.as_str());
-            if let Some(notice) = watch.notice(one, names) {
+            // An earlier run may have ended before everybody's queue had the start; who has it is not told again.
+            let start = (!counted).then(|| watch.start_of(one, names)).flatten();
+            for notice in start.into_iter().chain(watch.notice(one, names)) {
                 self.links.notifiers.publish(&notice);
             }
         }
         if !self.links.notifiers.is_none() {
-            for (query, count) in watch.changes() {
+            for (query, count) in watch.changes(&news) {
                 self.links.notifiers.state(&self.names.address.name, &query, count > 0, count);
             }
         }
-        if news.is_empty() { Ok(()) } else { watch.were_told(news) }
+        if !news.is_empty() {
+            watch.were_told(news, self.links.notifiers.handed_over());
+        }
+        watch.note_told(self.links.notifiers.queued())
     }
 
     fn note_failure(&mut self, outcome: Result<()>) {
@@ -276,9 +287,7 @@ impl Delivery {
             }
             self.links.notifiers.available(&self.names.address.name, true);
             self.event(&EventKind::GapEnd { seq: frame.seq, seconds })?;
-            if let Some(output) = &mut self.output {
-                output.renew_latency(&self.timing);
-            }
+            self.outputs.renew_latency();
         }
         self.connection = frame.connection;
         Ok(())
@@ -297,14 +306,10 @@ impl Delivery {
             self.event(&EventKind::Clock { seq: frame.seq, from, to: frame.clock })?;
         }
         self.note_error(grounded)?;
-        let elsewhere = self.is_seen();
         tracing::trace_span!("record").in_scope(|| {
             let record = self.names.record(grounded, self.track.queries(), result);
-            if let Some(live) = &self.links.live {
-                let queries = self.track.queries();
-                live.frame(frame, &record, result.status, || annotate(frame, result, queries, self.names.trained));
-            }
-            write_all(&mut self.records, Line::Frame(&record), elsewhere)
+            let annotated = || annotate(frame, result, self.track.queries(), self.names.trained);
+            self.lines.frame(&record, |live| live.frame(frame, &record, result.status, annotated))
         })?;
         if result.status == FrameStatus::Dropped {
             return Ok(());
@@ -317,7 +322,7 @@ impl Delivery {
                 mount.set_latest(Some(LatestResult { result: result.clone(), queries, resolution }));
             }
         }
-        if self.settings.is_empty() && (at_once || self.links.mounts.is_empty()) {
+        if self.outputs.is_empty() && (at_once || self.links.mounts.is_empty()) {
             return Ok(());
         }
         let _span = tracing::trace_span!("annotate").entered();
@@ -325,22 +330,7 @@ impl Delivery {
         if !at_once {
             self.links.mounts.iter().try_for_each(|mount| mount.show(frame, annotated.clone()))?;
         }
-        if self.settings.is_empty() {
-            return Ok(());
-        }
-        if self.output.as_ref().is_some_and(|output| !output.fits(&frame.info)) {
-            self.finish_output()?;
-        }
-        if self.output.is_none() {
-            self.start_output(&frame.info)?;
-        }
-        let Some(output) = &mut self.output else { return Ok(()) };
-        output.push(annotated, frame.running_time, frame.arrived.elapsed())
-    }
-
-    /// Whether somebody sees the stream, whatever becomes of the records.
-    fn is_seen(&self) -> bool {
-        !self.settings.is_empty() || !self.links.mounts.is_empty() || self.links.live.is_some()
+        if self.outputs.is_empty() { Ok(()) } else { self.outputs.push(frame, annotated) }
     }
 
     fn stream_event(&mut self, event: StreamEvent) -> Result<()> {
@@ -419,55 +409,19 @@ impl Delivery {
     }
 
     fn open(&mut self, resolution: Resolution) -> Result<()> {
-        for target in &self.settings.targets {
-            if let Target::Frames(folder) = target
-                && !folder.is_dir()
-            {
-                std::fs::create_dir(folder).map_err(Error::io("create", folder))?;
-            }
-        }
+        self.outputs.make_folders()?;
         self.links.notifiers.available(&self.names.address.name, true);
         self.event(&EventKind::SourceUp { resolution })
     }
 
-    fn start_output(&mut self, info: &gstreamer_video::VideoInfo) -> Result<()> {
-        self.parts += 1;
-        let stream = self.links.stream;
-        let failed = post(&self.links.messages, move |reason| Message::Output(stream, reason));
-        let output = Output::start(&self.settings, info, self.parts, Some(&self.timing), failed)?;
-        *self.links.stopper.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some(Box::new(output.stopper()));
-        self.output = Some(output);
-        Ok(())
-    }
-
-    fn finish_output(&mut self) -> Result<()> {
-        self.output.take().map_or(Ok(()), |output| output.finish(FINISH_TIMEOUT))
-    }
-
     fn event(&mut self, kind: &EventKind) -> Result<()> {
-        let (run_id, source) = (&*self.names.run_id, self.names.address.name.as_str());
-        let event = Event { schema: EVENT_SCHEMA, run_id, source, kind };
-        let elsewhere = self.is_seen();
-        if let Some(live) = &self.links.live {
-            live.event(&event);
-        }
-        write_all(&mut self.records, Line::Event(&event), elsewhere)
+        self.lines.event(&self.names, kind)
     }
 
-    /// Writes the last event and what is buffered. Records that were never begun are not begun with it.
     fn close(&mut self, ending: &StreamEnd) {
         self.counts.frames.decoded = ending.decoded;
-        self.records.retain(RecordFile::is_open);
-        let counts = self.counts.clone();
-        let written = if self.records.is_empty() {
-            Ok(())
-        } else {
-            self.event(&EventKind::End { counts, error: ending.error.as_deref() })
-        };
-        let flush = |file: &RecordFile| file.flush().map_err(Error::from);
-        let flushed = self.records.iter().map(flush).fold(Ok(()), Result::and);
-        if let Err(error) = written.and(flushed)
+        let last = EventKind::End { counts: self.counts.clone(), error: ending.error.as_deref() };
+        if let Err(error) = self.lines.close(&self.names, &last)
             && !self.broken
         {
             self.post_failure(error);
@@ -482,28 +436,4 @@ impl<F: Fn()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
     }
-}
-
-/// Writes a line everywhere; what fails at one place is no reason to leave it out at another. A reader that left takes no
-/// more records; that is a failure only where nobody else wants anything (`elsewhere`).
-fn write_all(files: &mut Vec<RecordFile>, line: Line, elsewhere: bool) -> Result<()> {
-    let mut outcome = Ok(());
-    let mut gone = Vec::new();
-    files.retain(|file| {
-        let written = file.write(line).map_err(Error::from);
-        let left = written.as_ref().is_err_and(Error::is_broken_pipe);
-        if left {
-            gone.push((file.name(), written));
-        } else if outcome.is_ok() {
-            outcome = written;
-        }
-        !left
-    });
-    for (name, written) in gone {
-        if files.is_empty() && !elsewhere {
-            return written;
-        }
-        tracing::warn!("the reader of {name} is gone; the other outputs go on");
-    }
-    outcome
 }

@@ -1,8 +1,9 @@
 //! The thread that writes what is kept of sightings: the store, pictures, and what goes because it is too old or too much. A stream hands
 //! over what is to be written and goes on; one that can wait for the disk, as a file can, does.
 
-use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use records::{FileRef, Sighting, SightingChange};
 
 use crate::error::{Error, Result};
 use crate::sightings::snapshot::{Shot, SnapshotSettings};
-use crate::sightings::{ArchiveSettings, Removed, Store};
+use crate::sightings::{ArchiveSettings, Noted, Removed, Store};
 
 /// How often is looked whether something is to be deleted.
 const SWEEP: Duration = Duration::from_hours(1);
@@ -23,6 +24,8 @@ pub(super) struct Job {
     /// What it is called by whoever wants it.
     pub(super) number: u64,
     pub(super) work: Work,
+    /// What the journal has before it is done: the store knows of no sighting that the next run would not.
+    pub(super) noted: Option<Noted>,
     /// Whom to tell when it is done. Has room for all that may be told.
     pub(super) say: Sender<Done>,
 }
@@ -41,18 +44,30 @@ pub(super) enum Work {
 #[derive(Debug, Default)]
 pub(super) struct Done {
     pub(super) number: u64,
-    /// Files that the sighting has.
+    /// Id of the sighting that it is about, if it is about one.
+    pub(super) of: Option<String>,
+    /// Files that are known of it, where it ends.
     pub(super) files: Vec<FileRef>,
-    /// Its best frame as JPEG, the box drawn in.
-    pub(super) picture: Option<Arc<[u8]>>,
+    /// Its best frame, where that was written.
+    pub(super) snapshot: Option<Snapshot>,
     /// What could not be written, in words.
     pub(super) errors: Vec<String>,
+}
+
+/// The snapshot of a sighting, as it was written.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) files: Vec<FileRef>,
+    /// The whole picture as JPEG, the box drawn in.
+    pub(super) whole: Arc<[u8]>,
 }
 
 /// The way to the thread of one folder. All streams share it; what was handed over is written before it goes.
 pub(super) struct Keeper {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    folder: PathBuf,
+    bytes: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -63,11 +78,17 @@ impl Keeper {
     pub(super) fn open(settings: &ArchiveSettings) -> Result<Arc<Self>> {
         let store = Store::open(&settings.folder, settings.keep)?;
         let (jobs, inbox) = bounded(WAITING);
-        let mut writer = Writer { store, swept: Instant::now(), pictures: HashMap::new() };
+        let bytes = Arc::<AtomicU64>::default();
+        let mut writer = Writer { store, swept: Instant::now(), bytes: Arc::clone(&bytes) };
         writer.sweep();
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || writer.run(&inbox));
         let thread = thread.map_err(|e| Error::Worker(e.to_string()))?;
-        Ok(Arc::new(Self { jobs: Some(jobs), thread: Some(thread) }))
+        Ok(Arc::new(Self { jobs: Some(jobs), thread: Some(thread), folder: settings.folder.clone(), bytes }))
+    }
+
+    /// The folder, and how many bytes its files take by now.
+    pub(super) fn kept(&self) -> (PathBuf, Arc<AtomicU64>) {
+        (self.folder.clone(), Arc::clone(&self.bytes))
     }
 
     /// Hands over a job; gives it back where there is no room for it, or nobody to write it.
@@ -102,26 +123,22 @@ impl Drop for Keeper {
     }
 }
 
-/// The snapshot of a sighting, as it was written last.
-struct Snapshot {
-    files: Vec<FileRef>,
-    whole: Arc<[u8]>,
-}
-
 /// What the thread knows.
 struct Writer {
     store: Store,
     swept: Instant,
-    /// Of sightings that last, by id.
-    pictures: HashMap<String, Snapshot>,
+    /// Bytes of all files.
+    bytes: Arc<AtomicU64>,
 }
 
 impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
         loop {
             match jobs.recv_timeout(SWEEP.saturating_sub(self.swept.elapsed())) {
-                Ok(Job { number, work, say }) => {
-                    let done = Done { number, ..self.write(work) };
+                Ok(Job { number, work, noted, say }) => {
+                    let is_noted = noted.is_none_or(|noted| noted.wait(None));
+                    let done = if is_noted { self.write(work) } else { Done::default() };
+                    let done = Done { number, ..done };
                     // Whoever wanted it may not be there any more.
                     let _ = say.try_send(done);
                 }
@@ -140,12 +157,15 @@ impl Writer {
             Work::Sighting { sighting, change, shot } => {
                 let kept = self.sighting(&sighting, change, shot.as_deref(), &mut done);
                 done.errors.extend(kept.err().map(|error| error.to_string()));
+                done.of = Some(sighting.id);
             }
             Work::File { id, file } => {
                 done.errors.extend(self.store.add_file(&id, &file).err().map(|error| error.to_string()));
+                done.of = Some(id);
             }
             Work::Sweep => self.sweep(),
         }
+        self.count();
         done
     }
 
@@ -168,24 +188,15 @@ impl Writer {
             let folder = self.store.day(sighting.start_unix_ns);
             let written = shot.write(id, &folder, SnapshotSettings::default()).map(|(files, whole)| {
                 let noted = files.iter().try_for_each(|file| self.store.add_file(id, file));
-                self.pictures.insert(id.clone(), Snapshot { files, whole: whole.into() });
+                done.snapshot = Some(Snapshot { files, whole: whole.into() });
                 noted
             });
             outcome = outcome.and(written.and_then(|noted| noted));
         }
-        if let Some(Snapshot { files, whole }) = self.pictures.get(id) {
-            (done.files, done.picture) = (files.clone(), Some(Arc::clone(whole)));
-        }
         if matches!(change, SightingChange::End { .. }) {
-            self.pictures.remove(id);
             // Those of an earlier run too.
-            let known = self.store.get(id).map(|kept| kept.map_or_else(Vec::new, |kept| kept.sighting.files));
-            match known {
-                Ok(known) => {
-                    let new = |file: &FileRef| done.files.iter().all(|other| other.path != file.path);
-                    let new: Vec<FileRef> = known.into_iter().filter(new).collect();
-                    done.files.extend(new);
-                }
+            match self.store.get(id) {
+                Ok(known) => done.files = known.map_or_else(Vec::new, |known| known.sighting.files),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
@@ -198,6 +209,15 @@ impl Writer {
             Ok(removed) if removed.is_empty() => {}
             Ok(removed) => tracing::info!("{}", summary(&removed)),
             Err(error) => tracing::warn!("{error}; sightings that are too old or too many are still there"),
+        }
+        self.count();
+    }
+
+    /// Counts what is kept.
+    fn count(&self) {
+        match self.store.bytes() {
+            Ok(bytes) => self.bytes.store(bytes, Ordering::Relaxed),
+            Err(error) => tracing::debug!("{error}"),
         }
     }
 }
@@ -241,7 +261,7 @@ pub(super) mod tests {
                     let _ = say.try_send(Done { number, ..Done::default() });
                 }
             });
-            Arc::new(Self { jobs: Some(jobs), thread: Some(thread) })
+            Arc::new(Self { jobs: Some(jobs), thread: Some(thread), folder: PathBuf::new(), bytes: Arc::default() })
         }
     }
 
@@ -254,6 +274,8 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let clip = folder.path().join("a.mp4");
         std::fs::write(&clip, "a clip").expect("written");
+        let other = folder.path().join("b.mp4");
+        std::fs::write(&other, "film").expect("written");
         let keeper = Keeper::open(&settings(folder.path())).expect("opened");
         let (say, told) = bounded(10);
         let file = FileRef { kind: "clip".into(), path: clip, start_pts_ns: None, end_pts_ns: None };
@@ -266,15 +288,18 @@ pub(super) mod tests {
             // The same once more.
             Work::Sighting { sighting: sighting("a"), change: SightingChange::Start, shot: None },
             Work::Sighting { sighting: sighting("a"), change: SightingChange::End { cause: "end" }, shot: None },
+            Work::File { id: "a".into(), file: FileRef { path: other, ..file.clone() } },
         ];
         for (number, work) in (1..).zip(works) {
-            assert!(keeper.wait_and_hand_over(Job { number, work, say: say.clone() }).is_ok());
+            assert!(keeper.wait_and_hand_over(Job { number, work, noted: None, say: say.clone() }).is_ok());
         }
+        let (_, bytes) = keeper.kept();
         // What was handed over is done before it goes.
         drop((keeper, say));
+        assert_eq!(bytes.load(Ordering::Relaxed), 4, "of the second time alone");
         let done: Vec<Done> = told.iter().collect();
-        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
-        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 0], "{done:?}");
+        assert_eq!(done.iter().map(|done| done.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(done.iter().map(|done| done.errors.len()).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 0, 0], "{done:?}");
         assert_eq!(done[3].files.iter().map(|file| file.kind.as_str()).collect::<Vec<_>>(), ["clip"]);
         let store = Store::open(folder.path(), Keep::default()).expect("opened");
         let kept = store.list(&Filter::default()).expect("listed");

@@ -8,7 +8,10 @@ mod archive;
 mod commands;
 mod deliver;
 mod keeper;
+mod lines;
 mod names;
+mod news;
+mod outputs;
 mod progress;
 mod supervisor;
 mod watched;
@@ -251,6 +254,7 @@ fn supervise(
     let (stop, stopped) = bounded(0);
     let queries = Arc::new(Queries::new(query_setup.compile, tracking_of, stopped.clone()));
     let sightings = watched::sightings(settings, &active, &run_id)?;
+    service.run_status.set_kept(watched::kept(&sightings));
     // What can be wrong with it is said before anything is served.
     let handle = commands::handler(service, &queries, &messages, &run_id);
     let control = commands::control(settings, &handle)?;

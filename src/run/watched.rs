@@ -1,8 +1,9 @@
 //! Sightings of the streams of a run: what is told of them, to whom, and what is kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use blocks::files::hex;
@@ -10,15 +11,19 @@ use records::track::FrameResult;
 use records::{EVENT_SCHEMA, Event, SightingChange};
 use sha2::{Digest, Sha256};
 
-use super::archive::{Archive, News};
+use super::archive::Archive;
 use super::keeper::Keeper;
+use super::news::{News, NewsLine};
 use crate::config::{RunSettings, StreamSettings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::notify::{self, Notice};
 use crate::sightings::{ArchiveSettings, FrameFacts, Origin, Sightings, Told, WatchedQuery, What};
 use crate::sink::file_name;
 use crate::source::SourceSettings;
-use crate::stage::{ActiveQueries, ActiveQuery, GroundedFrame};
+use crate::stage::{ActiveQueries, ActiveQuery, GroundedFrame, Mode};
+
+/// So long the end of a stream waits for the journal.
+const LAST: Duration = Duration::from_secs(10);
 
 /// What streams are asked, as sightings take it.
 pub(super) fn watched(queries: &ActiveQueries) -> Vec<WatchedQuery> {
@@ -42,16 +47,19 @@ pub(super) fn sightings(
         let name = &stream.address.name;
         let origin = Origin { run_id: run_id.to_string(), stream: name.clone(), file_name: told_apart(name) };
         let sightings = Sightings::new(wanted, origin, watched(queries), stream.address.is_live())?;
+        let waits = !stream.address.is_live() && stream.mode == Mode::EveryFrame;
         let archive = wanted.archive.as_ref().map(|kept| {
             let kept = dated(stream, kept);
-            Archive::new(stream, &kept, keeper(&mut keepers, &kept)?)
+            Archive::new(stream, &kept, keeper(&mut keepers, &kept)?, waits)
         });
         let archive = archive.transpose()?;
         Ok(Some(Box::new(Watch {
             sightings,
             archive,
-            plain: Vec::new(),
+            plain: NewsLine::default(),
+            waits,
             open: BTreeMap::new(),
+            ended: VecDeque::new(),
             updates: HashMap::new(),
         })))
     };
@@ -88,6 +96,13 @@ fn keeper(keepers: &mut HashMap<PathBuf, Arc<Keeper>>, settings: &ArchiveSetting
     Ok(keeper)
 }
 
+/// Folders in which something is kept of sightings, and how many bytes that is by now.
+pub(super) fn kept(sightings: &[Option<Box<Watch>>]) -> Vec<(PathBuf, Arc<AtomicU64>)> {
+    let archives = sightings.iter().flatten().filter_map(|watch| watch.archive.as_ref());
+    let kept: BTreeMap<PathBuf, Arc<AtomicU64>> = archives.map(Archive::kept).collect();
+    kept.into_iter().collect()
+}
+
 /// How a stream is played: its packets are kept where clips are made of it.
 pub(super) fn source(settings: &StreamSettings, watch: Option<&Watch>) -> SourceSettings {
     let ring = watch.and_then(|watch| watch.archive.as_ref()?.ring());
@@ -99,9 +114,13 @@ pub(super) struct Watch {
     sightings: Sightings,
     archive: Option<Archive>,
     /// What is to be told, where nothing is kept of it.
-    plain: Vec<News>,
-    /// How many are open, by query, where there are any; as it was told last.
-    open: BTreeMap<String, usize>,
+    plain: NewsLine,
+    /// Whether the stream can wait for the disk: then what is told stands behind its frame, every time.
+    waits: bool,
+    /// Those whose start was told and whose end was not, by query.
+    open: BTreeMap<String, BTreeSet<String>>,
+    /// Ends that were told, and how much was handed over to receivers by then.
+    ended: VecDeque<(u64, Told)>,
     /// Updates of those that are open that receivers were told of.
     updates: HashMap<String, u64>,
 }
@@ -114,7 +133,7 @@ impl Watch {
         // Before anything of this run is.
         match &mut self.archive {
             Some(archive) => archive.settle(),
-            None => std::mem::take(&mut self.plain),
+            None => self.plain.ready(),
         }
     }
 
@@ -136,7 +155,7 @@ impl Watch {
         if let Some(archive) = &self.archive {
             archive.looked_at(grounded, result, self.sightings.ongoing());
         }
-        Ok(self.news())
+        self.news()
     }
 
     /// So much time went by since the last frame.
@@ -145,7 +164,7 @@ impl Watch {
     /// The journal cannot be written.
     pub(super) fn passed(&mut self, since: Duration) -> Result<Vec<News>> {
         let told = self.sightings.passed(since)?;
-        Ok(self.kept(told))
+        self.kept(told)
     }
 
     /// From the next frame on the stream is asked these.
@@ -154,7 +173,7 @@ impl Watch {
     /// The journal cannot be written.
     pub(super) fn set_queries(&mut self, queries: Vec<WatchedQuery>) -> Result<Vec<News>> {
         let told = self.sightings.set_queries(queries)?;
-        Ok(self.kept(told))
+        self.kept(told)
     }
 
     /// The stream is over.
@@ -163,61 +182,125 @@ impl Watch {
     /// The journal cannot be written.
     pub(super) fn end(&mut self) -> Result<Vec<News>> {
         let told = self.sightings.end()?;
-        Ok(self.kept(told))
+        self.keep(told);
+        if self.archive.is_none() {
+            // No frame waits any more.
+            self.plain.settle(Some(LAST));
+        }
+        self.news()
     }
 
-    /// Waits for files of a stream that is over, for so long at most.
+    /// Waits for files of a stream that is over, and for the journal, for so long at most.
     pub(super) fn finish(&mut self, limit: Duration) -> Vec<News> {
-        self.archive.as_mut().map_or_else(Vec::new, |archive| archive.finish(limit))
+        if let Some(archive) = &mut self.archive {
+            return archive.finish(limit);
+        }
+        self.plain.settle(Some(limit));
+        self.plain.ready()
     }
 
-    /// Everybody was told of these.
+    /// Whether all that happened could be told.
+    ///
+    /// # Errors
+    /// The journal cannot be written, or was not in time: then the next run tells of the rest.
+    pub(super) fn noted(&self) -> Result<()> {
+        self.sightings.check()?;
+        if self.sightings.noted().is_none_or(|noted| noted.is_there()) {
+            return Ok(());
+        }
+        let reason = "the disk has not noted all of them in time; the next run tells of the rest".to_owned();
+        Err(Error::Output { name: "sightings".into(), reason })
+    }
+
+    /// Everybody was told of these, or will be once so much of what was handed over is in the receivers' queues.
+    pub(super) fn were_told(&mut self, news: Vec<News>, handed_over: u64) {
+        for News { told, .. } in news {
+            if let What::Sighting { sighting, change: SightingChange::End { .. } } = &told.what {
+                if let Some(archive) = &mut self.archive {
+                    archive.forget(&sighting.id);
+                }
+                self.ended.push_back((handed_over, told));
+            }
+        }
+    }
+
+    /// Notes of those that were told, and of which so much is in the queues, that nobody has to be told of them again.
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub(super) fn were_told(&mut self, news: Vec<News>) -> Result<()> {
-        let told: Vec<Told> = news.into_iter().map(|news| news.told).collect();
-        if let Some(archive) = &mut self.archive {
-            for told in &told {
-                if let What::Sighting { sighting, change: SightingChange::End { .. } } = &told.what {
-                    archive.forget(&sighting.id);
-                }
-            }
+    pub(super) fn note_told(&mut self, queued: u64) -> Result<()> {
+        let count = self.ended.iter().take_while(|(handed_over, _)| *handed_over <= queued).count();
+        if count == 0 {
+            return Ok(());
         }
+        let told: Vec<Told> = self.ended.drain(..count).map(|(_, told)| told).collect();
         self.sightings.were_told(&told)
     }
 
+    /// How much was handed over to receivers with the last end that was told.
+    pub(super) fn handed_over(&self) -> u64 {
+        self.ended.back().map_or(0, |(handed_over, _)| *handed_over)
+    }
+
     /// Has it kept, and gives what can be told by now.
-    fn kept(&mut self, told: Vec<Told>) -> Vec<News> {
+    fn kept(&mut self, told: Vec<Told>) -> Result<Vec<News>> {
         self.keep(told);
         self.news()
     }
 
     fn keep(&mut self, told: Vec<Told>) {
-        match &mut self.archive {
-            Some(archive) => told.into_iter().for_each(|told| archive.take(told)),
-            None => self.plain.extend(told.into_iter().map(News::from)),
+        let noted = self.sightings.noted();
+        for told in told {
+            match &mut self.archive {
+                Some(archive) => archive.take(told, noted.clone()),
+                None => self.plain.stand(None, noted.clone(), Some(told.into())),
+            }
         }
     }
 
-    fn news(&mut self) -> Vec<News> {
-        match &mut self.archive {
+    fn news(&mut self) -> Result<Vec<News>> {
+        if self.waits
+            && let Some(noted) = self.sightings.noted()
+        {
+            noted.wait(None);
+        }
+        let news = match &mut self.archive {
             Some(archive) => archive.poll(&mut self.sightings),
-            None => std::mem::take(&mut self.plain),
-        }
+            None => self.plain.ready(),
+        };
+        self.sightings.check().map(|()| news)
     }
 
-    /// Queries of which another number of sightings is open than before, and that number.
-    pub(super) fn changes(&mut self) -> Vec<(String, usize)> {
-        let mut now: BTreeMap<String, usize> = BTreeMap::new();
-        for ongoing in self.sightings.ongoing() {
-            *now.entry(ongoing.query.to_owned()).or_default() += 1;
+    /// Queries of which another number of sightings is open than before these were told, and that number.
+    pub(super) fn changes(&mut self, news: &[News]) -> Vec<(String, usize)> {
+        let mut before: BTreeMap<&str, usize> = BTreeMap::new();
+        for News { told, .. } in news {
+            let What::Sighting { sighting, change } = &told.what else { continue };
+            let known = self.open.get(&sighting.query).map_or(0, BTreeSet::len);
+            before.entry(&sighting.query).or_insert(known);
+            match change {
+                SightingChange::Start => {
+                    self.open.entry(sighting.query.clone()).or_default().insert(sighting.id.clone());
+                }
+                SightingChange::Update => {}
+                SightingChange::End { .. } => {
+                    if let Some(open) = self.open.get_mut(&sighting.query) {
+                        open.remove(&sighting.id);
+                    }
+                }
+            }
         }
-        let gone = self.open.keys().filter(|query| !now.contains_key(*query)).map(|query| (query.clone(), 0));
-        let other = now.iter().filter(|(query, count)| self.open.get(*query) != Some(*count));
-        let changes = gone.chain(other.map(|(query, count)| (query.clone(), *count))).collect();
-        self.open = now;
-        changes
+        self.open.retain(|_, open| !open.is_empty());
+        let now = |query: &str| self.open.get(query).map_or(0, BTreeSet::len);
+        let other = before.into_iter().filter(|(query, count)| now(query) != *count);
+        other.map(|(query, _)| (query.to_owned(), now(query))).collect()
+    }
+
+    /// That a sighting of an earlier run, whose end these are the news of, began: as much as is known of it.
+    pub(super) fn start_of(&mut self, News { told, .. }: &News, names: (&str, &str)) -> Option<Notice> {
+        let What::Sighting { sighting, .. } = &told.what else { return None };
+        let what = What::Sighting { sighting: sighting.clone(), change: SightingChange::Start };
+        self.notice(&Told { what, silent: told.silent }.into(), names)
     }
 
     /// What receivers are told; none where it is no step of a sighting. The names are those of run and source. The id is

@@ -128,7 +128,7 @@ fn page(path: &str, run_status: &RunStatus) -> Page {
             Page {
                 status: StatusCode::OK,
                 content_type: metrics::CONTENT_TYPE,
-                text: run_status.metrics.text(run_status.clients(), &run_status.notified()),
+                text: run_status.metrics.text(run_status.clients(), run_status.kept(), &run_status.notified()),
             }
         }
         "/live" => probe("live", run_status.is_live()),

@@ -43,6 +43,7 @@ pub(super) struct Metrics {
     up: IntGaugeVec,
     revision: IntGaugeVec,
     clients: IntGaugeVec,
+    kept: IntGaugeVec,
     sightings: SightingMetrics,
     notices: NoticeMetrics,
 }
@@ -194,6 +195,13 @@ impl Metrics {
                 "Clients that are connected to an RTSP server of this run.",
                 &["address"]
             ),
+            kept: metric!(
+                r,
+                IntGaugeVec,
+                "spotter_sightings_kept_bytes",
+                "Bytes of all clips and pictures in a folder of sightings.",
+                &["folder"]
+            ),
             sightings: SightingMetrics::new(r),
             notices: NoticeMetrics::new(r),
             registry: registry.clone(),
@@ -228,10 +236,18 @@ impl Metrics {
         metrics
     }
 
-    /// As Prometheus reads it (text format 0.0.4).
-    pub(super) fn text(&self, clients: impl Iterator<Item = (String, usize)>, notified: &[NotifierCounts]) -> String {
+    /// As Prometheus reads it (text format 0.0.4); `kept` are folders and their bytes.
+    pub(super) fn text(
+        &self,
+        clients: impl Iterator<Item = (String, usize)>,
+        kept: impl Iterator<Item = (String, u64)>,
+        notified: &[NotifierCounts],
+    ) -> String {
         for (address, count) in clients {
             self.clients.with_label_values(&[address]).set(count as i64);
+        }
+        for (folder, bytes) in kept {
+            self.kept.with_label_values(&[folder]).set(bytes as i64);
         }
         self.notices.set(notified);
         let mut text = Vec::new();
@@ -447,12 +463,14 @@ mod tests {
         let what = What::Cross { who: who.clone(), line: "kerb".into(), at, to: Side::Left, counts };
         gate.told(&Told { what, silent: true });
         gate.told(&Told { what: What::Enter { who, zone: "drive".into(), at }, silent: false });
-        let text = metrics.text(std::iter::empty(), &[]);
+        let kept = std::iter::once(("/kept".to_owned(), 7));
+        let text = metrics.text(std::iter::empty(), kept, &[]);
         for line in [
             "spotter_sightings_total{query=\"car\",stream=\"gate\"} 2",
             "spotter_sightings_open{query=\"car\",stream=\"gate\"} 1",
             "spotter_sightings_held_total{query=\"car\",stream=\"gate\"} 1",
             "spotter_line_crossings_total{direction=\"left\",line=\"kerb\",query=\"car\",stream=\"gate\"} 1",
+            "spotter_sightings_kept_bytes{folder=\"/kept\"} 7",
             "spotter_zone_entries_total{query=\"car\",stream=\"gate\",zone=\"drive\"} 1",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in {text}");

@@ -10,7 +10,7 @@ mod status;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
@@ -53,6 +53,7 @@ pub(crate) struct RunStatus {
     /// Clients by the server's address.
     clients: OnceLock<Vec<(SocketAddr, Arc<AtomicUsize>)>>,
     /// Who is told what was seen.
+    kept: OnceLock<Vec<(PathBuf, Arc<AtomicU64>)>>,
     notifiers: OnceLock<Notifiers>,
 }
 
@@ -69,6 +70,7 @@ impl Service {
             streams,
             started: AtomicBool::new(false),
             clients: OnceLock::new(),
+            kept: OnceLock::new(),
             notifiers: OnceLock::new(),
         });
         let http = settings.metrics.map(|place| HttpServer::start(place, Arc::clone(&run_status))).transpose()?;
@@ -95,6 +97,17 @@ impl RunStatus {
     pub(crate) fn set_clients(&self, clients: Vec<(SocketAddr, Arc<AtomicUsize>)>) {
         // Servers are started once.
         let _ = self.clients.set(clients);
+    }
+
+    /// Where files of sightings are kept, and how many bytes they take, once that is known.
+    pub(crate) fn set_kept(&self, kept: Vec<(PathBuf, Arc<AtomicU64>)>) {
+        // Stores are opened once.
+        let _ = self.kept.set(kept);
+    }
+
+    fn kept(&self) -> impl Iterator<Item = (String, u64)> {
+        let kept = self.kept.get().map(Vec::as_slice).unwrap_or_default();
+        kept.iter().map(|(folder, bytes)| (folder.display().to_string(), bytes.load(Ordering::Relaxed)))
     }
 
     /// Who is told, once they are.

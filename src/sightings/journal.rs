@@ -1,12 +1,15 @@
 //! Which sightings are open, on the disk: whatever ends the process, the next run can tell how each of them ended.
 //!
 //! A line of JSON for each step. That a sighting is open stands there before anybody is told of its start, and how it ends
-//! before anybody is told of its end; once everybody was told, that is noted too. A last line that was cut is no line.
+//! before anybody is told of its end; once everybody was told, that is noted too. A last line that was cut is no line. A thread
+//! of its own writes them, so that a slow disk holds up what is told and not the frames.
+
+mod disk;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use blocks::files::hex;
 use records::Sighting;
@@ -14,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use disk::{Disk, Step};
+
+pub use disk::Noted;
 
 /// Digits of a stream's digest in the name of its file: names of streams are alike once files can be called so.
 const DIGITS: usize = 8;
@@ -39,13 +45,14 @@ pub(super) struct Left {
     pub(super) cause: Option<String>,
 }
 
-/// The file of one stream, locked while this lives.
+/// The file of one stream, locked while this lives. A thread writes it.
 #[derive(Debug)]
 pub(super) struct Journal {
-    file: File,
-    path: PathBuf,
+    disk: Disk,
     /// Ids of those that are open or ending.
     open: Vec<String>,
+    /// The last step that somebody is to be told of.
+    noted: Option<Noted>,
 }
 
 impl Journal {
@@ -75,65 +82,70 @@ impl Journal {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(Error::io("read", &path))?;
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            file.write_all(b"\n").map_err(Error::io("write", &path))?;
+        }
         let left = read(&text);
         let open = left.iter().map(|left| left.sighting.id.clone()).collect();
-        let mut journal = Self { file, path, open };
-        if !text.is_empty() && !text.ends_with(b"\n") {
-            journal.append(b"\n", false)?;
-        }
-        Ok((journal, left))
+        Ok((Self { disk: Disk::start(file, &path)?, open, noted: None }, left))
     }
 
     /// A sighting is about to be told of.
     ///
     /// # Errors
-    /// The disk is full.
+    /// An earlier step could not be written.
     pub(super) fn begin(&mut self, sighting: &Sighting, silent: bool) -> Result<()> {
         self.open.push(sighting.id.clone());
-        self.note(&Note::Open { sighting: Box::new(sighting.clone()), silent }, true)
+        self.note(Note::Open { sighting: Box::new(sighting.clone()), silent }, true)
     }
 
     /// More is known of one. What a power cut takes of it, nobody misses.
     ///
     /// # Errors
-    /// The disk is full.
+    /// An earlier step could not be written.
     pub(super) fn update(&mut self, sighting: &Sighting, silent: bool) -> Result<()> {
-        self.note(&Note::Open { sighting: Box::new(sighting.clone()), silent }, false)
+        self.note(Note::Open { sighting: Box::new(sighting.clone()), silent }, false)
     }
 
     /// The end of a sighting is about to be told.
     ///
     /// # Errors
-    /// The disk is full.
+    /// An earlier step could not be written.
     pub(super) fn end(&mut self, sighting: &Sighting, cause: &str) -> Result<()> {
-        self.note(&Note::Ending { sighting: Box::new(sighting.clone()), cause: cause.to_owned() }, true)
+        self.note(Note::Ending { sighting: Box::new(sighting.clone()), cause: cause.to_owned() }, true)
     }
 
     /// Everybody was told of the ends of these.
     ///
     /// # Errors
-    /// The disk is full.
+    /// An earlier step could not be written.
     pub(super) fn told<'a>(&mut self, ids: impl Iterator<Item = &'a str>) -> Result<()> {
         for id in ids {
             self.open.retain(|open| open != id);
-            self.note(&Note::Told { id: id.to_owned() }, false)?;
+            self.disk.write(Step::Note { note: Note::Told { id: id.to_owned() }, sync: false })?;
         }
         if self.open.is_empty() {
-            // Nothing of it is needed any more.
-            self.file.set_len(0).map_err(Error::io("write", &self.path))?;
+            self.disk.write(Step::Clear)?;
         }
         Ok(())
     }
 
-    fn note(&mut self, note: &Note, sync: bool) -> Result<()> {
-        let mut line = serde_json::to_vec(note).map_err(|e| Error::io("encode", &self.path)(e.into()))?;
-        line.push(b'\n');
-        self.append(&line, sync)
+    /// The last step that somebody is to be told of: nobody is before it is on the disk. None where there was none yet.
+    pub(super) fn noted(&self) -> Option<&Noted> {
+        self.noted.as_ref()
     }
 
-    fn append(&mut self, bytes: &[u8], sync: bool) -> Result<()> {
-        let written = self.file.write_all(bytes).and_then(|()| if sync { self.file.sync_data() } else { Ok(()) });
-        written.map_err(Error::io("write", &self.path))
+    /// Whether all could be written so far.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub(super) fn check(&self) -> Result<()> {
+        self.disk.check()
+    }
+
+    fn note(&mut self, note: Note, sync: bool) -> Result<()> {
+        self.noted = Some(self.disk.write(Step::Note { note, sync })?);
+        Ok(())
     }
 }
 
@@ -187,6 +199,14 @@ pub(super) mod tests {
         }
     }
 
+    impl Journal {
+        /// One on a disk that writes when `gate` gives something or is gone.
+        pub(in crate::sightings) fn slow(gate: crossbeam_channel::Receiver<()>) -> Self {
+            let slow = super::disk::tests::Slow { gate, text: std::sync::Arc::default() };
+            Self { disk: Disk::start(slow, Path::new("slow")).expect("started"), open: Vec::new(), noted: None }
+        }
+    }
+
     fn open(dir: &Path) -> (Journal, Vec<Left>) {
         Journal::open(dir, "rtsp://gate/1", "gate").expect("opened")
     }
@@ -220,7 +240,10 @@ pub(super) mod tests {
         let (mut journal, left) = open(&dir);
         assert_eq!(left.len(), 1, "the others are told once: {left:?}");
         journal.told(["b"].into_iter()).expect("written");
+        drop(journal);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 0, "what is told is not kept");
+        let (mut journal, left) = open(&dir);
+        assert_eq!(left, []);
         journal.begin(&sighting("d"), false).expect("written");
         drop(journal);
         assert_eq!(open(&dir).1.len(), 1);

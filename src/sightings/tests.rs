@@ -256,6 +256,24 @@ fn after_a_kill_the_next_run_tells_how_everything_ended_and_tells_it_once() {
     assert_eq!(begin().restarted(), []);
 }
 
+/// Frames do not wait for a disk; what is told of them does.
+#[test]
+fn a_slow_disk_holds_up_what_is_told_and_no_frame() {
+    let (open, gate) = crossbeam_channel::bounded(0);
+    let mut sightings = start(&settings(), vec![asked("car", QuerySighting::default())]);
+    sightings.journal = Some(Journal::slow(gate));
+    assert!(sightings.noted().is_none(), "nothing is to be told");
+    let told = run(&mut sightings, through(91));
+    assert!(told.len() > 5, "{:?}", words(&told));
+    let noted = sightings.noted().expect("more is");
+    assert!(!noted.is_there());
+    // All that was said of a sighting that lasts waits for the same disk.
+    drop(open);
+    assert!(noted.wait(None));
+    sightings.were_told(&told).expect("written");
+    sightings.check().expect("written");
+}
+
 proptest! {
     /// Whatever comes and goes: every id starts once and ends once, updates and moves stand between, limits or not.
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod mqtt;
 mod nats;
 mod receiver;
 mod sightings;
+mod soak;
 mod webhook;
 
 use std::sync::{Arc, OnceLock};

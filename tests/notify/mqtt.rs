@@ -46,7 +46,7 @@ impl Broker {
     }
 
     /// Starts it again.
-    fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         let folder = repository().join("target/mosquitto");
         assert!(folder.join("mosquitto").exists(), "{} is not there (make peers)", folder.display());
         let mut command = Command::new(folder.join("mosquitto"));
@@ -57,7 +57,7 @@ impl Broker {
     }
 
     /// Stops it as an operator does: it writes down what it keeps.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             tool("kill", &["-TERM", &child.id().to_string()]);
             child.wait().expect("ends");
@@ -65,8 +65,18 @@ impl Broker {
     }
 }
 
+impl Broker {
+    fn signal(&self, name: &str) {
+        tool("kill", &[name, &self.child.as_ref().expect("runs").id().to_string()]);
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
+        if self.child.is_some() {
+            // Where a test failed while it stood still.
+            self.signal("-CONT");
+        }
         self.stop();
     }
 }
@@ -100,11 +110,16 @@ pub(crate) struct Client {
 impl Client {
     /// Subscribes, and returns once it is.
     pub(crate) fn start(port: u16, name: &str, topics: &[&str]) -> Self {
+        Self::start_as(None, port, name, topics)
+    }
+
+    /// The same as somebody, `user:password`.
+    pub(crate) fn start_as(login: Option<&str>, port: u16, name: &str, topics: &[&str]) -> Self {
         let packages = repository().join("target/paho");
         assert!(packages.exists(), "{} is not there (make peers)", packages.display());
         let mut command = Command::new("python3");
         command.arg(repository().join("tests/support/mqtt_client.py")).env("PYTHONPATH", packages);
-        command.arg(port.to_string()).arg(name).args(topics);
+        command.arg(port.to_string()).arg(name).args(topics).envs(login.map(|login| ("MQTT_LOGIN", login)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 starts");
         let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let (say, messages) = bounded(100_000);
@@ -245,6 +260,23 @@ fn a_broker_that_comes_and_goes_gets_everything_in_order() {
     wait_for(&notifiers, "all told", |counts| counts.sent == EVENTS as u64 && counts.waiting == 0);
     assert_eq!(first_time(client.event_ids(EVENTS)), ids(0..EVENTS));
     assert_eq!(counts(&notifiers).lost.map(|(_, count)| count), [0; 4]);
+}
+
+/// A broker that stands still: its connections stay open, and nothing comes of them.
+#[test]
+fn a_broker_that_stands_still_gets_everything_later() {
+    let scratch = Scratch::new();
+    let broker = Broker::start(&scratch, "");
+    let client = Client::start(broker.port, "client", &["spotter/+/+/event"]);
+    let notifiers = start(&NotifyEntry { timeout: Some("500ms".into()), ..entry(&scratch, &broker.address()) });
+    notifiers.publish(&notice(0));
+    wait_for(&notifiers, "one told", |counts| counts.sent == 1);
+    broker.signal("-STOP");
+    (1..20).for_each(|number| notifiers.publish(&notice(number)));
+    wait_for(&notifiers, "failures", |counts| counts.failures > 1 && counts.waiting == 19);
+    broker.signal("-CONT");
+    wait_for(&notifiers, "all told", |counts| counts.sent == 20);
+    assert_eq!(first_time(client.event_ids(20)), ids(0..20));
 }
 
 #[test]

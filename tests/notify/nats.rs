@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use async_nats::ConnectOptions;
+use rand::RngExt;
 use serde_json::Value;
 use spotter::notify::NotifyEntry;
 
@@ -81,6 +82,34 @@ fn a_stream_has_every_event_once() {
     let kept = kept(&server.address(), "SPOTTER");
     assert_eq!(kept[0].0, "house.eyes.gate.a_car.sighting_start");
     assert_eq!(ids_of(kept), ids(0..30));
+}
+
+/// The server is killed and started at random while events come: every one is there, in order, once.
+#[test]
+fn a_server_that_comes_and_goes_gets_everything_in_order() {
+    const EVENTS: usize = 200;
+    let scratch = Scratch::new();
+    let port = free_port();
+    let mut server = Some(Server::start(&scratch, port, &[]));
+    let address = format!("nats://127.0.0.1:{port}");
+    let notifiers = start(&entry(&scratch, &address));
+    let mut random = rand::rng();
+    for number in 0..EVENTS {
+        notifiers.publish(&notice(number));
+        if random.random_bool(0.03) || number == EVENTS / 2 {
+            drop(server.take());
+            let failures = counts(&notifiers).failures;
+            notifiers.publish(&notice(number));
+            wait_for(&notifiers, "a failure, or nothing to tell", |counts| {
+                counts.failures > failures || counts.waiting == 0
+            });
+            server = Some(Server::start(&scratch, port, &[]));
+        }
+    }
+    wait_for(&notifiers, "all told", |counts| counts.sent == EVENTS as u64 && counts.waiting == 0);
+    assert_eq!(counts(&notifiers).lost.map(|(_, count)| count), [0; 4]);
+    notifiers.finish(PATIENCE);
+    assert_eq!(ids_of(kept(&address, "SPOTTER")), ids(0..EVENTS));
 }
 
 #[test]

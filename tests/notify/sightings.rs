@@ -1,14 +1,18 @@
 //! Runs that tell what they see.
 
+use std::io::{BufRead, Read};
+
 use base64::Engine;
+use rand::RngExt;
 use serde_json::Value;
 use spotter::notify::{NotifyEntry, SnapshotForm};
 use spotter::run::stream;
 
-use super::entry;
 use super::receiver::{Answer, Post, Receiver};
+use super::{entry, first_time};
+use crate::sighted::live::{endless_with, read_until};
 use crate::sightings::{Finder, drawn_with, events};
-use crate::support::{Scratch, raw_lines, run_settings};
+use crate::support::{Scratch, raw_lines, run_settings, tool};
 
 /// Told is what stands in the records, with an id; once, in order, with the picture where that is wanted.
 #[test]
@@ -59,4 +63,68 @@ fn sightings_of_a_run_are_told_once_and_in_order() {
         let picture = image::load_from_memory(&bytes).expect("a JPEG");
         assert_eq!((picture.width(), picture.height()), (320, 192));
     }
+}
+
+/// The program is killed ten times, at any moment: whoever was to be told of a start is, and of one end behind it.
+#[test]
+fn a_program_that_is_killed_tells_every_start_and_every_end() {
+    const KILLS: usize = 10;
+    /// Frames until a kill, at most. Things are sure after five.
+    const FRAMES: usize = 30;
+    const QUERIES: [&str; 5] = ["a", "the", "red", "car", "on"];
+    let scratch = Scratch::new();
+    let receiver = Receiver::start(0, |_| Answer::Status(200));
+    let settings = format!(
+        "[sightings]\ndir = {:?}\n\n[[notify]]\nto = {:?}\nqueue = {:?}\nretry_interval = \"20ms\"\n",
+        scratch.file("kept"),
+        receiver.address(),
+        scratch.file("queue.sqlite")
+    );
+    let settings = scratch.write("run.toml", settings.as_bytes());
+    let flags: Vec<&str> =
+        ["--config", &settings].into_iter().chain(QUERIES.iter().flat_map(|q| ["--query", q])).collect();
+    let id = |event: &Value| event["sighting"]["id"].as_str().expect("an id").to_owned();
+    let mut random = rand::rng();
+    let (mut started, mut ended) = (Vec::new(), Vec::new());
+    for _ in 0..KILLS {
+        let (mut run, mut records) = endless_with(&flags, &[]);
+        let mut text = String::new();
+        let (wanted, mut frames) = (random.random_range(0..FRAMES), 0);
+        while frames < wanted {
+            let before = text.len();
+            assert!(records.read_line(&mut text).expect("read") > 0, "it ended by itself");
+            frames += usize::from(text[before..].contains("spotter.frame/2"));
+        }
+        run.kill().expect("killed");
+        run.wait().expect("gone");
+        records.read_to_string(&mut text).expect("read");
+        // The last line may be cut.
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        started.extend(events(&lines, "sighting_start").into_iter().map(id));
+        ended.extend(events(&lines, "sighting_end").into_iter().map(id));
+    }
+    let (mut last, mut records) = endless_with(&flags, &[]);
+    let mut lines = Vec::new();
+    while events(&lines, "sighting_start").len() < QUERIES.len() {
+        lines.extend(read_until(&mut records, "sighting_start"));
+    }
+    tool("kill", &["-TERM", &last.id().to_string()]);
+    let mut rest = String::new();
+    records.read_to_string(&mut rest).expect("read");
+    assert!(last.wait().expect("ends").success());
+    lines.extend(raw_lines(&rest));
+    started.extend(events(&lines, "sighting_start").into_iter().map(id));
+    ended.extend(events(&lines, "sighting_end").into_iter().map(id));
+    assert!(started.len() > QUERIES.len(), "no run lasted long enough");
+
+    let told = first_time(receiver.taken().iter().map(Post::id));
+    let place = |id: &str, step: &str| told.iter().position(|told| *told == format!("{id}.{step}"));
+    for id in &started {
+        let (start, end) = (place(id, "start"), place(id, "end"));
+        assert!(start.is_some() && start < end, "{id}: {start:?}, {end:?} of {told:?}");
+        assert!(ended.contains(id), "the records of some run say how {id} ended");
+    }
+    // Of what else began there is as much.
+    let count = |step: &str| told.iter().filter(|id| id.ends_with(step)).count();
+    assert_eq!(count(".start"), count(".end"), "{told:?}");
 }

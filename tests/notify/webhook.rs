@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rand::RngExt;
 use serde_json::json;
 use spotter::notify::{Notifiers, NotifyEntry, SnapshotForm};
 
@@ -111,6 +112,39 @@ fn a_receiver_that_is_away_gets_everything_later_also_after_a_restart_of_ours() 
     let receiver = Receiver::start(port, |_| Answer::Status(200));
     wait_for(&notifiers, "all told", |counts| counts.sent == 30);
     assert_eq!(receiver.posts().iter().map(super::receiver::Post::id).collect::<Vec<_>>(), ids(0..30));
+}
+
+/// The receiver goes and comes at random while events come.
+#[test]
+fn a_receiver_that_comes_and_goes_gets_everything_in_order() {
+    const EVENTS: usize = 200;
+    let scratch = Scratch::new();
+    let heard = Arc::<Mutex<Vec<String>>>::default();
+    let listen = |port: u16| {
+        let heard = Arc::clone(&heard);
+        Receiver::start(port, move |post| {
+            heard.lock().expect("whole").push(post.id());
+            Answer::Status(200)
+        })
+    };
+    let mut receiver = Some(listen(0));
+    let (port, address) = receiver.as_ref().map(|receiver| (receiver.port(), receiver.address())).expect("listens");
+    let notifiers = start(&entry(&scratch, &address));
+    let mut random = rand::rng();
+    for number in 0..EVENTS {
+        notifiers.publish(&notice(number));
+        if random.random_bool(0.05) || number == EVENTS / 2 {
+            drop(receiver.take());
+            let failures = counts(&notifiers).failures;
+            wait_for(&notifiers, "a failure, or nothing to tell", |counts| {
+                counts.failures > failures || counts.waiting == 0
+            });
+            receiver = Some(listen(port));
+        }
+    }
+    wait_for(&notifiers, "all told", |counts| counts.sent == EVENTS as u64 && counts.waiting == 0);
+    assert_eq!(first_time(heard.lock().expect("whole").iter().cloned()), ids(0..EVENTS));
+    assert_eq!(counts(&notifiers).lost.map(|(_, count)| count), [0; 4]);
 }
 
 /// 500s, silence and connections that end keep nothing from arriving in order.

@@ -124,6 +124,51 @@ fn clips_of_h265_begin_in_time() {
     );
 }
 
+/// Motion JPEG has no groups, and RTP leaves out the headers of its pictures: what is left of them is the camera's.
+#[test]
+fn clips_of_motion_jpeg_begin_in_time() {
+    let scratch = Scratch::new();
+    let film = counter_clip(&scratch, RATE, 20 * RATE as usize, &["-bf", "0", "-g", "25"]);
+    let jpeg = scratch.file("jpeg.mov");
+    // RTP carries pictures with the usual tables alone.
+    let options = ["-c:v", "mjpeg", "-q:v", "3", "-huffman", "default", "-pix_fmt", "yuvj420p"];
+    tool("ffmpeg", &[&["-v", "error", "-i", &film][..], &options, &[&jpeg]].concat());
+    let camera = Server::camera(&jpeg, &[]);
+    let mut watched = Watched::start(&scratch, &["--source", &camera.address], LIMITS);
+    let first = watched.look((BEFORE as usize + 1) * RATE as usize);
+    watched.clips.begin(&sighting("a", &first, &first));
+    let last = watched.look(2 * RATE as usize);
+    watched.clips.end(&sighting("a", &first, &last));
+    watched.look((AFTER as usize + 1) * RATE as usize);
+    let file = only(wait_for(&watched.clips, 1));
+    watched.live.end().0.expect("no failure");
+    assert!(text(&file.path).ends_with("a.mkv"), "{:?}", file.path);
+    let (shown, first, last) = (counters(text(&file.path)), counter_of(&first), counter_of(&last));
+    assert!(shown.windows(2).all(|pair| pair[1] == pair[0] + 1), "{shown:?}");
+    let before = BEFORE as usize * RATE as usize;
+    // Every picture is a key frame: none is there for another's sake.
+    assert!((first - before - 1..=first - before).contains(&shown[0]), "{first} in {shown:?}");
+    assert!(shown[shown.len() - 1] >= last + AFTER as usize * RATE as usize, "{last} in {shown:?}");
+    let (of_clip, of_film) = (scans(&scratch, text(&file.path)), scans(&scratch, &jpeg));
+    assert_eq!(of_clip.len(), shown.len());
+    assert!(is_within(&of_clip, &of_film), "the pictures are not the camera's");
+}
+
+/// What the pictures of a video of JPEGs say of their pixels, without headers.
+fn scans(scratch: &Scratch, video: &str) -> Vec<Vec<u8>> {
+    let pictures = scratch.file("pictures.mjpeg");
+    tool("ffmpeg", &["-v", "error", "-y", "-i", video, "-map", "0:v", "-c", "copy", "-f", "mjpeg", &pictures]);
+    let bytes = std::fs::read(pictures).expect("read");
+    let places = |marker: u8| {
+        let found = bytes.windows(2).enumerate().filter(move |(_, pair)| *pair == [0xff, marker]);
+        found.map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let (starts, ends) = (places(0xda), places(0xd9));
+    assert_eq!(starts.len(), ends.len(), "{video}");
+    let scan = |(start, end): (&usize, &usize)| bytes[*start..*end].to_vec();
+    starts.iter().zip(&ends).map(scan).collect()
+}
+
 #[test]
 fn sound_of_a_camera_is_in_its_clips() {
     let scratch = Scratch::new();

@@ -3,9 +3,10 @@
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use super::PATIENCE;
-use crate::support::servers::{Peer, free_port};
-use crate::support::{Scratch, aloud, command, repository, tool, until};
+use super::{PATIENCE, Service};
+use crate::notify::mqtt::Client;
+use crate::support::servers::{Peer, Server, free_port};
+use crate::support::{Scratch, aloud, bikes, command, repository, spotter, tool, until};
 
 /// Where the service finds passwords.
 const CREDENTIALS: &str = "/run/credentials/spotter-home.service";
@@ -31,20 +32,80 @@ fn its_settings_are_taken_also_with_what_is_commented_out() {
     }
 }
 
-#[test]
-fn its_broker_takes_its_settings() {
-    let scratch = Scratch::new();
+/// A broker with the example's settings and these users, on another port, until it goes.
+fn broker(scratch: &Scratch, port: u16, users: &[(&str, &str)]) -> Peer {
     let folder = repository().join("target/mosquitto");
     assert!(folder.exists(), "{} is not there (make peers)", folder.display());
-    let port = free_port();
+    let of_mosquitto = |program: &str| {
+        let mut command = Command::new(folder.join(program));
+        command.env("LD_LIBRARY_PATH", &folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let passwords = scratch.write("passwords", b"");
+    for (user, password) in users {
+        let made = of_mosquitto("mosquitto_passwd").args(["-b", &passwords, user, password]).status();
+        assert!(made.expect("starts").success());
+    }
     let text = example("mosquitto.conf").replace("1883", &port.to_string());
-    let text = text.replace("/etc/mosquitto/passwords", &scratch.write("passwords", b""));
+    let text = text.replace("/etc/mosquitto/passwords", &passwords);
     let settings = scratch.write("house.conf", format!("user root\n{text}").as_bytes());
-    let mut broker = Command::new(folder.join("mosquitto"));
-    broker.args(["-c", &settings]).env("LD_LIBRARY_PATH", &folder).stdin(Stdio::null());
-    let broker = broker.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
-    let _broker = Peer(broker);
+    let broker = Peer(of_mosquitto("mosquitto").args(["-c", &settings]).spawn().expect("starts"));
     until("the broker", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
+    broker
+}
+
+/// The way of its README.md, with a camera and a broker of this machine, and without systemd: logins as files, settings as they are
+/// but for addresses, and what Home Assistant and any other client then see, also after the broker was away.
+#[test]
+fn the_house_hears_of_the_driveway() {
+    let scratch = Scratch::new();
+    let port = free_port();
+    let users = [("spotter", "a word of mine"), ("homeassistant", "another word")];
+    let at_home = broker(&scratch, port, &users);
+    let camera = Server::camera(&bikes(), &[]);
+    scratch.write("camera-login", b"me:nobody asks\n");
+    scratch.write("mqtt-login", b"spotter:a word of mine\n");
+    let text = example("driveway.toml")
+        .replace(CREDENTIALS, scratch.path().to_str().expect("UTF-8"))
+        .replace("rtsp://camera.lan/stream", &camera.address)
+        .replace("127.0.0.1:1883", &format!("127.0.0.1:{port}"))
+        .replace("127.0.0.1:9464", "127.0.0.1:0");
+    let settings = scratch.write("driveway.toml", text.as_bytes());
+    let state = scratch.path().join("state");
+    std::fs::create_dir(&state).expect("made");
+    let control = format!("unix:{}", scratch.file("control"));
+    let mut run = command(&["run", "--config", &settings, "--control", &control]);
+    run.current_dir(&state).env("STATE_DIRECTORY", &state);
+    let service = Service::of(run);
+
+    let topics = ["spotter/#", "homeassistant/#"];
+    let house = Client::start_as(Some("homeassistant:another word"), port, "house", &topics);
+    let mut wanted = vec![
+        ("spotter/availability", "online"),
+        ("spotter/driveway/availability", "online"),
+        ("spotter/driveway/car/text", "a car"),
+        ("spotter/driveway/visitor/text", "a person"),
+    ];
+    while !wanted.is_empty() {
+        let seen = house.next("what is not there yet", |message| {
+            wanted.iter().any(|(topic, text)| message.topic == *topic && message.payload == text.as_bytes())
+        });
+        wanted.retain(|(topic, _)| *topic != seen.topic);
+    }
+    // Who comes later has it all, the entity of the automation among it.
+    let late = Client::start_as(Some("homeassistant:another word"), port, "late", &topics);
+    let entity = "homeassistant/binary_sensor/spotter/driveway_visitor_state/config";
+    late.next("the entity", |message| message.topic == entity);
+    drop(at_home);
+    let _at_home = broker(&scratch, port, &users);
+    house.sees("spotter/availability", "online");
+    let (status, _) = service.stop();
+    assert!(status.success(), "{status}");
+    house.sees("spotter/availability", "offline");
+    let records = std::fs::read_to_string(state.join("driveway.jsonl")).expect("read");
+    assert!(records.lines().any(|line| line.contains("\"source_up\"")), "{records}");
+    let kept = state.join("sightings");
+    spotter(&["sightings", "list", kept.to_str().expect("UTF-8")]).expect_success();
 }
 
 /// The automations are YAML, and name entities that there are.

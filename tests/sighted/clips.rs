@@ -24,7 +24,12 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 /// Plays a film with its packets kept; returns them and the frames' records.
 fn play(scratch: &Scratch, film: &str) -> (Arc<PacketRing>, Vec<Value>) {
-    let ring = PacketRing::new(PacketLimits { time: Duration::from_mins(1), waits: true, ..PacketLimits::default() });
+    play_with(scratch, film, PacketLimits { time: Duration::from_mins(1), waits: true, ..PacketLimits::default() })
+}
+
+/// The same with as many packets as these limits say.
+fn play_with(scratch: &Scratch, film: &str, limits: PacketLimits) -> (Arc<PacketRing>, Vec<Value>) {
+    let ring = PacketRing::new(limits);
     let out = scratch.file("out.jsonl");
     let mut settings = run_settings(&["--source", film, "--query", "the counter", "--out", &format!("jsonl:{out}")]);
     settings.streams[0].source.packets = Some(Arc::clone(&ring));
@@ -253,6 +258,42 @@ fn another_format_is_another_part() {
     assert_eq!([(sizes[0].0, sizes[0].1), (sizes[1].0, sizes[1].1)], [(320, 192), (160, 96)]);
     // From frame 25, the key frame before 30, to the last one of that size; from the first of the other size on.
     assert!(sizes[0].2 >= 70 && sizes[1].2 >= 45, "{sizes:?}");
+}
+
+/// No key frame comes for a minute: clips begin with the one before, as far as what came since has room; else with the next one, and
+/// where that is behind their end, it is told.
+#[test]
+fn a_minute_without_a_key_frame_ends_no_clip() {
+    const MINUTE: usize = 65 * RATE as usize;
+    let scratch = Scratch::new();
+    let film = counter_clip(
+        &scratch,
+        RATE,
+        70 * RATE as usize,
+        &["-bf", "2", "-g", &MINUTE.to_string(), "-keyint_min", &MINUTE.to_string(), "-sc_threshold", "0"],
+    );
+    let clip = |bytes: usize, (first, last): (usize, usize)| {
+        // Less than lies between its key frames.
+        let limits = PacketLimits { bytes, time: Duration::from_secs(6), waits: true };
+        let (ring, frames) = play_with(&scratch, &film, limits);
+        assert!(ring.held().bytes <= bytes, "{:?}", ring.held());
+        let seen = sighting("a", with_counter(&frames, first), with_counter(&frames, last));
+        let mut clips = Clips::new(ring, clip_settings(scratch.path(), Container::Mp4));
+        clips.begin(&seen);
+        clips.end(&seen);
+        let mut finished = clips.finish(LIMIT);
+        assert_eq!(finished.len(), 1, "{finished:?}");
+        let shown = finished.remove(0).file.map(|file| counters(text(&file.path)));
+        if let Ok(shown) = &shown {
+            assert!(shown.windows(2).all(|pair| pair[1] == pair[0] + 1), "{shown:?}");
+            assert!(shown[shown.len() - 1] >= last + (AFTER * u64::from(RATE)) as usize, "{shown:?}");
+        }
+        shown
+    };
+    assert_eq!(clip(64 << 20, (1500, 1550)).expect("written")[0], 0, "the key frame before");
+    assert_eq!(clip(256 << 10, (1560, 1700)).expect("written")[0], MINUTE, "the next one");
+    let told = clip(256 << 10, (1500, 1560)).expect_err("there was none").to_string();
+    assert!(told.contains("no key frame came"), "{told}");
 }
 
 #[test]

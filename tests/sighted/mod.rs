@@ -2,4 +2,5 @@
 
 mod archive;
 mod clips;
+pub(crate) mod live;
 mod store;

@@ -1,8 +1,10 @@
 """A stock MQTT client: mqtt_client.py PORT CLIENT-ID TOPIC... subscribes, and prints a JSON object for every message. What it
-reads are JSON objects, too: messages to publish. It comes back when the broker does, and misses nothing meanwhile."""
+reads are JSON objects, too: messages to publish. It comes back when the broker does, and misses nothing meanwhile. MQTT_LOGIN is
+user:password, where it has to say who it is."""
 
 import base64
 import json
+import os
 import sys
 import threading
 
@@ -10,6 +12,8 @@ import paho.mqtt.client as mqtt
 
 port, name, topics = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
+if "MQTT_LOGIN" in os.environ:
+    client.username_pw_set(*os.environ["MQTT_LOGIN"].split(":", 1))
 client.reconnect_delay_set(min_delay=1, max_delay=1)
 
 
