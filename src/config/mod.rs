@@ -19,7 +19,7 @@ pub use archive::{ClipsEntry, KeepEntry};
 pub(crate) use model::{check_device, chosen, chosen_or_fetched};
 pub use model::{device, load_compiler, load_model, model_variant, threshold};
 pub use page::{PageEntry, PageTable};
-pub(crate) use places_file::Place;
+pub(crate) use places_file::{Place, version_of};
 pub use places_file::PlacesFile;
 pub use queries::{QueryEntries, QueryEntry};
 pub use reload::{Origin, ReloadedQueries};

@@ -15,6 +15,7 @@ mod moment;
 mod open;
 mod part;
 mod path;
+mod playable;
 mod recorder;
 mod settings;
 pub mod snapshot;
@@ -34,6 +35,8 @@ use records::{Crossings, FrameRef, FrameStatus, Resolution, SightingChange};
 use crate::error::Result;
 #[cfg(test)]
 pub(crate) use journal::tests::sighting as sample;
+pub(crate) use decode_order::{DecodeOrder, Timed};
+pub(crate) use playable::{encode_for_browsers, plays_in_browsers};
 use journal::{Journal, Left};
 use limits::Limits;
 use moment::Clock;
