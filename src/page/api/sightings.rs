@@ -35,14 +35,14 @@ pub(in crate::page) async fn list(context: &Arc<Context>, request: &Request<Inco
 fn filter(parameters: &Parameters) -> Result<Filter, Refusal> {
     let text = |key: &str| parameters.get(key).filter(|text| !text.is_empty()).map(str::to_owned);
     let time = |key: &str| -> Result<Option<i64>, Refusal> {
-        let Some(text) = text(key) else { return Ok(None) };
-        let time = humantime::parse_rfc3339_weak(&text).map_err(|error| {
+        let Some(text) = parameters.get(key) else { return Ok(None) };
+        let time = humantime::parse_rfc3339_weak(text).map_err(|error| {
             let expected = "expected a time in UTC, as in 2026-11-30T18:00:00Z";
             Refusal::bad(format!("{key}={text}: {error}, {expected}"))
         })?;
         Ok(Some(crate::clock::unix_ns(time)))
     };
-    let most = match text("most") {
+    let most = match parameters.get("most") {
         None => USUAL,
         Some(text) => text
             .parse()
@@ -50,7 +50,7 @@ fn filter(parameters: &Parameters) -> Result<Filter, Refusal> {
             .filter(|most| (1..=MOST).contains(most))
             .ok_or_else(|| Refusal::bad(format!("most={text}: expected a number from 1 to {MOST}")))?,
     };
-    let open = match text("open").as_deref() {
+    let open = match parameters.get("open") {
         None | Some("false") => false,
         Some("true") => true,
         Some(other) => return Err(Refusal::bad(format!("open={other}: expected true or false"))),
