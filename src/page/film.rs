@@ -276,3 +276,109 @@ fn init(config: &Config, width: u32, height: u32) -> Bytes {
     let moov = container("moov", &[&mvhd, &trak, &mvex]);
     [ftyp, moov].concat().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use gstreamer as gst;
+
+    use super::*;
+    use crate::source::Medium;
+
+    const MS: i64 = 1_000_000;
+    const RECORD: [u8; 7] = [1, 0x42, 0xc0, 0x1e, 0xff, 0xe0, 0];
+
+    /// A picture that is shown then, and decoded then where that is said, ms.
+    fn packet(shown: i64, decoded: Option<i64>, key: bool) -> Packet {
+        gst::init().expect("GStreamer starts");
+        let mut buffer = gst::Buffer::from_slice([0, 0, 0, 1, 0x65]);
+        let time = |ms: i64| gst::ClockTime::from_mseconds(ms as u64);
+        let writable = buffer.make_mut();
+        writable.set_pts(decoded.map(|_| time(shown + 1000)));
+        writable.set_dts(decoded.map(|decoded| time(decoded + 1000)));
+        let caps = gst::Caps::builder("video/x-h264").field("stream-format", "avc");
+        let caps = caps.field("width", 320).field("height", 192);
+        let caps = caps.field("codec_data", gst::Buffer::from_slice(RECORD)).build();
+        let (running_ns, stream_ns) = (shown * MS, Some(shown * MS));
+        Packet { medium: Medium::Video, buffer, caps, connection: 1, stretch: 1, running_ns, stream_ns, key, gap: false }
+    }
+
+    /// When the pictures of fragments are decoded, how long they last, and when they are shown, ms from the first one on.
+    fn times(parts: &[Bytes]) -> Vec<(i64, i64, i64)> {
+        let behind = |part: &Bytes, name: &[u8]| part.windows(4).position(|four| four == name).expect("a box") + 4;
+        let number = |part: &Bytes, at: usize| i64::from(i32::from_be_bytes(part[at..at + 4].try_into().expect("four")));
+        let ms = |ticks: i64| ticks / (MS / TICK);
+        let of = |part: &Bytes| {
+            let (time, run) = (behind(part, b"tfdt"), behind(part, b"trun"));
+            let decoded = i64::from_be_bytes(part[time + 4..time + 12].try_into().expect("eight"));
+            let before = BEFORE / TICK;
+            let shown = decoded + number(part, run + 24);
+            (ms(decoded - before), ms(number(part, run + 12)), ms(shown - before))
+        };
+        parts.iter().map(of).collect()
+    }
+
+    /// A film of these pictures, up to where it breaks off.
+    fn film(order: Order, pictures: &[(i64, Option<i64>)]) -> (Vec<(i64, i64, i64)>, Option<Break>) {
+        let packets: Vec<Packet> =
+            pictures.iter().enumerate().map(|(number, (shown, decoded))| packet(*shown, *decoded, number == 0)).collect();
+        let (mut film, head) = Film::start(&packets[0], order).expect("it begins");
+        assert_eq!((head.codec.as_str(), head.origin_ns, head.width), ("avc1.42C01E", pictures[0].0 * MS - BEFORE, 320));
+        let (mut parts, mut broken) = (Vec::new(), None);
+        for packet in &packets {
+            match film.push(packet) {
+                Ok(more) => parts.extend(more),
+                Err(why) => {
+                    broken = Some(why);
+                    break;
+                }
+            }
+        }
+        parts.extend(film.finish());
+        (times(&parts), broken)
+    }
+
+    #[test]
+    fn pictures_in_order_go_at_once_and_are_decoded_when_they_are_shown() {
+        let pictures: Vec<_> = (0..20).map(|number| (40 * number, None)).collect();
+        let wanted: Vec<_> = (0..20).map(|number| (40 * number, 40, 40 * number)).collect();
+        assert_eq!(film(Order::Told, &pictures), (wanted.clone(), None));
+        let (mut waiting, _) = Film::start(&packet(0, None, true), Order::Told).expect("it begins");
+        let mut given = 0;
+        for number in 0..10 {
+            given += waiting.push(&packet(40 * number, None, number == 0)).expect("goes on").len() as i64;
+            assert_eq!(given, if number < 3 { 0 } else { number }, "one waits, once it is known that they are in order");
+        }
+        assert_eq!(film(Order::Told, &pictures[..2]), (wanted[..2].to_vec(), None), "none is lost where it ends early");
+    }
+
+    /// I P B b: with times of decoding they are kept, without them they are made.
+    #[test]
+    fn pictures_out_of_order_are_shown_when_they_are_to_be() {
+        let shown: Vec<i64> = (0..8).flat_map(|group| [0, 4, 2, 1, 3].map(|place| 40 * (5 * group + place))).collect();
+        let told: Vec<_> = shown.iter().enumerate().map(|(nth, shown)| (*shown, Some(40 * nth as i64 - 80))).collect();
+        for (order, pictures) in [
+            (Order::Told, told),
+            (Order::Told, shown.iter().map(|shown| (*shown, None)).collect()),
+            (Order::Shuffled, shown.iter().map(|shown| (*shown, None)).collect()),
+            // What RTSP makes of it.
+            (Order::Told, shown.iter().map(|shown| (*shown, Some(*shown))).collect()),
+        ] {
+            let (all, broken) = film(order, &pictures);
+            assert_eq!(broken, None);
+            assert_eq!(all.iter().map(|(_, _, shown)| *shown).collect::<Vec<_>>(), shown);
+            let evenly = all.iter().enumerate().all(|(nth, (decoded, lasts, _))| (*decoded, *lasts) == (40 * nth as i64 - 80, 40));
+            assert!(evenly, "{order:?}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn pictures_that_are_shuffled_later_begin_another_film() {
+        let plain = (0..6).map(|number| (40 * number, None));
+        let pictures: Vec<_> = plain.chain([(320, None), (240, None)]).collect();
+        let (all, broken) = film(Order::Told, &pictures);
+        assert_eq!((all.len(), broken), (7, Some(Break::Unordered)), "{all:?}");
+        let (mut film, _) = Film::start(&packet(0, None, true), Order::Told).expect("it begins");
+        let other = Packet { stretch: 2, ..packet(40, None, true) };
+        assert_eq!(film.push(&other).expect_err("another stretch"), Break::Cut);
+    }
+}
