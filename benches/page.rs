@@ -139,8 +139,7 @@ struct Viewer {
 
 impl Viewer {
     fn open(page: &str, stream: &str) -> Self {
-        let name: String =
-            percent_encoding::utf8_percent_encode(stream, percent_encoding::NON_ALPHANUMERIC).collect();
+        let name: String = percent_encoding::utf8_percent_encode(stream, percent_encoding::NON_ALPHANUMERIC).collect();
         let mut socket = loop {
             if let Ok(socket) = TcpStream::connect(page) {
                 break socket;
@@ -224,7 +223,10 @@ fn fifty(camera: &Camera, length: Duration) {
     let (least, most) = (bytes.iter().min().copied().unwrap_or(0), bytes.iter().max().copied().unwrap_or(0));
     say(&format!("  nobody: {alone:.3} cores, {before:.0} MiB"));
     let share = median(shares);
-    say(&format!("  {VIEWERS} viewers: {share:.3} cores, {} MiB over time; {least} to {most} bytes each", held.join(" ")));
+    say(&format!(
+        "  {VIEWERS} viewers: {share:.3} cores, {} MiB over time; {least} to {most} bytes each",
+        held.join(" ")
+    ));
     say(&format!("  {after:.0} MiB after they left; {}", run.end()));
 }
 

@@ -285,7 +285,9 @@ mod tests {
         let other = PlacesFile { table: Some(1), ..file.clone() };
         assert_eq!((file.read().expect("read").len(), other.read().expect("read").len()), (1, 0));
         let gone = PlacesFile { table: Some(2), ..file };
-        assert!(gone.write(&[], None).expect_err("refused").to_string().contains("is another file than when the run began"));
+        assert!(
+            gone.write(&[], None).expect_err("refused").to_string().contains("is another file than when the run began")
+        );
     }
 
     #[test]

@@ -401,7 +401,10 @@ mod tests {
         assert_eq!(cookie(RENEW / 2), Some(None), "it is young");
         let given = cookie(RENEW).flatten().expect("another one");
         let given = given.to_str().expect("text").to_owned();
-        assert!(given.starts_with(headers[COOKIE].to_str().expect("text")) && given.contains("Max-Age=43200"), "{given}");
+        assert!(
+            given.starts_with(headers[COOKIE].to_str().expect("text")) && given.contains("Max-Age=43200"),
+            "{given}"
+        );
         assert_eq!(cookie(RENEW + RENEW / 2), Some(None), "once");
         // Beyond the age of the first one.
         assert!(cookie(LONGEST - RENEW).is_some() && cookie(LONGEST + RENEW).is_some());

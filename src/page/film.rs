@@ -97,8 +97,7 @@ impl Film {
             Order::Told => DecodeTimes::Unsure(Vec::new()),
             Order::Shuffled => DecodeTimes::Made(DecodeOrder::within(LOOKAHEAD)),
         };
-        let film =
-            Self { config, origin_ns, stretch: first.stretch, sequence: 0, times, waiting: None, lasted: USUAL };
+        let film = Self { config, origin_ns, stretch: first.stretch, sequence: 0, times, waiting: None, lasted: USUAL };
         Some((film, head))
     }
 
@@ -299,13 +298,24 @@ mod tests {
         let caps = caps.field("width", 320).field("height", 192);
         let caps = caps.field("codec_data", gst::Buffer::from_slice(RECORD)).build();
         let (running_ns, stream_ns) = (shown * MS, Some(shown * MS));
-        Packet { medium: Medium::Video, buffer, caps, connection: 1, stretch: 1, running_ns, stream_ns, key, gap: false }
+        Packet {
+            medium: Medium::Video,
+            buffer,
+            caps,
+            connection: 1,
+            stretch: 1,
+            running_ns,
+            stream_ns,
+            key,
+            gap: false,
+        }
     }
 
     /// When the pictures of fragments are decoded, how long they last, and when they are shown, ms from the first one on.
     fn times(parts: &[Bytes]) -> Vec<(i64, i64, i64)> {
         let behind = |part: &Bytes, name: &[u8]| part.windows(4).position(|four| four == name).expect("a box") + 4;
-        let number = |part: &Bytes, at: usize| i64::from(i32::from_be_bytes(part[at..at + 4].try_into().expect("four")));
+        let number =
+            |part: &Bytes, at: usize| i64::from(i32::from_be_bytes(part[at..at + 4].try_into().expect("four")));
         let ms = |ticks: i64| ticks / (MS / TICK);
         let of = |part: &Bytes| {
             let (time, run) = (behind(part, b"tfdt"), behind(part, b"trun"));
@@ -319,10 +329,16 @@ mod tests {
 
     /// A film of these pictures, up to where it breaks off.
     fn film(order: Order, pictures: &[(i64, Option<i64>)]) -> (Vec<(i64, i64, i64)>, Option<Break>) {
-        let packets: Vec<Packet> =
-            pictures.iter().enumerate().map(|(number, (shown, decoded))| packet(*shown, *decoded, number == 0)).collect();
+        let packets: Vec<Packet> = pictures
+            .iter()
+            .enumerate()
+            .map(|(number, (shown, decoded))| packet(*shown, *decoded, number == 0))
+            .collect();
         let (mut film, head) = Film::start(&packets[0], order).expect("it begins");
-        assert_eq!((head.codec.as_str(), head.origin_ns, head.width), ("avc1.42C01E", pictures[0].0 * MS - BEFORE, 320));
+        assert_eq!(
+            (head.codec.as_str(), head.origin_ns, head.width),
+            ("avc1.42C01E", pictures[0].0 * MS - BEFORE, 320)
+        );
         let (mut parts, mut broken) = (Vec::new(), None);
         for packet in &packets {
             match film.push(packet) {
@@ -346,7 +362,11 @@ mod tests {
         let mut given = 0;
         for number in 0..10 {
             given += waiting.push(&packet(40 * number, None, number == 0)).expect("goes on").len() as i64;
-            assert_eq!(given, if number < 3 { 0 } else { number }, "one waits, once it is known that they are in order");
+            assert_eq!(
+                given,
+                if number < 3 { 0 } else { number },
+                "one waits, once it is known that they are in order"
+            );
         }
         assert_eq!(film(Order::Told, &pictures[..2]), (wanted[..2].to_vec(), None), "none is lost where it ends early");
     }
@@ -366,7 +386,10 @@ mod tests {
             let (all, broken) = film(order, &pictures);
             assert_eq!(broken, None);
             assert_eq!(all.iter().map(|(_, _, shown)| *shown).collect::<Vec<_>>(), shown);
-            let evenly = all.iter().enumerate().all(|(nth, (decoded, lasts, _))| (*decoded, *lasts) == (40 * nth as i64 - 80, 40));
+            let evenly = all
+                .iter()
+                .enumerate()
+                .all(|(nth, (decoded, lasts, _))| (*decoded, *lasts) == (40 * nth as i64 - 80, 40));
             assert!(evenly, "{order:?}: {all:?}");
         }
     }

@@ -143,9 +143,7 @@ mod tests {
         let (picture, other) = (unit(&[0x65, 0x88]), unit(&[0x68, 0xea]));
         let key = [&sequence[..], &first, &second, &first, &picture].concat();
         let config = Config::of(&caps, &key).expect("there is one");
-        let wanted = [
-            1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 4, 0x67, 0x64, 0, 0x1f, 2, 0, 2, 0x68, 0x5e, 0, 2, 0x68, 0xee,
-        ];
+        let wanted = [1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 4, 0x67, 0x64, 0, 0x1f, 2, 0, 2, 0x68, 0x5e, 0, 2, 0x68, 0xee];
         assert_eq!(config.bytes(), wanted);
         let again = [&sequence[..], &second, &first, &picture].concat();
         assert_eq!(Config::of(&caps, &again), Some(config.clone()), "the same in another order");

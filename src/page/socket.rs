@@ -47,12 +47,7 @@ enum Video {
 ///
 /// # Errors
 /// There is no such stream, too many watch, or the request is for something else.
-pub(super) fn open(
-    context: &Arc<Context>,
-    name: &str,
-    mut request: Request<Incoming>,
-    admission: Admission,
-) -> Answer {
+pub(super) fn open(context: &Arc<Context>, name: &str, mut request: Request<Incoming>, admission: Admission) -> Answer {
     let parameters = Parameters::of(&request, &["video"])?;
     let video = match parameters.get("video") {
         None | Some("none") => Video::None,

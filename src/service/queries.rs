@@ -289,9 +289,8 @@ fn apply(queries: &mut Vec<QuerySettings>, edit: &QueryEdit) -> std::result::Res
         }
         QueryEdit::Remove(name) => {
             let place = queries.iter().position(|query| query.name == *name);
-            let place = place.ok_or_else(|| {
-                Unmet::Absent(format!("asks no query {name:?}, expected one of {}", names(queries)))
-            })?;
+            let place = place
+                .ok_or_else(|| Unmet::Absent(format!("asks no query {name:?}, expected one of {}", names(queries))))?;
             if queries.len() == 1 {
                 return Err(Unmet::Conflict(format!("asks {name:?} alone; a stream needs a query")));
             }

@@ -33,14 +33,14 @@ use records::track::{FrameResult, TrackedQuery};
 use records::{Crossings, FrameRef, FrameStatus, Resolution, SightingChange};
 
 use crate::error::Result;
+pub(crate) use decode_order::{DecodeOrder, Timed};
 #[cfg(test)]
 pub(crate) use journal::tests::sighting as sample;
-pub(crate) use decode_order::{DecodeOrder, Timed};
-pub(crate) use playable::{encode_for_browsers, plays_in_browsers};
 use journal::{Journal, Left};
 use limits::Limits;
 use moment::Clock;
 use open::{Open, Telling};
+pub(crate) use playable::{encode_for_browsers, plays_in_browsers};
 use stay::{Rules, Seen, Stays, Step};
 use zones::Move;
 

@@ -144,7 +144,8 @@ impl PacketTap {
                 Err(error) => {
                     self.hopeless = true;
                     ring.set_futile(true);
-                    let lacking = if ring.is_for_clips() { "no clips" } else { "page: pictures take the place of video" };
+                    let lacking =
+                        if ring.is_for_clips() { "no clips" } else { "page: pictures take the place of video" };
                     tracing::warn!("{lacking}: {error}");
                 }
             }

@@ -397,7 +397,10 @@ mod tests {
         fill(&ring, 1, 0..8);
         assert!(!ring.is_wanted() && ring.held() == Held { bytes: 0, pictures: 0, keys: 0, sounds: 0 });
         let mut viewer = ring.watch();
-        assert!(ring.is_wanted() && ring.wants_key() && !ring.wants_key(), "it is told once that a key frame is wanted");
+        assert!(
+            ring.is_wanted() && ring.wants_key() && !ring.wants_key(),
+            "it is told once that a key frame is wanted"
+        );
         fill(&ring, 1, 8..13);
         assert_eq!(read(&mut viewer), all(8..13));
         let mut second = ring.watch();

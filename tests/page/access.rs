@@ -151,7 +151,8 @@ fn who_left_sees_nothing_more() {
         let cookie = entered.headers["set-cookie"].split(';').next().expect("a cookie").to_owned();
         let stream = TcpStream::connect(&place).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        let mut request = format!("ws://{place}{}", camera("/live?video=mp4")).into_client_request().expect("a request");
+        let mut request =
+            format!("ws://{place}{}", camera("/live?video=mp4")).into_client_request().expect("a request");
         request.headers_mut().insert("cookie", cookie.parse().expect("a value"));
         (cookie, tungstenite::client(request, stream).expect("a socket").0)
     };

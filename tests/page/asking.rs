@@ -70,7 +70,10 @@ fn two_people_change_the_same_query() {
     let revisions: Vec<u64> = all.iter().map(|(revision, _)| *revision).collect();
     assert_eq!(revisions, (2..2 + 2 * TURNS as u64).collect::<Vec<_>>(), "each is a revision of its own");
     let now = get(&place, "/api/v1/queries").json()["streams"][0]["queries"][0].clone();
-    assert_eq!((now["rev"].as_u64(), now["text"].as_str()), all.last().map(|(rev, text)| (*rev, text.as_str())).unzip());
+    assert_eq!(
+        (now["rev"].as_u64(), now["text"].as_str()),
+        all.last().map(|(rev, text)| (*rev, text.as_str())).unzip()
+    );
     // Records say what was asked of each frame, in that order.
     for (revision, text) in &all {
         let event = service.record("change", |line| line["event"] == "query");

@@ -147,16 +147,18 @@ fn a_stream_that_dies_and_comes_back_as_another_one_goes_on_for_who_watches() {
             camera = Some(Server::camera(file, flags));
             viewer.line("end of the gap", |line| line["event"] == "gap_end");
         }
-        let watched = Watched::until(&mut viewer, |watched| {
-            watched.films.last().is_some_and(|film| film.bytes.len() > 60_000)
-        });
+        let watched =
+            Watched::until(&mut viewer, |watched| watched.films.last().is_some_and(|film| film.bytes.len() > 60_000));
         let film = watched.films.last().expect("a film");
         let name = format!("{turn}.mp4");
         let file = scratch.write(&name, &film.bytes);
         decodes(&file);
         let (width, height, count) = probe(&file);
         assert!((width, height) == *size && count > 5, "{name}: {width}x{height}, {count} pictures");
-        assert_eq!((film.head["width"].as_u64(), film.head["height"].as_u64()), (Some(size.0.into()), Some(size.1.into())));
+        assert_eq!(
+            (film.head["width"].as_u64(), film.head["height"].as_u64()),
+            (Some(size.0.into()), Some(size.1.into()))
+        );
         // The page goes on answering, and the queries can be changed.
         let changed = tell(&place, "PATCH", "/api/v1/queries/a", &serde_json::json!({ "query": format!("a {turn}") }));
         assert_eq!(changed.status, 200, "{}", changed.text());

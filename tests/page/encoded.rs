@@ -48,7 +48,9 @@ fn each_is_encoded_once_for_all_and_only_while_somebody_watches() {
     assert_eq!(encoders(&service), 1, "it is encoded once");
     let (third, of_third) = watch(&film);
     assert_eq!(encoders(&service), 2);
-    for (name, watched, size) in [("a.mp4", of_first, (320, 240)), ("b.mp4", of_second, (320, 240)), ("c.mp4", of_third, (320, 192))] {
+    for (name, watched, size) in
+        [("a.mp4", of_first, (320, 240)), ("b.mp4", of_second, (320, 240)), ("c.mp4", of_third, (320, 192))]
+    {
         assert_eq!(watched.films.len(), 1, "{name}");
         let file = scratch.write(name, &watched.films[0].bytes);
         decodes(&file);
@@ -56,9 +58,7 @@ fn each_is_encoded_once_for_all_and_only_while_somebody_watches() {
         assert!((width, height) == size && count > 5, "{name}: {width}x{height}, {count} pictures");
     }
     drop(first);
-    until("the other encoder", PATIENCE, || {
-        (get(&place, "/api/v1/health").json()["viewers"] == 3).then_some(())
-    });
+    until("the other encoder", PATIENCE, || (get(&place, "/api/v1/health").json()["viewers"] == 3).then_some(()));
     assert_eq!(encoders(&service), 2, "one of two left");
     drop((second, third));
     until("no encoder", PATIENCE, || (encoders(&service) == 0).then_some(()));

@@ -131,9 +131,16 @@ fn noise_is_answered_or_hung_up_on() {
         let answer = match turn % 3 {
             0 => raw(&place, &noise),
             1 => raw(&place, &[b"GET /", &noise[..], b" HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat()),
-            _ => raw(&place, &[b"POST /api/v1/queries HTTP/1.1\r\nHost: localhost\r\nX: ", &noise[..], b"\r\n\r\n"].concat()),
+            _ => raw(
+                &place,
+                &[b"POST /api/v1/queries HTTP/1.1\r\nHost: localhost\r\nX: ", &noise[..], b"\r\n\r\n"].concat(),
+            ),
         };
-        assert!(status(&answer).is_none_or(|status| (400..500).contains(&status)), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            status(&answer).is_none_or(|status| (400..500).contains(&status)),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     // Parts of a path that are anything, each well encoded.
     for _ in 0..200 {
@@ -169,7 +176,11 @@ fn ten_megabytes_are_refused() {
     assert!(status(&answer).is_none_or(|status| status == 413), "{}", String::from_utf8_lossy(&answer));
     // In parts, whose length nobody says before.
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(0x10000));
-    let chunks = format!("{}{json}Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", head("POST /api/v1/queries"), chunk.repeat(160));
+    let chunks = format!(
+        "{}{json}Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        head("POST /api/v1/queries"),
+        chunk.repeat(160)
+    );
     let answer = raw(&place, chunks.as_bytes());
     assert!(status(&answer).is_none_or(|status| status == 413), "{}", String::from_utf8_lossy(&answer));
     // One that is told: it is longer than anybody may send.
@@ -180,7 +191,11 @@ fn ten_megabytes_are_refused() {
         format!("{}X: {}\r\n\r\n", head("GET /"), "a".repeat(MUCH)),
     ] {
         let answer = raw(&place, long.as_bytes());
-        assert!(status(&answer).is_none_or(|status| [414, 431].contains(&status)), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            status(&answer).is_none_or(|status| [414, 431].contains(&status)),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     let deep = format!("{{\"query\": {}1{}}}", "[".repeat(30_000), "]".repeat(30_000));
     let deep = ask(&place, "POST", "/api/v1/queries", &[("Content-Type", "application/json")], &deep);

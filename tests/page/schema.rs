@@ -57,7 +57,17 @@ fn answers_are_what_another_program_expects_of_the_description() {
     python.arg(packages.join("bin/schemathesis")).env("PYTHONPATH", &packages).current_dir(scratch.path());
     python.args(["run"]).arg(repository().join("docs/openapi.json"));
     python.args(["--url", &format!("http://{place}")]);
-    python.args(["--checks", "all", "--max-examples", EXAMPLES, "--seed", SEED, "--request-timeout", "20", "--no-color"]);
+    python.args([
+        "--checks",
+        "all",
+        "--max-examples",
+        EXAMPLES,
+        "--seed",
+        SEED,
+        "--request-timeout",
+        "20",
+        "--no-color",
+    ]);
     python.args(["--workers", "2", "--continue-on-failure", "--suppress-health-check", "all"]);
     for path in endless {
         python.args(["--exclude-path", path]);

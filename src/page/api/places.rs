@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use hyper::{Request, StatusCode};
 use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

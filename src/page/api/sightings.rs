@@ -117,7 +117,10 @@ pub(in crate::page) async fn file(
 
 /// A file that the index names.
 enum Found {
-    There { path: PathBuf, is_clip: bool },
+    There {
+        path: PathBuf,
+        is_clip: bool,
+    },
     Deleted,
     /// Outside of the folder: whatever the index says, it is not given away.
     Foreign,
@@ -127,7 +130,7 @@ impl Found {
     fn of(file: &FileRef, folder: &Path) -> Self {
         let Ok(path) = std::fs::canonicalize(&file.path) else { return Self::Deleted };
         match std::fs::canonicalize(folder) {
-            Ok(folder) if path.starts_with(folder) => Self::There { path, is_clip: file.kind == CLIP },
+            Ok(folder) if path.starts_with(&folder) => Self::There { path, is_clip: file.kind == CLIP },
             _ => Self::Foreign,
         }
     }
