@@ -33,13 +33,14 @@ SUPERVISION = supervision==0.31.2 certifi charset-normalizer==3.5.3 defusedxml==
   pydeprecate==0.13.0 pyyaml==6.0.4 requests==2.34.2 tqdm==4.70.1 urllib3==2.8.0
 
 # Other people's readers for the logs of training runs, for metrics and for records, what they measure of those, and other
-# people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, Home Assistant's schemas, and a clock to
-# set back. TrackEval and supervision go without what they draw and decode with: numpy and scipy are the readers'. Home Assistant's
+# people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, Home Assistant's schemas, a reader of API
+# descriptions that asks for all that they hold, and a clock to set back. TrackEval and supervision go without what they draw and decode with: numpy and scipy are the readers'. Home Assistant's
 # wheels are for Python 3.12 at most; with a newer one its tests say that they are left out.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
+	@bash scripts/fetch-pip.sh schemathesis schemathesis==4.32.5 >/dev/null
 	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
 	@bash scripts/fetch-pip.sh supervision --no-deps $(SUPERVISION) >/dev/null
 	@bash scripts/fetch-pip.sh trackeval --no-deps trackeval==1.3.0 tabulate==0.10.0 >/dev/null

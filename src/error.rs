@@ -8,6 +8,12 @@ pub enum Error {
     /// The command line asks for something wrong.
     #[error("{0}")]
     Usage(String),
+    /// What is asked for names something that is not there.
+    #[error("{0}")]
+    Absent(String),
+    /// What is asked for does not go together with what there is.
+    #[error("{0}")]
+    Conflict(String),
     /// The model, a query or a picture.
     #[error(transparent)]
     Model(Box<grounding::Error>),
@@ -145,7 +151,7 @@ impl Error {
     /// 2 for wrong use, 130 after Ctrl-C, 1 for everything that failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Pipeline { .. } => 2,
+            Self::Usage(_) | Self::Absent(_) | Self::Conflict(_) | Self::Pipeline { .. } => 2,
             Self::Model(error) if error.is_usage() => 2,
             Self::Train(error) if error.is_usage() => 2,
             Self::Hub(error) if error.is_usage() => 2,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::sightings::Places;
@@ -83,11 +84,15 @@ impl PlacesFile {
     }
 
     /// Writes these in place of what stands there; the file as it was is kept beside it, and its path is given. Nothing is written where
-    /// a run could not be started with it.
+    /// a run could not be started with it, nor where other places stand there than those of `version`, if somebody saw them.
     ///
     /// # Errors
-    /// A place cannot be, a query needs one that is gone, or the file cannot be written.
-    pub(crate) fn write(&self, places: &[Place]) -> Result<PathBuf> {
+    /// A place cannot be, a query needs one that is gone, others stand there now, or the file cannot be written.
+    pub(crate) fn write(&self, places: &[Place], version: Option<&str>) -> Result<PathBuf> {
+        if version.is_some_and(|seen| self.read().is_ok_and(|now| version_of(&now) != seen)) {
+            let reason = "its zones and lines were changed meanwhile; look at them as they are now, and save again";
+            return Err(Error::Conflict(format!("{}: {reason}", self.path.display())));
+        }
         let old = self.text()?;
         let new = self.edited(&old, places)?;
         check(&new, &self.path.display().to_string())?;
@@ -136,6 +141,13 @@ impl PlacesFile {
         }
         Ok(document.to_string())
     }
+}
+
+/// Tells places from others.
+pub(crate) fn version_of(places: &[Place]) -> String {
+    const DIGITS: usize = 16;
+    let text = serde_json::to_string(places).unwrap_or_default();
+    blocks::files::hex(&Sha256::digest(text.as_bytes())).chars().take(DIGITS).collect()
 }
 
 /// Brings the tables of one kind up to date; those that stay keep all that is written about them beside their points.
@@ -240,7 +252,7 @@ mod tests {
     fn comments_and_other_keys_stay() {
         let (_folder, file) = file(TEXT, None);
         let places = [place(PlaceKind::Zone, "drive", &TRIANGLE), place(PlaceKind::Zone, "lawn", &TRIANGLE)];
-        let copy = file.write(&places).expect("written");
+        let copy = file.write(&places, None).expect("written");
         assert_eq!(std::fs::read_to_string(copy).expect("kept"), TEXT);
         let text = file.text().expect("read");
         let points = "points = [[0.2, 0.2], [0.8, 0.2], [0.1235, 1.0]]";
@@ -257,7 +269,7 @@ mod tests {
         let (_folder, file) = file(TEXT, None);
         let places = file.read().expect("read");
         assert_eq!(places.len(), 2);
-        file.write(&places).expect("written");
+        file.write(&places, None).expect("written");
         assert_eq!(file.text().expect("read"), TEXT);
     }
 
@@ -266,14 +278,35 @@ mod tests {
         let streams =
             "[[stream]]\nid = \"gate\"\nsource = \"a.mp4\"\n\n[[stream]]\nid = \"yard\"\nsource = \"b.mp4\"\n";
         let (_folder, file) = file(streams, Some(0));
-        file.write(&[place(PlaceKind::Line, "door", &[[0.5, 0.0], [0.5, 1.0]])]).expect("written");
+        file.write(&[place(PlaceKind::Line, "door", &[[0.5, 0.0], [0.5, 1.0]])], None).expect("written");
         let text = file.text().expect("read");
         let gate = "[[stream.line]]\nname = \"door\"\npoints = [[0.5, 0.0], [0.5, 1.0]]\n";
         assert!(text.find(gate) < text.find("id = \"yard\"") && text.contains(gate), "{text}");
         let other = PlacesFile { table: Some(1), ..file.clone() };
         assert_eq!((file.read().expect("read").len(), other.read().expect("read").len()), (1, 0));
         let gone = PlacesFile { table: Some(2), ..file };
-        assert!(gone.write(&[]).expect_err("refused").to_string().contains("is another file than when the run began"));
+        assert!(
+            gone.write(&[], None).expect_err("refused").to_string().contains("is another file than when the run began")
+        );
+    }
+
+    #[test]
+    fn what_others_changed_meanwhile_is_not_written_over() {
+        let (_folder, file) = file(TEXT, None);
+        let seen = version_of(&file.read().expect("read"));
+        // By hand, and not the places.
+        let text = TEXT.replace("for now", "for good");
+        std::fs::write(&file.path, &text).expect("written");
+        let mut places = file.read().expect("read");
+        places[0].points = TRIANGLE.to_vec();
+        file.write(&places, Some(&seen)).expect("written: it goes together");
+        assert!(file.text().expect("read").contains("for good"));
+        let text = text.replace("[0.5, 0.5]", "[0.6, 0.6]");
+        std::fs::write(&file.path, &text).expect("written");
+        let refused = file.write(&places, Some(&seen)).expect_err("refused");
+        assert!(matches!(&refused, Error::Conflict(reason) if reason.contains("changed meanwhile")), "{refused}");
+        assert_eq!(file.text().expect("read"), text);
+        file.write(&places, Some(&version_of(&file.read().expect("read")))).expect("written: they were looked at");
     }
 
     #[test]
@@ -291,7 +324,7 @@ mod tests {
             ),
             (vec![place(PlaceKind::Zone, "lawn", &TRIANGLE)], "no zone is called \"drive\""),
         ] {
-            let refused = file.write(&places).expect_err("refused").to_string();
+            let refused = file.write(&places, None).expect_err("refused").to_string();
             assert!(refused.contains(reason), "{refused}");
         }
         assert_eq!(file.text().expect("read"), TEXT);

@@ -353,6 +353,7 @@ impl Common {
                 rtsp: RtspSettings { login, ..self.rtsp.clone() },
                 reconnect: self.reconnect,
                 packets: None,
+                watched: None,
             },
             output: OutputSettings {
                 in_use: in_use.to_vec(),

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordVerifier};
-use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::{Method, StatusCode};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::PageSettings;
 use super::reply::Refusal;
@@ -25,12 +25,16 @@ use crate::error::{Error, Result};
 const SESSION: &str = "spotter_session";
 /// How long somebody who does nothing stays in.
 const LONGEST: Duration = Duration::from_hours(12);
+/// How old a cookie is that is given anew, so that nobody who comes back in time has to say the password again.
+const RENEW: Duration = Duration::from_hours(1);
 /// Sessions at once, at most; the oldest goes.
 const SESSIONS: usize = 256;
 /// Wrong passwords before the next one has to wait, and how long it waits then; doubles with every further one.
 const FREE: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Wrong passwords are forgotten so long after the next one could have been said; where many places are known, sooner.
+const FORGET: Duration = Duration::from_hours(1);
 /// Places from which wrong passwords came, at most.
 const PLACES: usize = 1024;
 /// The shortest token of a program, in letters.
@@ -49,10 +53,40 @@ pub(super) struct Access {
     /// A PHC string.
     password: Option<String>,
     token: Option<Digested>,
-    sessions: Mutex<HashMap<Digested, Instant>>,
+    sessions: Mutex<HashMap<Digested, Session>>,
     tries: Mutex<HashMap<IpAddr, Tries>>,
     /// Passwords are looked at one after the other: each takes memory and time, on purpose.
     turn: Semaphore,
+}
+
+/// Somebody who is in.
+struct Session {
+    /// When something was asked for last.
+    last: Instant,
+    /// When the cookie was given.
+    given: Instant,
+    /// Whoever watches hears when it goes.
+    alive: watch::Sender<()>,
+}
+
+/// What somebody has who was let in.
+#[derive(Clone)]
+pub(super) struct Admission {
+    /// None where nobody is asked, or a program came.
+    session: Option<watch::Receiver<()>>,
+    /// A cookie that is given anew.
+    pub(super) cookie: Option<HeaderValue>,
+}
+
+impl Admission {
+    /// Waits until it holds no more: its session was ended.
+    pub(super) async fn over(&mut self) {
+        match &mut self.session {
+            // Nothing is ever said; in the end nobody is there to say it.
+            Some(session) => while session.changed().await.is_ok() {},
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Wrong passwords from one place.
@@ -124,27 +158,31 @@ impl Access {
         bare == "localhost" || address.parse::<IpAddr>().is_ok() || self.hosts.contains(&bare)
     }
 
-    /// Whether whoever sent these headers has been let in.
-    pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
-        if !self.asks() {
-            return true;
-        }
-        let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        if let Some(bearer) = bearer {
-            let bearer = digest(bearer.trim());
-            return self.token == Some(bearer) || self.has_session(bearer);
-        }
-        session(headers).is_some_and(|session| self.has_session(digest(session)))
+    /// What whoever sent these headers has, who has been let in.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Option<Admission> {
+        self.admit_at(headers, Instant::now())
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Digested, Instant>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has_session(&self, session: Digested) -> bool {
+    fn admit_at(&self, headers: &HeaderMap, now: Instant) -> Option<Admission> {
+        if !self.asks() || bearer(headers).is_some_and(|bearer| self.token == Some(digest(bearer))) {
+            return Some(Admission { session: None, cookie: None });
+        }
+        let (text, in_cookie) = session(headers)?;
         let mut sessions = self.sessions();
-        sessions.retain(|_, last| last.elapsed() < LONGEST);
-        sessions.get_mut(&session).map(|last| *last = Instant::now()).is_some()
+        // Somebody who watches does something.
+        sessions.retain(|_, one| one.alive.receiver_count() > 0 || now.saturating_duration_since(one.last) < LONGEST);
+        let session = sessions.get_mut(&digest(text))?;
+        session.last = now;
+        let is_old = in_cookie && now.saturating_duration_since(session.given) >= RENEW;
+        let cookie = if is_old { HeaderValue::from_str(&self.cookie(text)).ok() } else { None };
+        if cookie.is_some() {
+            session.given = now;
+        }
+        Some(Admission { session: Some(session.alive.subscribe()), cookie })
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<Digested, Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets somebody in who knows the password: what stands in the cookie from then on.
@@ -157,7 +195,7 @@ impl Access {
         };
         let _turn = self.turn.acquire().await;
         let from = place(from);
-        self.may_try(from)?;
+        self.may_try(from, Instant::now())?;
         let verify = move || is_right(&hash, &password);
         let right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,24 +209,28 @@ impl Access {
         }
         tries.remove(&from);
         drop(tries);
+        Ok(self.begin(Instant::now()))
+    }
+
+    /// A new session.
+    fn begin(&self, now: Instant) -> String {
         let session = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         let mut sessions = self.sessions();
         if sessions.len() >= SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, last)| **last).map(|(session, _)| *session)
+            && let Some(oldest) = sessions.iter().min_by_key(|(_, one)| one.last).map(|(session, _)| *session)
         {
             sessions.remove(&oldest);
         }
-        sessions.insert(digest(&session), Instant::now());
-        Ok(session)
+        sessions.insert(digest(&session), Session { last: now, given: now, alive: watch::Sender::new(()) });
+        session
     }
 
-    fn may_try(&self, from: IpAddr) -> Result<(), Refusal> {
+    fn may_try(&self, from: IpAddr, now: Instant) -> Result<(), Refusal> {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        if tries.len() >= PLACES {
-            tries.retain(|_, tries| tries.again.elapsed() < LONGEST_PAUSE);
-        }
+        let memory = if tries.len() >= PLACES { LONGEST_PAUSE } else { FORGET };
+        tries.retain(|_, tries| now.saturating_duration_since(tries.again) < memory);
         let wait = match tries.get(&from) {
-            Some(tries) => tries.again.saturating_duration_since(Instant::now()),
+            Some(tries) => tries.again.saturating_duration_since(now),
             None if tries.len() >= PLACES => LONGEST_PAUSE,
             None => Duration::ZERO,
         };
@@ -199,9 +241,9 @@ impl Access {
         Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason))
     }
 
-    /// Whoever has this session is out.
+    /// Whoever has this session is out, and sees nothing more.
     pub(super) fn leave(&self, headers: &HeaderMap) {
-        if let Some(session) = session(headers) {
+        if let Some((session, _)) = session(headers) {
             self.sessions().remove(&digest(session));
         }
     }
@@ -230,11 +272,20 @@ fn place(from: IpAddr) -> IpAddr {
     }
 }
 
-fn session(headers: &HeaderMap) -> Option<&str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ")).map(str::trim)
+}
+
+/// The session that headers name, and whether a cookie does. Programs may send it as they send a token.
+fn session(headers: &HeaderMap) -> Option<(&str, bool)> {
+    if let Some(bearer) = bearer(headers) {
+        return Some((bearer, false));
+    }
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies
         .flat_map(|cookies| cookies.split(';'))
         .find_map(|cookie| cookie.trim().strip_prefix(SESSION)?.strip_prefix('='))
+        .map(|session| (session, true))
 }
 
 fn digest(secret: &str) -> Digested {
@@ -269,6 +320,8 @@ fn read_token(path: &Path) -> Result<Digested> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn access(hosts: &[&str]) -> Access {
@@ -276,6 +329,15 @@ mod tests {
         let place = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = PageSettings { place, tls: None, hosts, password: None, token: None };
         Access::new(&settings).expect("nothing to read")
+    }
+
+    /// One that asks for a password; nobody knows it here.
+    fn guarded() -> Access {
+        Access { password: Some(String::new()), ..access(&[]) }
+    }
+
+    fn with_cookie(session: &str) -> HeaderMap {
+        [(COOKIE, format!("{SESSION}={session}").parse().expect("a value"))].into_iter().collect()
     }
 
     #[test]
@@ -309,7 +371,57 @@ mod tests {
             tries.insert(from(number), Tries { wrong: FREE, again: Instant::now() + PAUSE });
         }
         drop(tries);
-        let refused = access.may_try(from(u32::MAX)).expect_err("there is no room to remember it");
+        let refused = access.may_try(from(u32::MAX), Instant::now()).expect_err("there is no room to remember it");
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        let later = Instant::now() + PAUSE + LONGEST_PAUSE;
+        access.may_try(from(u32::MAX), later).expect("there is room again");
+        assert!(access.tries.lock().expect("free").is_empty());
+    }
+
+    #[test]
+    fn few_wrong_passwords_are_forgotten_too() {
+        let access = access(&[]);
+        let from = IpAddr::from([192, 0, 2, 1]);
+        let (now, wrong) = (Instant::now(), FREE + 4);
+        access.tries.lock().expect("free").insert(from, Tries { wrong, again: now + PAUSE });
+        access.may_try(from, now).expect_err("it has to wait");
+        access.may_try(from, now + PAUSE).expect("it has waited");
+        let known = || access.tries.lock().expect("free").get(&from).map(|tries| tries.wrong);
+        assert_eq!(known(), Some(wrong), "the next wrong one waits longer");
+        access.may_try(from, now + PAUSE + FORGET).expect("nobody knows of it");
+        assert_eq!(known(), None);
+    }
+
+    #[test]
+    fn a_cookie_is_given_anew_while_it_is_used() {
+        let access = guarded();
+        let began = Instant::now();
+        let headers = with_cookie(&access.begin(began));
+        let cookie = |after: Duration| access.admit_at(&headers, began + after).map(|admission| admission.cookie);
+        assert_eq!(cookie(RENEW / 2), Some(None), "it is young");
+        let given = cookie(RENEW).flatten().expect("another one");
+        let given = given.to_str().expect("text").to_owned();
+        assert!(
+            given.starts_with(headers[COOKIE].to_str().expect("text")) && given.contains("Max-Age=43200"),
+            "{given}"
+        );
+        assert_eq!(cookie(RENEW + RENEW / 2), Some(None), "once");
+        // Beyond the age of the first one.
+        assert!(cookie(LONGEST - RENEW).is_some() && cookie(LONGEST + RENEW).is_some());
+        assert_eq!(cookie(3 * LONGEST), None, "nothing was asked for in between");
+        assert!(access.admit_at(&with_cookie("0123"), began).is_none());
+    }
+
+    #[test]
+    fn who_watches_stays_in_and_hears_when_the_session_is_ended() {
+        let access = guarded();
+        let began = Instant::now();
+        let headers = with_cookie(&access.begin(began));
+        let mut watching = access.admit_at(&headers, began).expect("in");
+        assert!(access.admit_at(&headers, began + 2 * LONGEST).is_some(), "somebody watches");
+        assert!(watching.over().now_or_never().is_none());
+        access.leave(&headers);
+        assert!(watching.over().now_or_never().is_some());
+        assert!(access.admit_at(&headers, began + 2 * LONGEST).is_none());
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn send(path: PathBuf, headers: &HeaderMap) -> Answer {
         Ok((file, length))
     });
     let Ok(Ok((file, length))) = opened.await else {
-        return Err(Refusal::new(StatusCode::GONE, "the file was deleted"));
+        return Err(deleted());
     };
     let wanted = match range.as_deref().map(|range| part_of(range, length)) {
         None | Some(Wanted::All) => None,
@@ -68,6 +68,11 @@ pub(super) async fn send(path: PathBuf, headers: &HeaderMap) -> Answer {
     Ok(with_status(StatusCode::PARTIAL_CONTENT, reply))
 }
 
+/// There was one.
+pub(super) fn deleted() -> Refusal {
+    Refusal::new(StatusCode::GONE, "the file was deleted")
+}
+
 /// Hands over bytes until all are read or nobody takes them. A file that got shorter breaks the connection off.
 fn read(mut file: File, from: u64, to: u64, say: &mpsc::Sender<Bytes>) {
     if file.seek(SeekFrom::Start(from)).is_err() {
@@ -75,7 +80,8 @@ fn read(mut file: File, from: u64, to: u64, say: &mpsc::Sender<Bytes>) {
     }
     let mut left = to - from;
     while left > 0 {
-        let mut part = Vec::new();
+        // It is handed over as it is; nothing grows while it is read.
+        let mut part = Vec::with_capacity(left.min(PART) as usize);
         match file.by_ref().take(left.min(PART)).read_to_end(&mut part) {
             Ok(length @ 1..) => left -= length as u64,
             Ok(0) | Err(_) => return,

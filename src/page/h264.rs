@@ -1,5 +1,5 @@
 //! H.264 as cameras send it, made ready for MP4: parameter sets stand aside, and every unit has its length before it (ISO/IEC
-//! 14496-15, section 5).
+//! 14496-15, section 5). A set that changes among the pictures stays there: decoders take it from where it stands.
 
 use gstreamer as gst;
 
@@ -8,9 +8,16 @@ const SEQUENCE: u8 = 7;
 const PICTURE: u8 = 8;
 const DELIMITER: u8 = 9;
 
+/// Sets of one kind that a record can hold: five bits of sequences, eight of pictures.
+const MOST: [usize; 2] = [31, 255];
+
 /// What decoders have to know before the first picture: `AVCDecoderConfigurationRecord`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Config(Vec<u8>);
+pub(super) struct Config {
+    record: Vec<u8>,
+    /// The sets that stand in it, where they stood among the units.
+    sets: Vec<Vec<u8>>,
+}
 
 impl Config {
     /// As it stands beside packets of these caps, or among the units of a key frame. None where it is not there.
@@ -18,51 +25,64 @@ impl Config {
         let structure = caps.structure(0)?;
         if let Ok(data) = structure.get::<gst::Buffer>("codec_data") {
             let data = data.map_readable().ok()?.to_vec();
-            return (data.len() > 6).then_some(Self(data));
+            return (data.len() > 6).then_some(Self { record: data, sets: Vec::new() });
         }
-        let of_type = |kind: u8| units(key_frame).find(|unit| unit_type(unit) == kind);
-        let (sequence, picture) = (of_type(SEQUENCE)?, of_type(PICTURE)?);
-        let [profile, compatible, level] = sequence.get(1..4)?.try_into().ok()?;
-        let length = |unit: &[u8]| u16::try_from(unit.len()).ok().map(u16::to_be_bytes);
-        // Lengths of four bytes; one set of each kind.
-        let mut record = vec![1, profile, compatible, level, 0xff, 0xe1];
-        record.extend(length(sequence)?);
-        record.extend(sequence);
-        record.push(1);
-        record.extend(length(picture)?);
-        record.extend(picture);
-        Some(Self(record))
+        let [sequences, pictures] = [SEQUENCE, PICTURE].map(|kind| {
+            let mut sets: Vec<&[u8]> = units(key_frame).filter(|unit| unit_type(unit) == kind).collect();
+            // Cameras repeat them.
+            sets.sort_unstable();
+            sets.dedup();
+            sets
+        });
+        let [profile, compatible, level] = sequences.first()?.get(1..4)?.try_into().ok()?;
+        if pictures.is_empty() || sequences.len() > MOST[0] || pictures.len() > MOST[1] {
+            return None;
+        }
+        // Lengths of four bytes; so many sets of each kind.
+        let mut record = vec![1, profile, compatible, level, 0xff, 0xe0 | sequences.len() as u8];
+        for (place, sets) in [&sequences, &pictures].into_iter().enumerate() {
+            if place == 1 {
+                record.push(sets.len() as u8);
+            }
+            for set in sets {
+                record.extend(u16::try_from(set.len()).ok()?.to_be_bytes());
+                record.extend(*set);
+            }
+        }
+        let sets = sequences.into_iter().chain(pictures).map(<[u8]>::to_vec).collect();
+        Some(Self { record, sets })
     }
 
     /// The record.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.record
     }
 
     /// How browsers call the codec (RFC 6381, section 3.3).
     pub(super) fn codec(&self) -> String {
-        let [profile, compatible, level] = [1, 2, 3].map(|place| self.0.get(place).copied().unwrap_or_default());
+        let [profile, compatible, level] = [1, 2, 3].map(|place| self.record.get(place).copied().unwrap_or_default());
         format!("avc1.{profile:02X}{compatible:02X}{level:02X}")
+    }
+
+    /// A packet as it stands in MP4.
+    pub(super) fn sample(&self, caps: &gst::CapsRef, packet: &[u8]) -> Vec<u8> {
+        let framing = caps.structure(0).and_then(|structure| structure.get::<&str>("stream-format").ok());
+        if framing != Some("byte-stream") {
+            return packet.to_vec();
+        }
+        let mut sample = Vec::with_capacity(packet.len() + 16);
+        let known = |unit: &&[u8]| self.sets.iter().any(|set| set == unit);
+        for unit in units(packet).filter(|unit| unit_type(unit) != DELIMITER && !known(unit)) {
+            sample.extend(u32::try_from(unit.len()).unwrap_or(u32::MAX).to_be_bytes());
+            sample.extend(unit);
+        }
+        sample
     }
 }
 
 /// Whether packets of these caps are H.264.
 pub(super) fn is_h264(caps: &gst::CapsRef) -> bool {
     caps.structure(0).is_some_and(|structure| structure.name() == "video/x-h264")
-}
-
-/// A packet as it stands in MP4.
-pub(super) fn sample(caps: &gst::CapsRef, packet: &[u8]) -> Vec<u8> {
-    let framing = caps.structure(0).and_then(|structure| structure.get::<&str>("stream-format").ok());
-    if framing != Some("byte-stream") {
-        return packet.to_vec();
-    }
-    let mut sample = Vec::with_capacity(packet.len() + 16);
-    for unit in units(packet).filter(|unit| !matches!(unit_type(unit), SEQUENCE | PICTURE | DELIMITER)) {
-        sample.extend(u32::try_from(unit.len()).unwrap_or(u32::MAX).to_be_bytes());
-        sample.extend(unit);
-    }
-    sample
 }
 
 fn unit_type(unit: &[u8]) -> u8 {
@@ -108,11 +128,28 @@ mod tests {
     #[test]
     fn parameter_sets_stand_aside() {
         let caps = caps("byte-stream");
-        assert_eq!(sample(&caps, &STREAM), [0, 0, 0, 4, 0x65, 0x88, 0x80, 7]);
         let config = Config::of(&caps, &STREAM).expect("there is one");
+        assert_eq!(config.sample(&caps, &STREAM), [0, 0, 0, 4, 0x65, 0x88, 0x80, 7]);
         let wanted = [1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 5, 0x67, 0x64, 0, 0x1f, 0xac, 1, 0, 3, 0x68, 0xee, 0x3c];
         assert_eq!((config.bytes(), config.codec().as_str()), (&wanted[..], "avc1.64001F"));
         assert_eq!(Config::of(&caps, &STREAM[21..]), None, "a frame without them");
+    }
+
+    #[test]
+    fn all_sets_are_told_once_and_one_that_changes_stays() {
+        let caps = caps("byte-stream");
+        let unit = |bytes: &[u8]| [&[0, 0, 1], bytes].concat();
+        let (sequence, first, second) = (unit(&[0x67, 0x64, 0, 0x1f]), unit(&[0x68, 0xee]), unit(&[0x68, 0x5e]));
+        let (picture, other) = (unit(&[0x65, 0x88]), unit(&[0x68, 0xea]));
+        let key = [&sequence[..], &first, &second, &first, &picture].concat();
+        let config = Config::of(&caps, &key).expect("there is one");
+        let wanted = [1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 4, 0x67, 0x64, 0, 0x1f, 2, 0, 2, 0x68, 0x5e, 0, 2, 0x68, 0xee];
+        assert_eq!(config.bytes(), wanted);
+        let again = [&sequence[..], &second, &first, &picture].concat();
+        assert_eq!(Config::of(&caps, &again), Some(config.clone()), "the same in another order");
+        assert_eq!(config.sample(&caps, &again), [0, 0, 0, 2, 0x65, 0x88]);
+        let changed = [&other[..], &picture].concat();
+        assert_eq!(config.sample(&caps, &changed), [0, 0, 0, 2, 0x68, 0xea, 0, 0, 0, 2, 0x65, 0x88]);
     }
 
     #[test]
@@ -122,6 +159,6 @@ mod tests {
         caps.make_mut().set("codec_data", &record);
         let config = Config::of(&caps, &[]).expect("it stands beside");
         assert_eq!(config.codec(), "avc1.42C01E");
-        assert_eq!(sample(&caps, &[0, 0, 0, 1, 0x65]), [0, 0, 0, 1, 0x65]);
+        assert_eq!(config.sample(&caps, &[0, 0, 0, 1, 0x65]), [0, 0, 0, 1, 0x65]);
     }
 }

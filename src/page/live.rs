@@ -1,5 +1,5 @@
 //! What leaves a stream for those who watch it. While nobody does, a frame costs two reads of a counter: nothing is written down,
-//! nothing encoded. Nobody who watches is waited for: who is slow misses frames, alone.
+//! nothing encoded, nothing kept. Nobody who watches is waited for: who is slow misses frames, alone.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::h264::is_h264;
 use super::pictures::{Encoder, RawPicture};
 use crate::config::{PlacesFile, StreamSettings};
-use crate::source::PacketRing;
+use crate::source::{KEPT_FOR_VIEWERS, PacketRing};
 use crate::stage::Frame;
 
 /// Lines that may wait for one who reads them slowly: four seconds of a fast camera.
@@ -61,11 +61,28 @@ pub(crate) struct LiveStream {
     pub(crate) places_file: Option<Mutex<PlacesFile>>,
     /// Whether sightings of it are kept.
     pub(crate) keeps: bool,
-    /// What the camera sends, where its frames come at their own time.
-    packets: OnceLock<Arc<PacketRing>>,
+    /// Where its frames come at their own time.
+    packets: OnceLock<FilmPackets>,
     lines: broadcast::Sender<LiveLine>,
     pictures: Arc<Encoder>,
-    ended: OnceLock<()>,
+    ended: watch::Sender<bool>,
+}
+
+/// Where the packets of a stream are that is watched as it comes.
+#[derive(Clone)]
+pub(super) struct FilmPackets {
+    /// What goes into clips, where it is kept: it may be what browsers play.
+    clips: Option<Arc<PacketRing>>,
+    /// What browsers play, while somebody watches.
+    watched: Arc<PacketRing>,
+}
+
+impl FilmPackets {
+    /// The ring that holds what browsers play.
+    pub(super) fn ring(&self) -> &Arc<PacketRing> {
+        let plays = |ring: &&Arc<PacketRing>| ring.format().is_some_and(|caps| is_h264(&caps));
+        self.clips.as_ref().filter(plays).unwrap_or(&self.watched)
+    }
 }
 
 impl LiveStream {
@@ -90,28 +107,28 @@ impl LiveStream {
             packets: OnceLock::new(),
             lines: broadcast::channel(WAITING).0,
             pictures: Arc::default(),
-            ended: OnceLock::new(),
+            ended: watch::Sender::new(false),
         }
     }
 
-    /// Pictures that it may keep at once: one that waits for the encoder, and one within.
-    pub(crate) const KEEPS: usize = 2;
+    /// Pictures that it may keep at once: one that waits for the encoder of JPEG, one within, and those of the other encoder.
+    pub(crate) const KEEPS: usize = 2 + KEPT_FOR_VIEWERS;
 
-    /// Where its packets are.
-    pub(crate) fn set_packets(&self, ring: &Arc<PacketRing>) {
+    /// Where its packets are: those of clips, and those of who watches.
+    pub(crate) fn set_packets(&self, clips: Option<&Arc<PacketRing>>, watched: &Arc<PacketRing>) {
         // A stream runs once.
-        let _ = self.packets.set(Arc::clone(ring));
+        let _ = self.packets.set(FilmPackets { clips: clips.cloned(), watched: Arc::clone(watched) });
     }
 
-    /// Its packets, where browsers can play them as far as is known.
-    pub(super) fn film(&self) -> Option<&Arc<PacketRing>> {
-        self.packets.get().filter(|ring| ring.format().is_some_and(|caps| is_h264(&caps)))
+    /// Its packets, where its frames come at their own time.
+    pub(super) fn film(&self) -> Option<&FilmPackets> {
+        self.packets.get()
     }
 
     /// What is said from now on; what is over says that it is.
     pub(super) fn lines(&self) -> broadcast::Receiver<LiveLine> {
         let lines = self.lines.subscribe();
-        if self.ended.get().is_some() {
+        if *self.ended.borrow() {
             // To whoever else is there it says the same again.
             self.say(LiveLine::End);
         }
@@ -124,6 +141,12 @@ impl LiveStream {
     /// The system has no thread to give.
     pub(super) fn pictures(&self, drawn: Drawn) -> std::io::Result<watch::Receiver<NewestPicture>> {
         self.pictures.watch(drawn)
+    }
+
+    /// Waits until no more frames come.
+    pub(super) async fn over(&self) {
+        // Its sender is here.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
     fn say(&self, line: LiveLine) {
@@ -164,8 +187,7 @@ impl LiveStream {
 
     /// No more frames come.
     pub(crate) fn end(&self) {
-        // Said once.
-        let _ = self.ended.set(());
+        self.ended.send_replace(true);
         self.say(LiveLine::End);
         self.pictures.end();
     }

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Context;
-use super::live::{Drawn, LiveLine};
+use super::access::Admission;
+use super::live::Drawn;
 use super::reply::{Answer, Refusal, parts};
 use super::socket::TO_TAKE;
 
@@ -18,10 +19,9 @@ const CONTENT_TYPE: &str = "multipart/x-mixed-replace; boundary=frame";
 ///
 /// # Errors
 /// There is no such stream, or too many watch.
-pub(super) fn stream(context: &Arc<Context>, name: &str) -> Answer {
-    let stream = context.stream(name)?;
+pub(super) fn stream(context: &Arc<Context>, name: &str, mut admission: Admission) -> Answer {
+    let stream = Arc::clone(context.stream(name)?);
     let place = context.viewer()?;
-    let mut lines = stream.lines();
     let pictures = stream.pictures(Drawn::Boxes);
     let mut pictures = pictures.map_err(|error| Refusal::from(crate::Error::Worker(error.to_string())))?;
     let (send, receive) = mpsc::channel(1);
@@ -31,10 +31,8 @@ pub(super) fn stream(context: &Arc<Context>, name: &str) -> Answer {
             tokio::select! {
                 // Whoever leaves is not drawn for until the next frame.
                 () = send.closed() => return,
-                line = lines.recv() => match line {
-                    Ok(LiveLine::End) | Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                    _ => {}
-                },
+                () = stream.over() => return,
+                () = admission.over() => return,
                 changed = pictures.changed() => {
                     let picture = pictures.borrow_and_update().clone();
                     let Some(picture) = picture.filter(|_| changed.is_ok()) else { continue };

@@ -11,6 +11,7 @@ mod h264;
 mod live;
 mod mjpeg;
 mod pictures;
+mod playable;
 mod reply;
 mod request;
 mod routes;
@@ -30,6 +31,7 @@ use crate::service::{Command, Queries, RunStatus};
 use access::Access;
 pub(crate) use archives::Archives;
 pub(crate) use live::LiveStream;
+use playable::Playable;
 use reply::Refusal;
 pub(crate) use server::PageServer;
 
@@ -71,6 +73,8 @@ struct Context {
     access: Access,
     shown: Shown,
     viewers: Arc<Semaphore>,
+    /// Clips, encoded for browsers.
+    playable: Playable,
 }
 
 impl Context {

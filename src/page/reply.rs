@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -56,6 +56,8 @@ impl HttpBody for Body {
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) reason: String,
+    /// Methods that are expected, where another one came.
+    pub(super) allow: Option<HeaderValue>,
 }
 
 /// What a handler gives.
@@ -63,7 +65,7 @@ pub(super) type Answer = Result<Reply, Refusal>;
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into() }
+        Self { status, reason: reason.into(), allow: None }
     }
 
     pub(super) fn not_found(what: &str) -> Self {
@@ -75,22 +77,29 @@ impl Refusal {
     }
 
     pub(super) fn reply(self) -> Reply {
-        with_status(self.status, json(&json!({ "error": self.reason })))
+        let mut reply = with_status(self.status, json(json!({ "error": self.reason })));
+        if let Some(allow) = self.allow {
+            reply.headers_mut().insert(ALLOW, allow);
+        }
+        reply
     }
 }
 
 /// What was asked for is wrong, or something failed here.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        let ours = error.exit_code() != 2;
-        let status = if ours { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::BAD_REQUEST };
+        let status = match error {
+            Error::Absent(_) => StatusCode::NOT_FOUND,
+            Error::Conflict(_) => StatusCode::CONFLICT,
+            _ if error.exit_code() == 2 => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
         Self::new(status, error.to_string())
     }
 }
 
 /// JSON with no secret in it.
-pub(super) fn json(value: &Value) -> Reply {
-    let mut value = value.clone();
+pub(super) fn json(mut value: Value) -> Reply {
     hide(&mut value);
     whole("application/json", format!("{value}\n").into())
 }

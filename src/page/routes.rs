@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{HeaderValue, SET_COOKIE, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 
+use super::access::Admission;
 use super::reply::{Answer, Refusal, Reply, harden, whole};
 use super::request::{Parameters, path};
 use super::{Context, api, assets, mjpeg};
@@ -37,40 +38,69 @@ async fn route(context: &Arc<Context>, from: IpAddr, request: Request<Incoming>)
         only(&method, &[Method::GET])?;
         return assets::get(&parts.join("/"), request.headers());
     }
-    let open = matches!(parts[..], ["api", "v1", "session" | "openapi.json"]);
-    if !open && !context.access.is_in(request.headers()) {
-        let reason = "a password is asked for: POST it to /api/v1/session, or send a token";
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, reason));
+    if let ["api", "v1", open @ ("session" | "openapi.json")] = parts[..] {
+        return open_route(context, from, request, &method, open).await;
     }
-    match parts[..] {
+    let admission = context.access.admit(request.headers()).ok_or_else(|| {
+        let reason = "a password is asked for: POST it to /api/v1/session, or send a token";
+        Refusal::new(StatusCode::UNAUTHORIZED, reason)
+    })?;
+    let cookie = admission.cookie.clone();
+    let mut reply = admitted(context, request, &method, &parts, admission).await.unwrap_or_else(Refusal::reply);
+    if let Some(cookie) = cookie {
+        reply.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(reply)
+}
+
+/// What is there for everybody.
+async fn open_route(
+    context: &Arc<Context>,
+    from: IpAddr,
+    request: Request<Incoming>,
+    method: &Method,
+    part: &str,
+) -> Answer {
+    if part == "session" {
+        return api::session::answer(context, from, request, method).await;
+    }
+    only(method, &[Method::GET])?;
+    Parameters::of(&request, &[])?;
+    Ok(whole("application/json", Bytes::from_static(OPENAPI.as_bytes())))
+}
+
+/// What is there for those who were let in.
+async fn admitted(
+    context: &Arc<Context>,
+    request: Request<Incoming>,
+    method: &Method,
+    parts: &[&str],
+    admission: Admission,
+) -> Answer {
+    match parts {
         ["stream", file] => {
-            only(&method, &[Method::GET])?;
+            only(method, &[Method::GET])?;
             Parameters::of(&request, &[])?;
             let name = file.strip_suffix(".mjpg").ok_or_else(|| Refusal::not_found(&format!("stream/{file}")))?;
-            mjpeg::stream(context, name)
+            mjpeg::stream(context, name, admission)
         }
-        ["api", "v1", ref rest @ ..] => api_route(context, from, request, &method, rest).await,
+        ["api", "v1", rest @ ..] => api_route(context, request, method, rest, admission).await,
         _ => Err(Refusal::not_found(request.uri().path())),
     }
 }
 
 async fn api_route(
     context: &Arc<Context>,
-    from: IpAddr,
     request: Request<Incoming>,
     method: &Method,
     parts: &[&str],
+    admission: Admission,
 ) -> Answer {
     let reads = |known: &[&str]| {
         only(method, &[Method::GET])?;
         Parameters::of(&request, known)
     };
     match parts {
-        ["openapi.json"] => {
-            reads(&[])?;
-            Ok(whole("application/json", Bytes::from_static(OPENAPI.as_bytes())))
-        }
-        ["session"] => api::session::answer(context, from, request, method).await,
         ["health"] => {
             reads(&[])?;
             Ok(api::health::answer(context))
@@ -85,7 +115,7 @@ async fn api_route(
         }
         ["streams", name, "live"] => {
             only(method, &[Method::GET])?;
-            super::socket::open(context, name, request)
+            super::socket::open(context, name, request, admission)
         }
         ["streams", name, "places"] if *method == Method::GET => {
             reads(&[])?;
@@ -101,7 +131,7 @@ async fn api_route(
         }
         ["findings"] => {
             let parameters = reads(&["stream"])?;
-            api::findings::events(context, parameters.get("stream"))
+            api::findings::events(context, parameters.get("stream"), &admission)
         }
         ["queries"] if *method == Method::GET => {
             reads(&[])?;
@@ -138,5 +168,6 @@ pub(super) fn only(method: &Method, expected: &[Method]) -> Result<(), Refusal> 
     }
     let expected: Vec<&str> = expected.iter().map(Method::as_str).collect();
     let reason = format!("method {method}: expected {}", expected.join(" or "));
-    Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, reason))
+    let allow = HeaderValue::from_str(&expected.join(", ")).ok();
+    Err(Refusal { allow, ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, reason) })
 }

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
+use super::playable::Playable;
 use super::{Context, PageSettings, Shown, VIEWERS, routes};
 use crate::error::{Error, Result};
 
@@ -51,7 +52,8 @@ impl PageServer {
         let listener = TcpListener::bind(place).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
         let place = listener.local_addr().map_err(fail)?;
-        let context = Arc::new(Context { access, shown, viewers: Arc::new(Semaphore::new(VIEWERS)) });
+        let (viewers, playable) = (Arc::new(Semaphore::new(VIEWERS)), Playable::default());
+        let context = Arc::new(Context { access, shown, viewers, playable });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let (stop, stopped) = oneshot::channel();
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -65,6 +67,7 @@ impl PageServer {
                 };
                 // Streams have ended: who watches is told so, and nobody begins anything new.
                 let _ = end.send(true);
+                context.playable.stop();
                 let farewell = async {
                     let _viewers = context.viewers.acquire_many(VIEWERS as u32).await;
                     let _connections = places.acquire_many(CONNECTIONS as u32).await;

@@ -2,7 +2,8 @@
 //!
 //! A text is a line as it stands in the records, or `{"lost": N}` where the viewer was too slow for N lines. A binary message is a
 //! frame as JPEG behind its number, eight bytes, the highest first; its record came before it. Or, where the viewer wants the camera's
-//! own pictures, a binary message is a part of fragmented MP4, and `{"film": …}` says what begins; `{"film": null}` that there is none.
+//! own pictures, or they encoded, a binary message is a part of fragmented MP4, and `{"film": …}` says what begins; `{"film": null}` that
+//! there is none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,6 @@ use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use super::access::Admission;
 use super::film::FilmHead;
 use super::live::{Drawn, LiveLine, LiveStream};
 use super::reply::{Answer, Body, Refusal};
@@ -46,7 +47,7 @@ enum Video {
 ///
 /// # Errors
 /// There is no such stream, too many watch, or the request is for something else.
-pub(super) fn open(context: &Arc<Context>, name: &str, mut request: Request<Incoming>) -> Answer {
+pub(super) fn open(context: &Arc<Context>, name: &str, mut request: Request<Incoming>, admission: Admission) -> Answer {
     let parameters = Parameters::of(&request, &["video"])?;
     let video = match parameters.get("video") {
         None | Some("none") => Video::None,
@@ -63,7 +64,8 @@ pub(super) fn open(context: &Arc<Context>, name: &str, mut request: Request<Inco
         let config = WebSocketConfig::default().max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST));
         let io = TokioIo::new(upgraded);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        watch(socket, &stream, video, place).await;
+        watch(socket, &stream, video, admission).await;
+        drop(place);
     });
     let mut reply = Response::new(Body::Whole(None));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -93,7 +95,7 @@ async fn watch(
     mut socket: WebSocketStream<TokioIo<Upgraded>>,
     stream: &LiveStream,
     video: Video,
-    _place: OwnedSemaphorePermit,
+    mut admission: Admission,
 ) {
     let mut lines = stream.lines();
     let mut pictures = if video == Video::Jpeg { stream.pictures(Drawn::Plain).ok() } else { None };
@@ -123,6 +125,7 @@ async fn watch(
                 Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 Some(Ok(_)) => continue,
             },
+            () = admission.over() => break,
             line = lines.recv() => match line {
                 Ok(LiveLine::Frame(text) | LiveLine::Event(text)) => Message::Text(text),
                 Ok(LiveLine::End) | Err(RecvError::Closed) => break,

@@ -1,14 +1,14 @@
-//! One who watches the camera's own packets: from the ring in front of the decoder into a film, on a thread that may wait.
+//! One who watches a stream as it comes: from a ring of packets into a film, on a thread that may wait.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use tokio::sync::mpsc;
 
-use super::film::{Break, Film, FilmHead};
+use super::film::{Break, Film, FilmHead, Order};
 use super::h264::is_h264;
-use crate::source::{Medium, Next, Packet, PacketReader, PacketRing};
+use super::live::FilmPackets;
+use crate::source::{Medium, Next, Packet};
 
 /// Parts of a film that may wait for one viewer; what is more waits in the ring, and goes with it.
 const WAITING: usize = 8;
@@ -22,64 +22,92 @@ pub(super) enum FilmPart {
     Head(FilmHead),
     /// A picture of it.
     Picture(Bytes),
-    /// There is no film of this camera.
+    /// There is no film of this stream.
     None,
 }
 
-/// The film of a camera from its newest key frame on. Who is slow misses pictures up to a key frame, alone.
-pub(super) fn watch(ring: &Arc<PacketRing>) -> mpsc::Receiver<FilmPart> {
-    let reader = ring.watch();
+/// The film of a stream from its newest key frame on. Who is slow misses pictures up to a key frame, alone.
+pub(super) fn watch(packets: &FilmPackets) -> mpsc::Receiver<FilmPart> {
+    // From now on, and not from when the thread begins.
+    let (mut reader, packets) = (packets.ring().watch(), packets.clone());
     let (send, receive) = mpsc::channel(WAITING);
-    tokio::task::spawn_blocking(move || film(reader, &send));
+    tokio::task::spawn_blocking(move || {
+        let mut viewer = Viewer { film: None, order: Order::default(), send };
+        while !viewer.send.is_closed() {
+            let taken = match reader.take(LOOK) {
+                Next::Packet(packet) if packet.medium == Medium::Sound => Ok(()),
+                // What goes into clips changed its codec: the other ring has what browsers play.
+                Next::Packet(packet) if !is_h264(&packet.caps) => {
+                    reader = packets.ring().watch();
+                    viewer.cut()
+                }
+                Next::Packet(packet) => viewer.add(&packet),
+                Next::Lost => viewer.cut(),
+                Next::Waiting | Next::Away if reader.is_futile() => {
+                    // Whoever left does not hear it.
+                    let _ = viewer.say(FilmPart::None);
+                    return;
+                }
+                Next::Waiting | Next::Away => Ok(()),
+                Next::End => {
+                    let _ = viewer.cut();
+                    return;
+                }
+            };
+            if taken.is_err() {
+                return;
+            }
+        }
+    });
     receive
 }
 
-fn film(mut reader: PacketReader, send: &mpsc::Sender<FilmPart>) {
-    let mut film = None;
-    while !send.is_closed() {
-        let sent = match reader.take(LOOK) {
-            Next::Packet(packet) if packet.medium == Medium::Video => add(&mut film, &packet, send),
-            Next::Packet(_) | Next::Waiting | Next::Away => Ok(()),
-            Next::Lost => {
-                film = None;
-                Ok(())
-            }
-            Next::End => return,
-        };
-        if sent.is_err() {
-            return;
-        }
-    }
+/// The viewer left.
+struct Gone;
+
+struct Viewer {
+    film: Option<Film>,
+    order: Order,
+    send: mpsc::Sender<FilmPart>,
 }
 
-/// The film is over for this viewer.
-struct Over;
+impl Viewer {
+    fn say(&self, part: FilmPart) -> Result<(), Gone> {
+        self.send.blocking_send(part).map_err(|_| Gone)
+    }
 
-fn add(film: &mut Option<Film>, packet: &Packet, send: &mpsc::Sender<FilmPart>) -> Result<(), Over> {
-    let say = |part: FilmPart| send.blocking_send(part).map_err(|_| Over);
-    if !is_h264(&packet.caps) {
-        say(FilmPart::None)?;
-        return Err(Over);
+    fn say_all(&self, pictures: Vec<Bytes>) -> Result<(), Gone> {
+        pictures.into_iter().try_for_each(|picture| self.say(FilmPart::Picture(picture)))
     }
-    if packet.gap {
-        *film = None;
+
+    /// With the next key frame another film begins.
+    fn cut(&mut self) -> Result<(), Gone> {
+        let last = self.film.take().map(Film::finish);
+        self.say_all(last.unwrap_or_default())
     }
-    // The second time with a film of its own.
-    for _ in 0..2 {
-        if film.is_none() {
-            let Some((new, head)) = Film::start(packet) else { return Ok(()) };
-            *film = Some(new);
-            say(FilmPart::Head(head))?;
+
+    fn add(&mut self, packet: &Packet) -> Result<(), Gone> {
+        if packet.gap {
+            self.cut()?;
         }
-        match film.as_mut().map(|film| film.push(packet)) {
-            Some(Ok(Some(picture))) => return say(FilmPart::Picture(picture)),
-            Some(Err(Break::Unordered)) => {
-                say(FilmPart::None)?;
-                return Err(Over);
+        // The second time with a film of its own.
+        for _ in 0..2 {
+            if self.film.is_none() {
+                let Some((film, head)) = Film::start(packet, self.order) else { return Ok(()) };
+                self.film = Some(film);
+                self.say(FilmPart::Head(head))?;
             }
-            Some(Err(Break::Cut)) => *film = None,
-            Some(Ok(None)) | None => return Ok(()),
+            match self.film.as_mut().map(|film| film.push(packet)) {
+                Some(Ok(pictures)) => return self.say_all(pictures),
+                Some(Err(why)) => {
+                    if why == Break::Unordered {
+                        self.order = Order::Shuffled;
+                    }
+                    self.cut()?;
+                }
+                None => return Ok(()),
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -87,7 +87,7 @@ impl blocks::strict::Strict for PipelineFile {
 }
 
 /// The pipelines that ship with the program, by name.
-pub const BUILT_IN: [(&str, &str); 20] = [
+pub const BUILT_IN: [(&str, &str); 21] = [
     ("camera", include_str!("../../pipelines/camera.toml")),
     ("clip", include_str!("../../pipelines/clip.toml")),
     ("clip-openh264", include_str!("../../pipelines/clip-openh264.toml")),
@@ -99,6 +99,7 @@ pub const BUILT_IN: [(&str, &str); 20] = [
     ("mjpeg", include_str!("../../pipelines/mjpeg.toml")),
     ("mkv", include_str!("../../pipelines/mkv.toml")),
     ("mp4", include_str!("../../pipelines/mp4.toml")),
+    ("page", include_str!("../../pipelines/page.toml")),
     ("pictures", include_str!("../../pipelines/pictures.toml")),
     ("pipe", include_str!("../../pipelines/pipe.toml")),
     ("rtmp", include_str!("../../pipelines/rtmp.toml")),

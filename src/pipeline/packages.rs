@@ -53,7 +53,7 @@ pub const NEEDS: [Need; 50] = [
     may("rtmp2src", "RTMP streams", BAD),
     may("flvdemux", "RTMP streams and FLV in", GOOD),
     may("fdsrc", "standard input", "libgstreamer1.0-0"),
-    may("x264enc", "H.264 out, clips of raw cameras", UGLY),
+    may("x264enc", "H.264 out, clips of raw cameras, the page's video of them", UGLY),
     may("openh264enc", "H.264 out over RTSP, without x264enc", BAD),
     may("rtph264pay", "H.264 out over RTSP", GOOD),
     may("rtpbin", "RTSP in and out", GOOD),

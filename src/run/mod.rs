@@ -280,7 +280,8 @@ fn supervise(
         let (stopper, counters) = (OutputStopper::default(), Arc::<Counters>::default());
         let ((finish, finished), mut source) = (bounded(1), watched::source(settings, sightings.as_deref()));
         if let Some(live) = live.as_ref().filter(|_| settings.address.is_live() || source.realtime) {
-            live.set_packets(source.packets.get_or_insert_with(PacketRing::for_viewers));
+            let ring = source.watched.insert(PacketRing::for_viewers());
+            live.set_packets(source.packets.as_ref(), ring);
         }
         let watched = if live.is_some() { LiveStream::KEEPS } else { 0 };
         let input = input.keeping(mounts.len() * MountPoint::KEEPS + watched);

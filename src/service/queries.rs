@@ -138,14 +138,14 @@ impl Queries {
             if meant.is_empty() {
                 let names: Vec<&str> = streams.iter().map(|stream| stream.name.as_str()).collect();
                 let reason = format!("there is none of that name, expected one of {}", names.join(", "));
-                return Err(Error::Usage(format!("stream {}: {reason}", stream.unwrap_or_default())));
+                return Err(Error::Absent(format!("stream {}: {reason}", stream.unwrap_or_default())));
             }
             for stream in meant {
                 let place = wanted.iter().position(|(other, _)| Arc::ptr_eq(other, stream)).unwrap_or_else(|| {
                     wanted.push((stream, stream.now().settings));
                     wanted.len() - 1
                 });
-                apply(&mut wanted[place].1, edit).map_err(|reason| stream.refuse(&reason))?;
+                apply(&mut wanted[place].1, edit).map_err(|unmet| unmet.of(stream))?;
             }
         }
         let mut compiled: HashMap<String, Option<Arc<CompiledQuery>>> = HashMap::new();
@@ -175,7 +175,9 @@ impl Queries {
                 next.push(Arc::clone(&queries[known]));
                 continue;
             }
-            let tracking = (self.tracking_of)(stream.number, wanted).map_err(|e| stream.refuse(&e.to_string()))?;
+            // Whatever it says: another model could do that.
+            let tracking = (self.tracking_of)(stream.number, wanted);
+            let tracking = tracking.map_err(|error| Unmet::Conflict(error.to_string()).of(stream))?;
             let query = match compiled.get(&wanted.text) {
                 Some(query) => query.clone(),
                 // What is asked already, was compiled.
@@ -217,26 +219,53 @@ fn with_text(streams: &[Arc<Stream>], text: &str) -> Option<Arc<ActiveQuery>> {
     all.find(|active| active.tracked.query.text == text)
 }
 
+/// Why something cannot be done to a list of queries, in words.
+enum Unmet {
+    /// It is nothing that could be asked.
+    Wrong(String),
+    /// It is about a query that is not there.
+    Absent(String),
+    /// It does not go together with what is asked.
+    Conflict(String),
+}
+
+impl From<String> for Unmet {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
+impl Unmet {
+    fn of(self, stream: &Stream) -> Error {
+        match self {
+            Self::Wrong(reason) => stream.refuse(&reason),
+            Self::Absent(reason) => Error::Absent(format!("stream {}: {reason}", stream.name)),
+            Self::Conflict(reason) => Error::Conflict(format!("stream {}: {reason}", stream.name)),
+        }
+    }
+}
+
 /// Does to a list of queries what is wanted.
 ///
 /// # Errors
-/// In words, why it cannot be done.
-fn apply(queries: &mut Vec<QuerySettings>, edit: &QueryEdit) -> std::result::Result<(), String> {
+/// It cannot be done.
+fn apply(queries: &mut Vec<QuerySettings>, edit: &QueryEdit) -> std::result::Result<(), Unmet> {
     let names = |queries: &[QuerySettings]| {
         queries.iter().map(|query| format!("{:?}", query.name)).collect::<Vec<_>>().join(", ")
     };
     match edit {
         QueryEdit::Set { text: None, threshold: None, .. } => {
-            Err("set-query: says neither a sentence nor a threshold".into())
+            Err(Unmet::Wrong("set-query: says neither a sentence nor a threshold".into()))
         }
         QueryEdit::Set { name, text, threshold } => {
             let place = match name {
                 Some(name) => queries.iter().position(|query| query.name == *name),
                 None if queries.len() == 1 => Some(0),
-                None => return Err(format!("asks several queries; name one of {}", names(queries))),
+                None => return Err(Unmet::Wrong(format!("asks several queries; name one of {}", names(queries)))),
             };
             let place = place.ok_or_else(|| {
-                format!("asks no query {:?}, expected one of {}", name.as_deref().unwrap_or_default(), names(queries))
+                let name = name.as_deref().unwrap_or_default();
+                Unmet::Absent(format!("asks no query {name:?}, expected one of {}", names(queries)))
             })?;
             if let Some(text) = text {
                 check(text)?;
@@ -250,24 +279,27 @@ fn apply(queries: &mut Vec<QuerySettings>, edit: &QueryEdit) -> std::result::Res
             if let Some(threshold) = threshold {
                 queries[place].threshold = Some(*threshold);
             }
-            check_all(queries)
+            check_all(queries).map_err(Unmet::Wrong)
         }
         QueryEdit::Add(query) => {
+            // By itself it could be asked, or could not.
+            check_all(std::slice::from_ref(query))?;
             queries.push(query.clone());
-            check_all(queries)
+            check_all(queries).map_err(Unmet::Conflict)
         }
         QueryEdit::Remove(name) => {
             let place = queries.iter().position(|query| query.name == *name);
-            let place = place.ok_or_else(|| format!("asks no query {name:?}, expected one of {}", names(queries)))?;
+            let place = place
+                .ok_or_else(|| Unmet::Absent(format!("asks no query {name:?}, expected one of {}", names(queries))))?;
             if queries.len() == 1 {
-                return Err(format!("asks {name:?} alone; a stream needs a query"));
+                return Err(Unmet::Conflict(format!("asks {name:?} alone; a stream needs a query")));
             }
             queries.remove(place);
             Ok(())
         }
         QueryEdit::Replace(all) => {
             queries.clone_from(all);
-            check_all(queries)
+            check_all(queries).map_err(Unmet::Wrong)
         }
     }
 }

@@ -231,6 +231,13 @@ impl Status {
         self.metrics.refresh(self.is_up(), age, self.decoded(), &waiting);
     }
 
+    /// Whether frames come, whether none will any more, and why none come, where that is known.
+    pub(crate) fn comes(&self) -> (bool, bool, Option<&'static str>) {
+        let up = self.is_up();
+        let state = self.state();
+        (up, state.ended, state.gap)
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let (waiting, decoded, up) = (self.waiting(), self.decoded(), self.is_up());
         let state = self.state();

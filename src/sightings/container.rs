@@ -92,15 +92,19 @@ pub(super) fn parser(caps: &gst::CapsRef) -> &'static str {
 
 /// What stands between the sound as it came and the muxer.
 pub(super) fn sound_elements(container: Container, caps: &gst::CapsRef) -> Result<Vec<gst::Element>> {
-    const ENCODERS: [&str; 2] = ["avenc_aac", "voaacenc"];
     let decoder = match (codec(caps), container) {
         ("audio/mpeg", _) => return Ok(vec![make("aacparse")?]),
         (_, Container::Mkv) => return Ok(Vec::new()),
         ("audio/x-alaw", Container::Mp4) => "alawdec",
         (_, Container::Mp4) => "mulawdec",
     };
-    let encoder = ENCODERS.into_iter().find(|name| gst::ElementFactory::find(name).is_some()).unwrap_or(ENCODERS[0]);
-    [decoder, "audioconvert", "audioresample", encoder, "aacparse"].into_iter().map(make).collect()
+    [decoder, "audioconvert", "audioresample", aac_encoder(), "aacparse"].into_iter().map(make).collect()
+}
+
+/// What makes AAC here.
+pub(super) fn aac_encoder() -> &'static str {
+    const ENCODERS: [&str; 2] = ["avenc_aac", "voaacenc"];
+    ENCODERS.into_iter().find(|name| gst::ElementFactory::find(name).is_some()).unwrap_or(ENCODERS[0])
 }
 
 /// Whether a file that breaks off can be played so far: it has an index, or more than its head.

@@ -1,4 +1,4 @@
-//! When packets are decoded, by when their pictures are shown. Cameras say only the latter, and MP4 wants both.
+//! When packets are decoded, by when their pictures are shown. Cameras say only the latter, and MP4 wants both, in clips as on the page.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -9,17 +9,19 @@ const LOOKAHEAD: usize = 32;
 
 /// A packet with both its times, ns.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Timed<T> {
-    pub(super) packet: T,
-    pub(super) shown: i64,
+pub(crate) struct Timed<T> {
+    pub(crate) packet: T,
+    pub(crate) shown: i64,
     /// Rises from packet to packet, and is never after `shown`; before the first time shown where pictures are reordered.
-    pub(super) decoded: i64,
+    pub(crate) decoded: i64,
 }
 
 /// Packets in the order in which they are decoded. The nth of them is decoded when the nth picture is shown, less what makes
 /// that soon enough for all of them.
 #[derive(Debug)]
-pub(super) struct DecodeOrder<T> {
+pub(crate) struct DecodeOrder<T> {
+    /// Packets that wait at most.
+    lookahead: usize,
     waiting: VecDeque<(i64, T)>,
     times: BinaryHeap<Reverse<i64>>,
     /// How long before that they are decoded.
@@ -29,20 +31,25 @@ pub(super) struct DecodeOrder<T> {
 
 impl<T> Default for DecodeOrder<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), times: BinaryHeap::new(), lead: None, last: None }
+        Self::within(LOOKAHEAD)
     }
 }
 
 impl<T> DecodeOrder<T> {
+    /// Where what is shown late stands among this many packets; of more reordering times are a little wrong, and rise all the same.
+    pub(crate) fn within(lookahead: usize) -> Self {
+        Self { lookahead, waiting: VecDeque::new(), times: BinaryHeap::new(), lead: None, last: None }
+    }
+
     /// Takes a packet; returns an earlier one where enough is known of it.
-    pub(super) fn push(&mut self, shown: i64, packet: T) -> Option<Timed<T>> {
+    pub(crate) fn push(&mut self, shown: i64, packet: T) -> Option<Timed<T>> {
         self.waiting.push_back((shown, packet));
         self.times.push(Reverse(shown));
-        if self.waiting.len() > LOOKAHEAD { self.pop() } else { None }
+        if self.waiting.len() > self.lookahead { self.pop() } else { None }
     }
 
     /// The next one that waits, at the end.
-    pub(super) fn pop(&mut self) -> Option<Timed<T>> {
+    pub(crate) fn pop(&mut self) -> Option<Timed<T>> {
         let lead = *self.lead.get_or_insert_with(|| lead(&self.waiting));
         let (shown, packet) = self.waiting.pop_front()?;
         let Reverse(nth) = self.times.pop()?;

@@ -16,6 +16,7 @@ mod moment;
 mod open;
 mod part;
 mod path;
+mod playable;
 mod recorder;
 mod settings;
 pub mod snapshot;
@@ -34,12 +35,14 @@ use records::track::{FrameResult, TrackedQuery};
 use records::{Crossings, FrameRef, FrameStatus, Resolution, SightingChange};
 
 use crate::error::Result;
+pub(crate) use decode_order::{DecodeOrder, Timed};
 #[cfg(test)]
 pub(crate) use journal::tests::sighting as sample;
 use journal::{Journal, Left};
 use limits::Limits;
 use moment::Clock;
 use open::{Open, Telling};
+pub(crate) use playable::{encode_for_browsers, plays_in_browsers};
 use stay::{Rules, Stays};
 
 pub use crate::limits::QuietHours;

@@ -122,8 +122,8 @@ pub(super) struct SampleHandler {
     skew: ClockSkew,
     /// How far running time is ahead of frames that come in bursts.
     begun: Option<i64>,
-    /// Keeps packets for clips.
-    packets: Option<PacketTap>,
+    /// Keep packets for clips, and for who watches.
+    packets: Vec<PacketTap>,
 }
 
 impl SampleHandler {
@@ -151,12 +151,12 @@ impl SampleHandler {
             key_frames,
             skew: ClockSkew::default(),
             begun: None,
-            packets: None,
+            packets: Vec::new(),
         }
     }
 
-    /// With what keeps packets for clips.
-    pub(super) fn with_packets(self, packets: Option<PacketTap>) -> Self {
+    /// With what keeps packets.
+    pub(super) fn with_packets(self, packets: Vec<PacketTap>) -> Self {
         Self { packets, ..self }
     }
 
@@ -245,9 +245,7 @@ impl SampleHandler {
             self.counters.longest.fetch_max(time.nseconds().saturating_sub(last), Ordering::AcqRel);
         }
         self.counters.handing_over.store(true, Ordering::Release);
-        if let Some(packets) = &mut self.packets {
-            packets.frame(&frame);
-        }
+        self.packets.iter_mut().for_each(|packets| packets.frame(&frame));
         let handed = self.frames.get().ok_or(Closed).and_then(|input| input.push(frame, &self.stopped));
         self.counters.handing_over.store(false, Ordering::Release);
         handed.map_err(|_| gst::FlowError::Flushing)?;

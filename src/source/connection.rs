@@ -53,9 +53,9 @@ pub(super) struct Connection {
     /// Whether its elements are known to get in each other's way.
     may_hang: bool,
     /// Where its packets are kept.
-    packets: Option<Arc<PacketRing>>,
+    rings: Vec<Arc<PacketRing>>,
     /// Of what keeps them.
-    tap: Option<TapStop>,
+    taps: Vec<TapStop>,
     stopped: bool,
 }
 
@@ -141,16 +141,15 @@ fn set_up_elements(bin: &gst::Bin, address: &Address, settings: &SourceSettings)
     }
 }
 
-/// Keeps the packets of connection `number` where that is wanted.
-fn keep_packets(bin: &gst::Bin, address: &Address, settings: &SourceSettings, number: u64) -> Option<PacketTap> {
-    let ring = settings.packets.as_ref()?;
+/// Keeps the packets of connection `number` wherever they are wanted.
+fn keep_packets(bin: &gst::Bin, address: &Address, settings: &SourceSettings, number: u64) -> Vec<PacketTap> {
     let origin = PacketOrigin {
         connection: number,
         live: address.is_live(),
         lent: matches!(address.kind, Kind::Camera(_)),
         custom: settings.is_own(),
     };
-    Some(PacketTap::watch(ring, bin, origin))
+    settings.rings().map(|ring| PacketTap::watch(ring, bin, origin)).collect()
 }
 
 impl Connection {
@@ -174,7 +173,7 @@ impl Connection {
         let tracks = Tracks::new(settings.video_track);
         tracks.choose(&bin);
         let packets = keep_packets(&bin, address, settings, number);
-        let tap = packets.as_ref().map(PacketTap::stopper);
+        let taps = packets.iter().map(PacketTap::stopper).collect();
         let sound = settings.packets.as_ref().is_some_and(|ring| ring.is_for_clips());
         server_info.listen(&bin, &tracks, sound && !settings.is_own());
         deinterlace::one_for_one(&bin);
@@ -251,8 +250,8 @@ impl Connection {
             server_info,
             drawing,
             may_hang: matches!(address.kind, Kind::Rtsp { .. }),
-            packets: settings.packets.clone(),
-            tap,
+            rings: settings.rings().cloned().collect(),
+            taps,
             stopped: false,
         })
     }
@@ -350,12 +349,8 @@ impl Connection {
         }
         // A decoder blocked on a full queue is let go first: it would block the state change.
         self.stop = None;
-        if let Some(packets) = &self.packets {
-            packets.leave();
-        }
-        if let Some(tap) = &self.tap {
-            tap.stop();
-        }
+        self.rings.iter().for_each(|ring| ring.leave());
+        self.taps.iter().for_each(TapStop::stop);
         self.let_go.store(true, Ordering::Release);
         let (pipeline, drawing) = (self.pipeline.clone(), std::mem::take(&mut self.drawing));
         let to_null = move || {

@@ -55,6 +55,7 @@ pub(crate) use connection::{SourceHandles, build};
 pub use deinterlace::Deinterlace;
 pub use fault::Fault;
 pub(crate) use heif::{LOADER as HEIF_LOADER, can_read as reads_heif, open_picture};
+pub(crate) use packet_encoder::KEPT_FOR_VIEWERS;
 pub use packets::{Held, Medium, Next, Packet, PacketLimits, PacketReader, PacketRing};
 pub(crate) use pictures::rgb_frame;
 pub use reconnect::{Counters, Ended, Reconnect, SourceLoop};
@@ -85,6 +86,8 @@ pub struct SourceSettings {
     pub reconnect: Reconnect,
     /// Where its packets are kept for clips; each source has one of its own.
     pub packets: Option<Arc<PacketRing>>,
+    /// Where those of whoever watches are, while somebody does.
+    pub(crate) watched: Option<Arc<PacketRing>>,
 }
 
 impl Default for SourceSettings {
@@ -99,11 +102,17 @@ impl Default for SourceSettings {
             rtsp: RtspSettings::default(),
             reconnect: Reconnect::default(),
             packets: None,
+            watched: None,
         }
     }
 }
 
 impl SourceSettings {
+    /// All rings that want its packets.
+    fn rings(&self) -> impl Iterator<Item = &Arc<PacketRing>> {
+        self.packets.iter().chain(&self.watched)
+    }
+
     /// Whether the source part of its pipeline is the user's own.
     fn is_own(&self) -> bool {
         self.pipeline.as_ref().is_some_and(|file| file.source.is_some())

@@ -15,8 +15,10 @@ use super::packets::PacketRing;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, PipelineFile};
 
-/// Frames that may wait for the encoder.
-const WAITING: u64 = 8;
+/// Frames that may wait for the encoder of clips, and for that of who watches: older ones are left out there.
+const WAITING: [u64; 2] = [8, 2];
+/// Pictures that an encoder for who watches may keep at once: those, and one within.
+pub(crate) const KEPT_FOR_VIEWERS: usize = WAITING[1] as usize + 1;
 /// How long the few frames that wait may take at the end, where an encoder is stuck.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// x264 takes no smaller pictures.
@@ -26,8 +28,13 @@ const LEAST_SIDE: u32 = 16;
 pub(super) struct PacketEncoder {
     pipeline: gst::Pipeline,
     appsrc: gst_app::AppSrc,
+    packets: gst_app::AppSink,
     info: gst_video::VideoInfo,
     ended: Receiver<()>,
+    /// What it encodes for, in words.
+    purpose: &'static str,
+    /// Whether the last frames are waited for.
+    drains: bool,
 }
 
 impl PacketEncoder {
@@ -41,36 +48,44 @@ impl PacketEncoder {
         origin: PacketOrigin,
         shift: i64,
     ) -> Result<Self> {
-        const ENCODERS: [(&str, &str); 2] = [("x264enc", "clip"), ("openh264enc", "clip-openh264")];
-        let fail = |reason: String| Error::Pipeline { name: ENCODERS[0].1.into(), reason };
+        const ENCODERS: [[(&str, &str); 2]; 2] = [
+            [("x264enc", "clip"), ("openh264enc", "clip-openh264")],
+            [("x264enc", "page"), ("openh264enc", "clip-openh264")],
+        ];
+        let drains = ring.is_for_clips();
+        let (encoders, waiting) = if drains { (ENCODERS[0], WAITING[0]) } else { (ENCODERS[1], WAITING[1]) };
+        let fail = |reason: String| Error::Pipeline { name: encoders[0].1.into(), reason };
         let (width, height) = (info.width(), info.height());
         if width < LEAST_SIDE || height < LEAST_SIDE {
             let reason = format!("H.264 video needs at least {LEAST_SIDE}x{LEAST_SIDE}");
             return Err(fail(format!("the picture is {width}x{height}, {reason}")));
         }
-        let name = pipeline::encoder(&ENCODERS)?;
+        let name = pipeline::encoder(&encoders)?;
         let launch = PipelineFile::built_in(name)?.only_sink(name)?;
         let encoder = pipeline::build(name, &launch, &pipeline::pads(info), gst::PadDirection::Sink)?;
         let packets = encoder.by_name("packets").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
         let packets = packets.ok_or_else(|| fail("has no appsink named `packets`".into()))?;
         let (end, ended) = bounded(1);
         packets.set_callbacks(callbacks(Arc::clone(ring), origin, shift, end.clone()));
-        let leak = if origin.live { gst_app::AppLeakyType::Downstream } else { gst_app::AppLeakyType::None };
+        // Nobody waits for who watches.
+        let leaks = origin.live || !drains;
+        let leak = if leaks { gst_app::AppLeakyType::Downstream } else { gst_app::AppLeakyType::None };
         let appsrc = gst_app::AppSrc::builder()
             .caps(&info.to_caps().map_err(|e| fail(e.to_string()))?)
             .format(gst::Format::Time)
-            .max_buffers(WAITING)
+            .max_buffers(waiting)
             .max_bytes(0)
             .leaky_type(leak)
-            .block(!origin.live)
+            .block(!leaks)
             .build();
         let pipeline = gst::Pipeline::new();
         let chain = [appsrc.upcast_ref::<gst::Element>(), encoder.upcast_ref()];
         let linked = pipeline.add_many(chain).and_then(|()| gst::Element::link_many(chain));
         linked.map_err(|e| fail(e.to_string()))?;
+        let purpose = if drains { "clips" } else { "the page" };
         bus::forward(&pipeline, move |report| {
             if let Report::Failed(fault) = report {
-                tracing::warn!("clips end here: {}", fault.reason);
+                tracing::warn!("the encoder for {purpose} ended: {}", fault.reason);
             }
             // Once is enough.
             let _ = end.try_send(());
@@ -78,7 +93,7 @@ impl PacketEncoder {
         if pipeline.set_state(gst::State::Playing).is_err() {
             return Err(fail("the pipeline refuses to start".into()));
         }
-        Ok(Self { pipeline, appsrc, info: info.clone(), ended })
+        Ok(Self { pipeline, appsrc, packets, info: info.clone(), ended, purpose, drains })
     }
 
     /// Whether frames like `info` can go on in it.
@@ -96,7 +111,15 @@ impl PacketEncoder {
         writable.set_pts(stream_time);
         writable.set_dts(None);
         if self.appsrc.push_buffer(frame).is_err() {
-            tracing::debug!("the encoder of clips takes no more frames");
+            tracing::debug!("the encoder for {} takes no more frames", self.purpose);
+        }
+    }
+
+    /// The next frame is one with which decoding can begin.
+    pub(super) fn force_key(&self) {
+        let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
+        if !self.packets.send_event(event) {
+            tracing::debug!("the encoder for {} makes key frames when it wants to", self.purpose);
         }
     }
 }
@@ -123,13 +146,13 @@ fn callbacks(ring: Arc<PacketRing>, origin: PacketOrigin, shift: i64, end: Sende
 }
 
 impl Drop for PacketEncoder {
-    /// What waits comes into the ring before.
+    /// What waits for clips comes into the ring before.
     fn drop(&mut self) {
-        if self.appsrc.end_of_stream().is_ok() && self.ended.recv_timeout(PATIENCE).is_err() {
-            tracing::warn!("the encoder of clips is stuck: clips lack the last frames before here");
+        if self.drains && self.appsrc.end_of_stream().is_ok() && self.ended.recv_timeout(PATIENCE).is_err() {
+            tracing::warn!("the encoder for clips is stuck: clips lack the last frames before here");
         }
         if self.pipeline.set_state(gst::State::Null).is_err() {
-            tracing::debug!("the encoder of clips did not stop cleanly");
+            tracing::debug!("the encoder for {} did not stop cleanly", self.purpose);
         }
     }
 }

@@ -148,6 +148,10 @@ pub(super) struct PacketQueue {
     pub(super) next_reader: u64,
     /// Readers for whom nobody waits.
     pub(super) viewers: BTreeSet<u64>,
+    /// One of them has no key frame to begin with.
+    pub(super) wants_key: bool,
+    /// There is nothing for them, and never will be.
+    pub(super) futile: bool,
     /// Whether the source is away: nobody waits for readers, and what they have not read stays.
     pub(super) away: bool,
     pub(super) closed: bool,
@@ -281,6 +285,17 @@ impl PacketQueue {
         let end = self.video.end();
         self.keys.retain(|key| *key < end);
         self.newest = None;
+    }
+
+    /// Lets go of all.
+    pub(super) fn clear(&mut self) {
+        for lane in [&mut self.video, &mut self.sound] {
+            lane.first = lane.end();
+            // Their room, too.
+            lane.packets = VecDeque::new();
+        }
+        self.keys.clear();
+        (self.bytes, self.newest, self.wants_key) = (0, None, false);
     }
 
     /// The picture with which a clip begins that is to begin at `stream_ns`.

@@ -1,5 +1,5 @@
 //! Takes packets before the decoder into a ring ([`super::packets`]), and says which of them is which frame. What has no packets worth
-//! keeping, raw pictures for one, is encoded.
+//! keeping, raw pictures for one, is encoded: for clips always, for who watches while somebody does.
 //!
 //! Pad probes look at what passes: unlike a tee with its queue, they can hold nothing up but as long as the ring wants it, and need
 //! no branch that a decoder bin would have to know of.
@@ -76,6 +76,7 @@ pub(super) struct PacketTap {
 impl PacketTap {
     /// Watches what `bin` decodes. To be called before anything else changes the times of its frames.
     pub(super) fn watch(ring: &Arc<PacketRing>, bin: &gst::Bin, origin: PacketOrigin) -> Self {
+        ring.set_futile(false);
         let facts = Facts {
             came: AtomicBool::new(false),
             unfit: AtomicBool::new(false),
@@ -126,7 +127,8 @@ impl PacketTap {
             }
             return;
         }
-        if !ring.is_for_clips() {
+        if !ring.is_wanted() {
+            self.encoder = None;
             return;
         }
         let shift = *self.shift.get_or_insert(shown.map_or(0, |shown| stream_ns - shown));
@@ -134,14 +136,24 @@ impl PacketTap {
             // The one before says all that it has first.
             self.encoder = None;
             match PacketEncoder::start(ring, &frame.info, *origin, shift) {
-                Ok(encoder) => self.encoder = Some(encoder),
+                Ok(encoder) => {
+                    // It begins with one.
+                    ring.wants_key();
+                    self.encoder = Some(encoder);
+                }
                 Err(error) => {
                     self.hopeless = true;
-                    tracing::warn!("no clips: {error}");
+                    ring.set_futile(true);
+                    let lacking =
+                        if ring.is_for_clips() { "no clips" } else { "page: pictures take the place of video" };
+                    tracing::warn!("{lacking}: {error}");
                 }
             }
         }
         if let Some(encoder) = &self.encoder {
+            if ring.wants_key() {
+                encoder.force_key();
+            }
             encoder.push(&frame.buffer, stream);
         }
     }
@@ -187,7 +199,9 @@ impl Probe {
         let caps = pad.current_caps().filter(is_fit);
         match caps.zip(running_ns(pad, picture)) {
             Some((caps, running_ns)) => {
-                self.keep(Medium::Video, picture, caps, running_ns);
+                if self.ring.is_wanted() {
+                    self.keep(Medium::Video, picture, caps, running_ns);
+                }
                 came.store(true, Ordering::Release);
             }
             None if decided.load(Ordering::Acquire) => tracing::debug!("a packet without a time is not kept"),

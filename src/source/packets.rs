@@ -36,7 +36,7 @@ pub struct Held {
 enum Purpose {
     /// Whatever goes into clips, with its sound; what does not is encoded.
     Clips,
-    /// H.264 for whoever watches: as the camera sends it, or not at all.
+    /// H.264 for whoever watches, while somebody does: as the source sends it, and encoded where it sends something else.
     Watching,
 }
 
@@ -56,7 +56,7 @@ impl PacketRing {
         Self::of(limits, Purpose::Clips)
     }
 
-    /// An empty one for whoever watches: nothing is encoded for it, and it holds a few seconds.
+    /// An empty one for whoever watches: it holds a few seconds while somebody does, and nothing while nobody does.
     pub(crate) fn for_viewers() -> Arc<Self> {
         let limits = PacketLimits { bytes: 32 << 20, time: Duration::from_secs(4), waits: false };
         Self::of(limits, Purpose::Watching)
@@ -66,13 +66,29 @@ impl PacketRing {
         Arc::new(Self { limits, purpose, queue: Mutex::default(), changed: Condvar::new() })
     }
 
-    /// Whether it wants sound, and what is no packet worth keeping encoded.
+    /// Whether it wants whatever goes into clips, and sound with it.
     pub(super) fn is_for_clips(&self) -> bool {
         self.purpose == Purpose::Clips
     }
 
     fn lock(&self) -> MutexGuard<'_, PacketQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anybody wants packets now.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.purpose == Purpose::Clips || !self.lock().viewers.is_empty()
+    }
+
+    /// Whether somebody came for whom no key frame is there; told once.
+    pub(super) fn wants_key(&self) -> bool {
+        std::mem::take(&mut self.lock().wants_key)
+    }
+
+    /// Says whether the source has nothing that could be watched, and never will.
+    pub(super) fn set_futile(&self, futile: bool) {
+        self.lock().futile = futile;
+        self.changed.notify_all();
     }
 
     /// How much it may hold.
@@ -93,7 +109,8 @@ impl PacketRing {
     /// Where the source waits for readers, until there is room, or nobody wants the source any more.
     pub(super) fn push(&self, arrived: Arrived) {
         let mut state = self.lock();
-        if arrived.connection < state.connection || state.closed {
+        let unwanted = self.purpose == Purpose::Watching && state.viewers.is_empty();
+        if arrived.connection < state.connection || state.closed || unwanted {
             return;
         }
         let more = size(&arrived.buffer);
@@ -140,7 +157,10 @@ impl PacketRing {
     /// Reads from the newest key frame on. The source does not wait for who watches.
     pub(crate) fn watch(self: &Arc<Self>) -> PacketReader {
         let reader = self.read_from(i64::MAX);
-        self.lock().viewers.insert(reader.number);
+        let mut state = self.lock();
+        state.viewers.insert(reader.number);
+        state.wants_key |= state.keys.is_empty();
+        drop(state);
         self.changed.notify_all();
         reader
     }
@@ -225,6 +245,11 @@ impl PacketReader {
         state.away && !state.closed
     }
 
+    /// Whether there is nothing that could be watched, and never will be.
+    pub(crate) fn is_futile(&self) -> bool {
+        self.ring.lock().futile
+    }
+
     /// Whether a stretch has sound, as far as is known.
     pub fn has_sound(&self, stretch: u64) -> bool {
         self.ring.lock().sound.packets.iter().rev().any(|sound| sound.stretch == stretch)
@@ -236,6 +261,9 @@ impl Drop for PacketReader {
         let mut state = self.ring.lock();
         state.readers.remove(&self.number);
         state.viewers.remove(&self.number);
+        if self.ring.purpose == Purpose::Watching && state.viewers.is_empty() {
+            state.clear();
+        }
         drop(state);
         self.ring.changed.notify_all();
     }
@@ -361,6 +389,33 @@ mod tests {
         fill(&patient, 1, 8..40);
         assert_eq!(read(&mut slow), [vec![Err("lost")], all(30..40)].concat());
         assert_eq!(patient.format(), Some(gst::Caps::new_empty_simple("video/x-h264")));
+    }
+
+    #[test]
+    fn what_nobody_watches_is_not_kept() {
+        let ring = PacketRing::for_viewers();
+        fill(&ring, 1, 0..8);
+        assert!(!ring.is_wanted() && ring.held() == Held { bytes: 0, pictures: 0, keys: 0, sounds: 0 });
+        let mut viewer = ring.watch();
+        assert!(
+            ring.is_wanted() && ring.wants_key() && !ring.wants_key(),
+            "it is told once that a key frame is wanted"
+        );
+        fill(&ring, 1, 8..13);
+        assert_eq!(read(&mut viewer), all(8..13));
+        let mut second = ring.watch();
+        assert!(!ring.wants_key(), "one is there");
+        assert_eq!(read(&mut second), all(10..13), "from the newest key frame on");
+        drop(viewer);
+        fill(&ring, 1, 13..15);
+        assert_eq!(read(&mut second), all(13..15));
+        drop(second);
+        fill(&ring, 1, 15..25);
+        assert_eq!(ring.held().bytes, 0, "they went with the last one");
+        let mut later = ring.watch();
+        assert_eq!(read(&mut later), [], "nothing of before");
+        fill(&ring, 1, 25..27);
+        assert_eq!(read(&mut later), all(25..27));
     }
 
     #[test]

@@ -119,9 +119,7 @@ impl SourceLoop {
         let played = catch_unwind(AssertUnwindSafe(|| {
             if self.address.comes_back() { Reconnecting::new(self).run(stop) } else { self.once(stop) }
         }));
-        if let Some(packets) = &self.settings.packets {
-            packets.close();
-        }
+        self.settings.rings().for_each(|ring| ring.close());
         let outcome = played.unwrap_or_else(|_| Err(Error::Worker("a source's thread panicked".into())));
         Ended { decoded: self.decoded(), outcome }
     }

@@ -1,15 +1,17 @@
 //! Who may see the page, and what those get who may not.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
+use tungstenite::client::IntoClientRequest;
 
-use super::{CAMERA, ask, camera, get, place, served, tell};
+use super::{CAMERA, PATIENCE, ask, camera, encoded, get, head, place, send, served, tell};
 use crate::served::Service;
-use crate::support::{Scratch, command, repository, spotter, tool};
+use crate::support::{Scratch, command, repository, spotter, tool, until};
 
 const PASSWORD: &str = "correct horse battery";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef-program";
@@ -138,6 +140,41 @@ fn the_password_lets_in_and_nothing_else_does() {
     assert_eq!(right.status, 429, "not even the right one");
     assert!(right.text().contains("try again in"), "{}", right.text());
     assert!(!right.headers.contains_key("set-cookie"));
+}
+
+#[test]
+fn who_left_sees_nothing_more() {
+    let scratch = Scratch::new();
+    let (_service, place) = guarded(&scratch);
+    let enter = || {
+        let entered = tell(&place, "POST", "/api/v1/session", &json!({ "password": PASSWORD }));
+        let cookie = entered.headers["set-cookie"].split(';').next().expect("a cookie").to_owned();
+        let stream = TcpStream::connect(&place).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        let mut request =
+            format!("ws://{place}{}", camera("/live?video=mp4")).into_client_request().expect("a request");
+        request.headers_mut().insert("cookie", cookie.parse().expect("a value"));
+        (cookie, tungstenite::client(request, stream).expect("a socket").0)
+    };
+    let ((cookie, mut socket), (_other, mut others)) = (enter(), enter());
+    let pictures = send(&place, "GET", &format!("/stream/{}.mjpg", encoded(CAMERA[1])), &[("Cookie", &cookie)], "");
+    let events = send(&place, "GET", "/api/v1/findings", &[("Cookie", &cookie)], "");
+    let readers = [pictures, events].map(|mut reader| {
+        assert_eq!(head(&mut reader).0, 200);
+        std::thread::spawn(move || reader.read_to_end(&mut Vec::new()).expect("ends, and is not broken off"))
+    });
+    assert!(socket.read().is_ok());
+    let program = format!("Bearer {TOKEN}");
+    let viewers = || ask(&place, "GET", "/api/v1/health", &[("Authorization", &program)], "").json()["viewers"].clone();
+    assert_eq!(viewers(), 4);
+    assert_eq!(ask(&place, "DELETE", "/api/v1/session", &[("Cookie", &cookie)], "").status, 204);
+    while socket.read().is_ok_and(|message| !message.is_close()) {}
+    for reader in readers {
+        assert!(reader.join().expect("no panic") > 0);
+    }
+    until("all of them gone", PATIENCE, || (viewers() == 1).then_some(()));
+    // Somebody else's session is another one.
+    assert!(others.read().is_ok());
 }
 
 #[test]

@@ -41,8 +41,44 @@ fn what_is_asked_changes_between_two_frames() {
     service.record("frame with one query", |line| line["query"] == "a green star");
     assert_eq!(ask(&place, "DELETE", &white, &[], "").status, 404, "it is gone");
     let last = ask(&place, "DELETE", "/api/v1/queries/square", &[], "");
-    assert_eq!(last.status, 400, "a stream needs a query");
+    assert_eq!(last.status, 409, "a stream needs a query");
     assert!(last.text().contains("a stream needs a query"), "{}", last.text());
+}
+
+/// What one of them said last is asked, and nobody's change is lost on the way.
+#[test]
+fn two_people_change_the_same_query() {
+    const TURNS: usize = 12;
+    let (service, place) = served(&[]);
+    service.record("measured frame", |line| line["measured"] == true);
+    let path = "/api/v1/queries/the%20white%20circle";
+    let change = |whose: &str| -> Vec<(u64, String)> {
+        let one = |turn: usize| {
+            let text = format!("a {whose} circle {turn}");
+            let answer = tell(&place, "PATCH", path, &json!({ "query": text }));
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            (answer.json()["queries"][CAMERA[1]]["the white circle"].as_u64().expect("a revision"), text)
+        };
+        (0..TURNS).map(one).collect()
+    };
+    let [mut all, others] = std::thread::scope(|scope| {
+        let both = ["red", "blue"].map(|whose| scope.spawn(move || change(whose)));
+        both.map(|one| one.join().expect("no panic"))
+    });
+    all.extend(others);
+    all.sort();
+    let revisions: Vec<u64> = all.iter().map(|(revision, _)| *revision).collect();
+    assert_eq!(revisions, (2..2 + 2 * TURNS as u64).collect::<Vec<_>>(), "each is a revision of its own");
+    let now = get(&place, "/api/v1/queries").json()["streams"][0]["queries"][0].clone();
+    assert_eq!(
+        (now["rev"].as_u64(), now["text"].as_str()),
+        all.last().map(|(rev, text)| (*rev, text.as_str())).unzip()
+    );
+    // Records say what was asked of each frame, in that order.
+    for (revision, text) in &all {
+        let event = service.record("change", |line| line["event"] == "query");
+        assert_eq!((event["rev"].as_u64(), event["text"].as_str()), (Some(*revision), Some(text.as_str())));
+    }
 }
 
 #[test]
@@ -63,8 +99,8 @@ fn a_request_that_cannot_be_met_changes_nothing() {
     let before = get(&place, "/api/v1/queries").text();
     for (method, path, body, status, reason) in [
         ("POST", "", json!({ "query": "  " }), 400, "expected words"),
-        ("POST", "", json!({ "query": "a", "stream": "nobody" }), 400, "there is none of that name"),
-        ("POST", "", json!({ "query": "the white circle" }), 400, "two queries are called"),
+        ("POST", "", json!({ "query": "a", "stream": "nobody" }), 404, "there is none of that name"),
+        ("POST", "", json!({ "query": "the white circle" }), 409, "two queries are called"),
         ("POST", "", json!({ "query": "a", "threshold": 2 }), 400, "expected a probability from 0 to 1"),
         ("PATCH", "/nobody", json!({ "query": "a" }), 404, "there is none of that name"),
         ("PATCH", "/the%20white%20circle", json!({}), 400, "neither a sentence nor a threshold"),

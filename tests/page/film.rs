@@ -1,122 +1,167 @@
-//! The camera's own pictures as MP4, against ffprobe and the times of records.
+//! Films of files and cameras, against ffprobe: every picture has the time of the record that tells what it shows. Pictures carry a number,
+//! so that one that is a whole frame early or late is found out.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::Value;
-use tungstenite::client::IntoClientRequest;
-use tungstenite::{Error, Message};
 
-use super::{PATIENCE, encoded, get, place};
-use crate::served::Service;
-use crate::support::{Scratch, clip, tool, until};
+use super::{Film, Run, Viewer, Watched, decodes, encoded, get};
+use crate::sources::probed;
+use crate::support::counter::{Counter, counter_clip, counters};
+use crate::support::servers::Server;
+use crate::support::{Scratch, clip, tool};
 
-/// What came over the socket until the stream ended.
-struct Watched {
-    /// What was said of each film.
-    heads: Vec<Value>,
-    /// Their bytes.
-    films: Vec<Vec<u8>>,
-    /// Stream times of records, by their number, ns.
-    times: BTreeMap<u64, f64>,
+const RATE: u32 = 25;
+/// Frames of a film, sixteen seconds.
+const LENGTH: usize = 400;
+/// Pictures that are looked at.
+const ENOUGH: usize = 60;
+/// The page takes times that are so near for one, ns.
+const SAME: f64 = 8e6;
+const HEVC: [&str; 6] =
+    ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=25:bframes=3:log-level=none"];
+
+/// Times of records, by the number that their picture shows, ns.
+fn times(lines: &[Value]) -> BTreeMap<usize, f64> {
+    let measured = lines.iter().filter(|line| line["schema"] == "spotter.frame/2" && line["status"] == "measured");
+    let number = |line: &Value| Some(line["objects"][0]["box"]["x"].as_f64()? as usize);
+    measured.filter_map(|line| Some((number(line)?, line["pts_ns"].as_f64()?))).collect()
 }
 
-fn watch(source: &str) -> Watched {
-    let service = Service::start(&["--source", source, "--query", "a", "--page", "127.0.0.1:0"]);
-    let place = place(&service);
-    let name = encoded(source);
-    until("a film", PATIENCE, || {
-        let stream = get(&place, &format!("/api/v1/streams/{name}")).json();
-        stream["video"].as_array()?.contains(&"mp4".into()).then_some(())
+/// Watches a source; sees that it is one film whose pictures are those of the records.
+fn holds(scratch: &Scratch, source: &str) -> Film {
+    let run = Run::start(&["--source", source, "--query", "the counter"], Counter { takes: Duration::ZERO });
+    let described = get(&run.place, &format!("/api/v1/streams/{}", encoded(source))).json();
+    assert_eq!(described["video"], serde_json::json!(["mp4", "jpeg"]));
+    let mut viewer = Viewer::open(&run.place, source, "?video=mp4");
+    let mut pictures = 0;
+    let mut watched = Watched::until(&mut viewer, |watched| {
+        assert!(!watched.none, "it is said that there is no film");
+        pictures = watched.films.last().map_or(0, |film| film.bytes.windows(4).filter(|w| w == b"moof").count());
+        pictures >= ENOUGH && times(&watched.lines).len() >= ENOUGH
     });
-    let stream = TcpStream::connect(&place).expect("connects");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    let url = format!("ws://{place}/api/v1/streams/{name}/live?video=mp4");
-    let (mut socket, _) = tungstenite::client(url.into_client_request().expect("a request"), stream).expect("a socket");
-    let mut watched = Watched { heads: Vec::new(), films: Vec::new(), times: BTreeMap::new() };
-    loop {
-        match socket.read() {
-            Ok(Message::Text(text)) => {
-                let line: Value = serde_json::from_str(&text).expect("JSON");
-                if let Some(seq) = line["seq"].as_u64().filter(|_| line["schema"] == "spotter.frame/2") {
-                    watched.times.insert(seq, line["pts_ns"].as_f64().expect("a time"));
-                } else if line["film"].is_object() {
-                    watched.heads.push(line["film"].clone());
-                    watched.films.push(Vec::new());
-                }
-            }
-            Ok(Message::Binary(bytes)) => watched.films.last_mut().expect("a film has begun").extend(&bytes[..]),
-            Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => return watched,
-            Ok(other) => panic!("{other:?}"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-/// Times at which ffprobe shows the frames of a film, seconds.
-fn shown(file: &str) -> Vec<f64> {
-    let args = ["-v", "error", "-show_entries", "frame=pts_time", "-of", "csv=p=0", file];
-    let lines = tool("ffprobe", &args);
-    // Side data of a frame end its line with a comma, and bring an empty one.
-    let times = lines.lines().map(|line| line.trim_end_matches(',')).filter(|line| !line.is_empty());
-    times.map(|time| time.parse().expect("a time")).collect()
-}
-
-/// The pictures of a film are those of the records, at their times.
-fn holds(scratch: &Scratch, options: &[&str]) {
-    let source = clip(
-        scratch,
-        "clip.mp4",
-        "160x120",
-        250,
-        &[&["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10"], options].concat(),
-    );
-    let Watched { heads, films, times } = watch(&source);
+    drop(viewer);
+    assert!(run.end().frames.closed());
+    assert!(pictures >= ENOUGH, "{pictures} pictures");
+    let heads: Vec<&Value> = watched.films.iter().map(|film| &film.head).collect();
     assert_eq!(heads.len(), 1, "{heads:?}");
-    let head = &heads[0];
-    assert_eq!((&head["width"], &head["height"]), (&160.into(), &120.into()));
+    let head = heads[0];
+    assert_eq!((&head["width"], &head["height"]), (&320.into(), &192.into()));
     assert!(head["codec"].as_str().is_some_and(|codec| codec.starts_with("avc1.") && codec.len() == 11), "{head}");
-    let file = scratch.write("film.mp4", &films[0]);
-    // Every frame decodes: anything that is wrong is said on standard error.
-    assert_eq!(tool("sh", &["-c", &format!("ffmpeg -v warning -i {file} -f null - 2>&1")]), "");
-    let shown = shown(&file);
-    assert!(shown.len() > 20, "{} frames were watched", shown.len());
-    let origin = head["origin_ns"].as_f64().expect("a time");
-    let unknown = |time: &&f64| !times.values().any(|known| (known - (origin + *time * 1e9)).abs() < 2e6);
-    // Records of frames from before the viewer came are not there.
-    let first = times.values().copied().fold(f64::MAX, f64::min);
-    let later = shown.iter().filter(|time| origin + *time * 1e9 > first - 2e6);
-    assert_eq!(later.clone().find(unknown), None, "{shown:?} from {origin} against {times:?}");
-    assert!(later.count() > 20, "{} records", times.len());
+    let film = watched.films.remove(0);
+    let file = scratch.write("film.mp4", &film.bytes);
+    decodes(&file);
+    let (shown, numbers, told) = (probed(&file), counters(&file), times(&watched.lines));
+    assert_eq!(shown.len(), numbers.len());
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+    let origin = film.head["origin_ns"].as_f64().expect("a time");
+    let mut seen = 0;
+    for (number, time) in numbers.iter().zip(&shown) {
+        // Records of frames from before the viewer came are not there, nor of those that nobody measured.
+        let Some(told) = told.get(number) else { continue };
+        let off = origin + time * 1e9 - told;
+        assert!(off.abs() < SAME, "picture {number} is {} ms late", off / 1e6);
+        seen += 1;
+    }
+    assert!(seen >= ENOUGH / 2, "{seen} pictures of {numbers:?} have records: {:?}", told.keys());
+    film
 }
 
 #[test]
 fn pictures_in_order_have_the_times_of_their_records() {
-    holds(&Scratch::new(), &["-bf", "0"]);
+    let scratch = Scratch::new();
+    holds(&scratch, &counter_clip(&scratch, RATE, LENGTH, &["-bf", "0", "-g", "10"]));
 }
 
 #[test]
 fn pictures_out_of_order_have_the_times_of_their_records() {
-    holds(&Scratch::new(), &["-bf", "3"]);
+    let scratch = Scratch::new();
+    let shuffled = ["-g", "25", "-bf", "3", "-b_strategy", "0"];
+    let source = counter_clip(&scratch, RATE, LENGTH, &shuffled);
+    holds(&scratch, &source);
+    // As it comes over the air, with a time of decoding beside that of showing.
+    let other = Scratch::new();
+    let air = other.file("film.ts");
+    tool("ffmpeg", &["-v", "error", "-i", &source, "-c", "copy", &air]);
+    holds(&other, &air);
+}
+
+/// RTSP says when pictures are shown, and not when they are decoded.
+#[test]
+fn pictures_of_a_camera_have_the_times_of_their_records_in_whatever_order_they_come() {
+    for options in [&["-bf", "0", "-g", "25"][..], &["-g", "25", "-bf", "3", "-b_strategy", "0"]] {
+        let scratch = Scratch::new();
+        let camera = Server::camera(&counter_clip(&scratch, RATE, LENGTH, options), &[]);
+        holds(&scratch, &camera.address);
+    }
 }
 
 #[test]
-fn what_is_no_film_is_said() {
-    let service =
-        Service::start(&["--source", "test:ball?live=true&size=160x120", "--query", "a", "--page", "127.0.0.1:0"]);
-    let place = place(&service);
-    let name = encoded("test:ball?live=true&size=160x120");
-    let stream = get(&place, &format!("/api/v1/streams/{name}")).json();
-    assert_eq!(stream["video"], serde_json::json!(["jpeg"]));
-    let stream = TcpStream::connect(&place).expect("connects");
-    let url = format!("ws://{place}/api/v1/streams/{name}/live?video=mp4");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    let (mut socket, _) = tungstenite::client(url.into_client_request().expect("a request"), stream).expect("a socket");
-    for _ in 0..100 {
-        let Message::Text(text) = socket.read().expect("a message") else { panic!("a film that is none") };
-        if text.contains("\"film\":null") {
-            return;
-        }
+fn what_is_no_h264_is_encoded_and_keeps_its_times() {
+    let scratch = Scratch::new();
+    let film = counter_clip(&scratch, RATE, LENGTH, &HEVC);
+    holds(&scratch, &film);
+    let other = |name: &str, options: &[&str]| {
+        let file = scratch.file(name);
+        tool("ffmpeg", &[&["-v", "error", "-i", &film][..], options, &[&file]].concat());
+        file
+    };
+    for source in [
+        other("jpeg.mov", &["-c:v", "mjpeg", "-q:v", "3"]),
+        other("raw.mkv", &["-c:v", "rawvideo", "-pix_fmt", "yuv420p"]),
+        // Its container does not say when pictures are shown that come in another order.
+        other("film.avi", &["-c:v", "libx264", "-g", "25", "-bf", "2"]),
+    ] {
+        holds(&scratch, &source);
     }
-    panic!("it is not said");
+    let camera = Server::camera(&film, &["--h265"]);
+    holds(&scratch, &camera.address);
+}
+
+/// Parameter sets that change from one key frame to the next, as where one film follows on another.
+#[test]
+fn a_film_with_several_parameter_sets_decodes() {
+    let scratch = Scratch::new();
+    let part = |name: &str, options: &[&str]| {
+        let coded = [&["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-bf", "0"][..], options].concat();
+        clip(&scratch, name, "320x192", 100, &coded)
+    };
+    let list = [part("a.ts", &["-crf", "20"]), part("b.ts", &["-crf", "40", "-refs", "1", "-profile:v", "baseline"])];
+    let list: String = list.iter().map(|file| format!("file '{file}'\n")).collect();
+    let list = scratch.write("list", list.as_bytes());
+    let source = scratch.file("both.ts");
+    tool("ffmpeg", &["-v", "error", "-f", "concat", "-safe", "0", "-i", &list, "-c", "copy", &source]);
+    let run = Run::start(&["--source", &source, "--query", "a"], Counter { takes: Duration::ZERO });
+    let watched = Watched::until(&mut Viewer::open(&run.place, &source, "?video=mp4"), |watched| watched.none);
+    assert!(run.end().frames.closed());
+    let codecs: Vec<&Value> = watched.films.iter().map(|film| &film.head["codec"]).collect();
+    assert_eq!(codecs.len(), 2, "{codecs:?}");
+    assert_ne!(codecs[0], codecs[1]);
+    let mut shown = 0;
+    for (number, film) in watched.films.iter().enumerate() {
+        let file = scratch.write(&format!("film-{number}.mp4"), &film.bytes);
+        decodes(&file);
+        shown += probed(&file).len();
+    }
+    assert!(shown > 150, "{shown} of 200 pictures");
+}
+
+/// A file that is read faster than it plays has no film: nobody could follow it.
+#[test]
+fn what_is_no_film_is_said() {
+    let scratch = Scratch::new();
+    let source = counter_clip(&scratch, RATE, LENGTH, &["-g", "10"]);
+    let out = format!("jsonl:{}", scratch.file("out.jsonl"));
+    let slow = Counter { takes: Duration::from_millis(20) };
+    let run = Run::start(&["--source", &source, "--query", "the counter", "--out", &out], slow);
+    let described = get(&run.place, &format!("/api/v1/streams/{}", encoded(&source))).json();
+    assert_eq!(described["video"], serde_json::json!(["jpeg"]));
+    let watched = Watched::until(&mut Viewer::open(&run.place, &source, "?video=mp4"), |watched| watched.none);
+    assert!(watched.none && watched.films.is_empty());
+    // So it is where a picture is smaller than any encoder takes.
+    let small = "test:ball?live=true&size=320x12";
+    let run = Run::start(&["--source", small, "--query", "a"], Counter { takes: Duration::ZERO });
+    let watched = Watched::until(&mut Viewer::open(&run.place, small, "?video=mp4"), |watched| watched.none);
+    assert!(watched.none && watched.films.is_empty());
 }

@@ -6,22 +6,14 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-use super::{CAMERA, Chunks, Events, PATIENCE, ask, camera, encoded, get, head, place, send, served};
+use super::{CAMERA, Chunks, Events, PATIENCE, Viewer, ask, camera, encoded, get, head, place, send, served};
 use crate::served::Service;
 use crate::support::until;
 
 fn socket(place: &str, stream: &str, parameters: &str) -> WebSocket<TcpStream> {
-    let name = encoded(stream);
-    let stream = TcpStream::connect(place).expect("connects");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    let url = format!("ws://{place}/api/v1/streams/{name}/live{parameters}");
-    let (socket, answer) =
-        tungstenite::client(url.into_client_request().expect("a request"), stream).expect("a socket");
-    assert_eq!(answer.status(), 101);
-    socket
+    Viewer::open(place, stream, parameters).0
 }
 
 #[test]

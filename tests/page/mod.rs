@@ -1,22 +1,35 @@
-//! The page: who may see it, its API against its description, findings as they come, and viewers who are slow.
+//! The page: who may see it, its API against its description, findings and video as they come, and viewers who are slow, many or hostile.
 
 mod access;
 mod api;
 mod asking;
+mod crowd;
+mod encoded;
 mod film;
+mod hostile;
 mod live;
 mod places;
+mod schema;
 mod seen;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, bounded};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use records::Counts;
 use serde_json::Value;
+use spotter::run::stream_until;
+use spotter::stage::Ground;
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Error, Message, WebSocket};
 
 use crate::served::Service;
+use crate::support::servers::free_port;
+use crate::support::{run_settings, tool, until};
 
 /// How long anything may take to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,6 +51,135 @@ fn served(flags: &[&str]) -> (Service, String) {
     let service = Service::start(&[&CAMERA[..], &["--out", "jsonl:-", "--page", "127.0.0.1:0"], flags].concat());
     let place = place(&service);
     (service, place)
+}
+
+/// A run inside this process, with a model of its own and a page.
+struct Run {
+    place: String,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<spotter::Result<Counts>>>,
+}
+
+impl Run {
+    fn start(flags: &[&str], model: impl Ground + 'static) -> Self {
+        let place = format!("127.0.0.1:{}", free_port());
+        let settings = run_settings(&[flags, &["--page", &place]].concat());
+        let (stop, stopped) = bounded::<()>(0);
+        let thread = std::thread::spawn(move || stream_until(&settings, Box::new(model), None, true, stopped));
+        until("a page", PATIENCE, || TcpStream::connect(&place).ok());
+        Self { place, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Ends it; what it counted.
+    fn end(mut self) -> Counts {
+        self.stop = None;
+        self.thread.take().expect("runs").join().expect("no panic").expect("no failure")
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Who watches a stream.
+struct Viewer(WebSocket<TcpStream>);
+
+/// What comes to who watches.
+enum Said {
+    /// A line of the records, or of the socket's own.
+    Line(Value),
+    Bytes(Vec<u8>),
+    End,
+}
+
+impl Viewer {
+    /// `parameters` with the question mark.
+    fn open(place: &str, stream: &str, parameters: &str) -> Self {
+        let name = encoded(stream);
+        let stream = TcpStream::connect(place).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        let url = format!("ws://{place}/api/v1/streams/{name}/live{parameters}");
+        let request = url.into_client_request().expect("a request");
+        let (socket, answer) = tungstenite::client(request, stream).expect("a socket");
+        assert_eq!(answer.status(), 101);
+        Self(socket)
+    }
+
+    fn next(&mut self) -> Said {
+        match self.0.read() {
+            Ok(Message::Text(text)) => Said::Line(serde_json::from_str(&text).expect("JSON")),
+            Ok(Message::Binary(bytes)) => Said::Bytes(bytes.to_vec()),
+            Ok(Message::Close(_)) | Err(Error::ConnectionClosed) => Said::End,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The next line that is looked for.
+    fn line(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        loop {
+            match self.next() {
+                Said::Line(line) if wanted(&line) => return line,
+                Said::Line(_) | Said::Bytes(_) => {}
+                Said::End => panic!("no {what} until the end"),
+            }
+        }
+    }
+}
+
+/// A film as it came over a socket.
+struct Film {
+    /// What was said of it.
+    head: Value,
+    bytes: Vec<u8>,
+}
+
+/// Films and lines that came to who watches.
+#[derive(Default)]
+struct Watched {
+    films: Vec<Film>,
+    lines: Vec<Value>,
+    /// It was said that there is no film.
+    none: bool,
+}
+
+impl Watched {
+    fn add(&mut self, said: Said) {
+        match said {
+            Said::Line(line) if line["film"].is_object() => {
+                self.films.push(Film { head: line["film"].clone(), bytes: Vec::new() });
+            }
+            Said::Line(line) => {
+                self.none |= line.get("film").is_some();
+                self.lines.push(line);
+            }
+            Said::Bytes(bytes) => self.films.last_mut().expect("a film has begun").bytes.extend(bytes),
+            Said::End => {}
+        }
+    }
+
+    /// Until that is so, or the stream ends.
+    fn until(viewer: &mut Viewer, mut enough: impl FnMut(&Self) -> bool) -> Self {
+        let mut watched = Self::default();
+        while !enough(&watched) {
+            let said = viewer.next();
+            if matches!(said, Said::End) {
+                break;
+            }
+            watched.add(said);
+        }
+        watched
+    }
+}
+
+/// Sees that every picture of a film decodes: anything that is wrong is said on standard error.
+fn decodes(file: &str) {
+    assert_eq!(tool("sh", &["-c", &format!("ffmpeg -v warning -i {file} -fps_mode passthrough -f null - 2>&1")]), "");
 }
 
 /// Where a page is.

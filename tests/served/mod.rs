@@ -48,7 +48,7 @@ impl Service {
         Self { child, messages, records }
     }
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.child.id().to_string()
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{sleep, timeout};
 
 use crate::page::Context;
+use crate::page::access::Admission;
 use crate::page::live::{LiveLine, LiveStream};
 use crate::page::reply::{Answer, parts};
 use crate::page::socket::TO_TAKE;
@@ -25,7 +26,7 @@ const SIGN: &[u8] = b": spotter\n\n";
 ///
 /// # Errors
 /// There is no such stream, or too many watch.
-pub(in crate::page) fn events(context: &Arc<Context>, name: Option<&str>) -> Answer {
+pub(in crate::page) fn events(context: &Arc<Context>, name: Option<&str>, admission: &Admission) -> Answer {
     let streams: Vec<&Arc<LiveStream>> = match name {
         Some(name) => vec![context.stream(name)?],
         None => context.shown.streams.iter().collect(),
@@ -37,9 +38,12 @@ pub(in crate::page) fn events(context: &Arc<Context>, name: Option<&str>) -> Ans
     for stream in streams {
         // From now on, and not from when the task begins.
         let (name, lines) = (stream.name.clone(), stream.lines());
-        let (send, place) = (send.clone(), Arc::clone(&place));
+        let (send, place, mut admission) = (send.clone(), Arc::clone(&place), admission.clone());
         tokio::spawn(async move {
-            forward(&name, lines, &send).await;
+            tokio::select! {
+                () = forward(&name, lines, &send) => {}
+                () = admission.over() => {}
+            }
             drop(place);
         });
     }

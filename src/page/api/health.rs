@@ -18,7 +18,7 @@ pub(in crate::page) fn answer(context: &Context) -> Reply {
             })
         })
         .collect();
-    reply(&json!({
+    reply(json!({
         "about": context.shown.about, "started": status.has_started(), "ready": status.is_ready(),
         "live": status.is_live(), "viewers": VIEWERS - context.viewers.available_permits(), "streams": streams,
         "warnings": warnings,

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, PoisonError};
 
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::config::{Place, PlacesFile};
+use crate::config::{Place, PlacesFile, version_of};
+use crate::error::Error;
 use crate::page::Context;
 use crate::page::reply::{Answer, Refusal, json as reply};
 use crate::page::request::{Parameters, body};
@@ -17,6 +18,8 @@ use crate::page::request::{Parameters, body};
 #[serde(deny_unknown_fields)]
 struct Places {
     places: Vec<Place>,
+    /// That of what was read before.
+    version: Option<String>,
 }
 
 /// What stands in the file.
@@ -35,9 +38,13 @@ pub(in crate::page) async fn write(context: &Arc<Context>, name: &str, request: 
     Parameters::of(&request, &[])?;
     // Before the body is read: whoever cannot write need not say what.
     file_of(context, name)?;
-    let Places { places } = body(request).await?;
+    let Places { places, version } = body(request).await?;
     at(context, name, move |file| {
-        let copy = file.write(&places)?;
+        let copy = file.write(&places, version.as_deref()).map_err(|error| match error {
+            // It was understood, and cannot be.
+            Error::Usage(reason) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, reason),
+            error => error.into(),
+        })?;
         tracing::info!("zones and lines are written into {}; as it was: {}", file.name(), copy.display());
         Ok(told(file, &file.read()?))
     })
@@ -52,19 +59,19 @@ fn file_of<'a>(context: &'a Context, name: &str) -> Result<&'a std::sync::Mutex<
 async fn at(
     context: &Arc<Context>,
     name: &str,
-    act: impl FnOnce(&PlacesFile) -> crate::Result<Value> + Send + 'static,
+    act: impl FnOnce(&PlacesFile) -> Result<Value, Refusal> + Send + 'static,
 ) -> Answer {
     file_of(context, name)?;
     let (context, name) = (Arc::clone(context), name.to_owned());
     let done = tokio::task::spawn_blocking(move || -> Result<Value, Refusal> {
         // One change after the other.
         let file = file_of(&context, &name)?.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(act(&file)?)
+        act(&file)
     });
     let done = done.await.map_err(|error| Refusal::from(crate::Error::Worker(error.to_string())))?;
-    Ok(reply(&done?))
+    Ok(reply(done?))
 }
 
 fn told(file: &PlacesFile, places: &[Place]) -> Value {
-    json!({ "file": file.name(), "places": places })
+    json!({ "file": file.name(), "places": places, "version": version_of(places) })
 }

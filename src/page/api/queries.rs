@@ -48,7 +48,7 @@ pub(in crate::page) fn list(context: &Context) -> Reply {
         json!({ "stream": name, "queries": queries.collect::<Vec<Value>>() })
     };
     let streams: Vec<Value> = context.shown.queries.asked().into_iter().map(of_stream).collect();
-    reply(&json!({ "streams": streams }))
+    reply(json!({ "streams": streams }))
 }
 
 /// # Errors
@@ -91,5 +91,5 @@ async fn command(context: &Arc<Context>, command: Command) -> Answer {
     let (done, warnings) = done.map_err(|error| Refusal::from(crate::Error::Worker(error.to_string())))?;
     let mut changed = done?;
     changed["warnings"] = warnings.into();
-    Ok(reply(&changed))
+    Ok(reply(changed))
 }

@@ -33,7 +33,7 @@ pub(in crate::page) async fn answer(
     Parameters::of(&request, &[])?;
     let access = &context.access;
     if *method == Method::GET {
-        return Ok(reply(&json!({ "asks": access.asks(), "in": access.is_in(request.headers()) })));
+        return Ok(reply(json!({ "asks": access.asks(), "in": access.admit(request.headers()).is_some() })));
     }
     if *method == Method::DELETE {
         access.leave(request.headers());

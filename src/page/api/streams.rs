@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::page::Context;
-use crate::page::live::{Drawn, LiveLine, LiveStream};
+use crate::page::live::{Drawn, LiveStream};
 use crate::page::reply::{Answer, Refusal, Reply, json as reply, whole};
 
 /// How long a picture may be waited for.
@@ -16,23 +16,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(in crate::page) fn list(context: &Context) -> Reply {
     let streams: Vec<Value> = context.shown.streams.iter().map(|stream| describe(context, stream)).collect();
-    reply(&json!({ "streams": streams }))
+    reply(json!({ "streams": streams }))
 }
 
 /// # Errors
 /// There is no such stream.
 pub(in crate::page) fn one(context: &Context, name: &str) -> Answer {
-    Ok(reply(&describe(context, context.stream(name)?)))
+    Ok(reply(describe(context, context.stream(name)?)))
 }
 
 fn describe(context: &Context, stream: &LiveStream) -> Value {
-    let statuses = context.shown.run_status.streams();
-    let status = statuses.iter().find(|status| status.name == stream.name).map(|status| status.to_json());
-    let status = status.unwrap_or_default();
+    let mut statuses = context.shown.run_status.streams().iter();
+    let status = statuses.find(|status| status.name == stream.name);
+    let (up, ended, gap) = status.map_or((false, false, None), |status| status.comes());
     let video = if stream.film().is_some() { &["mp4", "jpeg"][..] } else { &["jpeg"] };
     let places: Vec<Value> = stream.places.iter().map(place).collect();
     json!({
-        "name": stream.name, "live": stream.live, "up": status["up"], "ended": status["ended"], "gap": status["gap"],
+        "name": stream.name, "live": stream.live, "up": up, "ended": ended, "gap": gap,
         "video": video, "places": places, "keeps": stream.keeps, "draws": stream.places_file.is_some(),
     })
 }
@@ -51,13 +51,12 @@ fn place(shape: &Shape) -> Value {
 pub(in crate::page) async fn picture(context: &Arc<Context>, name: &str) -> Answer {
     let stream = Arc::clone(context.stream(name)?);
     let _place = context.viewer()?;
-    let mut lines = stream.lines();
     let pictures = stream.pictures(Drawn::Boxes);
     let mut pictures = pictures.map_err(|error| Refusal::from(crate::Error::Worker(error.to_string())))?;
     let next = async {
         loop {
             tokio::select! {
-                line = lines.recv() => if matches!(line, Ok(LiveLine::End)) { return None },
+                () = stream.over() => return None,
                 changed = pictures.changed() => {
                     let picture = pictures.borrow_and_update().clone();
                     if picture.is_some() || changed.is_err() {

@@ -42,9 +42,10 @@ export class Places {
 
   async begin() {
     try {
-      const { places } = await get('streams', this.view.name, 'places');
+      const { places, version } = await get('streams', this.view.name, 'places');
       this.inForce = this.view.places;
       this.places = places;
+      this.version = version;
     } catch (error) {
       this.state.textContent = error.message;
       return;
@@ -68,7 +69,7 @@ export class Places {
 
   async save() {
     try {
-      const { file, places } = await put({ places: this.places }, 'streams', this.view.name, 'places');
+      const { file, places } = await put({ places: this.places, version: this.version }, 'streams', this.view.name, 'places');
       const count = places.length === 1 ? 'one is' : `${places.length} are`;
       this.end(`Saved: ${count} in ${file}. They count from the next start on.`);
     } catch (error) {
