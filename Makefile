@@ -11,7 +11,7 @@ help:
 	@echo "make test-slow  tests that take longer, soaks of half an hour among them (SPOTTER_SOAK_MINUTES, SPOTTER_SOAK_HOURS)"
 	@echo "make bench      speed, against a baseline measured in the same run"
 	@echo "make build-cuda the program for CUDA, with or without a GPU here; into target/cuda/release"
-	@echo "make lint       formatting, clippy, documentation"
+	@echo "make lint       formatting, clippy, documentation; the page's scripts where node is there"
 
 setup:
 	@bash scripts/setup.sh
@@ -34,12 +34,14 @@ SUPERVISION = supervision==0.31.2 certifi charset-normalizer==3.5.3 defusedxml==
 
 # Other people's readers for the logs of training runs, for metrics and for records, what they measure of those, and other
 # people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, Home Assistant's schemas, and a clock to
-# set back. TrackEval and supervision go without what they draw and decode with: numpy and scipy are the readers'. Home Assistant's
+# set back, and a browser with somebody who clicks in it. TrackEval and supervision go without what they draw and decode with: numpy and scipy are the readers'. Home Assistant's
 # wheels are for Python 3.12 at most; with a newer one its tests say that they are left out.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
+	@bash scripts/setup.sh browser
+	@bash scripts/fetch-pip.sh browser playwright==1.65.2 greenlet==3.5.6 >/dev/null
 	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
 	@bash scripts/fetch-pip.sh supervision --no-deps $(SUPERVISION) >/dev/null
 	@bash scripts/fetch-pip.sh trackeval --no-deps trackeval==1.3.0 tabulate==0.10.0 >/dev/null
@@ -94,6 +96,7 @@ build-cuda: setup
 
 lint: setup
 	$(CARGO) fmt --all --check
+	@bash scripts/lint-page.sh
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	# The feature's library may not be here: that it compiles is all that can be said.
 	SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_NO_PKG_CONFIG=1 SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_LIB=gstanalytics-1.0 \

@@ -120,7 +120,7 @@ export class Places {
   /** A corner that can be dragged, and moved with the keyboard. */
   corner(place, at) {
     const button = element('button', { type: 'button', className: 'corner' });
-    const put = (x, y) => {
+    const move = (x, y) => {
       place.points[at] = [within(x), within(y)];
       const [across, down] = place.points[at];
       button.style.left = `${100 * across}%`;
@@ -128,7 +128,7 @@ export class Places {
       button.setAttribute('aria-label', `corner ${at + 1} of ${place.name}: ${percent(across)} across, ${percent(down)} down`);
       this.draw();
     };
-    put(...place.points[at]);
+    move(...place.points[at]);
     button.addEventListener('pointerdown', (event) => {
       button.setPointerCapture(event.pointerId);
       button.focus();
@@ -137,14 +137,14 @@ export class Places {
     button.addEventListener('pointermove', (event) => {
       if (!button.hasPointerCapture(event.pointerId)) return;
       const frame = this.view.picture.getBoundingClientRect();
-      put((event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height);
+      move((event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height);
     });
     button.addEventListener('keydown', (event) => {
       const arrow = ARROWS[event.key];
       if (arrow) {
         const step = event.shiftKey ? 10 * STEP : STEP;
         const [x, y] = place.points[at];
-        put(x + step * arrow[0], y + step * arrow[1]);
+        move(x + step * arrow[0], y + step * arrow[1]);
         event.preventDefault();
       } else if (event.key === 'Delete' && place.points.length > 3) {
         place.points.splice(at, 1);

@@ -1,9 +1,11 @@
 // A stream on the page: its picture with what is found, and its queries.
 
 import { Presence, row } from './presence.js';
-import { drawPlaces, drawRecord, element, fine, fit, shape } from './draw.js';
+import { element, fine, fit, shape } from './draw.js';
 import { Film, plays } from './film.js';
+import { Labels, drawPlaces, drawRecord } from './record.js';
 import { Live } from './live.js';
+import { Trails } from './trails.js';
 
 /** How often curves and words are drawn anew, ms. */
 const REFRESH = 500;
@@ -16,6 +18,7 @@ export class StreamView {
     this.large = large;
     this.presences = new Map();
     this.rows = [];
+    this.trails = new Trails();
     this.cover = element('p', { className: 'cover', role: 'status' });
     this.image = element('canvas', { role: 'img', 'aria-label': `live picture of ${name}` });
     this.over = element('canvas', { 'aria-hidden': 'true' });
@@ -81,7 +84,8 @@ export class StreamView {
   moment(pts_ns) {
     const own = this.live.at(pts_ns);
     const known = own && own.status !== 'dropped' && own.status !== 'error';
-    const record = known ? own : this.live.before(pts_ns);
+    const before = this.live.before(pts_ns);
+    const record = known ? own : before;
     this.cover.textContent = '';
     this.moments = { seen: (this.moments?.seen ?? 0) + 1, exact: (this.moments?.exact ?? 0) + (known ? 1 : 0) };
     if (!record) return;
@@ -91,7 +95,7 @@ export class StreamView {
       this.pictures('the film is not what is looked at: it is turned or cut');
       return;
     }
-    this.shown = { record, carried: !known };
+    this.shown = { record, before, pts_ns, carried: !known };
     this.paint();
   }
 
@@ -105,6 +109,7 @@ export class StreamView {
     for (const query of record.queries) {
       this.presences.get(query.name).add(query);
     }
+    this.trails.add(record);
   }
 
   /** Other queries than before; those that stay keep their last minute. */
@@ -123,25 +128,29 @@ export class StreamView {
 
   frame({ record, image }) {
     this.shown?.image?.close();
-    this.shown = { record, image, carried: false };
+    const before = record.pts_ns === null ? null : this.live.before(record.pts_ns);
+    this.shown = { record, before, image, pts_ns: record.pts_ns, carried: false };
     this.paint();
   }
 
   /** Draws picture and boxes together: the boxes are those of this very frame. */
   paint() {
     if (!this.shown) {
-      const { context, width, height } = fine(this.over);
-      drawPlaces(context, { x: 0, y: 0, width, height }, this.places);
+      const over = fine(this.over);
+      const area = { x: 0, y: 0, width: over.width, height: over.height };
+      drawPlaces(over.context, area, new Labels(over.context, area), this.places);
       return;
     }
-    const { record, image, carried } = this.shown;
+    const { record, before, image, pts_ns, carried } = this.shown;
     const { width, height } = shape(record);
     this.picture.style.aspectRatio = `${width} / ${height}`;
     const over = fine(this.over);
     const area = fit(over, width, height);
+    const labels = new Labels(over.context, area);
     if (image) fine(this.image).context.drawImage(image, area.x, area.y, area.width, area.height);
-    drawPlaces(over.context, area, this.places);
-    drawRecord(over.context, area, record, carried);
+    drawPlaces(over.context, area, labels, this.places);
+    this.trails.draw(over.context, area, record.queries, pts_ns);
+    drawRecord(over.context, area, labels, record, before, carried);
   }
 
   close() {
