@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod asking;
+mod browser;
 mod film;
 mod live;
 mod places;

@@ -16,10 +16,12 @@ const wayTo = (path, pts_ns) => path.filter((point) => point.pts_ns !== null && 
 
 /** `file` is the clip, `cues` the boxes that belong to it, where there are some. */
 export function clip(sighting, file, cues) {
-  if (file.type !== 'video/mp4') {
+  // A server that encodes says where it plays in any browser.
+  const source = file.play ?? (file.type === 'video/mp4' ? file.href : null);
+  if (!source) {
     return element('p', {}, [element('a', { href: file.href, download: '' }, ['The clip, for a player'])]);
   }
-  const video = element('video', { src: file.href, controls: true, playsInline: true, 'aria-label': `clip of ${sighting.query}` });
+  const video = element('video', { src: source, controls: true, playsInline: true, 'aria-label': `clip of ${sighting.query}` });
   const over = element('canvas', { 'aria-hidden': 'true' });
   let track = null;
   if (cues) {
