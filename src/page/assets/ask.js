@@ -103,6 +103,6 @@ export class Ask {
     input.addEventListener('change', () => {
       this.act(() => patch({ threshold: value(), stream: this.view.name }, 'queries', query.name));
     });
-    return element('label', {}, ['Counts as here ', words, input]);
+    return element('label', {}, [element('span', {}, ['Counts as here ', words]), input]);
   }
 }

@@ -15,7 +15,7 @@ export function element(name, properties = {}, children = []) {
 }
 
 /** Colours of queries, by their place: told apart in bright and dark pictures, and by most who see few colours. */
-const COLOURS = ['#ffb703', '#3ec1ff', '#ff6f91', '#7ae582', '#c77dff', '#ffffff', '#ff9f1c', '#2ec4b6'];
+const COLOURS = ['#ffb703', '#3ec1ff', '#ff6f91', '#7ae582', '#c77dff', '#d9a066', '#f2f2f2', '#2ec4b6'];
 
 export const colour = (place) => COLOURS[place % COLOURS.length];
 
@@ -62,6 +62,9 @@ export function fine(canvas) {
   context.clearRect(0, 0, width, height);
   return { context, width, height };
 }
+
+/** Height of words on pictures: it grows with that of the page. */
+export const wordSize = () => 0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize);
 
 /** Where a picture of `width` x `height` lies in a place that has another shape. */
 export function fit(place, width, height) {

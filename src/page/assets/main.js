@@ -46,7 +46,7 @@ function legend() {
 async function grid() {
   const { streams } = await get('streams');
   const views = streams.map((stream) => new StreamView(stream, false));
-  const tiles = element('div', { className: 'grid' }, views.map((view) => view.tile()));
+  const tiles = element('div', { className: 'grid live' }, views.map((view) => view.tile()));
   main.replaceChildren(element('h1', {}, ['Live']), switches(views), tiles);
   return () => views.forEach((view) => view.close());
 }

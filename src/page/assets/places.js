@@ -29,6 +29,7 @@ export class Places {
       this.button('Save', () => this.save()),
       this.button('Cancel', () => this.end('')),
     ]);
+    this.tools.children[2].className = 'main';
     this.tools.hidden = true;
     const parts = [element('h2', {}, ['Zones']), this.edit, this.tools, this.list, this.state];
     this.body = element('section', { className: 'card' }, [element('div', { className: 'body' }, parts)]);
@@ -102,19 +103,22 @@ export class Places {
       place.name = name.value;
       this.draw();
     });
-    const parts = [element('label', {}, [place.kind === 'zone' ? 'Zone' : 'Line', name])];
+    const acts = element('div', { className: 'row' });
     if (place.kind === 'zone') {
-      parts.push(this.button('Add a corner', () => {
+      acts.append(this.button('Add a corner', () => {
         const [first, last] = [place.points[0], place.points.at(-1)];
         place.points.push([within((first[0] + last[0]) / 2), within((first[1] + last[1]) / 2)]);
         this.show();
       }));
     }
-    parts.push(this.button(`Remove ${place.name}`, () => {
+    const gone = this.button('Remove', () => {
       this.places = this.places.filter((other) => other !== place);
       this.show();
-    }));
-    return element('li', { className: 'query' }, parts);
+    });
+    gone.setAttribute('aria-label', `Remove ${place.name}`);
+    acts.append(gone);
+    const label = element('label', {}, [place.kind === 'zone' ? 'Zone' : 'Line', name]);
+    return element('li', { className: 'query asked' }, [label, acts]);
   }
 
   /** A corner that can be dragged, and moved with the keyboard. */

@@ -63,10 +63,10 @@ export class Presence {
       const [from, to] = [x(point.time), x(Math.min(next, point.time + HELD))];
       const here = point.status === 'box' || point.status === 'carried';
       context.fillStyle = here ? colour(this.place) : GREY;
-      context.globalAlpha = here ? 1 : 0.7;
+      context.globalAlpha = 1;
       // Models without a number: here or not is all there is.
       const top = point.presence === undefined ? height - (here ? height / 2 : 4) : y(point.presence);
-      context.fillRect(from, top, Math.max(1, to - from), height);
+      context.fillRect(Math.floor(from), top, Math.max(1, Math.ceil(to) - Math.floor(from)), height);
       if (next > point.time + HELD) {
         context.fillStyle = GREY;
         context.globalAlpha = 0.25;

@@ -1,6 +1,6 @@
 // What a record says, over its picture.
 
-import { colour, parts } from './draw.js';
+import { colour, parts, wordSize } from './draw.js';
 
 /** What was not measured on this frame. */
 const DASHES = [8, 6];
@@ -11,15 +11,12 @@ const DARK = 'rgb(0 0 0 / .65)';
 
 const percent = (value) => `${Math.round(100 * value)} %`;
 
-/** Height of words: they grow with those of the page. */
-const size = () => 0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize);
-
 /** Words on a picture, none over another. */
 export class Labels {
   constructor(context, area) {
     this.context = context;
     this.area = area;
-    this.size = size();
+    this.size = wordSize();
     this.taken = [];
   }
 
@@ -64,9 +61,11 @@ export class Labels {
   }
 }
 
-/** A line that is seen on bright and dark ground. */
-export function stroke(context, width, style, dashes = []) {
-  context.setLineDash(dashes);
+/** A line that is seen on bright and dark ground; it is as thick as its words want it. */
+export function stroke(context, thick, style, dashes = []) {
+  const scale = wordSize() / 12.8;
+  const width = thick * scale;
+  context.setLineDash(dashes.map((long) => long * scale));
   context.lineJoin = 'round';
   context.lineWidth = 2 * width;
   context.strokeStyle = DARK;

@@ -144,6 +144,8 @@ export class StreamView {
     const { record, before, image, pts_ns, carried } = this.shown;
     const { width, height } = shape(record);
     this.picture.style.aspectRatio = `${width} / ${height}`;
+    // All of it is to be seen without scrolling.
+    this.picture.style.maxWidth = `calc(80vh * ${width / height})`;
     const over = fine(this.over);
     const area = fit(over, width, height);
     const labels = new Labels(over.context, area);

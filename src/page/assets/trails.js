@@ -1,6 +1,6 @@
 // Where things went in the last seconds.
 
-import { colour, parts } from './draw.js';
+import { colour, parts, wordSize } from './draw.js';
 
 /** How long a path is, ns. */
 const LONG = 5e9;
@@ -34,7 +34,7 @@ export class Trails {
   draw(context, area, queries, now) {
     if (!parts.paths || now === null) return;
     const places = new Map(queries.map(({ name }, place) => [name, place]));
-    context.lineWidth = 3;
+    context.lineWidth = wordSize() / 4;
     context.lineCap = 'round';
     for (const { query, points } of this.all.values()) {
       if (!places.has(query)) continue;
