@@ -23,6 +23,12 @@ PLACES = """pictures => pictures.map(picture => {
 })"""
 
 
+async def until(page, condition):
+    """Waits within the page: its content security policy forbids Playwright's own way, which makes a function of text there."""
+    look = f"const look = () => ({condition}) ? resolve() : requestAnimationFrame(look); look();"
+    await asyncio.wait_for(page.evaluate(f"() => new Promise(resolve => {{ {look} }})"), PATIENCE / 1000)
+
+
 class Screen:
     """Everything that the browser shows from now on, each picture a file: video and what is drawn over it together."""
 
@@ -52,7 +58,7 @@ async def watch(page, address, folder, settings):
     """All streams, for so many frames."""
     await arrive(page, address)
     await expect(page.locator(".picture video")).to_have_count(settings["streams"], timeout=PATIENCE)
-    await page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.currentTime > 0)")
+    await until(page, "[...document.querySelectorAll('video')].every(video => video.currentTime > 0)")
     places = await page.eval_on_selector_all(".picture", PLACES)
     async with Screen(page, folder) as screen:
         await page.evaluate(
@@ -71,7 +77,7 @@ async def ask(page, address, folder, settings):
     lines = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda data: lines.append(data)))
     await arrive(page, f"{address}#/stream/{settings['stream']}")
-    await page.wait_for_function("document.querySelector('video')?.currentTime > 0")
+    await until(page, "document.querySelector('video')?.currentTime > 0")
     places = await page.eval_on_selector_all(".picture", PLACES)
     field = page.get_by_label("Sentence")
     async with Screen(page, folder) as screen:
@@ -81,7 +87,7 @@ async def ask(page, address, folder, settings):
         await expect(page.locator(".sentence").filter(has_text=settings["sentence"]).first).to_be_visible(timeout=PATIENCE)
         # What comes then is seen a little later.
         at = await page.evaluate("document.querySelector('video').currentTime")
-        await page.wait_for_function("at => document.querySelector('video').currentTime > at + 4", arg=at)
+        await until(page, f"document.querySelector('video').currentTime > {at} + 4")
     texts = [json.loads(line) for line in lines if isinstance(line, str)]
     return {"places": places, "screens": screen.count, "lines": texts}
 
@@ -173,7 +179,8 @@ async def main(command, address, folder, settings):
     async with async_playwright() as playwright:
         # As root its own sandbox cannot be had.
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = await browser.new_page(viewport={"width": 860, "height": 560})
+        wide = command is not watch
+        page = await browser.new_page(viewport={"width": 1200 if wide else 860, "height": 760 if wide else 560})
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)

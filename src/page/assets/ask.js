@@ -1,7 +1,7 @@
 // Asking: sentences for a stream, or for all of them.
 
 import { get, patch, post, remove } from './api.js';
-import { colour, element } from './draw.js';
+import { called, colour, element } from './draw.js';
 import { toPresence } from './presence.js';
 
 /** The form and the list of what a stream is asked. `view` is the stream on the page. */
@@ -63,9 +63,9 @@ export class Ask {
   item(query, place, count) {
     const swatch = element('span', { className: 'swatch', 'aria-hidden': 'true' });
     swatch.style.background = colour(place);
-    const head = element('div', { className: 'row' }, [element('h3', { className: 'sentence' }, [swatch, query.name])]);
+    const head = element('div', { className: 'row' }, [element('h3', { className: 'sentence' }, [swatch, called(query)])]);
     if (count > 1) {
-      const gone = element('button', { type: 'button', 'aria-label': `Remove ${query.name}` }, ['Remove']);
+      const gone = element('button', { type: 'button', 'aria-label': `Remove ${called(query)}` }, ['Remove']);
       gone.addEventListener('click', () => this.act(() => remove({ stream: this.view.name }, 'queries', query.name)));
       head.append(gone);
     }

@@ -19,6 +19,9 @@ const COLOURS = ['#ffb703', '#3ec1ff', '#ff6f91', '#7ae582', '#c77dff', '#d9a066
 
 export const colour = (place) => COLOURS[place % COLOURS.length];
 
+/** How a query is called: by its name, or by its sentence once another one was typed. */
+export const called = ({ name, text, rev }) => (rev > 1 ? text : name);
+
 /** What is drawn; each can be switched off. */
 export const PARTS = {
   boxes: 'Boxes',

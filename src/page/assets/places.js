@@ -24,7 +24,7 @@ export class Places {
     this.corners = element('div', { className: 'corners' });
     this.edit = element('button', { type: 'button' }, ['Draw zones and lines']);
     this.edit.addEventListener('click', () => this.begin());
-    this.tools = element('div', { className: 'row' }, [
+    this.tools = element('div', { className: 'row tools' }, [
       ...['zone', 'line'].map((kind) => this.button(`New ${kind}`, () => this.add(kind))),
       this.button('Save', () => this.save()),
       this.button('Cancel', () => this.end('')),

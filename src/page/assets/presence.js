@@ -1,6 +1,6 @@
 // How sure the model was of a query in the last minute, and where its threshold cuts.
 
-import { colour, element, fine } from './draw.js';
+import { called, colour, element, fine } from './draw.js';
 
 const MINUTE = 60_000;
 /** For so long a measured frame says how it is, ms. */
@@ -87,12 +87,13 @@ export class Presence {
 }
 
 /** A row for a query: what it asks, how it stands, the last minute. */
-export function row(name, text, presence, large) {
+export function row(query, presence, large) {
   const state = element('span', { className: 'faint' });
   const canvas = element('canvas', { role: 'img' });
   const swatch = element('span', { className: 'swatch', 'aria-hidden': 'true' });
   swatch.style.background = colour(presence.place);
-  const sentence = name === text ? name : `${name}: ${text}`;
+  const name = called(query);
+  const sentence = name === query.text ? name : `${name}: ${query.text}`;
   const line = element('div', { className: 'row' }, [
     element('span', { className: 'sentence' }, [swatch, sentence]),
     state,

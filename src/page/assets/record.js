@@ -1,6 +1,6 @@
 // What a record says, over its picture.
 
-import { colour, parts, wordSize } from './draw.js';
+import { called, colour, parts, wordSize } from './draw.js';
 
 /** What was not measured on this frame. */
 const DASHES = [8, 6];
@@ -81,11 +81,11 @@ export function stroke(context, thick, style, dashes = []) {
  * known. `before` is the newest record of a frame that was measured: what was not here then stands there as not of this frame.
  */
 export function drawRecord(context, area, labels, record, before = null, carried = false) {
-  const places = new Map(record.queries.map((query, place) => [query.name, place]));
+  const queries = new Map(record.queries.map((query, place) => [query.name, { words: called(query), style: colour(place) }]));
   const [across, down] = [area.width / record.resolution.width, area.height / record.resolution.height];
   const things = record.objects.map((object) => ({
     object,
-    style: colour(places.get(object.query) ?? 0),
+    ...(queries.get(object.query) ?? { words: object.query, style: colour(0) }),
     measured: object.measured && !carried,
     left: area.x + object.box.x * across,
     top: area.y + object.box.y * down,
@@ -95,12 +95,12 @@ export function drawRecord(context, area, labels, record, before = null, carried
     context.rect(left, top, object.box.w * across, object.box.h * down);
     stroke(context, 2.5, style, measured ? [] : DASHES);
   }
-  for (const { object, style, measured, left, top } of things) {
-    const words = [];
-    if (parts.captions) words.push(object.query);
-    if (parts.ids) words.push(`#${object.id}`);
-    if (parts.scores && object.score !== undefined) words.push(percent(object.score));
-    labels.put(words.join(' '), left, top, style, measured);
+  for (const { object, words, style, measured, left, top } of things) {
+    const said = [];
+    if (parts.captions) said.push(words);
+    if (parts.ids) said.push(`#${object.id}`);
+    if (parts.scores && object.score !== undefined) said.push(percent(object.score));
+    labels.put(said.join(' '), left, top, style, measured);
   }
   if (parts.absent) drawAbsent(area, labels, record, before, carried);
 }
@@ -112,7 +112,7 @@ function drawAbsent(area, labels, record, before, carried) {
     const words = { absent: 'not here', none: 'not looked at' }[known?.status ?? 'none'];
     if (!words) continue;
     const number = parts.scores && known?.presence !== undefined ? ` ${percent(known.presence)}` : '';
-    labels.put(`${words}: ${query.name}${number}`, area.x + 6, area.y + 6, NOTHING, known === query && !carried);
+    labels.put(`${words}: ${called(query)}${number}`, area.x + 6, area.y + 6, NOTHING, known === query && !carried);
   }
 }
 

@@ -116,11 +116,11 @@ export class StreamView {
   ask(queries) {
     const before = this.presences;
     this.presences = new Map();
-    this.rows = queries.map(({ name, text }, place) => {
-      const presence = before.get(name) ?? new Presence(place);
+    this.rows = queries.map((query, place) => {
+      const presence = before.get(query.name) ?? new Presence(place);
       presence.place = place;
-      this.presences.set(name, presence);
-      return row(name, text, presence, this.large);
+      this.presences.set(query.name, presence);
+      return row(query, presence, this.large);
     });
     this.list.replaceChildren(...this.rows.map((one) => one.item));
     this.onqueries?.(queries);
