@@ -151,7 +151,7 @@ export class StreamView {
     const labels = new Labels(over.context, area);
     if (image) fine(this.image).context.drawImage(image, area.x, area.y, area.width, area.height);
     drawPlaces(over.context, area, labels, this.places);
-    this.trails.draw(over.context, area, record.queries, pts_ns);
+    this.trails.draw(over.context, area, record, pts_ns);
     drawRecord(over.context, area, labels, record, before, carried);
   }
 

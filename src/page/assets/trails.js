@@ -7,6 +7,8 @@ const LONG = 5e9;
 /** How long points are kept: pictures come later than their records, ns. */
 const KEPT = 10e9;
 
+const keyOf = ({ id, query }) => `${id} ${query}`;
+
 /** The foot of each thing, by query and id, on the frames that it was measured on. */
 export class Trails {
   constructor() {
@@ -15,9 +17,10 @@ export class Trails {
 
   add({ pts_ns: now, resolution, objects }) {
     if (now === null) return;
-    for (const { query, id, box, measured } of objects) {
+    for (const object of objects) {
+      const { query, box, measured } = object;
       if (!measured) continue;
-      const key = `${id} ${query}`;
+      const key = keyOf(object);
       const points = this.all.get(key)?.points ?? [];
       // Time that begins anew.
       if (points.length && points.at(-1).time >= now) points.length = 0;
@@ -30,14 +33,15 @@ export class Trails {
     }
   }
 
-  /** Draws the paths up to the frame of this time; the older a part, the paler. */
-  draw(context, area, queries, now) {
+  /** Draws the paths of what is here up to the frame of this time; the older a part, the paler. */
+  draw(context, area, { queries, objects }, now) {
     if (!parts.paths || now === null) return;
     const places = new Map(queries.map(({ name }, place) => [name, place]));
+    const here = new Set(objects.map(keyOf));
     context.lineWidth = wordSize() / 4;
     context.lineCap = 'round';
-    for (const { query, points } of this.all.values()) {
-      if (!places.has(query)) continue;
+    for (const [key, { query, points }] of this.all) {
+      if (!here.has(key)) continue;
       context.strokeStyle = colour(places.get(query));
       const seen = points.filter(({ time }) => time <= now && time > now - LONG);
       for (let at = 1; at < seen.length; at += 1) {
