@@ -3,10 +3,11 @@
 CARGO ?= cargo
 ARM = aarch64-unknown-linux-gnu
 
-.PHONY: demo test test-slow bench build-cuda lint setup media peers build help
+.PHONY: demo page test test-slow bench build-cuda lint setup media peers build help
 
 help:
 	@echo "make demo       install what is missing, build, ground a real clip into out/"
+	@echo "make page       the same clip over and over, on a page at http://127.0.0.1:8080"
 	@echo "make test       install what is missing, lint, build, run all tests"
 	@echo "make test-slow  tests that take longer, soaks of half an hour among them (SPOTTER_SOAK_MINUTES, SPOTTER_SOAK_HOURS)"
 	@echo "make bench      speed, against a baseline measured in the same run"
@@ -62,6 +63,10 @@ build: setup
 
 demo: build media
 	@bash scripts/demo.sh
+
+page: build media
+	@unset SPOTTER_MODEL; ffmpeg -v error -stream_loop -1 -i media/bikes.mp4 -c copy -f mpegts - | \
+	  "$${CARGO_TARGET_DIR:-target}/release/spotter" run --config configs/page.toml
 
 test: lint media peers
 	$(CARGO) test --release --locked --workspace

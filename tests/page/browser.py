@@ -16,6 +16,9 @@ from playwright.async_api import async_playwright, expect
 CHROMIUM = "/usr/bin/chromium"
 # How long anything may take to happen, ms.
 PATIENCE = 60_000
+# What moves comes first, and then the picture's shape.
+MOVES = """[...document.querySelectorAll('.picture')].every(picture =>
+  picture.style.aspectRatio && picture.querySelector('video')?.currentTime > 0)"""
 # Where a picture lies in what is photographed.
 PLACES = """pictures => pictures.map(picture => {
   const { x, y, width, height } = picture.getBoundingClientRect();
@@ -58,7 +61,7 @@ async def watch(page, address, folder, settings):
     """All streams, for so many frames."""
     await arrive(page, address)
     await expect(page.locator(".picture video")).to_have_count(settings["streams"], timeout=PATIENCE)
-    await until(page, "[...document.querySelectorAll('video')].every(video => video.currentTime > 0)")
+    await until(page, MOVES)
     places = await page.eval_on_selector_all(".picture", PLACES)
     async with Screen(page, folder) as screen:
         await page.evaluate(
@@ -77,7 +80,7 @@ async def ask(page, address, folder, settings):
     lines = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda data: lines.append(data)))
     await arrive(page, f"{address}#/stream/{settings['stream']}")
-    await until(page, "document.querySelector('video')?.currentTime > 0")
+    await until(page, MOVES)
     places = await page.eval_on_selector_all(".picture", PLACES)
     field = page.get_by_label("Sentence")
     async with Screen(page, folder) as screen:

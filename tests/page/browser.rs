@@ -1,7 +1,6 @@
 //! The page in Debian's Chromium, driven by Playwright: boxes on the very frames that they were measured on, another
 //! sentence, sightings and their clips, zones.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -32,7 +31,7 @@ impl Browser {
     /// None where it cannot be had; that is said.
     fn new() -> Option<Self> {
         let packages = repository().join("target/browser");
-        for needed in [&packages.join("playwright"), Path::new("/usr/bin/chromium")] {
+        for needed in [packages.join("playwright"), "/usr/bin/chromium".into()] {
             if !needed.exists() {
                 aloud(&format!("SKIPPED: {} is not there (make peers)", needed.display()));
                 return None;
@@ -41,7 +40,7 @@ impl Browser {
         Some(Self { packages: packages.to_str().expect("UTF-8").to_owned(), folder: Scratch::new() })
     }
 
-    /// Does something on the page at `place`, while `meanwhile` goes on; what is told of it.
+    /// Does something on the page at `place`; what is told of it.
     fn act(&self, command: &str, place: &str, settings: &Value) -> Value {
         let _one = BROWSER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let script = repository().join("tests/page/browser.py");
@@ -166,7 +165,8 @@ fn looks(takes: Duration, frames: usize, flags: &[&str]) -> Option<Vec<Vec<Look>
         let sources = ["--source", &film, "--source", &camera.address, "--rtsp-transport", "tcp", "--query", "a"];
         let settings = run_settings(&[&sources[..], flags, &["--page", &place]].concat());
         let (stop, stopped) = bounded::<()>(0);
-        let run = std::thread::spawn(move || stream_until(&settings, Box::new(Stepping { takes }), None, true, stopped));
+        let run =
+            std::thread::spawn(move || stream_until(&settings, Box::new(Stepping { takes }), None, true, stopped));
         let told = browser.act("watch", &place, &json!({ "streams": 2, "frames": frames }));
         drop(stop);
         let books = run.join().expect("no panic").expect("no failure");
@@ -222,7 +222,9 @@ fn boxes_of_a_model_that_is_slower_than_the_camera_do_so_too() {
         // Every third or so is measured, and the others have the box of one before, with gaps in its line.
         let carried: Vec<usize> = looks
             .iter()
-            .filter_map(|look| look.boxed.filter(|(_, solid)| !solid).map(|(boxed, _)| (look.counter + STEPS - boxed) % STEPS))
+            .filter_map(|look| {
+                look.boxed.filter(|(_, solid)| !solid).map(|(boxed, _)| (look.counter + STEPS - boxed) % STEPS)
+            })
             .collect();
         assert!(frames >= 60 && carried.len() >= 100, "{frames} measured, {} carried: {looks:?}", carried.len());
         assert!(carried.iter().all(|behind| *behind <= STEPS / 2), "a box of a later frame: {carried:?}");
@@ -286,7 +288,10 @@ fn a_sentence_that_is_typed_is_what_the_next_measured_frame_shows() {
         .collect();
     let first = lefts.iter().position(|left| *left > 150.0).expect("the square is found");
     let near = |lefts: &[f64], at: f64| lefts.iter().all(|left| (left - at).abs() < 15.0);
-    assert!(near(&lefts[..first], 40.0) && near(&lefts[first..], 200.0), "first the circle, then the square: {lefts:?}");
+    assert!(
+        near(&lefts[..first], 40.0) && near(&lefts[first..], 200.0),
+        "first the circle, then the square: {lefts:?}"
+    );
     assert!(first > 0 && lefts.len() > first + 20, "{first} and {} pictures", lefts.len() - first);
 }
 
@@ -304,7 +309,8 @@ fn sightings_come_by_themselves_and_their_clips_play() {
     let film = drawn_with(&scratch, (0..6 * EVERY).map(square), &["-g", "10"]);
     let dir = scratch.file("kept");
     let clips = "clips = { before = \"400ms\", after = \"400ms\", cues = true }";
-    let table = scratch.write("kept.toml", format!("[sightings]\ndir = {dir:?}\nsnapshots = true\n{clips}\n").as_bytes());
+    let table =
+        scratch.write("kept.toml", format!("[sightings]\ndir = {dir:?}\nsnapshots = true\n{clips}\n").as_bytes());
     let place = format!("127.0.0.1:{}", free_port());
     // The other stream goes on when the film is over, and the page with it.
     let sources = ["--source", &film, "--source", "test:black?live=true&size=64x48&fps=5", "--query", "the square"];
@@ -318,10 +324,8 @@ fn sightings_come_by_themselves_and_their_clips_play() {
     let times = |key: &str| told[key].as_object().expect("times by id").clone();
     let shown = times("shown");
     assert!(shown.len() >= 3, "{told}");
-    let late: Vec<f64> = times("told")
-        .iter()
-        .filter_map(|(id, told)| Some(shown.get(id)?.as_f64()? - told.as_f64()?))
-        .collect();
+    let late: Vec<f64> =
+        times("told").iter().filter_map(|(id, told)| Some(shown.get(id)?.as_f64()? - told.as_f64()?)).collect();
     aloud(&format!("pictures of sightings were there after {late:.0?} ms"));
     assert!(late.iter().any(|late| *late < 2000.0), "ms from the event to the picture: {late:?}");
     assert!(told["clip"]["currentTime"].as_f64().expect("a time") > 1.0, "{told}");
