@@ -7,7 +7,7 @@ const DASHES = [8, 6];
 /** Grey: nothing is claimed. */
 const NOTHING = '#d0d4da';
 /** Behind light lines and words. */
-const DARK = 'rgb(0 0 0 / .65)';
+const DARK = 'rgb(0 0 0 / .75)';
 
 const percent = (value) => `${Math.round(100 * value)} %`;
 

@@ -91,7 +91,9 @@ export class StreamView {
     if (!record) return;
     const { width, height, rotation } = record.resolution;
     const { size } = this.film;
-    if (rotation !== 0 || width !== size.width || height !== size.height) {
+    // Encoders may add a column or a row.
+    const apart = Math.max(Math.abs(width - size.width), Math.abs(height - size.height));
+    if (rotation !== 0 || apart > 1) {
       this.pictures('the film is not what is looked at: it is turned or cut');
       return;
     }
