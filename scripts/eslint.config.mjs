@@ -3,7 +3,7 @@
 /** What browsers give to the page; what is not here, it does not use. */
 const browser = [
   'Blob', 'CustomEvent', 'EventTarget', 'FormData', 'HTMLVideoElement', 'MediaSource', 'ResizeObserver', 'URL',
-  'URLSearchParams', 'WebSocket', 'clearInterval', 'clearTimeout', 'console', 'createImageBitmap', 'document', 'fetch',
+  'URLSearchParams', 'VideoFrame', 'WebSocket', 'clearInterval', 'clearTimeout', 'console', 'createImageBitmap', 'document', 'fetch',
   'getComputedStyle', 'localStorage', 'location', 'performance', 'setInterval', 'setTimeout', 'structuredClone', 'window',
 ];
 

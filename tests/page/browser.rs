@@ -2,7 +2,7 @@
 //! sentence, sightings and their clips, zones.
 
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -25,6 +25,7 @@ static BROWSER: Mutex<()> = Mutex::new(());
 struct Browser {
     packages: String,
     folder: Scratch,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Browser {
@@ -37,12 +38,12 @@ impl Browser {
                 return None;
             }
         }
-        Some(Self { packages: packages.to_str().expect("UTF-8").to_owned(), folder: Scratch::new() })
+        let alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Self { packages: packages.to_str().expect("UTF-8").to_owned(), folder: Scratch::new(), _alone: alone })
     }
 
     /// Does something on the page at `place`; what is told of it.
     fn act(&self, command: &str, place: &str, settings: &Value) -> Value {
-        let _one = BROWSER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let script = repository().join("tests/page/browser.py");
         let output = Command::new("python3")
             .arg(script)
@@ -106,8 +107,8 @@ impl Place {
 }
 
 /// Whether a point has the colour of the first query, as far as JPEG keeps it: nothing else on these pictures is yellow.
-fn is_yellow([red, _, blue]: [u8; 3]) -> bool {
-    red > blue.saturating_add(80)
+fn is_yellow([red, green, blue]: [u8; 3]) -> bool {
+    red.min(green) > blue.saturating_add(60)
 }
 
 /// A box on a screen.

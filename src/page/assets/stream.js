@@ -63,10 +63,11 @@ export class StreamView {
     this.film = null;
     if (this.live.video !== 'mp4') return;
     if (!this.video) {
-      this.video = element('video', { muted: true, playsInline: true, 'aria-label': `live picture of ${this.name}` });
-      this.image.replaceWith(this.video);
+      // It plays behind the canvas: what it shows and what is drawn over it would not change at the same moment.
+      this.video = element('video', { muted: true, playsInline: true, 'aria-hidden': 'true', tabIndex: -1 });
+      this.picture.prepend(this.video);
     }
-    this.film = new Film(this.video, (pts_ns) => this.moment(pts_ns), (reason) => this.pictures(reason));
+    this.film = new Film(this.video, (pts_ns, picture) => this.moment(pts_ns, picture), (reason) => this.pictures(reason));
   }
 
   /** What cannot be played comes as pictures. */
@@ -75,20 +76,22 @@ export class StreamView {
     console.info(`${this.name}: ${reason}`);
     this.film?.close();
     this.film = null;
-    this.video?.replaceWith(this.image);
+    this.video?.remove();
     this.video = null;
     this.live.change('jpeg');
   }
 
   /** A frame of the film is seen: its own boxes, or those before it, which are dashed. */
-  moment(pts_ns) {
+  moment(pts_ns, picture) {
     const own = this.live.at(pts_ns);
     const known = own && own.status !== 'dropped' && own.status !== 'error';
     const before = this.live.before(pts_ns);
     const record = known ? own : before;
     this.cover.textContent = '';
-    this.moments = { seen: (this.moments?.seen ?? 0) + 1, exact: (this.moments?.exact ?? 0) + (known ? 1 : 0) };
-    if (!record) return;
+    if (!record) {
+      this.paint(picture);
+      return;
+    }
     const { width, height, rotation } = record.resolution;
     const { size } = this.film;
     // Encoders may add a column or a row.
@@ -98,7 +101,7 @@ export class StreamView {
       return;
     }
     this.shown = { record, before, pts_ns, carried: !known };
-    this.paint();
+    this.paint(picture);
   }
 
   record(record) {
@@ -136,23 +139,20 @@ export class StreamView {
   }
 
   /** Draws picture and boxes together: the boxes are those of this very frame. */
-  paint() {
-    if (!this.shown) {
-      const over = fine(this.over);
-      const area = { x: 0, y: 0, width: over.width, height: over.height };
-      drawPlaces(over.context, area, new Labels(over.context, area), this.places);
-      return;
+  paint(picture = this.shown?.image ?? this.video) {
+    const { record, before, pts_ns, carried } = this.shown ?? {};
+    const size = record ? shape(record) : this.film?.size;
+    if (size) {
+      this.picture.style.aspectRatio = `${size.width} / ${size.height}`;
+      // All of it is to be seen without scrolling.
+      this.picture.style.maxWidth = `calc(80vh * ${size.width / size.height})`;
     }
-    const { record, before, image, pts_ns, carried } = this.shown;
-    const { width, height } = shape(record);
-    this.picture.style.aspectRatio = `${width} / ${height}`;
-    // All of it is to be seen without scrolling.
-    this.picture.style.maxWidth = `calc(80vh * ${width / height})`;
     const over = fine(this.over);
-    const area = fit(over, width, height);
+    const area = size ? fit(over, size.width, size.height) : { x: 0, y: 0, width: over.width, height: over.height };
+    if (picture) fine(this.image).context.drawImage(picture, area.x, area.y, area.width, area.height);
     const labels = new Labels(over.context, area);
-    if (image) fine(this.image).context.drawImage(image, area.x, area.y, area.width, area.height);
     drawPlaces(over.context, area, labels, this.places);
+    if (!record) return;
     this.trails.draw(over.context, area, record, pts_ns);
     drawRecord(over.context, area, labels, record, before, carried);
   }
