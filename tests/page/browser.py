@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import Error, async_playwright, expect
 
 CHROMIUM = "/usr/bin/chromium"
 # How long anything may take to happen, ms.
@@ -51,7 +51,10 @@ class Screen:
     async def frame(self, event):
         self.count += 1
         (self.folder / f"{self.count:05}.jpg").write_bytes(base64.b64decode(event["data"]))
-        await self.session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
+        try:
+            await self.session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
+        except Error:
+            pass  # It was the last one: the browser is closed.
 
     async def __aexit__(self, *_):
         await self.session.send("Page.stopScreencast")
@@ -170,7 +173,7 @@ async def arrive(page, address):
         try:
             await page.goto(address)
             return
-        except Exception as error:
+        except Error as error:
             if "ERR_CONNECTION_REFUSED" not in str(error):
                 raise
             await asyncio.sleep(0.1)
