@@ -54,6 +54,7 @@ export class Places {
     this.tools.hidden = false;
     this.state.textContent = 'Corners can be dragged, or moved with the arrow keys; Delete takes one away.';
     this.view.picture.append(this.corners);
+    this.view.picture.scrollIntoView({ block: 'nearest' });
     this.show();
   }
 
