@@ -202,7 +202,7 @@ fn fits(looks: &[Look]) -> (usize, usize) {
 
 #[test]
 fn boxes_lie_on_the_frames_that_they_were_measured_on() {
-    let Some(streams) = looks(Duration::ZERO, 400, &[]) else { return };
+    let Some(streams) = looks(Duration::ZERO, 450, &[]) else { return };
     assert_eq!(streams.len(), 2);
     for looks in streams {
         let (frames, own) = fits(&looks);
