@@ -3,15 +3,16 @@
 CARGO ?= cargo
 ARM = aarch64-unknown-linux-gnu
 
-.PHONY: demo test test-slow bench build-cuda lint setup media peers build help
+.PHONY: demo page test test-slow bench build-cuda lint setup media peers build help
 
 help:
 	@echo "make demo       install what is missing, build, ground a real clip into out/"
+	@echo "make page       the same clip over and over, on a page at http://127.0.0.1:8080"
 	@echo "make test       install what is missing, lint, build, run all tests"
 	@echo "make test-slow  tests that take longer, soaks of half an hour among them (SPOTTER_SOAK_MINUTES, SPOTTER_SOAK_HOURS)"
 	@echo "make bench      speed, against a baseline measured in the same run"
 	@echo "make build-cuda the program for CUDA, with or without a GPU here; into target/cuda/release"
-	@echo "make lint       formatting, clippy, documentation"
+	@echo "make lint       formatting, clippy, documentation; the page's scripts where node is there"
 
 setup:
 	@bash scripts/setup.sh
@@ -34,13 +35,16 @@ SUPERVISION = supervision==0.31.2 certifi charset-normalizer==3.5.3 defusedxml==
 
 # Other people's readers for the logs of training runs, for metrics and for records, what they measure of those, and other
 # people's RTSP server and client, RTMP server, MQTT broker and client, NATS server, Home Assistant's schemas, a reader of API
-# descriptions that asks for all that they hold, and a clock to set back. TrackEval and supervision go without what they draw and decode with: numpy and scipy are the readers'. Home Assistant's
+# descriptions that asks for all that they hold, a browser with somebody who clicks in it, and a clock to set back. TrackEval and
+# supervision go without what they draw and decode with: numpy and scipy are the readers'. Home Assistant's
 # wheels are for Python 3.12 at most; with a newer one its tests say that they are left out.
 peers: setup
 	@bash scripts/fetch-pip.sh tensorboard tensorboard==2.20.0 >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-server 'aio-rtsp-toolkit[server]==0.1.4' >/dev/null
 	@bash scripts/fetch-pip.sh rtsp-client aiortsp==1.4.0 >/dev/null
 	@bash scripts/fetch-pip.sh schemathesis schemathesis==4.32.5 >/dev/null
+	@bash scripts/setup.sh browser
+	@bash scripts/fetch-pip.sh browser playwright==1.65.2 greenlet==3.5.6 >/dev/null
 	@bash scripts/fetch-pip.sh readers motmetrics==1.4.0 pycocotools==2.0.11 webvtt-py==0.6.0 pandas==3.1.1 >/dev/null
 	@bash scripts/fetch-pip.sh supervision --no-deps $(SUPERVISION) >/dev/null
 	@bash scripts/fetch-pip.sh trackeval --no-deps trackeval==1.3.0 tabulate==0.10.0 >/dev/null
@@ -61,6 +65,10 @@ build: setup
 
 demo: build media
 	@bash scripts/demo.sh
+
+page: build media
+	@unset SPOTTER_MODEL; ffmpeg -v error -stream_loop -1 -i media/bikes.mp4 -c copy -f mpegts - | \
+	  "$${CARGO_TARGET_DIR:-target}/release/spotter" run --config configs/page.toml
 
 test: lint media peers
 	$(CARGO) test --release --locked --workspace
@@ -95,6 +103,7 @@ build-cuda: setup
 
 lint: setup
 	$(CARGO) fmt --all --check
+	@bash scripts/lint-page.sh
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	# The feature's library may not be here: that it compiles is all that can be said.
 	SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_NO_PKG_CONFIG=1 SYSTEM_DEPS_GSTREAMER_ANALYTICS_1_0_LIB=gstanalytics-1.0 \

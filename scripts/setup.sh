@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, running and testing need and that are missing; `setup.sh slow` those of the
-# slow tests too. Does nothing where all are there. Rust itself is not installed: see rust-toolchain.toml.
+# slow tests too, `setup.sh browser` a browser for those of the page. Does nothing where all are there. Rust itself is not installed: see rust-toolchain.toml.
 set -euo pipefail
 
 packages=(
@@ -16,6 +16,7 @@ packages=(
 )
 # A relay of SRT; a linker and a processor of aarch64.
 [ "${1:-}" != slow ] || packages+=(srt-tools gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+[ "${1:-}" != browser ] || packages+=(chromium)
 # Any pip will do (a Python outside Debian's packages brings its own).
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 

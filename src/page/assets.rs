@@ -30,6 +30,7 @@ static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
         ("main.js", JS, include_str!("assets/main.js")),
         ("api.js", JS, include_str!("assets/api.js")),
         ("ask.js", JS, include_str!("assets/ask.js")),
+        ("clip.js", JS, include_str!("assets/clip.js")),
         ("draw.js", JS, include_str!("assets/draw.js")),
         ("film.js", JS, include_str!("assets/film.js")),
         ("health.js", JS, include_str!("assets/health.js")),
@@ -37,8 +38,10 @@ static ASSETS: LazyLock<BTreeMap<&'static str, Asset>> = LazyLock::new(|| {
         ("login.js", JS, include_str!("assets/login.js")),
         ("places.js", JS, include_str!("assets/places.js")),
         ("presence.js", JS, include_str!("assets/presence.js")),
+        ("record.js", JS, include_str!("assets/record.js")),
         ("seen.js", JS, include_str!("assets/seen.js")),
         ("stream.js", JS, include_str!("assets/stream.js")),
+        ("trails.js", JS, include_str!("assets/trails.js")),
     ];
     let asset = |(path, content_type, text): (&'static str, &'static str, &'static str)| {
         let digest = Sha256::digest(text.as_bytes());

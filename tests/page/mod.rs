@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod asking;
+mod browser;
 mod crowd;
 mod encoded;
 mod film;

@@ -16,11 +16,11 @@ pub(crate) const HEIGHT: usize = 192;
 const SQUARE: usize = 20;
 const BITS: usize = 16;
 /// Boxes are drawn below the counter, with room for the caption above them.
-const BOX_TOP: f64 = 120.0;
-const BOX: (f64, f64) = (50.0, 40.0);
+pub(crate) const BOX_TOP: f64 = 120.0;
+pub(crate) const BOX: (f64, f64) = (50.0, 40.0);
 /// Boxes that a video can tell apart: they lie so many pixels beside each other.
 pub(crate) const STEPS: usize = 32;
-const STEP: usize = 8;
+pub(crate) const STEP: usize = 8;
 
 /// Puts the counter's bits on a grey plane.
 fn counted(frame: usize) -> Vec<u8> {
@@ -35,7 +35,7 @@ fn counted(frame: usize) -> Vec<u8> {
 }
 
 /// Reads the counter from something that tells which points are bright.
-fn read_counter(bright: impl Fn(usize, usize) -> bool) -> usize {
+pub(crate) fn read_counter(bright: impl Fn(usize, usize) -> bool) -> usize {
     (0..BITS).filter(|bit| bright(bit * SQUARE + SQUARE / 2, SQUARE / 2)).map(|bit| 1 << bit).sum()
 }
 

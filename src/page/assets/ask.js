@@ -1,7 +1,7 @@
 // Asking: sentences for a stream, or for all of them.
 
 import { get, patch, post, remove } from './api.js';
-import { element } from './draw.js';
+import { called, colour, element } from './draw.js';
 import { toPresence } from './presence.js';
 
 /** The form and the list of what a stream is asked. `view` is the stream on the page. */
@@ -56,28 +56,27 @@ export class Ask {
     // What somebody is about to change stays as it is.
     if (this.list.contains(document.activeElement) && this.busy === undefined) return;
     this.words = [];
-    this.list.replaceChildren(...asked.map((query) => this.item(query, asked.length)));
+    this.list.replaceChildren(...asked.map((query, place) => this.item(query, place, asked.length)));
   }
 
-  item(query, count) {
-    const parts = [element('h3', { className: 'sentence' }, [query.name])];
-    const text = element('input', { type: 'text', value: query.text, maxLength: 1000, 'aria-label': 'sentence' });
-    const change = element('button', {}, ['Change']);
-    const edit = element('form', { className: 'ask' }, [element('label', {}, ['Sentence', text]), change]);
+  /** What a query is, and what can be done with it. */
+  item(query, place, count) {
+    const swatch = element('span', { className: 'swatch', 'aria-hidden': 'true' });
+    swatch.style.background = colour(place);
+    const head = element('div', { className: 'row' }, [element('h3', { className: 'sentence' }, [swatch, called(query)])]);
+    if (count > 1) {
+      const gone = element('button', { type: 'button', 'aria-label': `Remove ${called(query)}` }, ['Remove']);
+      gone.addEventListener('click', () => this.act(() => remove({ stream: this.view.name }, 'queries', query.name)));
+      head.append(gone);
+    }
+    const text = element('input', { type: 'text', value: query.text, maxLength: 1000, 'aria-label': 'Sentence' });
+    const edit = element('form', { className: 'ask' }, [text, element('button', {}, ['Change'])]);
     edit.addEventListener('submit', (event) => {
       event.preventDefault();
       this.act(() => patch({ query: text.value, stream: this.view.name }, 'queries', query.name));
     });
-    parts.push(edit);
-    if (query.threshold !== null) {
-      parts.push(this.slider(query));
-    }
-    if (count > 1) {
-      const gone = element('button', { type: 'button' }, [`Remove ${query.name}`]);
-      gone.addEventListener('click', () => this.act(() => remove({ stream: this.view.name }, 'queries', query.name)));
-      parts.push(gone);
-    }
-    return element('li', { className: 'query' }, parts);
+    const parts = query.threshold === null ? [head, edit] : [head, edit, this.slider(query)];
+    return element('li', { className: 'query asked' }, parts);
   }
 
   /** The threshold: while it is dragged, the curve beside the picture shows where it would cut. */
@@ -86,7 +85,9 @@ export class Ask {
     const input = element('input', { type: 'range', min: 0, max: 1, step: 0.005 });
     input.value = Math.sqrt(query.threshold);
     const words = element('span', { className: 'faint' });
-    const value = () => Math.round(1000 * toPresence(Number(input.value))) / 1000;
+    // The slider's steps are coarse: until it is moved, the threshold is what it is.
+    let moved = false;
+    const value = () => (moved ? Math.round(1000 * toPresence(Number(input.value))) / 1000 : query.threshold);
     const show = () => {
       const share = presence()?.share(value());
       const would = share === null || share === undefined ? '' : `; here on ${Math.round(100 * share)} % of the last minute`;
@@ -95,10 +96,13 @@ export class Ask {
     };
     show();
     this.words.push(show);
-    input.addEventListener('input', show);
+    input.addEventListener('input', () => {
+      moved = true;
+      show();
+    });
     input.addEventListener('change', () => {
       this.act(() => patch({ threshold: value(), stream: this.view.name }, 'queries', query.name));
     });
-    return element('label', {}, ['Counts as here ', words, input]);
+    return element('label', {}, [element('span', {}, ['Counts as here ', words]), input]);
   }
 }

@@ -1,4 +1,4 @@
-// Elements, and boxes on a picture.
+// Elements, colours, what is drawn on pictures, and canvases.
 
 /** An element with properties and children; what is no property becomes an attribute. */
 export function element(name, properties = {}, children = []) {
@@ -15,16 +15,27 @@ export function element(name, properties = {}, children = []) {
 }
 
 /** Colours of queries, by their place: told apart in bright and dark pictures, and by most who see few colours. */
-const COLOURS = ['#ffb703', '#3ec1ff', '#ff6f91', '#7ae582', '#c77dff', '#ffffff', '#ff9f1c', '#2ec4b6'];
+const COLOURS = ['#ffb703', '#3ec1ff', '#ff6f91', '#7ae582', '#c77dff', '#d9a066', '#f2f2f2', '#2ec4b6'];
 
 export const colour = (place) => COLOURS[place % COLOURS.length];
 
+/** How a query is called: by its name, or by its sentence once another one was typed. */
+export const called = ({ name, text, rev }) => (rev > 1 ? text : name);
+
 /** What is drawn; each can be switched off. */
-export const PARTS = { boxes: 'Boxes', captions: 'Captions', scores: 'Numbers', ids: 'Ids', absent: 'Not here', places: 'Zones' };
+export const PARTS = {
+  boxes: 'Boxes',
+  captions: 'Captions',
+  scores: 'Numbers',
+  ids: 'Ids',
+  paths: 'Paths',
+  absent: 'Not here',
+  places: 'Zones',
+};
 
 const KEY = 'spotter.parts';
 
-export const parts = { boxes: true, captions: true, scores: true, ids: false, absent: true, places: true };
+export const parts = { boxes: true, captions: true, scores: true, ids: false, paths: true, absent: true, places: true };
 
 try {
   Object.assign(parts, JSON.parse(localStorage.getItem(KEY)) ?? {});
@@ -55,6 +66,9 @@ export function fine(canvas) {
   return { context, width, height };
 }
 
+/** Height of words on pictures: it grows with that of the page. */
+export const wordSize = () => 0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize);
+
 /** Where a picture of `width` x `height` lies in a place that has another shape. */
 export function fit(place, width, height) {
   const scale = Math.min(place.width / width, place.height / height);
@@ -70,78 +84,4 @@ export function fit(place, width, height) {
 export function shape(record) {
   const { width, height, par } = record.resolution;
   return { width: width * (par || 1), height };
-}
-
-const percent = (value) => `${Math.round(100 * value)} %`;
-
-/**
- * Draws what a record says over the picture that lies at `area`; `carried` where the picture is of a later frame, for which nothing is
- * known.
- */
-export function drawRecord(context, area, record, carried = false) {
-  const places = new Map(record.queries.map((query, place) => [query.name, place]));
-  const [across, down] = [area.width / record.resolution.width, area.height / record.resolution.height];
-  context.font = '600 13px system-ui, sans-serif';
-  context.textBaseline = 'top';
-  for (const object of record.objects) {
-    const place = places.get(object.query) ?? 0;
-    const { x, y, w, h } = object.box;
-    const measured = object.measured && !carried;
-    const box = { x: area.x + x * across, y: area.y + y * down, w: w * across, h: h * down };
-    if (parts.boxes) {
-      // A box that was not measured on this frame is dashed.
-      context.setLineDash(measured ? [] : [8, 6]);
-      context.lineWidth = 5;
-      context.strokeStyle = 'rgb(0 0 0 / .6)';
-      context.strokeRect(box.x, box.y, box.w, box.h);
-      context.lineWidth = 2.5;
-      context.strokeStyle = colour(place);
-      context.strokeRect(box.x, box.y, box.w, box.h);
-      context.setLineDash([]);
-    }
-    const words = [];
-    if (parts.captions) words.push(object.query);
-    if (parts.ids) words.push(`#${object.id}`);
-    if (parts.scores && object.score !== undefined) words.push(percent(object.score));
-    if (words.length && !measured) words.push('(carried)');
-    label(context, area, words.join(' '), box.x, box.y, colour(place));
-  }
-  if (parts.absent) {
-    const gone = record.queries.filter((query) => query.status === 'absent');
-    gone.forEach((query, row) => {
-      const number = parts.scores && query.presence !== undefined ? ` ${percent(query.presence)}` : '';
-      label(context, area, `not here: ${query.name}${number}`, area.x + 6, area.y + 28 + 22 * row, '#d0d4da');
-    });
-  }
-}
-
-/** Draws zones and lines, in shares of the picture. */
-export function drawPlaces(context, area, places) {
-  if (!parts.places) return;
-  context.font = '600 12px system-ui, sans-serif';
-  context.textBaseline = 'top';
-  for (const { kind, name, points } of places) {
-    const at = points.map(([x, y]) => [area.x + x * area.width, area.y + y * area.height]);
-    context.beginPath();
-    at.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
-    if (kind === 'zone') context.closePath();
-    for (const [width, style] of [[4, 'rgb(0 0 0 / .6)'], [1.5, '#fff']]) {
-      context.lineWidth = width;
-      context.strokeStyle = style;
-      context.stroke();
-    }
-    label(context, area, name, ...at[0], '#fff');
-  }
-}
-
-/** A caption above a corner, or below it where there is no room. */
-function label(context, area, text, x, y, back) {
-  if (!text) return;
-  const [width, height] = [context.measureText(text).width + 10, 19];
-  const left = Math.max(area.x, Math.min(x, area.x + area.width - width));
-  const top = y - height >= area.y ? y - height : y;
-  context.fillStyle = back;
-  context.fillRect(left, top, width, height);
-  context.fillStyle = '#000';
-  context.fillText(text, left + 5, top + 3);
 }

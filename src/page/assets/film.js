@@ -22,8 +22,20 @@ export function plays(codec = 'avc1.64001F') {
   return tells && 'MediaSource' in window && MediaSource.isTypeSupported(type(codec));
 }
 
+/**
+ * The frame that the video shows now, with its time: another one may have come since the browser told of one. None where a browser has no
+ * such thing, or keeps it for safe addresses.
+ */
+function current(video) {
+  try {
+    return new VideoFrame(video);
+  } catch {
+    return null;
+  }
+}
+
 export class Film {
-  /** `onframe(pts_ns)` is called for every frame that is shown, `onfail(reason)` where it cannot be played. */
+  /** `onframe(pts_ns, picture)` is called for every frame that is shown, `onfail(reason)` where it cannot be played. */
   constructor(video, onframe, onfail) {
     this.video = video;
     this.onfail = onfail;
@@ -36,7 +48,10 @@ export class Film {
     video.onerror = () => this.fail(video.error?.message || 'the video cannot be played');
     const shown = (now, { mediaTime }) => {
       if (this.closed) return;
-      onframe(this.zero + mediaTime * 1e9);
+      const frame = current(video);
+      const time = frame ? frame.timestamp / 1e6 : mediaTime;
+      onframe(this.zero + time * 1e9, frame ?? video);
+      frame?.close();
       video.requestVideoFrameCallback(shown);
     };
     video.requestVideoFrameCallback(shown);

@@ -7,11 +7,13 @@ import { element } from './draw.js';
 const AGAIN = 2000;
 
 const head = (names) => element('tr', {}, names.map((name) => element('th', { scope: 'col' }, [name])));
-const cells = (values) => element('tr', {}, values.map((value) => element('td', {}, [value])));
+/** On narrow screens each cell says what it is. */
+const cells = (names, values) =>
+  element('tr', {}, values.map((value, column) => element('td', { 'data-name': names[column] }, [value])));
 
 function table(caption, names, rows) {
-  const body = rows.length ? rows.map(cells) : [cells(['none'])];
-  const made = element('table', {}, [element('thead', {}, [head(names)]), element('tbody', {}, body)]);
+  const body = rows.length ? rows.map((row) => cells(names, row)) : [element('tr', {}, [element('td', { colSpan: names.length }, ['none'])])];
+  const made = element('table', { className: 'stacks' }, [element('thead', {}, [head(names)]), element('tbody', {}, body)]);
   return element('section', { className: 'card' }, [
     element('div', { className: 'body' }, [element('h2', {}, [caption]), element('div', { className: 'scroll' }, [made])]),
   ]);

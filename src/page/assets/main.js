@@ -31,10 +31,22 @@ function switches(views) {
   return element('fieldset', { className: 'switches', 'aria-label': 'What is drawn' }, boxes);
 }
 
+/** What lines mean. */
+function legend() {
+  const meanings = {
+    measured: 'measured on this frame',
+    carried: 'from an earlier frame',
+    absent: 'not here',
+  };
+  const items = Object.entries(meanings).map(([name, words]) =>
+    element('li', {}, [element('span', { className: `sign ${name}`, 'aria-hidden': 'true' }), words]));
+  return element('ul', { className: 'legend faint', 'aria-label': 'What lines mean' }, items);
+}
+
 async function grid() {
   const { streams } = await get('streams');
   const views = streams.map((stream) => new StreamView(stream, false));
-  const tiles = element('div', { className: 'grid' }, views.map((view) => view.tile()));
+  const tiles = element('div', { className: 'grid live' }, views.map((view) => view.tile()));
   main.replaceChildren(element('h1', {}, ['Live']), switches(views), tiles);
   return () => views.forEach((view) => view.close());
 }
@@ -47,7 +59,7 @@ async function one(name) {
   if (stream.draws) beside.push(new Places(view).body);
   const picture = element('article', { className: 'card' }, [
     view.picture,
-    element('div', { className: 'body' }, [switches([view]), view.list]),
+    element('div', { className: 'body' }, [switches([view]), legend(), view.list]),
   ]);
   main.replaceChildren(element('h1', {}, [name]), element('div', { className: 'one' }, [picture, element('div', { className: 'beside' }, beside)]));
   return () => view.close();

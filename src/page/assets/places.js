@@ -24,11 +24,12 @@ export class Places {
     this.corners = element('div', { className: 'corners' });
     this.edit = element('button', { type: 'button' }, ['Draw zones and lines']);
     this.edit.addEventListener('click', () => this.begin());
-    this.tools = element('div', { className: 'row' }, [
+    this.tools = element('div', { className: 'row tools' }, [
       ...['zone', 'line'].map((kind) => this.button(`New ${kind}`, () => this.add(kind))),
       this.button('Save', () => this.save()),
       this.button('Cancel', () => this.end('')),
     ]);
+    this.tools.children[2].className = 'main';
     this.tools.hidden = true;
     const parts = [element('h2', {}, ['Zones']), this.edit, this.tools, this.list, this.state];
     this.body = element('section', { className: 'card' }, [element('div', { className: 'body' }, parts)]);
@@ -54,6 +55,7 @@ export class Places {
     this.tools.hidden = false;
     this.state.textContent = 'Corners can be dragged, or moved with the arrow keys; Delete takes one away.';
     this.view.picture.append(this.corners);
+    this.view.picture.scrollIntoView({ block: 'nearest' });
     this.show();
   }
 
@@ -103,25 +105,28 @@ export class Places {
       place.name = name.value;
       this.draw();
     });
-    const parts = [element('label', {}, [place.kind === 'zone' ? 'Zone' : 'Line', name])];
+    const acts = element('div', { className: 'row' });
     if (place.kind === 'zone') {
-      parts.push(this.button('Add a corner', () => {
+      acts.append(this.button('Add a corner', () => {
         const [first, last] = [place.points[0], place.points.at(-1)];
         place.points.push([within((first[0] + last[0]) / 2), within((first[1] + last[1]) / 2)]);
         this.show();
       }));
     }
-    parts.push(this.button(`Remove ${place.name}`, () => {
+    const gone = this.button('Remove', () => {
       this.places = this.places.filter((other) => other !== place);
       this.show();
-    }));
-    return element('li', { className: 'query' }, parts);
+    });
+    gone.setAttribute('aria-label', `Remove ${place.name}`);
+    acts.append(gone);
+    const label = element('label', {}, [place.kind === 'zone' ? 'Zone' : 'Line', name]);
+    return element('li', { className: 'query asked' }, [label, acts]);
   }
 
   /** A corner that can be dragged, and moved with the keyboard. */
   corner(place, at) {
     const button = element('button', { type: 'button', className: 'corner' });
-    const put = (x, y) => {
+    const move = (x, y) => {
       place.points[at] = [within(x), within(y)];
       const [across, down] = place.points[at];
       button.style.left = `${100 * across}%`;
@@ -129,7 +134,7 @@ export class Places {
       button.setAttribute('aria-label', `corner ${at + 1} of ${place.name}: ${percent(across)} across, ${percent(down)} down`);
       this.draw();
     };
-    put(...place.points[at]);
+    move(...place.points[at]);
     button.addEventListener('pointerdown', (event) => {
       button.setPointerCapture(event.pointerId);
       button.focus();
@@ -138,14 +143,14 @@ export class Places {
     button.addEventListener('pointermove', (event) => {
       if (!button.hasPointerCapture(event.pointerId)) return;
       const frame = this.view.picture.getBoundingClientRect();
-      put((event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height);
+      move((event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height);
     });
     button.addEventListener('keydown', (event) => {
       const arrow = ARROWS[event.key];
       if (arrow) {
         const step = event.shiftKey ? 10 * STEP : STEP;
         const [x, y] = place.points[at];
-        put(x + step * arrow[0], y + step * arrow[1]);
+        move(x + step * arrow[0], y + step * arrow[1]);
         event.preventDefault();
       } else if (event.key === 'Delete' && place.points.length > 3) {
         place.points.splice(at, 1);

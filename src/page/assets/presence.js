@@ -1,8 +1,12 @@
 // How sure the model was of a query in the last minute, and where its threshold cuts.
 
-import { colour, element, fine } from './draw.js';
+import { called, colour, element, fine } from './draw.js';
 
 const MINUTE = 60_000;
+/** For so long a measured frame says how it is, ms. */
+const HELD = 1000;
+/** What is not here, and what is not known. */
+const GREY = '#8a93a0';
 /** After so long without a measurement nothing is known, ms. */
 const STALE = 5000;
 /** The usual threshold is low: low numbers get more room than high ones. */
@@ -51,19 +55,22 @@ export class Presence {
     const { context, width, height } = fine(canvas);
     const x = (time) => width * (1 - (now - time) / MINUTE);
     const y = (presence) => height - 2 - toHeight(presence) * (height - 4);
-    this.points.forEach((point, index) => {
-      const next = this.points[index + 1]?.time ?? point.time + 40;
-      const [from, to] = [x(point.time), x(Math.min(next, point.time + 1000))];
-      const wide = Math.max(1, to - from);
-      if (point.presence === undefined) {
-        // Nothing was measured here; what is claimed is from before, or nothing.
-        context.fillStyle = point.status === 'box' || point.status === 'carried' ? colour(this.place) : '#8a93a0';
-        context.globalAlpha = point.status === 'none' ? 0.25 : 0.6;
-        context.fillRect(from, height - (point.status === 'box' ? height / 2 : 4), wide, height);
-      } else {
-        context.fillStyle = point.status === 'box' ? colour(this.place) : '#8a93a0';
-        context.globalAlpha = point.status === 'box' ? 1 : 0.7;
-        context.fillRect(from, y(point.presence), wide, height);
+    // A measured frame counts until the next one, for a while.
+    const measured = this.points.filter((point) => point.presence !== undefined);
+    const marks = measured.length ? measured : this.points;
+    marks.forEach((point, index) => {
+      const next = marks[index + 1]?.time ?? now;
+      const [from, to] = [x(point.time), x(Math.min(next, point.time + HELD))];
+      const here = point.status === 'box' || point.status === 'carried';
+      context.fillStyle = here ? colour(this.place) : GREY;
+      context.globalAlpha = 1;
+      // Models without a number: here or not is all there is.
+      const top = point.presence === undefined ? height - (here ? height / 2 : 4) : y(point.presence);
+      context.fillRect(Math.floor(from), top, Math.max(1, Math.ceil(to) - Math.floor(from)), height);
+      if (next > point.time + HELD) {
+        context.fillStyle = GREY;
+        context.globalAlpha = 0.25;
+        context.fillRect(to, height - 4, x(next) - to, 4);
       }
     });
     context.globalAlpha = 1;
@@ -80,12 +87,13 @@ export class Presence {
 }
 
 /** A row for a query: what it asks, how it stands, the last minute. */
-export function row(name, text, presence, large) {
+export function row(query, presence, large) {
   const state = element('span', { className: 'faint' });
   const canvas = element('canvas', { role: 'img' });
   const swatch = element('span', { className: 'swatch', 'aria-hidden': 'true' });
   swatch.style.background = colour(presence.place);
-  const sentence = name === text ? name : `${name}: ${text}`;
+  const name = called(query);
+  const sentence = name === query.text ? name : `${name}: ${query.text}`;
   const line = element('div', { className: 'row' }, [
     element('span', { className: 'sentence' }, [swatch, sentence]),
     state,

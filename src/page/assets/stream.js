@@ -1,9 +1,11 @@
 // A stream on the page: its picture with what is found, and its queries.
 
 import { Presence, row } from './presence.js';
-import { drawPlaces, drawRecord, element, fine, fit, shape } from './draw.js';
+import { element, fine, fit, shape } from './draw.js';
 import { Film, plays } from './film.js';
+import { Labels, drawPlaces, drawRecord } from './record.js';
 import { Live } from './live.js';
+import { Trails } from './trails.js';
 
 /** How often curves and words are drawn anew, ms. */
 const REFRESH = 500;
@@ -16,6 +18,7 @@ export class StreamView {
     this.large = large;
     this.presences = new Map();
     this.rows = [];
+    this.trails = new Trails();
     this.cover = element('p', { className: 'cover', role: 'status' });
     this.image = element('canvas', { role: 'img', 'aria-label': `live picture of ${name}` });
     this.over = element('canvas', { 'aria-hidden': 'true' });
@@ -60,10 +63,11 @@ export class StreamView {
     this.film = null;
     if (this.live.video !== 'mp4') return;
     if (!this.video) {
-      this.video = element('video', { muted: true, playsInline: true, 'aria-label': `live picture of ${this.name}` });
-      this.image.replaceWith(this.video);
+      // It plays behind the canvas: what it shows and what is drawn over it would not change at the same moment.
+      this.video = element('video', { muted: true, playsInline: true, 'aria-hidden': 'true', tabIndex: -1 });
+      this.picture.prepend(this.video);
     }
-    this.film = new Film(this.video, (pts_ns) => this.moment(pts_ns), (reason) => this.pictures(reason));
+    this.film = new Film(this.video, (pts_ns, picture) => this.moment(pts_ns, picture), (reason) => this.pictures(reason));
   }
 
   /** What cannot be played comes as pictures. */
@@ -72,27 +76,32 @@ export class StreamView {
     console.info(`${this.name}: ${reason}`);
     this.film?.close();
     this.film = null;
-    this.video?.replaceWith(this.image);
+    this.video?.remove();
     this.video = null;
     this.live.change('jpeg');
   }
 
   /** A frame of the film is seen: its own boxes, or those before it, which are dashed. */
-  moment(pts_ns) {
+  moment(pts_ns, picture) {
     const own = this.live.at(pts_ns);
     const known = own && own.status !== 'dropped' && own.status !== 'error';
-    const record = known ? own : this.live.before(pts_ns);
+    const before = this.live.before(pts_ns);
+    const record = known ? own : before;
     this.cover.textContent = '';
-    this.moments = { seen: (this.moments?.seen ?? 0) + 1, exact: (this.moments?.exact ?? 0) + (known ? 1 : 0) };
-    if (!record) return;
+    if (!record) {
+      this.paint(picture);
+      return;
+    }
     const { width, height, rotation } = record.resolution;
     const { size } = this.film;
-    if (rotation !== 0 || width !== size.width || height !== size.height) {
+    // Encoders may add a column or a row.
+    const apart = Math.max(Math.abs(width - size.width), Math.abs(height - size.height));
+    if (rotation !== 0 || apart > 1) {
       this.pictures('the film is not what is looked at: it is turned or cut');
       return;
     }
-    this.shown = { record, carried: !known };
-    this.paint();
+    this.shown = { record, before, pts_ns, carried: !known };
+    this.paint(picture);
   }
 
   record(record) {
@@ -105,17 +114,18 @@ export class StreamView {
     for (const query of record.queries) {
       this.presences.get(query.name).add(query);
     }
+    this.trails.add(record);
   }
 
   /** Other queries than before; those that stay keep their last minute. */
   ask(queries) {
     const before = this.presences;
     this.presences = new Map();
-    this.rows = queries.map(({ name, text }, place) => {
-      const presence = before.get(name) ?? new Presence(place);
+    this.rows = queries.map((query, place) => {
+      const presence = before.get(query.name) ?? new Presence(place);
       presence.place = place;
-      this.presences.set(name, presence);
-      return row(name, text, presence, this.large);
+      this.presences.set(query.name, presence);
+      return row(query, presence, this.large);
     });
     this.list.replaceChildren(...this.rows.map((one) => one.item));
     this.onqueries?.(queries);
@@ -123,25 +133,28 @@ export class StreamView {
 
   frame({ record, image }) {
     this.shown?.image?.close();
-    this.shown = { record, image, carried: false };
+    const before = record.pts_ns === null ? null : this.live.before(record.pts_ns);
+    this.shown = { record, before, image, pts_ns: record.pts_ns, carried: false };
     this.paint();
   }
 
   /** Draws picture and boxes together: the boxes are those of this very frame. */
-  paint() {
-    if (!this.shown) {
-      const { context, width, height } = fine(this.over);
-      drawPlaces(context, { x: 0, y: 0, width, height }, this.places);
-      return;
+  paint(picture = this.shown?.image ?? this.video) {
+    const { record, before, pts_ns, carried } = this.shown ?? {};
+    const size = record ? shape(record) : this.film?.size;
+    if (size) {
+      this.picture.style.aspectRatio = `${size.width} / ${size.height}`;
+      // All of it is to be seen without scrolling.
+      this.picture.style.maxWidth = `calc(80vh * ${size.width / size.height})`;
     }
-    const { record, image, carried } = this.shown;
-    const { width, height } = shape(record);
-    this.picture.style.aspectRatio = `${width} / ${height}`;
     const over = fine(this.over);
-    const area = fit(over, width, height);
-    if (image) fine(this.image).context.drawImage(image, area.x, area.y, area.width, area.height);
-    drawPlaces(over.context, area, this.places);
-    drawRecord(over.context, area, record, carried);
+    const area = size ? fit(over, size.width, size.height) : { x: 0, y: 0, width: over.width, height: over.height };
+    if (picture) fine(this.image).context.drawImage(picture, area.x, area.y, area.width, area.height);
+    const labels = new Labels(over.context, area);
+    drawPlaces(over.context, area, labels, this.places);
+    if (!record) return;
+    this.trails.draw(over.context, area, record, pts_ns);
+    drawRecord(over.context, area, labels, record, before, carried);
   }
 
   close() {
