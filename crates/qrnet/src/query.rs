@@ -107,8 +107,8 @@ pub(crate) struct Stacked {
 pub(crate) struct Stacks(Mutex<Vec<(Vec<TensorId>, Arc<Stacked>)>>);
 
 /// How many queries the kept stacks may hold together, beyond the newest one's: frames of several streams share a call in
-/// changing company, and a query of the full model takes 1.3 MB.
-const KEPT_QUERIES: usize = 64;
+/// changing company, a query of the full model takes 1.3 MB, and a stack that is made anew is no more than a copy.
+const KEPT_QUERIES: usize = 16;
 
 impl Stacks {
     /// The stack of `queries`, from an earlier call or made now. Tensors' ids are never used twice, so that a query which
