@@ -1,7 +1,7 @@
 //! What it costs to keep clips and pictures of two cameras: processor time against the same run without sightings, in turns, and
 //! memory.
 //!
-//! `cargo bench --bench keep` (ten turns, eight minutes; `-- 3` for three); `cargo test` runs it in short.
+//! `cargo bench --bench keep` (ten turns, seven minutes; `-- 3` for three); `cargo test` runs it in short.
 
 #[path = "../frame/quiet.rs"]
 #[allow(dead_code)] // Other benches use more of it.
@@ -27,8 +27,8 @@ use serde_json::Value;
 /// Bytes of packets for each camera; its film has more in the time that is kept.
 const RING: &str = "16MiB";
 /// Frames of each camera before what is measured, and in it.
-const WARM: u64 = 150;
-const FRAMES: u64 = 500;
+const WARM: u64 = 100;
+const FRAMES: u64 = 375;
 const RATE: f64 = 25.0;
 
 /// A process that ends with its owner.

@@ -165,7 +165,9 @@ fn scans(scratch: &Scratch, video: &str) -> Vec<Vec<u8>> {
     };
     let (starts, ends) = (places(0xda), places(0xd9));
     assert_eq!(starts.len(), ends.len(), "{video}");
-    let scan = |(start, end): (&usize, &usize)| bytes[*start..*end].to_vec();
+    // Behind the marker stands how long its header is, which names the colours, in whatever way.
+    let header = |start: usize| 2 + usize::from(u16::from_be_bytes([bytes[start + 2], bytes[start + 3]]));
+    let scan = |(start, end): (&usize, &usize)| bytes[*start + header(*start)..*end].to_vec();
     starts.iter().zip(&ends).map(scan).collect()
 }
 
