@@ -1,6 +1,6 @@
 //! What the page costs: nothing to speak of while nobody watches, little for one who plays the camera's own packets, and bounded memory for fifty.
 //!
-//! `cargo bench --bench page` (twenty minutes; `-- nobody`, `one` or `fifty` for a part); `cargo test` runs it in short. Needs
+//! `cargo bench --bench page` (nine minutes; `-- nobody`, `one` or `fifty` for a part); `cargo test` runs it in short. Needs
 //! `cargo build --release --examples` for a camera, and `media/bikes.mp4`.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -233,7 +233,7 @@ fn fifty(camera: &Camera, length: Duration) {
 fn main() {
     // `cargo test` passes --test, `cargo bench` --bench.
     let short = !std::env::args().any(|arg| arg == "--bench");
-    let (turns, length) = if short { (1, Duration::from_secs(2)) } else { (10, Duration::from_secs(12)) };
+    let (turns, length) = if short { (1, Duration::from_secs(2)) } else { (10, Duration::from_secs(6)) };
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| named.is_empty() || named.iter().any(|named| named == name);
     let Some(camera) = Camera::start() else {

@@ -91,6 +91,8 @@ impl From<Error> for Refusal {
         let status = match error {
             Error::Absent(_) => StatusCode::NOT_FOUND,
             Error::Conflict(_) => StatusCode::CONFLICT,
+            // It was understood, and the model knows no word of it.
+            Error::Model(_) if error.exit_code() == 2 => StatusCode::UNPROCESSABLE_ENTITY,
             _ if error.exit_code() == 2 => StatusCode::BAD_REQUEST,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

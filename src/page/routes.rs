@@ -150,7 +150,7 @@ async fn api_route(
             api::sightings::one(context, id).await
         }
         ["sightings", id, "files", number] => {
-            reads(&[])?;
+            only(method, &[Method::GET])?;
             api::sightings::file(context, id, number, &request).await
         }
         ["queries", name] => {

@@ -140,15 +140,20 @@ fn a_stream_that_dies_and_comes_back_as_another_one_goes_on_for_who_watches() {
     let service = Service::start(&[&flags[..], &["--out", "jsonl:-", "--page", "127.0.0.1:0"]].concat());
     let place = place(&service);
     let mut viewer = Viewer::open(&place, &address, "?video=mp4");
+    let mut watched = Watched::default();
     for (turn, (file, flags, size)) in films.iter().enumerate() {
+        let (films, lines) = (watched.films.len(), watched.lines.len());
         if turn > 0 {
+            let came =
+                |watched: &Watched, event: &str| watched.lines[lines..].iter().any(|line| line["event"] == event);
             drop(camera.take());
-            viewer.line("gap", |line| line["event"] == "gap_start");
+            watched.read(&mut viewer, |watched| came(watched, "gap_start"));
             camera = Some(Server::camera(file, flags));
-            viewer.line("end of the gap", |line| line["event"] == "gap_end");
+            watched.read(&mut viewer, |watched| came(watched, "gap_end"));
         }
-        let watched =
-            Watched::until(&mut viewer, |watched| watched.films.last().is_some_and(|film| film.bytes.len() > 60_000));
+        watched.read(&mut viewer, |watched| {
+            watched.films.len() > films && watched.films.last().is_some_and(|film| film.bytes.len() > 60_000)
+        });
         let film = watched.films.last().expect("a film");
         let name = format!("{turn}.mp4");
         let file = scratch.write(&name, &film.bytes);

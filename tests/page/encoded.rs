@@ -1,5 +1,6 @@
 //! Video of what is no H.264: encoded once for all who watch, while somebody does; and clips of it, when somebody asks for one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -13,11 +14,12 @@ use crate::support::{Scratch, clip, probe, tool, until};
 
 const RAW: &str = "test:ball?live=true&size=320x240&fps=25";
 
-/// Threads of a process that feed an encoder: nothing else of a run without an output is fed by an `appsrc`.
+/// Encoders of a process, by the threads that feed them: nothing else of a run without an output is fed by an `appsrc`. An encoder's own
+/// threads are called as the one that began them.
 fn encoders(service: &Service) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", service.id())).expect("listed");
     let names = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("appsrc")).count()
+    names.filter(|name| name.starts_with("appsrc")).collect::<BTreeSet<_>>().len()
 }
 
 /// Two streams of different codecs, and who watches comes and goes.

@@ -120,17 +120,6 @@ impl Viewer {
             Err(error) => panic!("{error}"),
         }
     }
-
-    /// The next line that is looked for.
-    fn line(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
-        loop {
-            match self.next() {
-                Said::Line(line) if wanted(&line) => return line,
-                Said::Line(_) | Said::Bytes(_) => {}
-                Said::End => panic!("no {what} until the end"),
-            }
-        }
-    }
 }
 
 /// A film as it came over a socket.
@@ -167,14 +156,19 @@ impl Watched {
     /// Until that is so, or the stream ends.
     fn until(viewer: &mut Viewer, mut enough: impl FnMut(&Self) -> bool) -> Self {
         let mut watched = Self::default();
-        while !enough(&watched) {
+        watched.read(viewer, &mut enough);
+        watched
+    }
+
+    /// More of it, until that is so.
+    fn read(&mut self, viewer: &mut Viewer, mut enough: impl FnMut(&Self) -> bool) {
+        while !enough(self) {
             let said = viewer.next();
             if matches!(said, Said::End) {
-                break;
+                return;
             }
-            watched.add(said);
+            self.add(said);
         }
-        watched
     }
 }
 
