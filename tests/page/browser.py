@@ -139,7 +139,8 @@ async def seen(page, address, folder, settings):
         settings["until"],
     )
     await clip.evaluate("video => video.pause()")
-    await page.wait_for_timeout(200)
+    # What is drawn last is on the screen two frames later.
+    await page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     await page.locator(".clip").screenshot(path=folder / "clip.png")
     return {**found, "clip": await clip.evaluate("({ currentTime, duration, videoWidth }) => ({ currentTime, duration, videoWidth })")}
 

@@ -16,12 +16,21 @@ const wayTo = (path, pts_ns) => path.filter((point) => point.pts_ns !== null && 
 
 /** `file` is the clip, `cues` the boxes that belong to it, where there are some. */
 export function clip(sighting, file, cues) {
-  // A server that encodes says where it plays in any browser.
-  const source = file.play ?? (file.type === 'video/mp4' ? file.href : null);
+  // As it is kept, where browsers may play that; else as the server encodes it for them.
+  const kept = file.type === 'video/mp4' ? file.href : null;
+  const source = kept ?? file.play;
   if (!source) {
     return element('p', {}, [element('a', { href: file.href, download: '' }, ['The clip, for a player'])]);
   }
   const video = element('video', { src: source, controls: true, playsInline: true, 'aria-label': `clip of ${sighting.query}` });
+  if (kept && file.play) {
+    const encoded = () => {
+      if (!video.src.endsWith(file.play)) video.src = file.play;
+    };
+    video.addEventListener('error', encoded);
+    // A browser that lacks the codec may play the sound alone.
+    video.addEventListener('loadedmetadata', () => video.videoWidth || encoded());
+  }
   const over = element('canvas', { 'aria-hidden': 'true' });
   let track = null;
   if (cues) {
