@@ -146,6 +146,7 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
         return Err(Error::Usage(format!("--precision {precision}: {wanted}")));
     }
     let place = Placement { device, precision };
+    let _reading = models::Reading;
     let Some(path) = &chosen_or_fetched(path)? else {
         let load = if frames_only { Grounder::from_memory_for_frames } else { Grounder::from_memory };
         let grounder = load(built_in()?, place)?;
@@ -171,6 +172,7 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
 /// As [`load_model`].
 pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryCompiler> {
     let device = device(device_name)?;
+    let _reading = models::Reading;
     if let Some(path) = chosen(path)? {
         return Ok(QueryCompiler::load(&path, &device)?);
     }

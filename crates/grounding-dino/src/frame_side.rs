@@ -14,6 +14,7 @@ use crate::cpu::{CpuFrame, Geometry, Words};
 use crate::model::{Detected, FrameModel};
 use crate::plan::Plan;
 use crate::text::Text;
+use crate::view::View;
 
 /// How many shapes of pictures keep their geometry.
 const CACHED_PLANS: usize = 8;
@@ -50,15 +51,17 @@ impl FrameSide {
         Ok(Self::Tensors(Box::new(FrameModel::from_builder(config, vb)?), Kept::default()))
     }
 
-    /// Looks on a picture `[3, H, W]` of `image` pixels for what each of the texts says; `text` makes the one of a number.
+    /// Looks on a picture for what each of the texts says, and tells it with the text's number; `text` makes the one of a
+    /// number.
     pub(crate) fn ground(
         &self,
-        picture: Vec<f32>,
-        image: Grid,
+        picture: View,
         texts: Vec<TextKey>,
         text: impl Fn(usize) -> Result<Text>,
         device: &Device,
-    ) -> Result<Vec<Detected>> {
+        told: &mut (dyn FnMut(usize, &Detected) + Send),
+    ) -> Result<()> {
+        let image = picture.size();
         let numbered = texts.into_iter().enumerate();
         match self {
             Self::Cpu(frame, kept) => {
@@ -66,16 +69,20 @@ impl FrameSide {
                 let words = |(number, key)| kept.texts.get_or_make(key, || Ok(Arc::new(frame.words(&text(number)?)?)));
                 let words = numbered.map(words).collect::<Result<Vec<_>>>()?;
                 let words: Vec<&Words> = words.iter().map(AsRef::as_ref).collect();
-                Ok(frame.ground(&picture, &plan, &words)?)
+                Ok(frame.ground(picture, &plan, &words, told)?)
             }
             Self::Tensors(frame, kept) => {
                 let plan = kept.plans.get_or_make(image, || frame.plan(image, image).map(Arc::new))?;
                 let texts = numbered.map(|(number, key)| kept.texts.get_or_make(key, || text(number).map(Arc::new)));
                 let texts = texts.collect::<Result<Vec<_>>>()?;
-                let image = Tensor::from_vec(picture, (1, 3, image.h, image.w), device)?;
+                let picture = picture.pixels(&mut Vec::new());
+                let image = Tensor::from_slice(picture, (1, 3, image.h, image.w), device)?;
                 let mut pass = Pass::eval();
                 let seen = frame.look(&image, &plan, &mut pass)?;
-                texts.iter().map(|text| Ok(frame.find(&seen, text, &plan, &mut pass)?)).collect()
+                for (number, text) in texts.iter().enumerate() {
+                    told(number, &frame.find(&seen, text, &plan, &mut pass)?);
+                }
+                Ok(())
             }
         }
     }

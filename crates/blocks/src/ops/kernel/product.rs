@@ -61,7 +61,7 @@ impl Packed {
             });
         }
         (self.lines, self.input, self.output) = (lines.into(), input, output);
-        self.bias = Bias::new(bias);
+        self.bias.refill(bias);
     }
 
     /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
