@@ -18,8 +18,9 @@ use crate::view::View;
 
 /// How many shapes of pictures keep their geometry.
 const CACHED_PLANS: usize = 8;
-/// How many lists of queries keep what follows from them alone.
-const CACHED_TEXTS: usize = 32;
+/// How many bytes the lists of queries keep that follow from them alone: a few hundred short ones. A fixed number of lists would be
+/// made anew for every frame as soon as there are more streams with queries of their own.
+const CACHED_TEXTS: usize = 64 << 20;
 
 pub(crate) enum FrameSide {
     /// On the CPU.
@@ -34,9 +35,10 @@ pub(crate) struct Kept<P, T> {
     texts: Recent<TextKey, Arc<T>>,
 }
 
-impl<P, T> Default for Kept<P, T> {
-    fn default() -> Self {
-        Self { plans: Recent::new(CACHED_PLANS), texts: Recent::new(CACHED_TEXTS) }
+impl<P, T> Kept<P, T> {
+    /// `bytes` says how many a text takes.
+    fn new(bytes: fn(&Arc<T>) -> usize) -> Self {
+        Self { plans: Recent::new(CACHED_PLANS), texts: Recent::by_weight(CACHED_TEXTS, bytes) }
     }
 }
 
@@ -46,9 +48,9 @@ pub(crate) type TextKey = Vec<TensorId>;
 impl FrameSide {
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
         if vb.device().is_cpu() {
-            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb)?), Kept::default()));
+            return Ok(Self::Cpu(Box::new(CpuFrame::new(config, vb)?), Kept::new(|words| words.bytes())));
         }
-        Ok(Self::Tensors(Box::new(FrameModel::from_builder(config, vb)?), Kept::default()))
+        Ok(Self::Tensors(Box::new(FrameModel::from_builder(config, vb)?), Kept::new(|text| text.bytes())))
     }
 
     /// Looks on a picture for what each of the texts says, and tells it with the text's number; `text` makes the one of a

@@ -42,7 +42,8 @@ class Answer(torch.nn.Module):
             MODEL, dtype=torch.float32, output_loading_info=True
         )
         # Heads are shared, and the pooler is read by nothing.
-        missing = [name for name in found["missing_keys"] if "pooler" not in name and not name.startswith("model.decoder.")]
+        unread = ("pooler", "decoder.bbox_embed", "decoder.class_embed", "bbox_embed.", "relative_position_index")
+        missing = [name for name in found["missing_keys"] if not any(part in name for part in unread)]
         assert not missing and not found["unexpected_keys"], (missing[:5], list(found["unexpected_keys"])[:5])
         self.eval()
 
@@ -74,12 +75,45 @@ def graph():
         CACHE.mkdir(parents=True, exist_ok=True)
         staged = CACHE / f".{path.name}.{os.getpid()}"
         with torch.inference_mode():
+            fold_masks(given[1])
             torch.onnx.export(
                 Answer(), tuple(given), staged, input_names=NAMES, output_names=["logits", "boxes"], opset_version=17,
                 dynamo=False,
             )
+        in_single(staged)
         staged.rename(path)
     return path
+
+
+def fold_masks(ids):
+    """Which tokens belong together, as constants: ONNX has no operation for how it is found, and it is the text's alone."""
+    from transformers.models.grounding_dino import modeling_grounding_dino as library
+
+    name = "generate_masks_with_special_tokens_and_transfer_map"
+    made = getattr(library, name)(ids, special_tokens=torch.tensor(library.SPECIAL_TOKENS))
+    setattr(library, name, lambda *_, **__: made)
+
+
+def in_single(path):
+    """The exporter writes what follows from sizes in double precision, which ONNX Runtime's GridSample does not take."""
+    import onnx
+    from onnx import numpy_helper
+
+    def single(tensor):
+        if tensor.data_type == onnx.TensorProto.DOUBLE:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(numpy.float32), tensor.name))
+
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        single(tensor)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                single(attribute.t)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == onnx.TensorProto.DOUBLE:
+                attribute.i = onnx.TensorProto.FLOAT
+    del model.graph.value_info[:]
+    onnx.save(model, path)
 
 
 def onnxruntime():

@@ -80,6 +80,13 @@ pub(crate) struct Words {
     folded: Folded,
 }
 
+impl Words {
+    /// What it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<f32>() * (self.tokens.len() + self.positions.len() + self.mask.len()) + self.folded.bytes()
+    }
+}
+
 #[derive(Default)]
 struct Buffers {
     /// The picture without the canvas around it, where there is one.
@@ -104,7 +111,7 @@ struct Buffers {
 impl CpuFrame {
     /// Reads the weights by the file's names.
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let weights = Weights::new(vb, Sources::default());
+        let weights = Weights::new(vb, Sources { halved: true, ..Sources::default() });
         let model = weights.pp("model");
         Ok(Self {
             config: config.clone(),

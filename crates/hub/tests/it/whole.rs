@@ -78,6 +78,10 @@ impl hub::Accept for Any {
     fn directory(&self, _: &std::path::Path) -> Result<(), String> {
         Ok(())
     }
+
+    fn carry(&self, _: &std::path::Path, _: &std::path::Path) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 #[test]
