@@ -146,13 +146,13 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
         return Err(Error::Usage(format!("--precision {precision}: {wanted}")));
     }
     let place = Placement { device, precision };
-    let _reading = models::Reading;
     let Some(path) = &chosen_or_fetched(path)? else {
         let load = if frames_only { Grounder::from_memory_for_frames } else { Grounder::from_memory };
         let grounder = load(built_in()?, place)?;
         heap::release(built_in()?.weights);
         return Ok(grounder);
     };
+    let _held = models::hold(path);
     let grounder = if frames_only { Grounder::load_for_frames(path, place)? } else { Grounder::load(path, place)? };
     if !grounder.trained() {
         tracing::warn!("the weights of {} are untrained: its boxes mean nothing", path.display());
@@ -172,8 +172,8 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
 /// As [`load_model`].
 pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryCompiler> {
     let device = device(device_name)?;
-    let _reading = models::Reading;
     if let Some(path) = chosen(path)? {
+        let _held = models::hold(&path);
         return Ok(QueryCompiler::load(&path, &device)?);
     }
     let compiler = QueryCompiler::from_memory(built_in()?, &device)?;

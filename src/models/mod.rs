@@ -6,9 +6,8 @@ mod progress;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use hub::{Fetched, Found, Held, Hub, Repository, Settings, Wanted};
+use hub::{Cache, Fetched, Found, Held, Hub, Repository, Settings, Wanted};
 
 use crate::error::{Error, Result};
 use crate::notify::tls;
@@ -110,44 +109,25 @@ impl Asked {
     }
 }
 
-/// Models of the cache that are about to be read: an update that came between would give half of either.
-static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
-
-/// Ends it, with its guard, that files of the cache stay as they are: what was to be read of them has been.
-pub(crate) struct Reading;
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        HELD.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
+/// Keeps a model directory as it is while it is read, where it is one of the cache: an update that came between two of its files
+/// would give half of either.
+pub(crate) fn hold(folder: &Path) -> Option<Held> {
+    Cache::new(Settings::from_env().ok()?.cache).hold(folder)
 }
 
-fn keep(held: Option<Held>) {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
-}
-
-/// The folder of a model. One of the cache stays as it is until a [`Reading`] ends, or the process.
 fn resolve(named: &Path, otherwise: impl FnOnce(&Hub, &Asked) -> Result<PathBuf>) -> Result<PathBuf> {
     let Some((text, wanted)) = public(named)? else { return Ok(named.to_path_buf()) };
     let hub = open()?;
-    let there = hub.cache().path(&wanted.repository).is_dir();
-    let held = there.then(|| hub.cache().hold(&wanted.repository)).flatten();
     let state = match hub.cache().find(&wanted.repository) {
         Found::Complete { path, .. } => {
             tracing::debug!("{text}: {}", path.display());
-            keep(held);
             return Ok(path);
         }
         Found::Broken { path, lacks } => format!("{} lacks {}", path.display(), lacks.join(" and ")),
         Found::Partial { bytes } => format!("is no folder, and only a part of it came yet ({})", hub::bytes(bytes)),
         Found::Absent => "is no folder, and not in the cache".to_owned(),
     };
-    // Who waits for what is read would wait for this process.
-    drop(held);
-    let asked = Asked { text: text.to_owned(), wanted, state };
-    let path = otherwise(&hub, &asked)?;
-    keep(hub.cache().hold(&asked.wanted.repository));
-    Ok(path)
+    otherwise(&hub, &Asked { text: text.to_owned(), wanted, state })
 }
 
 /// Which public model is meant, if one is: what is there is meant by its path, and so is what looks like one.

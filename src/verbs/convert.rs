@@ -186,6 +186,7 @@ fn in_type(input: &Path, args: &ConvertArgs) -> Result<()> {
         let out = out.display();
         return Err(Error::Usage(format!("--out {out}: the model is a folder, expected a name for one")));
     }
+    let _held = models::hold(input);
     let dir = grounding_dino::ModelDir::open(input)?;
     grounding_dino::ModelDir::check_free(out, args.force)?;
     let calibration = Calibration::of(input, &dir.digest()?)?;

@@ -166,9 +166,13 @@ impl Cache {
         self.lock_file(&(repository.folder() + IN_USE), others)
     }
 
-    /// Keeps a model's files as they are while they are read. None where there can be no lock: a cache that cannot be written
-    /// is not changed either.
-    pub fn hold(&self, repository: &Repository) -> Option<Held> {
+    /// Keeps the files of a model's folder as they are while they are read. None where it is no folder of the cache, and where
+    /// there can be no lock: a cache that cannot be written is not changed either.
+    pub fn hold(&self, folder: &Path) -> Option<Held> {
+        let repository = folder.file_name()?.to_str().and_then(Repository::of_folder)?;
+        if self.path(&repository) != folder {
+            return None;
+        }
         let (file, _) = self.open_lock(&(repository.folder() + IN_USE)).ok()?;
         file.lock_shared().is_ok().then_some(Held { _file: file })
     }

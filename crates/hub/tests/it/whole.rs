@@ -138,8 +138,9 @@ fn an_update_waits_for_who_reads_and_keeps_what_somebody_added() {
     std::fs::write(first.path.join(OWN), "mine").expect("written");
     let old = std::fs::read(first.path.join(WEIGHTS)).expect("read");
     let (cache, mut waited) = (machine.cache(), 0);
-    let mut held = cache.hold(&repository());
-    assert!(held.is_some() && cache.hold(&repository()).is_some(), "any number may read");
+    let mut held = cache.hold(&first.path);
+    assert!(held.is_some() && cache.hold(&first.path).is_some(), "any number may read");
+    assert!(cache.hold(machine.home()).is_none(), "no folder of the cache");
     server.commit(&"f".repeat(40));
     server.put(WEIGHTS, &weights(1234, 9), true);
     let second = machine.hub().fetch(&wanted(), true, &Right::default(), &mut |event| {
