@@ -14,6 +14,7 @@ use qrnet::{Arithmetic, Canvas, Config, ModelDir, NewModel};
 use crate::cli::{ConvertArgs, Precision};
 use crate::config::model_variant;
 use crate::error::{Error, Result};
+use crate::models;
 
 /// Header key of an exported checkpoint: whether its weights are more than drawn from a seed.
 const TRAINED: &str = "spotter.trained";

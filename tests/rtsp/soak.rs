@@ -88,10 +88,7 @@ fn soak(name: &str, usual: f64, queries: &[[&str; 3]], flags: &[&str]) -> usize 
     }
     let streams = scratch.write("four.streams", streams.as_bytes());
     let usual = ["-q", "run", "--source", &streams, "--out", "jsonl:-", "--stall-timeout", "3s"];
-    let mut run = command(&[&usual, flags].concat())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut run = command(&[&usual, flags].concat()).stdout(Stdio::piped()).spawn().expect("starts");
     let lines = BufReader::new(run.stdout.take().expect("piped")).lines();
     let delays = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&delays);

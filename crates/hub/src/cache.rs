@@ -237,12 +237,7 @@ impl Cache {
 
     /// Puts a finished folder into its place, in one step, and drops what stood there. `others` is called where somebody reads
     /// that, who is then waited for.
-    pub(crate) fn place(
-        &self,
-        staging: &Path,
-        repository: &Repository,
-        others: &mut dyn FnMut(),
-    ) -> Result<PathBuf> {
+    pub(crate) fn place(&self, staging: &Path, repository: &Repository, others: &mut dyn FnMut()) -> Result<PathBuf> {
         let path = self.path(repository);
         sync(staging)?;
         let _alone = self.alone(repository, others)?;

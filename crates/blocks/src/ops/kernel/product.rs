@@ -171,14 +171,7 @@ impl Packed {
     }
 
     /// As [`Packed::apply`], the outputs `columns` alone, which begin with a whole panel.
-    pub fn apply_columns(
-        &self,
-        x: Rows,
-        start: Start,
-        columns: Range<usize>,
-        out: &mut [f32],
-        stride: usize,
-    ) {
+    pub fn apply_columns(&self, x: Rows, start: Start, columns: Range<usize>, out: &mut [f32], stride: usize) {
         self.apply_columns_by(Tile::current(), x, start, columns, out, stride);
     }
 
