@@ -177,7 +177,6 @@ impl CpuFrame {
                     self.find(text, (geometry, positions[0]), &mut buffers);
                     told(number, &buffers.detected);
                 }
-                Ok(())
             })?;
             self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
             Ok(())

@@ -203,5 +203,5 @@ pub fn write(set: &LabelledSet, questions: &[Question], file: &Path) -> Result<(
         text.push_str(&line.to_string());
         text.push('\n');
     }
-    files::write(file, text)
+    Ok(files::write(file, text)?)
 }
