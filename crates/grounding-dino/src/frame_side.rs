@@ -77,7 +77,8 @@ impl FrameSide {
                 let plan = kept.plans.get_or_make(image, || frame.plan(image, image).map(Arc::new))?;
                 let texts = numbered.map(|(number, key)| kept.texts.get_or_make(key, || text(number).map(Arc::new)));
                 let texts = texts.collect::<Result<Vec<_>>>()?;
-                let picture = picture.pixels(&mut Vec::new());
+                let mut room = Vec::new();
+                let picture = picture.pixels(&mut room);
                 let image = Tensor::from_slice(picture, (1, 3, image.h, image.w), device)?;
                 let mut pass = Pass::eval();
                 let seen = frame.look(&image, &plan, &mut pass)?;
