@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::types::{FileRef, RectJson};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The longest that a box stands for, ns: then nobody knows any more where it is.
 const LONGEST: i64 = 1_000_000_000;
