@@ -156,7 +156,7 @@ impl Bench {
     fn memory(&self) {
         let query = self.work.join("query.safetensors");
         println!("\n| weights | MB with the model loaded | behind a frame of 640x384 |\n|---|---|---|");
-        for (name, dtype) in [("f32", DType::F32), ("f16", DType::F16)] {
+        for (name, dtype, most) in [("f32", DType::F32, 400.0), ("f16", DType::F16, 220.0)] {
             let dir = self.work.join(format!("grounding-dino-tiny-{name}"));
             let dir = match ModelDir::open(&dir) {
                 Ok(dir) => dir,
@@ -167,6 +167,7 @@ impl Bench {
             drop(grounder);
             let [loaded, frame] = memory::measured(dir.path(), &query);
             println!("| {name} | {loaded:.0} | {frame:.0} |");
+            assert!(loaded <= most, "{loaded} MB with weights in {name}, expected at most {most}");
         }
     }
 }
