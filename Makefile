@@ -75,9 +75,11 @@ test: lint media peers
 
 # Kernels on an emulated aarch64, the full-size model's compiled path against its plain one, a hundred times as many random cases, half an hour of four
 # cameras that come and go, and six hours of film that nobody watches, at ten times its pace (out/soak/ holds tables and a
-# plot), and generated films whose things must keep their ids (out/crossings/). A sentence encoder is tried as the text tower
+# plot), an hour of a camera that a Grounding DINO looks at, that model in full size against its library (700 MB of drawn weights),
+# and generated films whose things must keep their ids (out/crossings/). A sentence encoder is tried as the text tower
 # where QRNET_TEXT_ENCODER names its folder. The published backbone is held to its own graph; questions about photographs
 # are resolved where SPOTTER_DATA names them.
+FULL = target/grounding-dino-full
 test-slow: media peers
 	@bash scripts/setup.sh slow
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
@@ -86,14 +88,20 @@ test-slow: media peers
 	@bash scripts/fetch-photograph-weights.sh
 	PROPTEST_CASES=200000 $(CARGO) test --release --locked -p qrnet --test parity preprocess
 	$(CARGO) test --release --locked -p qrnet --test slow
+	@bash scripts/fetch-pip.sh bench-peers $(BENCH_PEERS) >/dev/null
+	@[ -f $(FULL)/golden.safetensors ] || \
+	  PYTHONPATH=target/bench-peers python3 crates/grounding-dino/tests/fixtures/make.py --full $(FULL) >/dev/null
+	GROUNDING_DINO_FULL=$(CURDIR)/$(FULL) $(CARGO) test --release --locked -p spotter-grounding-dino --test full_size -- --nocapture
 	$(CARGO) test --release --locked -p qrnet-train --test expressions photographs -- --nocapture
 	$(CARGO) build --release --locked --bins --examples
 	$(CARGO) test --release --locked --test it -- --ignored soak crossings
 
-# Other engines run the same weights in turns with ours (benches/frame; 5 GB of packages); out/bench.md holds the tables.
+# Other engines run the same weights in turns with ours (benches/frame, crates/grounding-dino/benches/frame; 5 GB of packages);
+# out/bench.md holds the first one's tables.
+BENCH_PEERS = torch==2.11.0 safetensors==0.8.0 numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.1 \
+  transformers==5.24.0 pillow==13.0.0
 bench: media
-	@bash scripts/fetch-pip.sh bench-peers torch==2.11.0 safetensors==0.8.0 numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 \
-	  openvino==2026.4.1 >/dev/null
+	@bash scripts/fetch-pip.sh bench-peers $(BENCH_PEERS) >/dev/null
 	$(CARGO) build --release --locked --examples
 	$(CARGO) bench --locked --workspace
 

@@ -191,6 +191,32 @@ fn nor_do_streams_with_queries_of_their_own() {
     watch(&[&["a", "b"], &["c"]]);
 }
 
+/// Of the other family: what a frame needs stays from call to call, the picture without its padding too.
+#[test]
+fn a_call_of_grounding_dino_allocates_next_to_nothing() {
+    const CALLS: u64 = 10;
+    /// A call's answers, and what is said of tasks to other threads.
+    const LEAST: u64 = 100_000;
+    let _alone = alone();
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/grounding-dino/tests/fixtures/idea-7");
+    let grounder = Grounder::load(&dir, &Device::Cpu).expect("a model");
+    let queries = ["a red car", "the left dog", "cats"].map(|text| grounder.compile(text).expect("compiles"));
+    let queries: Vec<&CompiledQuery> = queries.iter().collect();
+    let rgb = vec![90; 3 * 128 * 72];
+    let view = RgbView::new(128, 72, 3 * 128, &rgb).expect("a picture");
+    // With bars above and below.
+    let picture = Letterboxer::default().letterbox(&view, Canvas { width: 640, height: 640 }).expect("letterboxed");
+    assert!(picture.transform.top > 0, "{:?}", picture.transform);
+    let calls = |count: u64| {
+        let before = (ALL.load(Ordering::Relaxed), LARGE_ONES.load(Ordering::Relaxed));
+        (0..count).for_each(|_| drop(grounder.ground(&[&picture], &queries).expect("grounds")));
+        (ALL.load(Ordering::Relaxed) - before.0, LARGE_ONES.load(Ordering::Relaxed) - before.1)
+    };
+    assert!(calls(3).1 > 1, "the counter counts: maps of megabytes are made once");
+    let (bytes, large) = calls(CALLS);
+    assert!(large == 0 && bytes / CALLS < LEAST, "a call allocates {} bytes, {large} large ones in all", bytes / CALLS);
+}
+
 /// What the model takes of several queries lies side by side; that is made once, and not for every frame.
 #[test]
 fn a_call_copies_no_query() {

@@ -72,6 +72,35 @@ fn a_model_is_fetched_listed_used_and_removed() {
 }
 
 #[test]
+fn an_update_keeps_the_calibration() {
+    let (home, server) = (Scratch::new(), server());
+    let folder = home.file("models/lab--model");
+    ran(&home, server.address(), &["fetch", REPOSITORY]).expect_success();
+    let digest = grounding_dino::ModelDir::open(Path::new(&folder)).and_then(|dir| dir.digest()).expect("a digest");
+    let calibration = grounding::Calibration::new(&digest, 0.5, 1.0, 0.4, "ten questions");
+    calibration.save(Path::new(&folder)).expect("saved");
+    let update = |commit: &str| {
+        server.commit(&commit.repeat(40));
+        ran(&home, server.address(), &["fetch", REPOSITORY, "--update"]).expect_success()
+    };
+    let check = || ran(&home, NOBODY, &["check", &folder]).expect_success().stdout;
+    // Another card, the same weights.
+    server.put("README.md", b"# Told anew", false);
+    let said = update("e").stderr;
+    assert!(said.contains("fetched (commit eeee") && !said.contains("calibration"), "{said}");
+    assert!(check().contains("presence    calibrated, there from 0.4"), "{}", check());
+    // Other weights: it is not theirs, and not lost.
+    let mut weights = fixture("mm-7", "model.safetensors");
+    *weights.last_mut().expect("bytes") ^= 1;
+    server.put("model.safetensors", &weights, true);
+    let said = update("f").stderr;
+    assert!(said.contains("lab/model: its weights are others now") && said.contains("calibration.old.json"), "{said}");
+    assert!(check().contains("not calibrated"), "{}", check());
+    let kept = std::fs::read_to_string(format!("{folder}/calibration.old.json")).expect("kept");
+    assert!(kept.contains(&digest), "{kept}");
+}
+
+#[test]
 fn nothing_is_fetched_unasked() {
     let (home, server) = (Scratch::new(), server());
     let picture = picture(&home, "street.png", (90, 60));

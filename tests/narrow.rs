@@ -47,6 +47,18 @@ fn packed_weights_are_found_and_those_of_another_model_told_once() {
     assert!(!said.contains("packed"), "{said}");
     let check = spotter(&["check", &first, "--deep"]).expect_success();
     assert!(check.stdout.contains("packed      int8, verified"), "{}", check.stdout);
+    // What lies there is what is multiplied: other bytes give another answer.
+    let (file, copy) = (format!("{first}/model.int8.packed"), scratch.file("whole"));
+    std::fs::copy(&file, &copy).expect("copied");
+    let mut bytes = std::fs::read(&file).expect("read");
+    // Behind the beginning of the file, before the header at its end.
+    let end = bytes.len() / 2;
+    bytes[64..end].iter_mut().for_each(|byte| *byte ^= 0x15);
+    let changed = scratch.file("changed");
+    std::fs::write(&changed, bytes).expect("written");
+    std::fs::rename(changed, &file).expect("replaced");
+    assert_ne!(boxed(&scratch, &first, "int8").0, before, "packed weights are used");
+    std::fs::rename(&copy, &file).expect("put back");
 
     // Another model's, in the place of its own.
     let alone = boxed(&scratch, &second, "int8").0;

@@ -152,6 +152,7 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
         heap::release(built_in()?.weights);
         return Ok(grounder);
     };
+    let _held = models::hold(path);
     let grounder = if frames_only { Grounder::load_for_frames(path, place)? } else { Grounder::load(path, place)? };
     if !grounder.trained() {
         tracing::warn!("the weights of {} are untrained: its boxes mean nothing", path.display());
@@ -172,6 +173,7 @@ pub fn load_model(path: Option<&Path>, device_name: &str, precision: Precision, 
 pub fn load_compiler(path: Option<&Path>, device_name: &str) -> Result<QueryCompiler> {
     let device = device(device_name)?;
     if let Some(path) = chosen(path)? {
+        let _held = models::hold(&path);
         return Ok(QueryCompiler::load(&path, &device)?);
     }
     let compiler = QueryCompiler::from_memory(built_in()?, &device)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use grounding::{check_config, check_directory};
+use grounding::{Carried, carry_calibration, check_config, check_directory};
 use hub::{Accept, Repository};
 
 /// Models of the families that the program knows.
@@ -25,5 +25,20 @@ impl Accept for Families<'_> {
         let place = format!("{}/", folder.display());
         // The folder is where nobody will look.
         check_directory(folder).map(drop).map_err(|error| format!("cannot be run here: {error}").replace(&place, ""))
+    }
+
+    fn carry(&self, old: &Path, new: &Path) -> Result<(), String> {
+        match carry_calibration(old, new) {
+            Ok(Some(Carried::Fits) | None) => Ok(()),
+            Ok(Some(Carried::Aside(name))) => {
+                let of = self.repository;
+                tracing::warn!(
+                    "{of}: its weights are others now, and its calibration fits them no more: `spotter calibrate` makes a new \
+                     one; the old one is kept as {name}"
+                );
+                Ok(())
+            }
+            Err(error) => Err(format!("its calibration cannot be kept: {error}")),
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hub::{Fetched, Found, Hub, Repository, Settings, Wanted};
+use hub::{Cache, Fetched, Found, Held, Hub, Repository, Settings, Wanted};
 
 use crate::error::{Error, Result};
 use crate::notify::tls;
@@ -107,6 +107,12 @@ impl Asked {
         let remedy = hub.remedy(&self.wanted.repository);
         Error::Usage(format!("{text}: {state}; `spotter fetch {text}` fetches it{about}, or {remedy}"))
     }
+}
+
+/// Keeps a model directory as it is while it is read, where it is one of the cache: an update that came between two of its files
+/// would give half of either.
+pub(crate) fn hold(folder: &Path) -> Option<Held> {
+    Cache::new(Settings::from_env().ok()?.cache).hold(folder)
 }
 
 fn resolve(named: &Path, otherwise: impl FnOnce(&Hub, &Asked) -> Result<PathBuf>) -> Result<PathBuf> {

@@ -28,6 +28,7 @@ impl Display {
     pub(super) fn show(&mut self, event: Event<'_>) {
         match event {
             Event::OtherProcess => tracing::info!("{}: another process fetches it, waiting for that", self.name),
+            Event::InUse => tracing::info!("{}: another process reads the files it has, waiting for that", self.name),
             Event::Plan { bytes } => {
                 self.total = bytes;
                 tracing::info!("{}: {}", self.name, hub::bytes(bytes));

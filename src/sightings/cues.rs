@@ -1,13 +1,12 @@
 //! Boxes beside a clip: `WebVTT`, as a metadata track in the clip's own time. A cue's text is a JSON object.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::types::{FileRef, RectJson};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The longest that a box stands for, ns: then nobody knows any more where it is.
 const LONGEST: i64 = 1_000_000_000;
@@ -33,10 +32,7 @@ pub(super) fn write(clip: &Path, query: &str, cues: &[Cue], (from, to): (i64, i6
         return Ok(None);
     }
     let path: PathBuf = clip.with_extension("vtt");
-    let folder = blocks::files::parent(&path);
-    let mut staged = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write", &path))?;
-    staged.write_all(text(&within, query, from).as_bytes()).map_err(Error::io("write", &path))?;
-    blocks::files::publish(staged, &path).map_err(Error::io("write", &path))?;
+    blocks::files::write(&path, text(&within, query, from))?;
     let time = |ns: i64| u64::try_from(ns.max(0)).ok();
     Ok(Some(FileRef { kind: "cues".into(), path, start_pts_ns: time(from), end_pts_ns: time(to) }))
 }

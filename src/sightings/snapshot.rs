@@ -187,11 +187,7 @@ impl Shot {
         let files = [("snapshot", ".jpg", &whole), ("crop", "-crop.jpg", &crop)];
         let written = files.into_iter().map(|(kind, ending, bytes)| -> Result<FileRef> {
             let path = folder.join(format!("{name}{ending}"));
-            let staged = tempfile::NamedTempFile::new_in(folder).and_then(|staged| {
-                std::fs::write(staged.path(), bytes)?;
-                blocks::files::publish(staged, &path)
-            });
-            staged.map_err(Error::io("write", &path))?;
+            blocks::files::write(&path, bytes)?;
             Ok(FileRef { kind: kind.to_owned(), path, start_pts_ns: self.pts_ns, end_pts_ns: self.pts_ns })
         });
         Ok((written.collect::<Result<_>>()?, whole))

@@ -19,7 +19,7 @@ use super::eval::to_measure;
 use crate::cli::CalibrateArgs;
 use crate::config::{device, load_model};
 use crate::error::{Error, Result};
-use crate::models::find;
+use crate::models::{find, hold};
 use crate::source::Films;
 use crate::threads::use_threads;
 
@@ -59,6 +59,7 @@ fn beside(args: &CalibrateArgs, recipe: Recipe, model: &Path) -> Result<()> {
         return Err(Error::Usage(format!("{}: exists already; replace it with --force", file.display())));
     }
     let place = Placement { device: device(&args.device)?, precision: grounding::Precision::F32 };
+    let _held = hold(model);
     let grounder = Grounder::load_uncalibrated(model, place)?;
     let (found, threshold, report) = calibrated(args, &scored(args, recipe, (model, &grounder))?)?;
     tracing::info!("{}: {report}", args.split);

@@ -14,6 +14,7 @@ use qrnet::{Arithmetic, Canvas, Config, ModelDir, NewModel};
 use crate::cli::{ConvertArgs, Precision};
 use crate::config::model_variant;
 use crate::error::{Error, Result};
+use crate::models;
 
 /// Header key of an exported checkpoint: whether its weights are more than drawn from a seed.
 const TRAINED: &str = "spotter.trained";
@@ -186,6 +187,7 @@ fn in_type(input: &Path, args: &ConvertArgs) -> Result<()> {
         let out = out.display();
         return Err(Error::Usage(format!("--out {out}: the model is a folder, expected a name for one")));
     }
+    let _held = models::hold(input);
     let dir = grounding_dino::ModelDir::open(input)?;
     grounding_dino::ModelDir::check_free(out, args.force)?;
     let calibration = Calibration::of(input, &dir.digest()?)?;

@@ -207,14 +207,9 @@ impl DrawTarget {
 
 /// Written in full or not at all.
 fn write_png(path: &Path, picture: &Picture) -> Result<()> {
-    let parent = blocks::files::parent(path);
-    let staged = tempfile::Builder::new()
-        .prefix(".drawing-")
-        .suffix(".png")
-        .tempfile_in(parent)
-        .map_err(Error::io("create", path))?;
-    let (width, height) = (picture.width as u32, picture.height as u32);
-    image::save_buffer(staged.path(), &picture.rgb, width, height, image::ExtendedColorType::Rgb8)
+    let (width, height, mut png) = (picture.width as u32, picture.height as u32, std::io::Cursor::new(Vec::new()));
+    let (colour, format) = (image::ExtendedColorType::Rgb8, image::ImageFormat::Png);
+    image::write_buffer_with_format(&mut png, &picture.rgb, width, height, colour, format)
         .map_err(|e| Error::io("write", path)(std::io::Error::other(e)))?;
-    blocks::files::publish(staged, path).map_err(Error::io("write", path))
+    Ok(blocks::files::write(path, png.get_ref())?)
 }

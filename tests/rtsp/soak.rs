@@ -1,5 +1,5 @@
-//! Half an hour of four cameras that come and go, each asked three queries: nothing grows. `make test-slow` runs it;
-//! `SPOTTER_SOAK_MINUTES` makes it shorter or longer.
+//! Half an hour of four cameras that come and go, each asked three queries, and an hour of one that a Grounding DINO looks at:
+//! nothing grows. `make test-slow` runs them; `SPOTTER_SOAK_MINUTES` makes them shorter or longer.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::events;
 use crate::support::relay::{self, Harm};
 use crate::support::servers::Server;
-use crate::support::{Scratch, aloud, bikes, command, raw_lines, repository, tool};
+use crate::support::{Scratch, aloud, bikes, command, grounding_dino, raw_lines, repository, tool};
 
 /// Four streams that look for three things each: some for the same as others, some for what nobody else does.
 const QUERIES: [[&str; 3]; 4] = [
@@ -24,6 +24,8 @@ const QUERIES: [[&str; 3]; 4] = [
     ["the red car", "a dog", "the white square"],
     ["the white square", "the red car", "the green ring"],
 ];
+/// What begins with this is asked for all that match.
+const ALL: &str = "all: ";
 /// A camera is harmed this often, each in its turn, for so long.
 const EVERY: Duration = Duration::from_secs(20);
 const LASTS: Duration = Duration::from_secs(6);
@@ -48,32 +50,50 @@ struct Second {
 #[test]
 #[ignore = "takes half an hour: make test-slow"]
 fn four_cameras_for_half_an_hour() {
-    let minutes = std::env::var("SPOTTER_SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(30.0);
+    soak("soak", 30.0, &QUERIES, &[]);
+}
+
+/// Random weights: what is found means nothing, but there is always something, so that there are boxes, ids and ends of tracks.
+#[test]
+#[ignore = "takes an hour: make test-slow"]
+fn a_camera_of_grounding_dino_for_an_hour() {
+    let model = grounding_dino("idea-7");
+    let queries = [["all: a red car", "the left dog", "all: small umbrella"]];
+    let ids = soak("soak-dino", 60.0, &queries, &["--model", &model, "--threshold", "0.1"]);
+    assert!(ids > 10, "{ids} things had an id");
+}
+
+/// Cameras that come and go, one for each of the lists of queries; tables go to `out/NAME`. Returns how many things had an id.
+fn soak(name: &str, usual: f64, queries: &[[&str; 3]], flags: &[&str]) -> usize {
+    let minutes = std::env::var("SPOTTER_SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     let length = Duration::from_secs_f64(60.0 * minutes);
     let scratch = Scratch::new();
     let long = scratch.file("long.mp4");
     let loops = (length.as_secs() / 10 + 10).to_string();
     tool("ffmpeg", &["-v", "error", "-stream_loop", &loops, "-i", &bikes(), "-c", "copy", "-an", &long]);
-    let cameras: Vec<Server> = QUERIES.iter().map(|_| Server::camera(&long, &[])).collect();
+    let cameras: Vec<Server> = queries.iter().map(|_| Server::camera(&long, &[])).collect();
     let (addresses, levers): (Vec<_>, Vec<_>) =
         cameras.iter().map(|camera| relay::tcp(&camera.address, Harm::None)).unzip();
     let mut streams = String::new();
-    for (k, (address, queries)) in addresses.iter().zip(QUERIES).enumerate() {
+    for (k, (address, queries)) in addresses.iter().zip(queries).enumerate() {
         let _ = writeln!(streams, "[[stream]]\nid = \"camera-{k}\"\nsource = \"{address}\"");
         for query in queries {
-            let _ = writeln!(streams, "[[stream.query]]\ntext = \"{query}\"");
+            let all = query.starts_with(ALL);
+            let _ = writeln!(
+                streams,
+                "[[stream.query]]\ntext = \"{}\"\nall = {all}",
+                query.strip_prefix(ALL).unwrap_or(query)
+            );
         }
     }
     let streams = scratch.write("four.streams", streams.as_bytes());
-    let mut run = command(&["-q", "run", "--source", &streams, "--out", "jsonl:-", "--stall-timeout", "3s"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let usual = ["-q", "run", "--source", &streams, "--out", "jsonl:-", "--stall-timeout", "3s"];
+    let mut run = command(&[&usual, flags].concat()).stdout(Stdio::piped()).spawn().expect("starts");
     let lines = BufReader::new(run.stdout.take().expect("piped")).lines();
     let delays = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&delays);
     let reader = std::thread::spawn(move || {
-        let mut told = String::new();
+        let (mut told, mut ids) = (String::new(), std::collections::HashSet::new());
         for line in lines.map_while(Result::ok) {
             if line.contains("spotter.event/1") {
                 told += &(line + "\n");
@@ -82,8 +102,10 @@ fn four_cameras_for_half_an_hour() {
             let record: Value = serde_json::from_str(&line).expect("a record");
             let total = record["latency_ms"]["total"].as_f64().expect("a time");
             heard.lock().expect("whole").push(total);
+            let things = record["objects"].as_array().into_iter().flatten();
+            ids.extend(things.filter_map(|thing| thing["id"].as_u64()));
         }
-        told
+        (told, ids.len())
     });
 
     let (began, folder) = (Instant::now(), format!("/proc/{}", run.id()));
@@ -121,9 +143,10 @@ fn four_cameras_for_half_an_hour() {
     }
     tool("kill", &["-INT", &run.id().to_string()]);
     run.wait().expect("ends");
-    let told = raw_lines(&reader.join().expect("read"));
+    let (told, ids) = reader.join().expect("read");
+    let told = raw_lines(&told);
 
-    let out = repository().join("out/soak");
+    let out = repository().join("out").join(name);
     std::fs::create_dir_all(&out).expect("made");
     let table = table(&seconds);
     std::fs::write(out.join("table.md"), &table).expect("written");
@@ -132,12 +155,12 @@ fn four_cameras_for_half_an_hour() {
     let gaps = events(&told, "gap_start").len();
     let back = events(&told, "gap_end").len();
     aloud(&format!("{table}\n{harms} times a camera was cut off or stalled; {gaps} gaps, {back} ended"));
-    accounts_close(&told);
+    accounts_close(&told, queries);
     // The last harm may have come too late for the watchdog.
-    assert!(gaps + 1 >= harms && back + QUERIES.len() > gaps, "{gaps} gaps, {back} ended");
+    assert!(gaps + 1 >= harms && back + queries.len() > gaps, "{gaps} gaps, {back} ended");
     if length.as_secs_f64() < 2.0 * WARM {
         aloud("too short to say whether memory grows");
-        return;
+        return ids;
     }
     // A connection holds more while it begins: like is compared with like.
     let rss = |from: f64, to: f64| {
@@ -147,21 +170,22 @@ fn four_cameras_for_half_an_hour() {
     let (early, late) = (rss(WARM - 60.0, WARM + 60.0), rss(last - 120.0, last + 1.0));
     aloud(&format!("settled: {:.1} MiB around minute 5, {:.1} at the end", early / 1024.0, late / 1024.0));
     assert!(late - early < GROWTH_KIB, "{:.1} MiB more", (late - early) / 1024.0);
+    ids
 }
 
 /// Of every camera and every query.
-fn accounts_close(told: &[Value]) {
+fn accounts_close(told: &[Value], queries: &[[&str; 3]]) {
     for end in events(told, "end") {
         let count = |counts: &Value, kind: &str| counts[kind].as_u64().expect("a count");
         let entered = ["measured", "skipped", "dropped", "error"].map(|kind| count(&end["frames"], kind));
         assert_eq!(count(&end["frames"], "decoded"), entered.iter().sum::<u64>(), "the books close: {end}");
-        let queries = end["queries"].as_array().expect("a list");
-        assert_eq!(queries.len(), QUERIES[0].len(), "{end}");
-        for query in queries {
+        let of_each = end["queries"].as_array().expect("a list");
+        assert_eq!(of_each.len(), queries[0].len(), "{end}");
+        for query in of_each {
             assert_eq!(count(query, "box") + count(query, "absent"), entered[0], "for every query: {end}");
         }
     }
-    assert_eq!(events(told, "end").len(), QUERIES.len());
+    assert_eq!(events(told, "end").len(), queries.len());
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

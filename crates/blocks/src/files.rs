@@ -1,7 +1,7 @@
 //! Files that appear in full or not at all, and what they are known by.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -23,6 +23,15 @@ pub fn publish(staged: tempfile::NamedTempFile, path: &Path) -> std::io::Result<
     staged.as_file().sync_all()?;
     staged.persist(path).map_err(|e| e.error)?;
     Ok(())
+}
+
+/// Writes a file, in full or not at all: into a neighbour first, then renamed. Readable by all.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let mut staged = tempfile::NamedTempFile::new_in(parent(path)).map_err(Error::io("create", path))?;
+    staged.write_all(bytes.as_ref()).and_then(|()| publish(staged, path)).map_err(Error::io("write", path))
 }
 
 /// The folder that holds `path`.

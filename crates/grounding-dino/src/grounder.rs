@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use blocks::canvas::{Canvas, Grid};
+use blocks::canvas::Canvas;
 use blocks::error::{Error, Result};
 use blocks::findings::{Finding, Findings};
 use blocks::preprocess::{Letterboxed, Letterboxer, Rect, RgbView, Transform};
@@ -18,6 +18,7 @@ use crate::model_dir::ModelDir;
 use crate::preprocess::Sizing;
 use crate::query::CompiledQuery;
 use crate::text::{FRAMING, Text, spans};
+use crate::view::View;
 use crate::weights::{Part, Weights};
 
 /// Boxes that score below are not given, but for the best.
@@ -184,19 +185,16 @@ impl Grounder {
         if queries.is_empty() {
             return Ok(Vec::new());
         }
-        let (width, height) = picture.transform.resized;
-        let image = Grid { h: height, w: width };
         let runs = self.passes(queries);
         let texts = runs.iter().map(|run| run.iter().map(|query| query.tokens.id()).collect()).collect();
         let text = |number: usize| self.text_of(runs[number]);
-        let detected = self.frame.ground(shown(picture)?, image, texts, text, &self.device)?;
-        let mut findings = Vec::with_capacity(queries.len());
-        for (run, detected) in runs.iter().zip(&detected) {
-            for span in spans(run.iter().map(|query| query.ids())) {
-                findings.push(found(detected, &span, &picture.transform)?);
-            }
-        }
-        Ok(findings)
+        let (mut findings, mut finite) = (Vec::with_capacity(queries.len()), true);
+        self.frame.ground(View::new(picture)?, texts, text, &self.device, &mut |number, detected| {
+            finite &= detected.is_finite();
+            let spans = spans(runs[number].iter().map(|query| query.ids()));
+            findings.extend(spans.map(|span| found(detected, &span, &picture.transform)));
+        })?;
+        if finite { Ok(findings) } else { Err(Error::NotFinite) }
     }
 
     /// Queries in runs that fit the model's text.
@@ -215,31 +213,15 @@ impl Grounder {
     }
 }
 
-/// The part of a canvas that shows the picture: `[3, h, w]`.
-fn shown(picture: &Letterboxed) -> Result<Vec<f32>> {
-    let Transform { canvas, resized: (width, height), left, top, .. } = picture.transform;
-    let size = 3 * canvas.width * canvas.height;
-    if picture.pixels.len() != size {
-        return Err(Error::Unsupported(format!("a picture of {} values, expected {size}", picture.pixels.len())));
-    }
-    let rows = picture.pixels.chunks_exact(canvas.width).enumerate();
-    let shown = rows.filter(|(row, _)| (top..top + height).contains(&(row % canvas.height)));
-    Ok(shown.flat_map(|(_, row)| &row[left..left + width]).copied().collect())
-}
-
 /// Boxes of one query: a box scores as the best of the query's words does.
-fn found(detected: &Detected, span: &[usize], transform: &Transform) -> Result<Findings> {
-    let score = |logits: &Vec<f32>| sigmoid(span.iter().map(|&word| logits[word]).fold(f32::NEG_INFINITY, f32::max));
-    let numbers = |values: &[f32]| values.iter().all(|value| value.is_finite());
-    if !detected.logits.iter().all(|logits| numbers(logits)) || !detected.boxes.iter().all(|own| numbers(own)) {
-        return Err(Error::NotFinite);
-    }
-    let mut all: Vec<(f32, [f32; 4])> = detected.logits.iter().map(score).zip(detected.boxes.iter().copied()).collect();
+fn found(detected: &Detected, span: &[usize], transform: &Transform) -> Findings {
+    let score = |logits: &[f32]| sigmoid(span.iter().map(|&word| logits[word]).fold(f32::NEG_INFINITY, f32::max));
+    let mut all: Vec<(f32, [f32; 4])> = detected.rows().map(score).zip(detected.boxes.iter().copied()).collect();
     all.sort_by(|a, b| b.0.total_cmp(&a.0));
     let kept = all.iter().take_while(|(score, _)| *score >= LEAST).count().max(1);
     all.truncate(kept);
     let found: Vec<Finding> = all.into_iter().map(|(score, own)| finding(score, own, transform)).collect();
-    Ok(Findings { presence: found.first().and_then(|best| best.score), found })
+    Findings { presence: found.first().and_then(|best| best.score), found }
 }
 
 /// A box in shares of the picture, in pixels of it and in shares of its canvas.

@@ -38,6 +38,7 @@ mod preprocess;
 mod query;
 mod swin;
 mod text;
+mod view;
 mod weights;
 
 pub use blocks::error::TensorSpec;

@@ -42,11 +42,24 @@ pub struct FrameModel {
 pub struct Seen(Tensor);
 
 /// What the model says of a picture and a text.
+#[derive(Debug, Clone, Default)]
 pub struct Detected {
     /// `[Q, L]`: a score of every query by every token of the text, behind the inverse of the sigmoid.
-    pub logits: Vec<Vec<f32>>,
+    pub logits: Vec<f32>,
     /// `(cx, cy, w, h)` in 0..1 of the picture with its padding.
     pub boxes: Vec<[f32; 4]>,
+}
+
+impl Detected {
+    /// The logits of every query.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.logits.chunks_exact((self.logits.len() / self.boxes.len().max(1)).max(1))
+    }
+
+    /// Whether all numbers are some.
+    pub fn is_finite(&self) -> bool {
+        self.logits.iter().chain(self.boxes.as_flattened()).all(|value| value.is_finite())
+    }
 }
 
 /// Proposals that were picked, best first.
@@ -141,7 +154,7 @@ impl FrameModel {
         if pass.is_tapped() {
             pass.tap(|| "boxes".into(), &as_tensor(&boxes)?);
         }
-        Ok(Detected { logits: logits.squeeze(0)?.to_vec2()?, boxes })
+        Ok(Detected { logits: logits.flatten_all()?.to_vec1()?, boxes })
     }
 
     /// The proposals of the tokens that score best, and their boxes.

@@ -88,6 +88,11 @@ pub struct Text {
 }
 
 impl Text {
+    /// What it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        [&self.tokens, &self.positions, &self.mask].map(|tensor| tensor.elem_count() * size_of::<f32>()).iter().sum()
+    }
+
     /// Of the tokens of `[CLS]` and `[SEP]`, `framing [2, d]`, and of every query its pieces and their tokens `[n, d]`.
     ///
     /// # Errors

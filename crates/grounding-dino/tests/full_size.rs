@@ -1,5 +1,5 @@
 //! The full size: a model as large as IDEA's tiny with drawn weights, against `transformers`. Where it lies says
-//! `GROUNDING_DINO_FULL`; `tests/fixtures/make.py --full FOLDER` makes it.
+//! `GROUNDING_DINO_FULL`; `tests/fixtures/make.py --full FOLDER` makes it. `make test-slow` does both.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use blocks::canvas::{Canvas, Grid};
 use blocks::pass::Pass;
 use blocks::preprocess::{Letterboxed, MEAN, STD, Transform};
 use candle_core::{DType, Device, Tensor};
-use grounding_dino::{CompiledQuery, FrameModel, Grounder, Weights};
+use grounding_dino::{CompiledQuery, FrameModel, Grounder, LEAST, Weights};
 
 fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all()?.to_vec1()).expect("readable")
@@ -76,6 +76,7 @@ fn full_size_is_the_references() {
     let [logits, golden_logits, boxes, golden_boxes] =
         [&taps["logits"], &golden["logits"], &taps["boxes"], &golden["boxes"]].map(values);
     assert_eq!(logits.len(), ours.len() * columns);
+    assert_eq!(golden_logits.len(), theirs.len() * columns);
     let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
     let mut most = [0.0_f32; 2];
     for (token, theirs) in theirs {
@@ -93,6 +94,26 @@ fn full_size_is_the_references() {
 
     let transform = Transform::pasted(width, height, 0, 0, Canvas { width, height });
     let picture = Letterboxed { pixels, transform };
+    // What frames run, compiled and folded: every box that comes out is one of the reference's, with its score.
+    let found = grounder.ground_each(&[&picture], &[&queries]).expect("grounds");
+    let rows = golden_logits.chunks_exact(columns).zip(golden_boxes.as_chunks::<4>().0);
+    let mut furthest = 0.0_f32;
+    for (findings, span) in found[0].iter().zip(&text.spans) {
+        let best = |logits: &[f32]| sigmoid(span.iter().map(|&word| logits[word]).fold(f32::NEG_INFINITY, f32::max));
+        let theirs: Vec<(f32, &[f32; 4])> = rows.clone().map(|(logits, own)| (best(logits), own)).collect();
+        let count = theirs.iter().filter(|(score, _)| *score >= LEAST).count().max(1);
+        assert!(findings.found.len().abs_diff(count) <= 1, "{} boxes, expected {count}", findings.found.len());
+        for finding in &findings.found {
+            let score = finding.score.expect("a score");
+            let apart = |(theirs, own): &(f32, &[f32; 4])| {
+                let sides = own.iter().zip(finding.on_canvas).map(|(a, b)| (a - b).abs());
+                sides.fold((theirs - score).abs(), f32::max)
+            };
+            furthest = furthest.max(theirs.iter().map(apart).fold(f32::INFINITY, f32::min));
+        }
+    }
+    println!("packed weights: boxes and scores differ by {furthest:.1e}");
+    assert!(furthest < 1e-5, "{furthest}");
     for round in 0..3 {
         let began = Instant::now();
         let seen = frame.look(&image, &plan, &mut Pass::eval()).expect("looks");

@@ -1,7 +1,6 @@
 //! What makes a score a probability: `calibration.json` beside a model whose own scores are none. A score's logit divided by a
 //! temperature, and an offset (Platt 1999; Guo et al. 2017 with a bias).
 
-use std::io::Write;
 use std::path::Path;
 
 use blocks::error::{Error, Result};
@@ -77,9 +76,7 @@ impl Calibration {
     pub fn save(&self, dir: &Path) -> Result<()> {
         let path = dir.join(CALIBRATION);
         let json = serde_json::to_string_pretty(self).map_err(|e| Error::file(&path, e))?;
-        let mut staged = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", &path))?;
-        writeln!(staged, "{json}").map_err(Error::io("write", &path))?;
-        files::publish(staged, &path).map_err(Error::io("write", &path))
+        files::write(&path, json + "\n")
     }
 
     /// The same for a model with another digest: the same weights in another element type.

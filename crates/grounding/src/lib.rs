@@ -20,6 +20,7 @@
 //! ```
 
 mod calibration;
+mod carry;
 mod check;
 mod family;
 mod grounder;
@@ -29,6 +30,7 @@ pub use blocks::findings::{Finding, Findings};
 pub use blocks::{Canvas, Error, Result};
 pub use calibration::{CALIBRATION, Calibration, logit};
 pub use candle_core::Device;
+pub use carry::{Carried, carry_calibration};
 pub use check::{check_config, check_directory};
 pub use family::{Family, load_tokenizer};
 pub use grounder::Grounder;

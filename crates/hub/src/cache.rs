@@ -9,6 +9,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::error::{Error, Result};
 use crate::layout::lacking;
 use crate::manifest::Manifest;
+use crate::part::ENDING;
 use crate::wanted::Repository;
 
 /// What is still coming, a folder for every model and in it one for the commit.
@@ -16,8 +17,10 @@ const PARTIAL: &str = ".partial";
 /// A file for every model, locked by whoever fetches it.
 const LOCKS: &str = ".locks";
 
-/// What is in the names of weights, and of what came of them.
+/// What ends the names of weights.
 const WEIGHTS: &str = ".safetensors";
+/// What ends the name of the lock that is held while files of a model are read, and while they give way.
+const IN_USE: &str = ".in-use";
 
 /// Models on this machine.
 #[derive(Debug, Clone)]
@@ -64,6 +67,12 @@ pub struct Listed {
 
 /// Held while a model is fetched or removed.
 pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Held by who reads a model's files: as long as it is there, they are neither removed nor replaced.
+#[derive(Debug)]
+pub struct Held {
     _file: File,
 }
 
@@ -133,6 +142,7 @@ impl Cache {
             return Ok(false);
         }
         let _lock = self.lock(repository, &mut || {})?;
+        let _alone = self.alone(repository, &mut || {})?;
         let (path, partial) = (self.path(repository), self.partial(repository));
         let there = path.is_dir() || partial.is_dir();
         if path.is_dir() {
@@ -148,11 +158,35 @@ impl Cache {
 
     /// Takes a model for this process alone; `others` is called where another one has it, which is then waited for.
     pub(crate) fn lock(&self, repository: &Repository, others: &mut dyn FnMut()) -> Result<Lock> {
+        self.lock_file(&repository.folder(), others)
+    }
+
+    /// Waits until nobody reads a model's files; `others` is called where somebody does.
+    fn alone(&self, repository: &Repository, others: &mut dyn FnMut()) -> Result<Lock> {
+        self.lock_file(&(repository.folder() + IN_USE), others)
+    }
+
+    /// Keeps the files of a model's folder as they are while they are read. None where it is no folder of the cache, and where
+    /// there can be no lock: a cache that cannot be written is not changed either.
+    pub fn hold(&self, folder: &Path) -> Option<Held> {
+        let repository = folder.file_name()?.to_str().and_then(Repository::of_folder)?;
+        if self.path(&repository) != folder {
+            return None;
+        }
+        let (file, _) = self.open_lock(&(repository.folder() + IN_USE)).ok()?;
+        file.lock_shared().is_ok().then_some(Held { _file: file })
+    }
+
+    fn open_lock(&self, name: &str) -> Result<(File, PathBuf)> {
         let folder = self.root.join(LOCKS);
         make(&folder)?;
-        let path = folder.join(repository.folder());
+        let path = folder.join(name);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(Error::io("create", &path))?;
+        Ok((file.map_err(Error::io("create", &path))?, path))
+    }
+
+    fn lock_file(&self, name: &str, others: &mut dyn FnMut()) -> Result<Lock> {
+        let (file, path) = self.open_lock(name)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
@@ -194,14 +228,19 @@ impl Cache {
         let partial = self.partial(repository);
         let below = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten().collect::<Vec<_>>();
         let files = below(&partial).into_iter().flat_map(|staging| below(&staging.path()));
-        let is_weights = |name: std::ffi::OsString| name.to_string_lossy().contains(WEIGHTS);
+        let is_weights = |name: std::ffi::OsString| {
+            let name = name.to_string_lossy();
+            name.strip_suffix(ENDING).unwrap_or(&name).ends_with(WEIGHTS)
+        };
         if files.map(|file| file.file_name()).any(is_weights) { Ok(()) } else { clear(&partial) }
     }
 
-    /// Puts a finished folder into its place, in one step, and drops what stood there.
-    pub(crate) fn place(&self, staging: &Path, repository: &Repository) -> Result<PathBuf> {
+    /// Puts a finished folder into its place, in one step, and drops what stood there. `others` is called where somebody reads
+    /// that, who is then waited for.
+    pub(crate) fn place(&self, staging: &Path, repository: &Repository, others: &mut dyn FnMut()) -> Result<PathBuf> {
         let path = self.path(repository);
         sync(staging)?;
+        let _alone = self.alone(repository, others)?;
         if path.exists() {
             let exchanged = renameat_with(CWD, staging, CWD, &path, RenameFlags::EXCHANGE);
             if exchanged.is_err() {

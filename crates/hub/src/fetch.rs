@@ -29,6 +29,12 @@ pub trait Accept {
     /// # Errors
     /// What is wrong and what was expected.
     fn directory(&self, folder: &Path) -> Result<(), String>;
+
+    /// Brings over what somebody added to the folder of a model that is about to give way to another folder.
+    ///
+    /// # Errors
+    /// What cannot be brought over.
+    fn carry(&self, old: &Path, new: &Path) -> Result<(), String>;
 }
 
 /// What happens meanwhile.
@@ -36,6 +42,8 @@ pub trait Accept {
 pub enum Event<'a> {
     /// Another process fetches the same model; it is waited for.
     OtherProcess,
+    /// Another process reads the files that are to be replaced; it is waited for.
+    InUse,
     /// So many bytes are to come, those that are there already included.
     Plan {
         /// Of all files together.
@@ -222,7 +230,11 @@ impl Job<'_> {
         let manifest = Manifest::new(hub, self.repository, commit, files);
         sweep(&staging, &manifest)?;
         manifest.write(&staging)?;
-        let path = self.cache().place(&staging, self.repository)?;
+        let old = self.cache().path(self.repository);
+        if old.is_dir() {
+            self.accept.carry(&old, &staging).map_err(Trouble::Final)?;
+        }
+        let path = self.cache().place(&staging, self.repository, &mut || watch(Event::InUse))?;
         Ok(Fetched { path, manifest: Some(manifest), fresh: true })
     }
 

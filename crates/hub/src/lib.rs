@@ -31,7 +31,7 @@ mod settings;
 mod table;
 mod wanted;
 
-pub use cache::{Cache, Found, Listed};
+pub use cache::{Cache, Found, Held, Listed};
 pub use client::Patience;
 pub use error::{Error, Result};
 pub use fetch::{Accept, Event, Fetched, Hub};

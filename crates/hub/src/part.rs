@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 /// What is behind the name of such a file.
-const ENDING: &str = ".part";
+pub(crate) const ENDING: &str = ".part";
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
 

@@ -217,7 +217,7 @@ impl Grounder {
         let arithmetic = place.arithmetic();
         let packed = arithmetic.and_then(|arithmetic| packed::beside(dir, arithmetic));
         let vb = weights::lazy_builder(Arc::clone(file), &place.device);
-        let sources = Sources { file: Some(file), packed: packed.as_ref(), seen: None };
+        let sources = Sources { file: Some(file), packed: packed.as_ref(), ..Sources::default() };
         let mut grounder = Self::from_parts(dir.config().clone(), dir.digest()?, &vb, sources, place.precision)?;
         if let Some(arithmetic) = arithmetic {
             packed::warn_of_missing(dir, arithmetic, packed.as_ref());

@@ -97,7 +97,7 @@ fn each(dir: &ModelDir, precision: Arithmetic, seen: &SeenWeight) -> Result<()> 
         }
         Ok(())
     };
-    let sources = Sources { file: Some(&file), packed: None, seen: Some(&seen) };
+    let sources = Sources { file: Some(&file), seen: Some(&seen), ..Sources::default() };
     CpuFrame::new(dir.config(), &Weights::new(&vb, sources), &[], precision)?;
     failed.into_inner().map_or(Ok(()), Err)
 }

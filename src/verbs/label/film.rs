@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use blocks::files;
 use qrnet_train::data::clip::{Asked as Questions, Referent};
 use records::Query;
 use records::track::{LOST, Outcome, StreamTracker, TrackedQuery, Tracking};
 
 use super::sheets::Sheets;
-use super::{Found, Labeller, has_area, progress, write};
+use super::{Found, Labeller, has_area, progress};
 use crate::cli::LabelArgs;
 use crate::error::{Error, Result};
 use crate::source::RgbFrames;
@@ -92,8 +93,8 @@ impl Film {
             let (name, reason) = (self.path.display().to_string(), "holds no frames".to_owned());
             return Err(Error::Source { code: "SOURCE_EMPTY", name, reason });
         }
-        write(&self.table, &table)?;
-        write(&self.queries, &self.questions(labeller, &tracks)?)?;
+        files::write(&self.table, &table)?;
+        files::write(&self.queries, self.questions(labeller, &tracks)?)?;
         sheets.write(&self.sheet, &self.unsure)?;
         let shown = self.table.display();
         if boxes == 0 {

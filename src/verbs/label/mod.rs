@@ -149,13 +149,6 @@ fn has_area(rect: &Rect) -> bool {
     rect.width() >= 1.0 && rect.height() >= 1.0
 }
 
-/// A file that appears when it is whole.
-fn write(path: &Path, text: &str) -> Result<()> {
-    let staged = tempfile::NamedTempFile::new_in(blocks::files::parent(path)).map_err(Error::io("create", path))?;
-    std::fs::write(staged.path(), text).map_err(Error::io("write", path))?;
-    blocks::files::publish(staged, path).map_err(Error::io("write", path))
-}
-
 /// How far the work is, on terminals.
 fn progress(name: &str, total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {

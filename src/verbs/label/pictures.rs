@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use blocks::files;
 use serde_json::json;
 
 use super::film::corrections;
 use super::sheets::Sheets;
-use super::{Found, Labeller, has_area, progress, write};
+use super::{Found, Labeller, has_area, progress};
 use crate::cli::LabelArgs;
 use crate::error::{Error, Result};
 use crate::source::open_picture;
@@ -81,7 +82,7 @@ impl Pictures {
         }
         bar.finish_and_clear();
         if looked > 0 {
-            write(&self.labels, &lines)?;
+            files::write(&self.labels, &lines)?;
             sheets.write(&self.sheet, &self.unsure)?;
             tracing::info!(
                 "{}: {looked} pictures; look at {}; what is wrong goes into {}",

@@ -176,10 +176,13 @@ impl PackedWriter {
     ///
     /// # Errors
     /// It cannot be written.
+    ///
+    /// # Panics
+    /// A part is not of whole cache lines, so that what comes behind it would lie askew.
     pub fn add(&mut self, name: &str, weight: &Dense) -> Result<()> {
         let mut places = [(0, 0); 3];
         for (place, bytes) in places.iter_mut().zip(weight.parts()) {
-            debug_assert!(bytes.len().is_multiple_of(CACHE_LINE), "parts are whole cache lines");
+            assert!(bytes.len().is_multiple_of(CACHE_LINE), "parts are whole cache lines");
             self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
             *place = (self.at, bytes.len());
             self.at += bytes.len();

@@ -94,15 +94,16 @@ impl Decoder {
         })
     }
 
-    /// Moves `boxes`, one for every query, and scores them by every token of the text: `[Q, L]`. `seen [T, d]` is room.
+    /// Moves `boxes`, one for every query, and scores them by every token of the text, into `logits [Q, L]`. `seen [T, d]` is
+    /// room.
     pub(super) fn forward(
         &self,
-        boxes: &mut [[f32; 4]],
+        (boxes, logits): (&mut [[f32; 4]], &mut Vec<f32>),
         shown: Shown,
         seen: &mut [f32],
         room: &mut Room,
         workers: &Workers,
-    ) -> Vec<f32> {
+    ) {
         let (width, count, ratios) = (self.width, boxes.len(), &shown.geometry.plan.ratios);
         let Room { x, positions, qkv, itself, text, text_rows, words } = room;
         let x = take(x, count * width);
@@ -111,7 +112,7 @@ impl Decoder {
         let (positions, qkv) = (take(positions, count * width), take(qkv, 3 * count * width));
         self.scores.pack(shown.words, words);
         let length = shown.words.len() / width;
-        let mut logits = vec![0.0; count * length];
+        logits.resize(count * length, 0.0);
         for (number, layer) in self.layers.iter().enumerate() {
             let _span = trace_span!("decoder", number).entered();
             layer.show(shown, seen, text, text_rows);
@@ -121,7 +122,7 @@ impl Decoder {
             let head = &self.boxes[number.min(self.boxes.len() - 1)];
             let last = number + 1 == self.layers.len();
             let pieces = Portions::ROWS.cut(x, width).zip(Portions::ROWS.cut(boxes.as_flattened_mut(), 4));
-            let pieces = pieces.zip(Portions::ROWS.cut(&mut logits, length));
+            let pieces = pieces.zip(Portions::ROWS.cut(logits, length));
             let (itself, text, seen, maps) = (&*itself, &*text, &*seen, &shown.geometry.maps);
             share(pieces, |(((first, x), (_, boxes)), (_, logits))| {
                 let mut scratch = workers.mine();
@@ -142,7 +143,6 @@ impl Decoder {
                 boxes.iter_mut().zip(moves).for_each(|(own, change)| *own = sigmoid(*change + logit(*own)));
             });
         }
-        logits
     }
 
     /// The queries' positions, from their boxes on the first level, and what they are to each other.

@@ -35,7 +35,7 @@ impl Deformable {
             bias.push(biases[row]);
         }
         Ok(Self {
-            asking: Packed::new(&weight, Some(&bias), width),
+            asking: Packed::new(&weight, Some(&bias), width).halved(),
             value: weights.pp("value_proj").exact_linear(width, width)?,
             output: weights.pp("output_proj").exact_linear(width, width)?,
             heads: stack.heads,

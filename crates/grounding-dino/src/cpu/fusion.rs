@@ -3,7 +3,7 @@
 
 use blocks::ops::kernel::attend::{pack_values, value_lines};
 use blocks::ops::kernel::dense::Room as LeftRoom;
-use blocks::ops::kernel::product::{Line, Out, Packed, Rows, Start, multiply};
+use blocks::ops::kernel::product::{Line, Out, PANEL, Packed, Rows, Start, multiply};
 use blocks::ops::kernel::{column_weights, softmax_in_place};
 use blocks::packed::layers::Norm;
 use blocks::packed::tasks::take;
@@ -51,6 +51,12 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
+    /// What it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let numbers = self.words.len() + self.scores.input() * self.scores.output().next_multiple_of(PANEL);
+        size_of::<f32>() * numbers + size_of_val(self.written.as_slice())
+    }
+
     /// A score for every head and word.
     pub(super) fn columns(&self) -> usize {
         self.scores.output()
@@ -108,7 +114,7 @@ impl Fusion {
             Ok((weights.get((output, input), "weight")?, values(&weights.get(output, "bias")?)?))
         };
         let linear = |(weight, bias): (Tensor, Vec<f32>)| -> Result<Packed> {
-            Ok(Packed::new(&values(&weight)?, Some(&bias), weight.dim(1)?))
+            Ok(Packed::new(&values(&weight)?, Some(&bias), weight.dim(1)?).halved())
         };
         // Rows of a result, and their scales.
         let scaled = |(weight, bias): (Tensor, Vec<f32>), name: &str| -> Result<(Tensor, Vec<f32>)> {
@@ -127,10 +133,10 @@ impl Fusion {
             let bias: Vec<f32> = query_bias[own.clone()].iter().map(|bias| bias * scale).collect();
             let output = output.narrow(1, own.start, depth)?.contiguous()?;
             Ok(Head {
-                queries: Packed::new(&values(&scores)?, None, depth),
+                queries: Packed::new(&values(&scores)?, None, depth).halved(),
                 query_bias: Packed::new(&bias, None, depth),
-                values: Packed::new(&values(&part(&seen)?)?, Some(&seen_bias[own.clone()]), width),
-                output: Packed::new(&values(&output)?, None, depth),
+                values: Packed::new(&values(&part(&seen)?)?, Some(&seen_bias[own.clone()]), width).halved(),
+                output: Packed::new(&values(&output)?, None, depth).halved(),
             })
         };
         Ok(Self {

@@ -32,6 +32,7 @@ use crate::model::Detected;
 use crate::plan::Plan;
 use crate::swin::PREFIX;
 use crate::text::Text;
+use crate::view::View;
 use backbone::Backbone;
 use decoder::{Decoder, Shown};
 use encoder::Encoder;
@@ -79,8 +80,17 @@ pub(crate) struct Words {
     folded: Folded,
 }
 
+impl Words {
+    /// What it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<f32>() * (self.tokens.len() + self.positions.len() + self.mask.len()) + self.folded.bytes()
+    }
+}
+
 #[derive(Default)]
 struct Buffers {
+    /// The picture without the canvas around it, where there is one.
+    picture: Vec<f32>,
     /// Every stage's tokens, then its map; and what lies in windows between.
     maps: Vec<Vec<f32>>,
     by_window: Vec<f32>,
@@ -91,7 +101,7 @@ struct Buffers {
     /// What the layer at work shows of them.
     seen: Vec<f32>,
     words: Vec<f32>,
-    boxes: Vec<[f32; 4]>,
+    detected: Detected,
     encoder: encoder::Room,
     proposals: proposals::Room,
     decoder: decoder::Room,
@@ -101,7 +111,7 @@ struct Buffers {
 impl CpuFrame {
     /// Reads the weights by the file's names.
     pub(crate) fn new(config: &Config, vb: &VarBuilder) -> Result<Self> {
-        let weights = Weights::new(vb, Sources::default());
+        let weights = Weights::new(vb, Sources { halved: true, ..Sources::default() });
         let model = weights.pp("model");
         Ok(Self {
             config: config.clone(),
@@ -139,12 +149,18 @@ impl CpuFrame {
         })
     }
 
-    /// Looks on a `picture [3, H, W]` of the geometry's size, normalised, for what each of the texts says.
-    pub(crate) fn ground(&self, picture: &[f32], geometry: &Geometry, texts: &[&Words]) -> Result<Vec<Detected>> {
+    /// Looks on a normalised `picture` of the geometry's size for what each of the texts says, and tells it with the text's
+    /// number.
+    pub(crate) fn ground(
+        &self,
+        picture: View,
+        geometry: &Geometry,
+        texts: &[&Words],
+        told: &mut (dyn FnMut(usize, &Detected) + Send),
+    ) -> Result<()> {
         let plan = &geometry.plan;
-        let Grid { h, w } = plan.image;
-        if picture.len() != 3 * h * w {
-            candle_core::bail!("a picture of {} values, expected 3x{h}x{w}", picture.len());
+        if picture.size() != plan.image {
+            candle_core::bail!("a picture of {:?}, expected {:?}", picture.size(), plan.image);
         }
         // Into the pool once, and not anew for every set of tasks.
         let around = Span::current();
@@ -153,12 +169,17 @@ impl CpuFrame {
             let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut buffers = spare.unwrap_or_default();
             buffers.workers.prepare();
-            self.look(picture, geometry, &mut buffers);
-            let detected = with_elements(std::slice::from_ref(&plan.positions), |positions| {
-                texts.iter().map(|text| self.find(text, (geometry, positions[0]), &mut buffers)).collect()
+            let mut room = std::mem::take(&mut buffers.picture);
+            self.look(picture.pixels(&mut room), geometry, &mut buffers);
+            buffers.picture = room;
+            with_elements(std::slice::from_ref(&plan.positions), |positions| {
+                for (number, text) in texts.iter().enumerate() {
+                    self.find(text, (geometry, positions[0]), &mut buffers);
+                    told(number, &buffers.detected);
+                }
             })?;
             self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
-            Ok(detected)
+            Ok(())
         })
     }
 
@@ -176,10 +197,11 @@ impl CpuFrame {
         self.neck.forward(&read, &plan.levels, tokens, sums, workers);
     }
 
-    /// What a text says of a picture that was looked at.
-    fn find(&self, text: &Words, (geometry, positions): (&Geometry, &[f32]), buffers: &mut Buffers) -> Detected {
+    /// What a text says of a picture that was looked at, into `detected`.
+    fn find(&self, text: &Words, (geometry, positions): (&Geometry, &[f32]), buffers: &mut Buffers) {
         let plan = &geometry.plan;
-        let Buffers { tokens, x, seen, words, boxes, encoder, proposals, decoder, workers, .. } = buffers;
+        let Buffers { tokens, x, seen, words, detected, encoder, proposals, decoder, workers, .. } = buffers;
+        let Detected { logits, boxes } = detected;
         let size = plan.tokens() * self.config.width;
         let (x, seen, words) = (take(x, size), take(seen, size), take(words, text.tokens.len()));
         x.copy_from_slice(&tokens[..size]);
@@ -189,9 +211,7 @@ impl CpuFrame {
             self.proposals.pick(x, words, &plan.proposals, boxes, proposals, workers);
         });
         let shown = Shown { vision: x, words, geometry };
-        let logits = self.decoder.forward(boxes, shown, seen, decoder, workers);
-        let length = words.len() / self.config.width;
-        Detected { logits: logits.chunks_exact(length).map(<[f32]>::to_vec).collect(), boxes: boxes.clone() }
+        self.decoder.forward((boxes, logits), shown, seen, decoder, workers);
     }
 }
 

@@ -17,9 +17,13 @@ pub(super) struct Neck {
     halvings: Vec<(Packed, GroupNorm)>,
 }
 
-/// Sums of one task: every channel's values, then their squares.
+/// Room for the sums of all tasks, each of them every channel's values, then their squares; and for what becomes of these:
+/// every channel's scale and shift.
 #[derive(Default)]
-pub(super) struct Sums(Vec<f64>);
+pub(super) struct Sums {
+    parts: Vec<f64>,
+    line: Vec<(f32, f32)>,
+}
 
 impl Neck {
     pub(super) fn new(config: &Config, weights: &Weights) -> Result<Self> {
@@ -106,9 +110,9 @@ impl GroupNorm {
     /// Room for every task's sums.
     fn begin<'a>(&self, sums: &'a mut Sums, tokens: usize) -> std::slice::ChunksExactMut<'a, f64> {
         let width = 2 * self.weight.len();
-        sums.0.clear();
-        sums.0.resize(Portions::ROWS.count(tokens) * width, 0.0);
-        sums.0.chunks_exact_mut(width)
+        sums.parts.clear();
+        sums.parts.resize(Portions::ROWS.count(tokens) * width, 0.0);
+        sums.parts.chunks_exact_mut(width)
     }
 
     /// What one task saw.
@@ -125,16 +129,16 @@ impl GroupNorm {
     }
 
     /// Norms all of `x`; the tasks' sums are added in their order.
-    fn finish(&self, sums: &Sums, x: &mut [f32]) {
+    fn finish(&self, Sums { parts, line }: &mut Sums, x: &mut [f32]) {
         let width = self.weight.len();
         let size = width / GROUPS;
         let count = (x.len() / width * size) as f64;
-        let mut line = vec![(0.0, 0.0); width];
+        line.resize(width, (0.0, 0.0));
         for group in 0..GROUPS {
             let channels = group * size..(group + 1) * size;
             let total = |offset: usize| -> f64 {
                 let of = |part: &[f64]| part[offset..][channels.clone()].iter().sum::<f64>();
-                sums.0.chunks_exact(2 * width).map(of).sum()
+                parts.chunks_exact(2 * width).map(of).sum()
             };
             let mean = total(0) / count;
             let variance = (total(width) / count - mean * mean).max(0.0);
@@ -144,9 +148,10 @@ impl GroupNorm {
                 line[channel] = (scale as f32, (f64::from(self.bias[channel]) - mean * scale) as f32);
             }
         }
+        let line = &*line;
         share(Portions::ROWS.cut(x, width), |(_, x)| {
             for row in x.chunks_exact_mut(width) {
-                for (value, (scale, shift)) in row.iter_mut().zip(&line) {
+                for (value, (scale, shift)) in row.iter_mut().zip(line) {
                     *value = *value * scale + shift;
                 }
             }

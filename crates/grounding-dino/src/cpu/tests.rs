@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use blocks::canvas::Canvas;
 use blocks::pass::Pass;
+use blocks::preprocess::{Letterboxed, Transform};
 use candle_core::Device;
 use rand::RngExt;
 
@@ -35,6 +37,19 @@ impl Both {
         }
     }
 
+    fn ground(&self, picture: &[f32], plan: &Geometry, texts: &[&Words]) -> Result<Vec<Detected>> {
+        let Grid { h, w } = plan.plan.image;
+        let transform = Transform::pasted(w, h, 0, 0, Canvas { width: w, height: h });
+        let picture = Letterboxed { pixels: picture.to_vec(), transform };
+        let mut found = Vec::new();
+        let view = View::new(&picture).map_err(candle_core::Error::wrap)?;
+        self.packed.ground(view, plan, texts, &mut |number, detected| {
+            assert_eq!(number, found.len());
+            found.push(detected.clone());
+        })?;
+        Ok(found)
+    }
+
     fn words(&self, phrases: &[&str]) -> Words {
         self.packed.words(&self.text(phrases)).expect("words")
     }
@@ -50,7 +65,7 @@ impl Both {
         let (picture, text) = (picture(image, shown, "agree"), self.text(phrases));
         let plan = self.packed.plan(image, shown).expect("a plan");
         let words = self.packed.words(&text).expect("words");
-        let found = self.packed.ground(&picture, &plan, &[&words]).expect("grounds");
+        let found = self.ground(&picture, &plan, &[&words]).expect("grounds");
         let tensor = Tensor::from_slice(&picture, (1, 3, image.h, image.w), &Device::Cpu).expect("a picture");
         let plan = self.plain.plan(image, shown).expect("a plan");
         let mut pass = Pass::eval();
@@ -58,7 +73,7 @@ impl Both {
         let expected = self.plain.find(&seen, &text, &plan, &mut pass).expect("finds");
         assert_eq!((found.len(), found[0].boxes.len()), (1, expected.boxes.len()), "{what}");
         let both = found[0].boxes.iter().flatten().zip(expected.boxes.iter().flatten());
-        let scores = found[0].logits.iter().flatten().zip(expected.logits.iter().flatten());
+        let scores = found[0].logits.iter().zip(&expected.logits);
         let scores = scores.map(|(a, b)| (sigmoid(*a) - sigmoid(*b)).abs());
         let most = both
             .map(|(a, b)| (a - b).abs())
@@ -110,9 +125,9 @@ fn any_number_of_threads_gives_the_same_bytes() {
     let answers = |threads: usize| -> (Vec<u32>, Vec<u32>) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         let text = both.words(&PHRASES);
-        let found = pool.install(|| both.packed.ground(&picture, &plan, &[&text])).expect("grounds");
+        let found = pool.install(|| both.ground(&picture, &plan, &[&text])).expect("grounds");
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
-        (bits(found[0].boxes.as_flattened()), bits(&found[0].logits.concat()))
+        (bits(found[0].boxes.as_flattened()), bits(&found[0].logits))
     };
     let one = answers(1);
     assert!(one.0.len() > 10, "{} numbers of boxes", one.0.len());
@@ -127,9 +142,9 @@ fn texts_of_one_picture_answer_as_they_do_alone() {
     let image = Grid { h: 64, w: 96 };
     let (picture, plan) = (picture(image, image, "texts"), both.packed.plan(image, image).expect("a plan"));
     let texts = [both.words(&PHRASES), both.words(&PHRASES[1..2])];
-    let together = both.packed.ground(&picture, &plan, &[&texts[0], &texts[1]]).expect("grounds");
+    let together = both.ground(&picture, &plan, &[&texts[0], &texts[1]]).expect("grounds");
     for (text, together) in texts.iter().zip(&together) {
-        let alone = both.packed.ground(&picture, &plan, &[text]).expect("grounds");
+        let alone = both.ground(&picture, &plan, &[text]).expect("grounds");
         assert_eq!((&alone[0].boxes, &alone[0].logits), (&together.boxes, &together.logits));
     }
     assert_ne!(together[0].boxes, together[1].boxes);
@@ -142,8 +157,8 @@ fn a_damaged_picture_is_told_and_does_not_spoil_the_next() {
     let (mut damaged, plan) = (picture(image, image, "nan"), both.packed.plan(image, image).expect("a plan"));
     damaged[1000] = f32::NAN;
     let text = both.words(&PHRASES[..1]);
-    let found = both.packed.ground(&damaged, &plan, &[&text]).expect("grounds");
-    assert!(found[0].logits.iter().flatten().any(|logit| logit.is_nan()));
+    let found = both.ground(&damaged, &plan, &[&text]).expect("grounds");
+    assert!(found[0].logits.iter().any(|logit| logit.is_nan()));
     both.agree(image, image, &PHRASES[..1]);
-    assert!(both.packed.ground(&damaged[1..], &plan, &[&text]).is_err());
+    assert!(both.ground(&damaged[1..], &plan, &[&text]).is_err());
 }

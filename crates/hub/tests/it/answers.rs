@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hub::{Error, Wanted};
+use hub::{Error, Found, Wanted};
 
 use crate::server::{Asked, HubServer, Reply, SIGNATURE, Side};
 use crate::support::{INDEX, Machine, Right, WEIGHTS, server, wanted, weights};
@@ -155,8 +155,11 @@ fn what_is_no_model_is_refused_before_its_weights_come() {
     let refused = |change: &dyn Fn(&HubServer)| {
         let server = server();
         change(&server);
-        let said = Machine::new(server.address()).refused(&wanted());
+        let machine = Machine::new(server.address());
+        let said = machine.refused(&wanted());
         assert!(server.downloads().is_empty(), "{said}");
+        // Nor is an index kept, which is no weights.
+        assert_eq!(machine.cache().find(&wanted().repository), Found::Absent, "{said}");
         said
     };
     let said = refused(&|server| server.remove("config.json"));

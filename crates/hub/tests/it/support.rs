@@ -54,7 +54,15 @@ impl Accept for Right {
         self.folders.fetch_add(1, Ordering::Relaxed);
         self.complaint.clone().map_or(Ok(()), Err)
     }
+
+    fn carry(&self, old: &Path, new: &Path) -> Result<(), String> {
+        let own = old.join(OWN);
+        if own.exists() { std::fs::copy(own, new.join(OWN)).map(drop).map_err(|e| e.to_string()) } else { Ok(()) }
+    }
 }
+
+/// A file that somebody adds to a model.
+pub(crate) const OWN: &str = "own.json";
 
 /// A machine's cache.
 pub(crate) struct Machine {

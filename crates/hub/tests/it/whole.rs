@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use hub::{Checked, Event, Found, Wanted};
 
 use crate::server::{COMMIT, Reply, Side};
-use crate::support::{INDEX, Machine, Right, TOKEN, WEIGHTS, pinned, repository, server, wanted, weights};
+use crate::support::{INDEX, Machine, OWN, Right, TOKEN, WEIGHTS, pinned, repository, server, wanted, weights};
 
 fn names(folder: &std::path::Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -78,6 +78,10 @@ impl hub::Accept for Any {
     fn directory(&self, _: &std::path::Path) -> Result<(), String> {
         Ok(())
     }
+
+    fn carry(&self, _: &std::path::Path, _: &std::path::Path) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 #[test]
@@ -124,6 +128,32 @@ fn an_update_takes_what_is_newer() {
     let error = machine.hub().fetch(&wanted(), true, &Right::default(), &mut |_| {}).expect_err("another architecture");
     assert!(error.to_string().contains("another architecture"), "{error}");
     assert_eq!(std::fs::read(second.path.join(WEIGHTS)).expect("read"), weights(1234, 9));
+}
+
+#[test]
+fn an_update_waits_for_who_reads_and_keeps_what_somebody_added() {
+    let server = server();
+    let machine = Machine::new(server.address());
+    let first = machine.fetch().expect("fetched");
+    std::fs::write(first.path.join(OWN), "mine").expect("written");
+    let old = std::fs::read(first.path.join(WEIGHTS)).expect("read");
+    let (cache, mut waited) = (machine.cache(), 0);
+    let mut held = cache.hold(&first.path);
+    assert!(held.is_some() && cache.hold(&first.path).is_some(), "any number may read");
+    assert!(cache.hold(machine.home()).is_none(), "no folder of the cache");
+    server.commit(&"f".repeat(40));
+    server.put(WEIGHTS, &weights(1234, 9), true);
+    let second = machine.hub().fetch(&wanted(), true, &Right::default(), &mut |event| {
+        if event == hub::Event::InUse {
+            waited += 1;
+            assert_eq!(std::fs::read(first.path.join(WEIGHTS)).expect("still there"), old);
+            held = None;
+        }
+    });
+    let second = second.expect("fetched");
+    assert!(second.fresh && held.is_none() && waited == 1, "{waited}");
+    assert_eq!(std::fs::read(second.path.join(WEIGHTS)).expect("read"), weights(1234, 9));
+    assert_eq!(std::fs::read_to_string(second.path.join(OWN)).expect("kept"), "mine");
 }
 
 #[test]

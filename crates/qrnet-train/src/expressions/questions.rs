@@ -1,7 +1,6 @@
 //! Fixed questions about a labelled set, for measuring: the same for every model.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -204,8 +203,5 @@ pub fn write(set: &LabelledSet, questions: &[Question], file: &Path) -> Result<(
         text.push_str(&line.to_string());
         text.push('\n');
     }
-    let mut staged =
-        tempfile::Builder::new().prefix(".questions-").tempfile_in(folder).map_err(Error::io("create", file))?;
-    staged.write_all(text.as_bytes()).map_err(Error::io("write", file))?;
-    files::publish(staged, file).map_err(Error::io("write", file))
+    Ok(files::write(file, text)?)
 }

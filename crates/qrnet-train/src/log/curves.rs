@@ -66,10 +66,7 @@ pub fn curves(folder: &Path) -> Result<PathBuf> {
         .ok_or_else(|| Error::file(&path, "the drawing has another size than its picture"))?;
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, ImageFormat::Png).map_err(|error| Error::file(&path, error))?;
-    let mut staged =
-        tempfile::Builder::new().prefix(".curves-").tempfile_in(folder).map_err(Error::io("create", &path))?;
-    std::io::Write::write_all(&mut staged, png.get_ref()).map_err(Error::io("write", &path))?;
-    files::publish(staged, &path).map_err(Error::io("write", &path))?;
+    files::write(&path, png.get_ref())?;
     Ok(path)
 }
 

@@ -111,12 +111,7 @@ impl Writer {
             }
         }
         if kept != text {
-            let mut staged = tempfile::Builder::new()
-                .prefix(".log-")
-                .tempfile_in(files::parent(path))
-                .map_err(Error::io("create", path))?;
-            staged.write_all(kept.as_bytes()).map_err(Error::io("write", path))?;
-            files::publish(staged, path).map_err(Error::io("write", path))?;
+            files::write(path, &kept)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("write", path))?;
         Ok(Self { path: path.to_path_buf(), file, empty: kept.is_empty() })

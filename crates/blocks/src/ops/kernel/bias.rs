@@ -9,7 +9,17 @@ pub(super) struct Bias(Store<Line>);
 
 impl Bias {
     pub(super) fn new(bias: Option<&[f32]>) -> Self {
-        Self(Line::all(bias.unwrap_or_default(), 0.0).into())
+        let mut own = Self::default();
+        own.refill(bias);
+        own
+    }
+
+    /// Another one in the same memory.
+    pub(super) fn refill(&mut self, bias: Option<&[f32]>) {
+        let mut lines = std::mem::take(&mut self.0).into_room();
+        lines.clear();
+        lines.extend(Line::each(bias.unwrap_or_default(), 0.0));
+        self.0 = lines.into();
     }
 
     /// What [`Bias::bytes`] gave, in a mapped file, of so many panels; none where it cannot be that.

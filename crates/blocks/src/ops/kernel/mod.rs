@@ -23,6 +23,7 @@ mod fused;
 pub mod gates;
 mod gather;
 mod gemm;
+mod halves;
 mod heads;
 pub mod int8;
 pub mod inverted;

@@ -20,12 +20,16 @@ impl Line {
 
     /// `values` in lines, the last one filled up with `rest`.
     pub fn all(values: &[f32], rest: f32) -> Vec<Self> {
-        let line = |chunk: &[f32]| {
+        Self::each(values, rest).collect()
+    }
+
+    /// The same, one after the other.
+    pub(super) fn each(values: &[f32], rest: f32) -> impl Iterator<Item = Self> {
+        values.chunks(PANEL).map(move |chunk| {
             let mut line = Self::of(rest);
             line.0[..chunk.len()].copy_from_slice(chunk);
             line
-        };
-        values.chunks(PANEL).map(line).collect()
+        })
     }
 }
 

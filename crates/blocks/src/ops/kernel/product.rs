@@ -3,9 +3,12 @@
 //! A panel holds sixteen outputs, one cache line for every input. Sums begin with what they are to be added to, so that
 //! biases and residuals cost no pass of their own.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::bias::Bias;
+use super::halves::Halves;
 pub use super::panel::{DEPTH, Line, Out, PANEL, Rows, Start};
 use super::store::{Part, Store};
 pub use super::tile::{Tile, multiply, multiply_by};
@@ -13,10 +16,23 @@ pub use super::tile::{Tile, multiply, multiply_by};
 /// A Linear's weight, packed: for every [`DEPTH`] inputs, all panels, and in each of these a line for every input.
 #[derive(Debug, Default)]
 pub struct Packed {
-    lines: Store<Line>,
+    lines: Lines,
     bias: Bias,
     input: usize,
     output: usize,
+}
+
+/// Panels, as long as their inputs are.
+#[derive(Debug)]
+enum Lines {
+    Whole(Store<Line>),
+    Halves(Halves),
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::Whole(Store::default())
+    }
 }
 
 impl Packed {
@@ -46,7 +62,10 @@ impl Packed {
     ) {
         let output = weight.len() / input;
         let panels = output.div_ceil(PANEL);
-        let mut lines = std::mem::take(&mut self.lines).into_room();
+        let mut lines = match std::mem::take(&mut self.lines) {
+            Lines::Whole(lines) => lines.into_room(),
+            Lines::Halves(_) => Vec::new(),
+        };
         lines.clear();
         lines.resize(panels * input, Line::of(0.0));
         for first in (0..input).step_by(DEPTH) {
@@ -60,20 +79,45 @@ impl Packed {
                 }
             });
         }
-        (self.lines, self.input, self.output) = (lines.into(), input, output);
-        self.bias = Bias::new(bias);
+        (self.lines, self.input, self.output) = (Lines::Whole(lines.into()), input, output);
+        self.bias.refill(bias);
     }
 
     /// What [`Packed::parts`] gave, in a mapped file; none where it cannot be that.
     pub(super) fn mapped(input: usize, output: usize, [lines, bias]: [Option<Part>; 2]) -> Option<Self> {
         let panels = output.div_ceil(PANEL);
         let bias = Bias::mapped(bias, panels)?;
-        Some(Self { lines: Store::of(lines?, panels * input)?, bias, input, output })
+        Some(Self { lines: Lines::Whole(Store::of(lines?, panels * input)?), bias, input, output })
     }
 
     /// Lines and bias, as bytes.
+    ///
+    /// # Panics
+    /// They are in half the memory, see [`Packed::halved`]: in files they lie as they are multiplied.
     pub(super) fn parts(&self) -> [&[u8]; 2] {
-        [self.lines.bytes(), self.bias.bytes()]
+        match &self.lines {
+            Lines::Whole(lines) => [lines.bytes(), self.bias.bytes()],
+            Lines::Halves(_) => unreachable!("weights in half the memory are no part of a file"),
+        }
+    }
+
+    /// The same in half the memory if numbers of two bytes (f16) hold all of its weights exactly; products stay the same.
+    #[must_use]
+    pub fn halved(mut self) -> Self {
+        if let Lines::Whole(lines) = &self.lines
+            && let Some(halves) = Halves::of(lines)
+        {
+            self.lines = Lines::Halves(halves);
+        }
+        self
+    }
+
+    /// Bytes that its weights take.
+    pub fn bytes(&self) -> usize {
+        match &self.lines {
+            Lines::Whole(lines) => size_of_val::<[Line]>(lines),
+            Lines::Halves(halves) => halves.bytes(),
+        }
     }
 
     /// Outputs.
@@ -96,12 +140,24 @@ impl Packed {
         self.bias.onto()
     }
 
-    /// The lines of `panels` for the inputs from `first` on, up to the next multiple of [`DEPTH`], and how many inputs
-    /// these are.
-    fn part(&self, first: usize, panels: std::ops::Range<usize>) -> (&[Line], usize) {
+    /// `x` times `panels`, the inputs from `first` on, up to the next multiple of [`DEPTH`], with which `x` begins.
+    fn multiply(&self, tile: Tile, x: Rows, first: usize, panels: Range<usize>, start: Start, out: Out) {
         let depth = DEPTH.min(self.input - first);
-        let part = &self.lines[first * self.output.div_ceil(PANEL)..];
-        (&part[panels.start * depth..panels.end * depth], depth)
+        let part = first * self.output.div_ceil(PANEL);
+        let halves = match &self.lines {
+            Lines::Whole(lines) => {
+                let lines = &lines[part..][panels.start * depth..panels.end * depth];
+                return multiply_by(tile, x, lines, depth, start, out);
+            }
+            Lines::Halves(halves) => halves,
+        };
+        let mut room = [Line::of(0.0); DEPTH];
+        for (place, panel) in panels.enumerate() {
+            let (column, lines) = (place * PANEL, halves.widen(part + panel * depth, depth, &mut room));
+            let width = PANEL.min(out.width - column);
+            let out = Out { values: &mut out.values[column..], stride: out.stride, width };
+            multiply_by(tile, x, lines, depth, start.of_panels(place, 1), out);
+        }
     }
 
     /// `x W^T`, begun with `start`, into the first [`Packed::output`] of each row of `out`.
@@ -115,14 +171,7 @@ impl Packed {
     }
 
     /// As [`Packed::apply`], the outputs `columns` alone, which begin with a whole panel.
-    pub fn apply_columns(
-        &self,
-        x: Rows,
-        start: Start,
-        columns: std::ops::Range<usize>,
-        out: &mut [f32],
-        stride: usize,
-    ) {
+    pub fn apply_columns(&self, x: Rows, start: Start, columns: Range<usize>, out: &mut [f32], stride: usize) {
         self.apply_columns_by(Tile::current(), x, start, columns, out, stride);
     }
 
@@ -131,24 +180,24 @@ impl Packed {
         tile: Tile,
         x: Rows,
         start: Start,
-        columns: std::ops::Range<usize>,
+        columns: Range<usize>,
         out: &mut [f32],
         stride: usize,
     ) {
         let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
         let mut start = start.of_panels(panels.start, panels.len());
         for first in (0..self.input).step_by(DEPTH) {
-            let (lines, depth) = self.part(first, panels.clone());
             let x = Rows { values: &x.values[first..], ..x };
-            multiply_by(tile, x, lines, depth, start, Out { values: &mut *out, stride, width: columns.len() });
+            let out = Out { values: &mut *out, stride, width: columns.len() };
+            self.multiply(tile, x, first, panels.clone(), start, out);
             start = Start::Stored;
         }
     }
 
     /// Adds the part of the product that the inputs from `first` on have, [`DEPTH`] of them at most; `x` begins there.
     pub fn apply_inputs(&self, x: Rows, first: usize, start: Start, out: &mut [f32], stride: usize) {
-        let (lines, depth) = self.part(first, 0..self.output.div_ceil(PANEL));
-        multiply(x, lines, depth, start, Out { values: out, stride, width: self.output });
+        let out = Out { values: out, stride, width: self.output };
+        self.multiply(Tile::current(), x, first, 0..self.output.div_ceil(PANEL), start, out);
     }
 }
 
@@ -205,6 +254,40 @@ mod tests {
                     close(&y, &plainly(&x, &weight, input, output, &both), &format!("{what}, onto"));
                 }
             }
+        }
+    }
+
+    /// Weights of two bytes give what the same weights give in four.
+    #[test]
+    fn halved_weights_give_equal_bytes() {
+        for (count, input, output) in SIZES {
+            let exact = |name: &str, count: usize| -> Vec<f32> {
+                values(name, count).into_iter().map(|value| half::f16::from_f32(value).to_f32()).collect()
+            };
+            let (weight, bias, x) = (exact("w", input * output), values("b", output), values("x", count * input));
+            let whole = Packed::new(&weight, Some(&bias), input);
+            let halved = Packed::new(&weight, Some(&bias), input).halved();
+            assert_eq!(2 * halved.bytes(), whole.bytes());
+            let rows = Rows { values: &x, stride: input, count };
+            on_each(|unit| {
+                let of = |packed: &Packed| {
+                    let mut y = values("y", count * output);
+                    packed.apply(rows, packed.bias_onto(), &mut y, output);
+                    if output > PANEL {
+                        let out = &mut y[PANEL..];
+                        packed.apply_columns(rows, packed.bias(), PANEL..output, out, output);
+                    }
+                    let inputs = Rows { count, ..rows };
+                    packed.apply_inputs(inputs, 0, Start::Stored, &mut y, output);
+                    y.iter().map(|value| value.to_bits()).collect::<Vec<u32>>()
+                };
+                assert!(of(&halved) == of(&whole), "{count}x{input} times {output}, {unit:?}: other bytes");
+            });
+            // A number of more digits stays as it is, with all others.
+            let mut finer = weight.clone();
+            finer[0] = 1.0 + f32::EPSILON;
+            let packed = Packed::new(&finer, None, input);
+            assert_eq!(packed.bytes(), Packed::new(&finer, None, input).halved().bytes());
         }
     }
 
