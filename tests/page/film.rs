@@ -128,7 +128,7 @@ fn a_film_with_several_parameter_sets_decodes() {
         clip(&scratch, name, "320x192", 100, &coded)
     };
     let list = [part("a.ts", &["-crf", "20"]), part("b.ts", &["-crf", "40", "-refs", "1", "-profile:v", "baseline"])];
-    let list: String = list.iter().map(|file| format!("file '{file}'\n")).collect();
+    let list = list.map(|file| format!("file '{file}'\n")).concat();
     let list = scratch.write("list", list.as_bytes());
     let source = scratch.file("both.ts");
     tool("ffmpeg", &["-v", "error", "-f", "concat", "-safe", "0", "-i", &list, "-c", "copy", &source]);
