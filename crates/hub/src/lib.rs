@@ -7,6 +7,7 @@
 //! # impl hub::Accept for Any {
 //! #     fn config(&self, _: &str) -> Result<(), String> { Ok(()) }
 //! #     fn directory(&self, _: &std::path::Path) -> Result<(), String> { Ok(()) }
+//! #     fn carry(&self, _: &std::path::Path, _: &std::path::Path) -> Result<(), String> { Ok(()) }
 //! # }
 //! # let trust = rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
 //! let hub = hub::Hub::new(hub::Settings::from_env()?, trust)?;
