@@ -75,8 +75,12 @@ fn mark(written: &str) -> &str {
 }
 
 impl Remote {
-    /// Takes what a redirect or an answer says of the file that is linked.
-    pub(crate) fn learn(&mut self, headers: &HeaderMap) {
+    /// Takes what a redirect or an answer says of the file that is linked; `ours` where the hub itself says it. Another server is
+    /// heard where the hub said nothing: a mirror may lead to another hub.
+    pub(crate) fn learn(&mut self, headers: &HeaderMap, ours: bool) {
+        if !ours && (self.commit.is_some() || self.etag.is_some()) {
+            return;
+        }
         let is_commit =
             |text: &&str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|c| c.is_ascii_alphanumeric());
         self.commit = self.commit.take().or_else(|| text(headers, &COMMIT).filter(is_commit).map(String::from));
@@ -89,9 +93,7 @@ impl Remote {
 
     /// Takes what the answer that holds the file says; `ours` where the hub itself gives it.
     pub(crate) fn learn_of_file(&mut self, headers: &HeaderMap, ours: bool) {
-        if ours {
-            self.learn(headers);
-        }
+        self.learn(headers, ours);
         self.size = self.size.or_else(|| number(headers, &CONTENT_LENGTH));
         let own = text(headers, &ETAG).map(mark);
         // Another server's mark may be a sum of something else.

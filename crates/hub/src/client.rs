@@ -137,10 +137,7 @@ impl Client {
             let answer = self.ask(Method::HEAD, &url, HeaderMap::new()).await?;
             let (status, headers) = (answer.status(), answer.headers());
             if status.is_redirection() {
-                // Nobody else says what the hub's checksum is.
-                if self.is_ours(&url) {
-                    remote.learn(headers);
-                }
+                remote.learn(headers, self.is_ours(&url));
                 let next = target(&url, status, headers)?;
                 // Elsewhere lies the file; the hub has said what it is.
                 if remote.is_known() && !self.is_ours(&next) {
