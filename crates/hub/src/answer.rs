@@ -207,17 +207,30 @@ mod tests {
     #[test]
     fn a_redirect_tells_of_the_file_behind_it() {
         let mut remote = Remote::default();
-        remote.learn(&headers(&[
+        let said = headers(&[
             ("x-repo-commit", "0123456789abcdef0123456789abcdef01234567"),
             ("x-linked-size", "689"),
             ("x-linked-etag", "\"E3B0C44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\""),
             ("content-length", "1024"),
             ("etag", "\"of the redirect\""),
-        ]));
+        ]);
+        remote.learn(&said, true);
         assert!(remote.is_known());
         assert_eq!((remote.size, remote.sha256.as_deref()), (Some(689), Some(SUM)));
         remote.learn_of_file(&headers(&[("content-length", "5"), ("etag", "\"x\"")]), false);
         assert_eq!((remote.size, remote.sha256.as_deref()), (Some(689), Some(SUM)), "the first that says it is right");
+    }
+
+    #[test]
+    fn others_are_heard_where_the_hub_said_nothing() {
+        let said = headers(&[("x-linked-etag", SUM)]);
+        let mut remote = Remote::default();
+        remote.learn(&HeaderMap::new(), true);
+        remote.learn(&said, false);
+        assert_eq!(remote.sha256.as_deref(), Some(SUM));
+        let mut remote = Remote { commit: Some("0123".into()), ..Remote::default() };
+        remote.learn(&said, false);
+        assert_eq!(remote.sha256, None);
     }
 
     #[test]
