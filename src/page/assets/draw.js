@@ -26,10 +26,10 @@ export const called = ({ name, text, rev }) => (rev > 1 ? text : name);
 export const PARTS = {
   boxes: 'Boxes',
   captions: 'Captions',
-  scores: 'Numbers',
+  scores: 'How sure (%)',
   ids: 'Ids',
   paths: 'Paths',
-  absent: 'Not here',
+  absent: 'What is not here',
   places: 'Zones',
 };
 

@@ -30,7 +30,7 @@ function state(stream) {
 function show({ about, ready, viewers, streams, warnings }) {
   const rows = streams.map((stream) => [
     stream.name,
-    state(stream),
+    element('span', { className: stream.ended ? 'faint' : stream.gap || !stream.up ? 'bad' : 'good' }, [state(stream)]),
     stream.fps.in.toFixed(1),
     stream.fps.measured.toFixed(1),
     `${Math.round(stream.latency_ms)} ms`,

@@ -28,15 +28,16 @@ function switches(views) {
     });
     return element('label', {}, [input, words]);
   });
-  return element('fieldset', { className: 'switches', 'aria-label': 'What is drawn' }, boxes);
+  return element('fieldset', { className: 'switches', 'aria-label': 'What is drawn' }, [element('span', { className: 'faint', 'aria-hidden': 'true' }, ['Show']), ...boxes]);
 }
 
 /** What lines mean. */
 function legend() {
   const meanings = {
-    measured: 'measured on this frame',
-    carried: 'from an earlier frame',
-    absent: 'not here',
+    measured: 'found in this very picture',
+    carried: 'found a moment before',
+    absent: 'looked for, not here',
+    cut: 'in the curves of the last minute: above it counts as here',
   };
   const items = Object.entries(meanings).map(([name, words]) =>
     element('li', {}, [element('span', { className: `sign ${name}`, 'aria-hidden': 'true' }), words]));

@@ -73,7 +73,7 @@ export class Places {
     try {
       const { file, places } = await put({ places: this.places, version: this.version }, 'streams', this.view.name, 'places');
       const count = places.length === 1 ? 'one is' : `${places.length} are`;
-      this.end(`Saved: ${count} in ${file}. They count from the next start on.`);
+      this.end(`Saved: ${count} in ${file}. They are shown, and count, once Spotter is started again.`);
     } catch (error) {
       this.state.textContent = error.message;
     }

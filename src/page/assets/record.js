@@ -116,15 +116,20 @@ function drawAbsent(area, labels, record, before, carried) {
   }
 }
 
-/** Draws zones and lines, in shares of the picture. */
-export function drawPlaces(context, area, labels, places) {
+/** Draws zones and lines, in shares of the picture; their names come last, where things leave room. */
+export function drawPlaces(context, area, places) {
   if (!parts.places) return;
-  for (const { kind, name, points } of places) {
+  for (const { kind, points } of places) {
     const at = points.map(([x, y]) => [area.x + x * area.width, area.y + y * area.height]);
     context.beginPath();
     at.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
     if (kind === 'zone') context.closePath();
     stroke(context, 1.5, '#fff');
-    labels.put(name, ...at[0], '#fff');
   }
+}
+
+/** Writes the names of zones and lines where they begin. */
+export function namePlaces(area, labels, places) {
+  if (!parts.places) return;
+  for (const { name, points: [[x, y]] } of places) labels.put(name, area.x + x * area.width, area.y + y * area.height, '#fff');
 }

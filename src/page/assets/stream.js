@@ -3,7 +3,7 @@
 import { Presence, row } from './presence.js';
 import { element, fine, fit, shape } from './draw.js';
 import { Film, plays } from './film.js';
-import { Labels, drawPlaces, drawRecord } from './record.js';
+import { Labels, drawPlaces, drawRecord, namePlaces } from './record.js';
 import { Live } from './live.js';
 import { Trails } from './trails.js';
 
@@ -151,10 +151,12 @@ export class StreamView {
     const area = size ? fit(over, size.width, size.height) : { x: 0, y: 0, width: over.width, height: over.height };
     if (picture) fine(this.image).context.drawImage(picture, area.x, area.y, area.width, area.height);
     const labels = new Labels(over.context, area);
-    drawPlaces(over.context, area, labels, this.places);
-    if (!record) return;
-    this.trails.draw(over.context, area, record, pts_ns);
-    drawRecord(over.context, area, labels, record, before, carried);
+    drawPlaces(over.context, area, this.places);
+    if (record) {
+      this.trails.draw(over.context, area, record, pts_ns);
+      drawRecord(over.context, area, labels, record, before, carried);
+    }
+    namePlaces(area, labels, this.places);
   }
 
   close() {
