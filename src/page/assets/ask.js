@@ -90,7 +90,7 @@ export class Ask {
     const value = () => (moved ? Math.round(1000 * toPresence(Number(input.value))) / 1000 : query.threshold);
     const show = () => {
       const share = presence()?.share(value());
-      const would = share === null || share === undefined ? '' : `; so on ${Math.round(100 * share)} % of the frames looked at in the last minute`;
+      const would = share === null || share === undefined ? '' : ` (last minute: ${Math.round(100 * share)} % of measured frames)`;
       words.textContent = `${Math.round(1000 * value()) / 10} % or more${would}`;
       if (presence()) presence().threshold = value();
     };
@@ -103,6 +103,6 @@ export class Ask {
     input.addEventListener('change', () => {
       this.act(() => patch({ threshold: value(), stream: this.view.name }, 'queries', query.name));
     });
-    return element('label', {}, [element('span', {}, ['Counts as here when sure ', words]), input]);
+    return element('label', {}, [element('span', {}, ['Counts as here at ', words]), input]);
   }
 }

@@ -62,7 +62,11 @@ async function one(name) {
     view.picture,
     element('div', { className: 'body' }, [switches([view]), legend(), view.list]),
   ]);
-  main.replaceChildren(element('h1', {}, [name]), element('div', { className: 'one' }, [picture, element('div', { className: 'beside' }, beside)]));
+  main.replaceChildren(
+    element('h1', {}, [name]),
+    element('p', {}, [element('a', { href: '#/' }, ['All streams'])]),
+    element('div', { className: 'one' }, [picture, element('div', { className: 'beside' }, beside)]),
+  );
   return () => view.close();
 }
 
@@ -95,7 +99,7 @@ async function route() {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape' && location.hash.startsWith('#/stream/') && !document.querySelector('dialog[open]')) {
+  if (event.key === 'Escape' && location.hash.startsWith('#/stream/') && !document.querySelector('dialog[open], .corners')) {
     location.hash = '#/';
   }
 });

@@ -67,6 +67,7 @@ export class Places {
     this.list.replaceChildren();
     this.state.textContent = words;
     this.view.paint();
+    this.body.scrollIntoView({ block: 'nearest' });
   }
 
   async save() {

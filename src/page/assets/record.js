@@ -131,5 +131,5 @@ export function drawPlaces(context, area, places) {
 /** Writes the names of zones and lines where they begin. */
 export function namePlaces(area, labels, places) {
   if (!parts.places) return;
-  for (const { name, points: [[x, y]] } of places) labels.put(name, area.x + x * area.width, area.y + y * area.height, '#fff');
+  for (const { name, points: [[x, y]] } of places) labels.put(name, area.x + x * area.width + labels.size, area.y + y * area.height, '#fff');
 }

@@ -48,9 +48,9 @@ export class StreamView {
   /** A tile that opens the stream. */
   tile() {
     const target = `#/stream/${encodeURIComponent(this.name)}`;
-    const open = element('a', { className: 'open', href: target, 'aria-label': `enlarge ${this.name}` });
+    const open = element('a', { className: 'open', href: target, tabIndex: -1, 'aria-hidden': 'true' });
     this.picture.append(open);
-    const title = element('h2', {}, [this.name]);
+    const title = element('h2', {}, [element('a', { href: target }, [this.name])]);
     return element('article', { className: 'card' }, [
       this.picture,
       element('div', { className: 'body' }, [title, this.list]),
