@@ -98,7 +98,7 @@ fn a_file_waits_for_the_disk() {
 /// A picture is kept while its sighting lasts, and not a moment longer: also where nobody wrote that it ended.
 #[test]
 fn pictures_go_with_their_sightings_whatever_the_disk_does() {
-    let (_closed, gate) = bounded::<()>(0);
+    let (open, gate) = bounded::<()>(0);
     let mut archive = archive(gate, false);
     let end = || {
         let what = What::Sighting { sighting: sighting("0"), change: SightingChange::End { cause: "gone" } };
@@ -120,4 +120,6 @@ fn pictures_go_with_their_sightings_whatever_the_disk_does() {
     archive.forget("0");
     archive.note(written(2));
     assert!(archive.pictures.is_empty(), "nobody asks for it any more");
+    // Whoever writes is waited for.
+    drop(open);
 }
