@@ -182,8 +182,8 @@ fn sound(muxer: &gst::Element, pad: &gst::Pad) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn sized(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        [&(content.len() as u32 + 8).to_be_bytes()[..], kind, content].concat()
+    fn sized(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
+        [&(content.len() as u32 + 8).to_be_bytes()[..], &kind, content].concat()
     }
 
     #[test]
@@ -195,9 +195,9 @@ mod tests {
             plays_in_browsers(&path).expect("read")
         };
         let of = |codec: &[u8; 4]| {
-            let stsd = sized(b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1][..], &sized(codec, &[0; 20])].concat());
+            let stsd = sized(*b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1][..], &sized(*codec, &[0; 20])].concat());
             let large = [&1u32.to_be_bytes()[..], b"mdat", &24u64.to_be_bytes(), &[7; 8]].concat();
-            [sized(b"ftyp", b"isom"), large, sized(b"moov", &stsd)].concat()
+            [sized(*b"ftyp", b"isom"), large, sized(*b"moov", &stsd)].concat()
         };
         assert!(is_h264(&of(b"avc1")) && is_h264(&of(b"avc3")));
         assert!(!is_h264(&of(b"hvc1")) && !is_h264(&of(b"mp4a")));

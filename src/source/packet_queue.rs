@@ -128,6 +128,7 @@ pub(super) fn size(buffer: &gst::BufferRef) -> usize {
 
 /// The packets that are there, and who reads which.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(super) struct PacketQueue {
     pub(super) video: Lane,
     pub(super) sound: Lane,

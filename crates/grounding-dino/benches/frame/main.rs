@@ -208,7 +208,9 @@ fn main() {
     });
     let threads = rayon::current_num_threads();
     let bench = Bench { work, model, grounder, queries, plain, engines, rounds, threads };
-    SIZES.into_iter().for_each(|size| bench.at(size));
+    for size in SIZES {
+        bench.at(size);
+    }
     if !wanted("alone") {
         bench.memory();
     }

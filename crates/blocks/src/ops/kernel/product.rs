@@ -151,6 +151,10 @@ impl Packed {
             }
             Lines::Halves(halves) => halves,
         };
+        #[expect(
+            clippy::large_stack_arrays,
+            reason = "a panel, in the nearest cache; on the heap each product would ask for one"
+        )]
         let mut room = [Line::of(0.0); DEPTH];
         for (place, panel) in panels.enumerate() {
             let (column, lines) = (place * PANEL, halves.widen(part + panel * depth, depth, &mut room));
