@@ -262,13 +262,13 @@ fn calibrated_scores_are_probabilities() {
     let record = &after.lines()[0];
     let presence = |record: &serde_json::Value| record["presence"].as_f64().expect("a number");
     // Both stand in records with four decimals.
-    const ROUNDED: f64 = 0.5001e-4;
+    let rounded = 0.5001e-4;
     let score = presence(&before.lines()[0]);
     let by_hand = |score: f64| {
         let logit = (score / (1.0 - score)).ln() / number("temperature") + number("offset");
         1.0 / (1.0 + (-logit).exp())
     };
-    let range = by_hand(score - ROUNDED) - ROUNDED..=by_hand(score + ROUNDED) + ROUNDED;
+    let range = by_hand(score - rounded) - rounded..=by_hand(score + rounded) + rounded;
     assert!(range.contains(&presence(record)), "{} of {score}, by hand {range:?}", presence(record));
     assert!(range.end() - range.start() < 2e-2, "{range:?} says something");
     assert_eq!(record["status"] == "box", presence(record) >= number("threshold"), "{record} and {written}");

@@ -169,7 +169,8 @@ fn sound(muxer: &gst::Element, pad: &gst::Pad) -> Result<()> {
     let ((first, last), entrance) =
         ends.zip(muxer.request_pad_simple("audio_%u")).ok_or_else(|| fail("takes no sound".into()))?;
     last.link(&entrance).map_err(|e| fail(e.to_string()))?;
-    let ghost = gst::GhostPad::with_target(&first).map_err(|e| fail(e.to_string()))?;
+    // By its target's name it would be called as the way in of pictures is.
+    let ghost = gst::GhostPad::builder_with_target(&first).map_err(|e| fail(e.to_string()))?.generated_name().build();
     ghost.set_active(true).and_then(|()| bin.add_pad(&ghost)).map_err(|e| fail(e.to_string()))?;
     for element in &chain {
         element.sync_state_with_parent().map_err(|e| fail(e.to_string()))?;

@@ -45,7 +45,7 @@ fn a_hundred_who_come_freeze_and_go() {
         let url = format!("ws://{place}/api/v1/streams/{}/live{}", super::encoded(source), ways[number % ways.len()]);
         let stream = TcpStream::connect(&place).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        tungstenite::client(url, stream)
+        tungstenite::client(url, stream).map_err(Box::new)
     };
     let mut seqs = Vec::new();
     let mut read = |reader: &mut Viewer, count: usize| {
@@ -64,7 +64,7 @@ fn a_hundred_who_come_freeze_and_go() {
         assert_eq!((inside.len(), viewers()), (ROOM - 1, ROOM), "the reader is one of them");
         for refused in outside {
             let error = refused.expect_err("refused");
-            let full = matches!(&error, tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer)) if answer.status() == 503);
+            let full = matches!(&*error, tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer)) if answer.status() == 503);
             assert!(full, "{error}");
         }
         read(&mut reader, 100);

@@ -109,7 +109,8 @@ fn a_clip_of_another_codec_is_encoded_once_when_it_is_asked_for() {
     });
     for answer in &answers {
         check(&description(), "/api/v1/sightings/{id}/files/{number}", "get", answer);
-        assert_eq!((answer.status, answer.headers["content-type"].as_str()), (200, "video/mp4"));
+        let is_film = answer.status == 200 && answer.headers["content-type"] == "video/mp4";
+        assert!(is_film, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
         assert!(answer.body == answers[0].body, "it was encoded more than once");
     }
     let shown = scratch.write("played.mp4", &answers[0].body);

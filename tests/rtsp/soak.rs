@@ -74,19 +74,7 @@ fn soak(name: &str, usual: f64, queries: &[[&str; 3]], flags: &[&str]) -> usize 
     let cameras: Vec<Server> = queries.iter().map(|_| Server::camera(&long, &[])).collect();
     let (addresses, levers): (Vec<_>, Vec<_>) =
         cameras.iter().map(|camera| relay::tcp(&camera.address, Harm::None)).unzip();
-    let mut streams = String::new();
-    for (k, (address, queries)) in addresses.iter().zip(queries).enumerate() {
-        let _ = writeln!(streams, "[[stream]]\nid = \"camera-{k}\"\nsource = \"{address}\"");
-        for query in queries {
-            let all = query.starts_with(ALL);
-            let _ = writeln!(
-                streams,
-                "[[stream.query]]\ntext = \"{}\"\nall = {all}",
-                query.strip_prefix(ALL).unwrap_or(query)
-            );
-        }
-    }
-    let streams = scratch.write("four.streams", streams.as_bytes());
+    let streams = scratch.write("four.streams", settings(&addresses, queries).as_bytes());
     let usual = ["-q", "run", "--source", &streams, "--out", "jsonl:-", "--stall-timeout", "3s"];
     let mut run = command(&[&usual, flags].concat()).stdout(Stdio::piped()).spawn().expect("starts");
     let lines = BufReader::new(run.stdout.take().expect("piped")).lines();
@@ -171,6 +159,19 @@ fn soak(name: &str, usual: f64, queries: &[[&str; 3]], flags: &[&str]) -> usize 
     aloud(&format!("settled: {:.1} MiB around minute 5, {:.1} at the end", early / 1024.0, late / 1024.0));
     assert!(late - early < GROWTH_KIB, "{:.1} MiB more", (late - early) / 1024.0);
     ids
+}
+
+/// The cameras, each with its queries.
+fn settings(addresses: &[String], queries: &[[&str; 3]]) -> String {
+    let mut streams = String::new();
+    for (k, (address, queries)) in addresses.iter().zip(queries).enumerate() {
+        let _ = writeln!(streams, "[[stream]]\nid = \"camera-{k}\"\nsource = \"{address}\"");
+        for query in queries {
+            let (all, text) = (query.starts_with(ALL), query.strip_prefix(ALL).unwrap_or(query));
+            let _ = writeln!(streams, "[[stream.query]]\ntext = \"{text}\"\nall = {all}");
+        }
+    }
+    streams
 }
 
 /// Of every camera and every query.
