@@ -13,6 +13,11 @@ use crate::support::until;
 
 /// Sends bytes as they are; what came back, and whether the connection was closed, as far as it goes.
 fn raw(place: &str, bytes: &[u8]) -> Vec<u8> {
+    exchange(place, bytes, true)
+}
+
+/// The same; `ends` where no more is to come than `bytes`: who says so may be taken for gone, and not be answered.
+fn exchange(place: &str, bytes: &[u8], ends: bool) -> Vec<u8> {
     let mut stream = TcpStream::connect(place).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let mut answered = stream.try_clone().expect("cloned");
@@ -24,7 +29,9 @@ fn raw(place: &str, bytes: &[u8]) -> Vec<u8> {
     });
     // Whoever refuses need not read to the end.
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    if ends {
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
     reader.join().expect("no panic")
 }
 
@@ -231,7 +238,7 @@ fn unicode_goes_through_whole() {
              Content-Length: {}\r\n\r\n",
             body.len()
         );
-        status(&raw(&place, &[head.as_bytes(), body].concat()))
+        status(&exchange(&place, &[head.as_bytes(), body].concat(), false))
     };
     for body in [
         &b"{\"query\": \"\\ud800\"}"[..],
