@@ -4,6 +4,9 @@
 //! `cargo bench --bench live` (about eight minutes; `-- overload`, `shares`, `together` or `serve` for a part); `cargo test`
 //! runs it in short.
 
+#[path = "common/process.rs"]
+mod process;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -19,6 +22,8 @@ use spotter::cli::RunArgs;
 use spotter::config::RunSettings;
 use spotter::run::stream_until;
 use spotter::stage::{Answer, Ground, Job, one_box};
+
+use process::{processor_seconds, resident};
 
 /// Finds a box after a while, in all pictures at once or in one after the other.
 struct Slow(Duration);
@@ -38,13 +43,6 @@ fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").expect("printed");
 }
 
-/// A field of a process's status, in KiB.
-fn status(pid: u32, field: &str) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-    line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(f64::NAN)
-}
-
 /// Frame records of a live run of so long.
 fn run_for(sources: &[&str], model: Slow, length: Duration) -> Vec<Value> {
     let scratch = tempfile::tempdir().expect("a folder");
@@ -62,7 +60,7 @@ fn run_for(sources: &[&str], model: Slow, length: Duration) -> Vec<Value> {
     let mut rss = Vec::new();
     while began.elapsed() < length {
         std::thread::sleep(length / 10);
-        rss.push(format!("{:.1}", status(me, "VmRSS:") / 1024.0));
+        rss.push(format!("{:.1}", resident(me)));
     }
     drop(stop);
     let books = run.join().expect("no panic").expect("no failure");
@@ -173,15 +171,6 @@ fn together_or_apart(turns: usize) {
     }
 }
 
-/// Seconds of processor time that a process has taken, and so many ticks make one.
-fn processor_seconds(pid: u32) -> f64 {
-    const TICKS: f64 = 100.0;
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    [11, 12].iter().filter_map(|k| fields.get(*k)?.parse::<f64>().ok()).sum::<f64>() / TICKS
-}
-
 fn serve(length: Duration) {
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
@@ -207,7 +196,7 @@ fn serve(length: Duration) {
             of_nobody = share;
         }
         let times = share / of_nobody;
-        let held = status(server.id(), "VmRSS:") / 1024.0;
+        let held = resident(server.id());
         say(&format!("  {clients} clients: {share:.2} cores ({times:.2} times), {held:.0} MiB"));
         for client in &mut watching {
             client.kill().expect("killed");

@@ -3,6 +3,9 @@
 //! `cargo bench --bench page` (nine minutes; `-- nobody`, `one` or `fifty` for a part); `cargo test` runs it in short. Needs
 //! `cargo build --release --examples` for a camera, and `media/bikes.mp4`.
 
+#[path = "common/process.rs"]
+mod process;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use process::{processor_seconds, resident};
 
 fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").expect("printed");
@@ -27,22 +32,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Seconds of processor time that a process has taken, of its own and of the system's for it.
-fn processor_seconds(pid: u32) -> f64 {
-    const TICKS: f64 = 100.0;
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    [11, 12].iter().filter_map(|k| fields.get(*k)?.parse::<f64>().ok()).sum::<f64>() / TICKS
-}
-
-/// Resident memory, MiB.
-fn resident(pid: u32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -16,6 +16,9 @@ mod report {
     }
 }
 
+#[path = "../common/process.rs"]
+mod process;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,6 +26,8 @@ use std::process::{Child, Command, Stdio};
 
 use report::say;
 use serde_json::Value;
+
+use process::{processor_seconds, resident};
 
 /// Bytes of packets for each camera; its film has more in the time that is kept.
 const RING: &str = "16MiB";
@@ -100,22 +105,6 @@ fn run(addresses: &[String], more: &[&str], frames: u64) -> Cost {
         }
     }
     panic!("it ended by itself");
-}
-
-/// User and system time of a process so far.
-fn processor_seconds(pid: u32) -> f64 {
-    /// So many ticks make a second.
-    const TICKS: f64 = 100.0;
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything.
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    [11, 12].iter().filter_map(|k| fields.get(*k)?.parse::<f64>().ok()).sum::<f64>() / TICKS
-}
-
-fn resident(pid: u32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
