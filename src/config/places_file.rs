@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,11 @@ impl PlacesFile {
     /// # Errors
     /// The file cannot be read.
     pub(crate) fn read(&self) -> Result<Vec<Place>> {
-        let file: RunFile = blocks::strict::toml(&self.text()?, &self.path.display().to_string())?;
+        self.places_of(&self.text()?)
+    }
+
+    fn places_of(&self, text: &str) -> Result<Vec<Place>> {
+        let file: RunFile = blocks::strict::toml(text, &self.path.display().to_string())?;
         let (zones, lines) = match self.table {
             None => (file.zone, file.line),
             Some(number) => {
@@ -89,11 +94,14 @@ impl PlacesFile {
     /// # Errors
     /// A place cannot be, a query needs one that is gone, others stand there now, or the file cannot be written.
     pub(crate) fn write(&self, places: &[Place], version: Option<&str>) -> Result<PathBuf> {
-        if version.is_some_and(|seen| self.read().is_ok_and(|now| version_of(&now) != seen)) {
+        // Streams of one file are changed one after the other.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.text()?;
+        if version.is_some_and(|seen| self.places_of(&old).is_ok_and(|now| version_of(&now) != seen)) {
             let reason = "its zones and lines were changed meanwhile; look at them as they are now, and save again";
             return Err(Error::Conflict(format!("{}: {reason}", self.path.display())));
         }
-        let old = self.text()?;
         let new = self.edited(&old, places)?;
         check(&new, &self.path.display().to_string())?;
         // Whoever links to it goes on doing so.

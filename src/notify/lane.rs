@@ -137,6 +137,11 @@ impl Lane {
         let mut limiter = self.limiter.borrow_mut();
         let mut unwritten = self.unwritten.borrow_mut();
         for notice in notices {
+            // A start that an earlier run told is no news, and its end is owed.
+            if notice.kind == super::START && self.queue.borrow().knows(&notice.id) {
+                limiter.was_told(notice);
+                continue;
+            }
             match limiter.admit(notice, now) {
                 Admission::Told => unwritten.push(notice.clone()),
                 Admission::Held(cause) => self.counters.held[cause as usize].add(1),

@@ -146,6 +146,13 @@ impl Limiter {
         Admission::Held(cause)
     }
 
+    /// A sighting that was told of before: its end will be, whatever the limits.
+    pub(super) fn was_told(&mut self, notice: &Notice) {
+        if let Some(id) = notice.event["sighting"]["id"].as_str() {
+            self.sightings.insert(id.to_owned(), None);
+        }
+    }
+
     /// Why nothing may be told now.
     fn busy(&mut self, now: Now) -> Option<Cause> {
         if self.limits.quiet.iter().any(|quiet| quiet.contains(now.minute)) {
@@ -263,6 +270,18 @@ mod tests {
         assert_eq!(clock.admit(42, 0, "sighting_start", "c"), Admission::Told);
         let now = clock.at(43, 0);
         assert!(clock.limiter.summary("house", now).is_none(), "somebody asked for it");
+    }
+
+    #[test]
+    fn what_was_told_before_a_restart_takes_no_place_and_ends() {
+        let mut clock = Clock::new(Limits { cooldown: Duration::from_secs(30), ..Limits::default() });
+        for id in ["a", "b"] {
+            clock.limiter.was_told(&notice("sighting_start", id));
+        }
+        assert_eq!(clock.admit(0, 0, "sighting_start", "c"), Admission::Told, "nothing cools");
+        for id in ["a", "b"] {
+            assert_eq!(clock.admit(1, 0, "sighting_end", id), Admission::Told, "{id}");
+        }
     }
 
     #[test]

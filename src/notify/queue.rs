@@ -156,6 +156,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether a notice with this id waits, or was told not long ago.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        let sql = "SELECT EXISTS (SELECT 1 FROM notice WHERE id = ?1 UNION ALL SELECT 1 FROM past WHERE id = ?1)";
+        self.connection.query_row(sql, [id], |row| row.get(0)).unwrap_or(false)
+    }
+
     /// Notices that wait.
     pub(super) fn len(&self) -> u64 {
         self.length

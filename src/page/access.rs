@@ -217,7 +217,10 @@ impl Access {
         let session = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         let mut sessions = self.sessions();
         if sessions.len() >= SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, one)| one.last).map(|(session, _)| *session)
+            && let Some(oldest) = sessions
+                .iter()
+                .min_by_key(|(_, one)| (one.alive.receiver_count() > 0, one.last))
+                .map(|(session, _)| *session)
         {
             sessions.remove(&oldest);
         }

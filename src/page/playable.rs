@@ -102,7 +102,7 @@ impl Shared {
         match clip.1.get_or_try_init(encode).await {
             Ok(()) => Ok(clip.0.clone()),
             Err(refusal) => {
-                self.forget(&original);
+                self.forget(&clip);
                 Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.reason))
             }
         }
@@ -113,13 +113,20 @@ impl Shared {
     }
 
     /// Where a clip is, or will be.
-    fn clip(&self, original: &Original) -> Result<Clip> {
+    ///
+    /// # Errors
+    /// Too many are being made, or there is no folder for them.
+    fn clip(&self, original: &Original) -> Result<Clip, Refusal> {
         let made = &mut *self.made();
         if let Some((_, clip)) = made.clips.iter().find(|(known, _)| known == original) {
             return Ok(Arc::clone(clip));
         }
         while made.clips.len() >= MOST {
-            made.clips.pop_front().into_iter().for_each(|(_, clip)| remove(&clip.0));
+            // What is being made stays.
+            let Some(oldest) = made.clips.iter().position(|(_, clip)| clip.1.initialized()) else {
+                return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many clips are being encoded"));
+            };
+            made.clips.remove(oldest).into_iter().for_each(|(_, clip)| remove(&clip.0));
         }
         let folder = match &mut made.folder {
             Some(folder) => folder,
@@ -132,10 +139,9 @@ impl Shared {
     }
 
     /// What could not be made may be made another time.
-    fn forget(&self, original: &Original) {
-        let made = &mut *self.made();
-        made.clips.retain(|(known, clip)| {
-            let goes = known == original && !clip.1.initialized();
+    fn forget(&self, clip: &Clip) {
+        self.made().clips.retain(|(_, known)| {
+            let goes = Arc::ptr_eq(known, clip) && !clip.1.initialized();
             if goes {
                 remove(&clip.0);
             }

@@ -137,7 +137,8 @@ impl Writer {
             match jobs.recv_timeout(SWEEP.saturating_sub(self.swept.elapsed())) {
                 Ok(Job { number, work, noted, say }) => {
                     let is_noted = noted.is_none_or(|noted| noted.wait(None));
-                    let done = if is_noted { self.write(work) } else { Done::default() };
+                    let failed = || Done { errors: vec!["the journal has not noted it".into()], ..Done::default() };
+                    let done = if is_noted { self.write(work) } else { failed() };
                     let done = Done { number, ..done };
                     // Whoever wanted it may not be there any more.
                     let _ = say.try_send(done);

@@ -44,7 +44,7 @@ impl NewsLine {
     /// News stand behind all others, until `job` is done and the journal has them.
     ///
     /// # Blocking
-    /// Where 4096 wait already.
+    /// Where 4096 wait already, and the first of them for the journal.
     pub(super) fn stand(&mut self, job: Option<u64>, noted: Option<Noted>, news: Option<News>) {
         if self.places.len() >= LONGEST
             && let Some(noted) = self.places.front().and_then(|place| place.noted.as_ref())

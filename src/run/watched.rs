@@ -268,7 +268,11 @@ impl Watch {
             Some(archive) => archive.poll(&mut self.sightings),
             None => self.plain.ready(),
         };
-        self.sightings.check().map(|()| news)
+        // What can be told is told first: a failure is said the next time.
+        if news.is_empty() {
+            self.sightings.check()?;
+        }
+        Ok(news)
     }
 
     /// Queries of which another number of sightings is open than before these were told, and that number.

@@ -52,8 +52,9 @@ pub(crate) struct RunStatus {
     started: AtomicBool,
     /// Clients by the server's address.
     clients: OnceLock<Vec<(SocketAddr, Arc<AtomicUsize>)>>,
-    /// Who is told what was seen.
+    /// Folders of sightings, and the bytes that their files take.
     kept: OnceLock<Vec<(PathBuf, Arc<AtomicU64>)>>,
+    /// Who is told what was seen.
     notifiers: OnceLock<Notifiers>,
 }
 

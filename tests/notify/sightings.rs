@@ -9,10 +9,10 @@ use spotter::notify::{NotifyEntry, SnapshotForm};
 use spotter::run::stream;
 
 use super::receiver::{Answer, Post, Receiver};
-use super::{entry, first_time};
+use super::{PATIENCE, entry, first_time};
 use crate::sighted::live::{endless_with, read_until};
 use crate::sightings::{Finder, drawn_with, events};
-use crate::support::{Scratch, raw_lines, run_settings, tool};
+use crate::support::{Scratch, raw_lines, run_settings, tool, until};
 
 /// Told is what stands in the records, with an id; once, in order, with the picture where that is wanted.
 #[test]
@@ -108,6 +108,11 @@ fn a_program_that_is_killed_tells_every_start_and_every_end() {
     while events(&lines, "sighting_start").len() < QUERIES.len() {
         lines.extend(read_until(&mut records, "sighting_start"));
     }
+    // A farewell is short, and the queue of ten killed runs may be long.
+    until("the ends of killed runs", PATIENCE, || {
+        let told: Vec<String> = receiver.taken().iter().map(Post::id).collect();
+        started.iter().all(|id| told.contains(&format!("{id}.end"))).then_some(())
+    });
     tool("kill", &["-TERM", &last.id().to_string()]);
     let mut rest = String::new();
     records.read_to_string(&mut rest).expect("read");

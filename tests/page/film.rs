@@ -13,8 +13,8 @@ use crate::support::servers::Server;
 use crate::support::{Scratch, clip, tool};
 
 const RATE: u32 = 25;
-/// Frames of a film, sixteen seconds.
-const LENGTH: usize = 400;
+/// Frames of a film, forty seconds: who looks on a busy machine comes late.
+const LENGTH: usize = 1000;
 /// Pictures that are looked at.
 const ENOUGH: usize = 60;
 /// The page takes times that are so near for one, ns.

@@ -98,6 +98,7 @@ fn full_size_is_the_references() {
     let found = grounder.ground_each(&[&picture], &[&queries]).expect("grounds");
     let rows = golden_logits.chunks_exact(columns).zip(golden_boxes.as_chunks::<4>().0);
     let mut furthest = 0.0_f32;
+    assert_eq!(found[0].len(), text.spans.len());
     for (findings, span) in found[0].iter().zip(&text.spans) {
         let best = |logits: &[f32]| sigmoid(span.iter().map(|&word| logits[word]).fold(f32::NEG_INFINITY, f32::max));
         let theirs: Vec<(f32, &[f32; 4])> = rows.clone().map(|(logits, own)| (best(logits), own)).collect();

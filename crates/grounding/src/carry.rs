@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use blocks::error::{Error, Result};
+use blocks::files;
 
 use crate::calibration::{CALIBRATION, Calibration};
 use crate::family::Family;
@@ -24,7 +25,9 @@ pub enum Carried {
 /// # Errors
 /// A file cannot be read or written.
 pub fn carry_calibration(old: &Path, new: &Path) -> Result<Option<Carried>> {
-    let copy = |from: &Path, name: &str| std::fs::copy(from, new.join(name)).map(drop).map_err(Error::io("copy", from));
+    let copy = |from: &Path, name: &str| {
+        std::fs::read(from).map_err(Error::io("copy", from)).and_then(|bytes| files::write(&new.join(name), bytes))
+    };
     let aside = old.join(ASIDE);
     if aside.is_file() {
         copy(&aside, ASIDE)?;

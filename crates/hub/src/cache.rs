@@ -162,7 +162,7 @@ impl Cache {
     }
 
     /// Waits until nobody reads a model's files; `others` is called where somebody does.
-    fn alone(&self, repository: &Repository, others: &mut dyn FnMut()) -> Result<Lock> {
+    pub(crate) fn alone(&self, repository: &Repository, others: &mut dyn FnMut()) -> Result<Lock> {
         self.lock_file(&(repository.folder() + IN_USE), others)
     }
 
@@ -235,12 +235,10 @@ impl Cache {
         if files.map(|file| file.file_name()).any(is_weights) { Ok(()) } else { clear(&partial) }
     }
 
-    /// Puts a finished folder into its place, in one step, and drops what stood there. `others` is called where somebody reads
-    /// that, who is then waited for.
-    pub(crate) fn place(&self, staging: &Path, repository: &Repository, others: &mut dyn FnMut()) -> Result<PathBuf> {
+    /// Puts a finished folder into its place, in one step, and drops what stood there, which nobody reads: see [`Cache::alone`].
+    pub(crate) fn place(&self, staging: &Path, repository: &Repository, _alone: &Lock) -> Result<PathBuf> {
         let path = self.path(repository);
         sync(staging)?;
-        let _alone = self.alone(repository, others)?;
         if path.exists() {
             let exchanged = renameat_with(CWD, staging, CWD, &path, RenameFlags::EXCHANGE);
             if exchanged.is_err() {

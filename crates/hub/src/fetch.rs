@@ -230,11 +230,13 @@ impl Job<'_> {
         let manifest = Manifest::new(hub, self.repository, commit, files);
         sweep(&staging, &manifest)?;
         manifest.write(&staging)?;
+        // Whoever reads the old one may be about to write beside it.
+        let alone = self.cache().alone(self.repository, &mut || watch(Event::InUse))?;
         let old = self.cache().path(self.repository);
         if old.is_dir() {
             self.accept.carry(&old, &staging).map_err(Trouble::Final)?;
         }
-        let path = self.cache().place(&staging, self.repository, &mut || watch(Event::InUse))?;
+        let path = self.cache().place(&staging, self.repository, &alone)?;
         Ok(Fetched { path, manifest: Some(manifest), fresh: true })
     }
 

@@ -174,6 +174,10 @@ mod tests {
         assert_eq!(token(&[("HF_HOME", &home), ("HF_TOKEN_PATH", &named)]).as_deref(), Some("named"));
         assert_eq!(token(&[("HF_HOME", &home), ("HF_TOKEN", " mine ")]).as_deref(), Some("mine"));
         assert_eq!(token(&[("HF_HOME", "/nowhere")]), None);
+        assert_eq!(token(&[("HF_ENDPOINT", "http://hub.example")]), None, "in clear");
+        assert_eq!(token(&[("HF_ENDPOINT", "http://[::1]:8080")]).as_deref(), Some("usual"));
+        let named = token(&[("HF_ENDPOINT", "http://hub.example"), ("HF_TOKEN", "mine")]);
+        assert_eq!(named.as_deref(), Some("mine"), "whoever names it wants it");
         let settings = of(&[("HOME", "/h"), ("HF_TOKEN", "hf_secret")]).expect("valid");
         assert!(!format!("{settings:?}").contains("hf_secret"));
     }

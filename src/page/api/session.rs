@@ -33,7 +33,13 @@ pub(in crate::page) async fn answer(
     Parameters::of(&request, &[])?;
     let access = &context.access;
     if *method == Method::GET {
-        return Ok(reply(json!({ "asks": access.asks(), "in": access.admit(request.headers()).is_some() })));
+        let admission = access.admit(request.headers());
+        let mut told = reply(json!({ "asks": access.asks(), "in": admission.is_some() }));
+        // The page asks this first: who came back in time is given another cookie here.
+        if let Some(cookie) = admission.and_then(|admission| admission.cookie) {
+            told.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        return Ok(told);
     }
     if *method == Method::DELETE {
         access.leave(request.headers());

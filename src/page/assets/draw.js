@@ -66,8 +66,10 @@ export function fine(canvas) {
   return { context, width, height };
 }
 
+let words;
+window.addEventListener('resize', () => { words = undefined; });
 /** Height of words on pictures: it grows with that of the page. */
-export const wordSize = () => 0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize);
+export const wordSize = () => (words ??= 0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize));
 
 /** Where a picture of `width` x `height` lies in a place that has another shape. */
 export function fit(place, width, height) {

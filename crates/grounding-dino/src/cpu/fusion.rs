@@ -3,7 +3,7 @@
 
 use blocks::ops::kernel::attend::{pack_values, value_lines};
 use blocks::ops::kernel::dense::Room as LeftRoom;
-use blocks::ops::kernel::product::{Line, Out, PANEL, Packed, Rows, Start, multiply};
+use blocks::ops::kernel::product::{Line, Out, Packed, Rows, Start, multiply};
 use blocks::ops::kernel::{column_weights, softmax_in_place};
 use blocks::packed::layers::Norm;
 use blocks::packed::tasks::take;
@@ -53,8 +53,7 @@ pub(crate) struct Folded {
 impl Folded {
     /// What it takes.
     pub(super) fn bytes(&self) -> usize {
-        let numbers = self.words.len() + self.scores.input() * self.scores.output().next_multiple_of(PANEL);
-        size_of::<f32>() * numbers + size_of_val(self.written.as_slice())
+        size_of_val(self.words.as_slice()) + self.scores.bytes() + size_of_val(self.written.as_slice())
     }
 
     /// A score for every head and word.

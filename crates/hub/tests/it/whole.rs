@@ -147,13 +147,14 @@ fn an_update_waits_for_who_reads_and_keeps_what_somebody_added() {
         if event == hub::Event::InUse {
             waited += 1;
             assert_eq!(std::fs::read(first.path.join(WEIGHTS)).expect("still there"), old);
+            std::fs::write(first.path.join(OWN), "newer").expect("written");
             held = None;
         }
     });
     let second = second.expect("fetched");
     assert!(second.fresh && held.is_none() && waited == 1, "{waited}");
     assert_eq!(std::fs::read(second.path.join(WEIGHTS)).expect("read"), weights(1234, 9));
-    assert_eq!(std::fs::read_to_string(second.path.join(OWN)).expect("kept"), "mine");
+    assert_eq!(std::fs::read_to_string(second.path.join(OWN)).expect("kept"), "newer");
 }
 
 #[test]

@@ -13,14 +13,15 @@ pub(super) struct Halves(Vec<f16>);
 impl Halves {
     /// None where a number would become another one.
     pub(super) fn of(lines: &[Line]) -> Option<Self> {
-        let mut halves = vec![f16::ZERO; lines.len() * PANEL];
-        for (halves, line) in halves.chunks_exact_mut(PANEL).zip(lines) {
-            halves.convert_from_f32_slice(&line.0);
-            let mut back = [0.0; PANEL];
-            halves.convert_to_f32_slice(&mut back);
+        let mut halves = Vec::with_capacity(lines.len() * PANEL);
+        for line in lines {
+            let (mut own, mut back) = ([f16::ZERO; PANEL], [0.0; PANEL]);
+            own.convert_from_f32_slice(&line.0);
+            own.convert_to_f32_slice(&mut back);
             if back.iter().zip(&line.0).any(|(back, own)| back.to_bits() != own.to_bits()) {
                 return None;
             }
+            halves.extend_from_slice(&own);
         }
         Some(Self(halves))
     }
