@@ -19,7 +19,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::access::Admission;
@@ -106,6 +107,7 @@ async fn watch(
     if video == Video::Mp4 && film.is_none() && send(&mut socket, no_film()).await.is_err() {
         return;
     }
+    let mut close = None;
     loop {
         let next_picture = async {
             match &mut pictures {
@@ -125,7 +127,11 @@ async fn watch(
                 Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 Some(Ok(_)) => continue,
             },
-            () = admission.over() => break,
+            () = admission.over() => {
+                // Not the stream's end: the page asks for the password.
+                close = Some(CloseFrame { code: CloseCode::Policy, reason: "no longer let in".into() });
+                break;
+            }
             line = lines.recv() => match line {
                 Ok(LiveLine::Frame(text) | LiveLine::Event(text)) => Message::Text(text),
                 Ok(LiveLine::End) | Err(RecvError::Closed) => break,
@@ -157,7 +163,7 @@ async fn watch(
         }
     }
     // Whoever left does not hear it.
-    let _ = timeout(TO_TAKE, socket.close(None)).await;
+    let _ = timeout(TO_TAKE, socket.close(close)).await;
 }
 
 /// A viewer who takes nothing for too long is let go of.

@@ -202,7 +202,8 @@ pub(super) mod tests {
     impl Journal {
         /// One on a disk that writes when `gate` gives something or is gone.
         pub(in crate::sightings) fn slow(gate: crossbeam_channel::Receiver<()>) -> Self {
-            let slow = super::disk::tests::Slow { gate, text: std::sync::Arc::default() };
+            let slow =
+                super::disk::tests::Slow { gate, text: std::sync::Arc::default(), synced: std::sync::Arc::default() };
             Self { disk: Disk::start(slow, Path::new("slow")).expect("started"), open: Vec::new(), noted: None }
         }
     }

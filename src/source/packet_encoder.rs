@@ -96,6 +96,11 @@ impl PacketEncoder {
         Ok(Self { pipeline, appsrc, packets, info: info.clone(), ended, purpose, drains })
     }
 
+    /// Whether no more comes of it: it failed.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Whether frames like `info` can go on in it.
     pub(super) fn fits(&self, info: &gst_video::VideoInfo) -> bool {
         self.info == *info

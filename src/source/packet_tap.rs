@@ -131,6 +131,11 @@ impl PacketTap {
             self.encoder = None;
             return;
         }
+        if self.encoder.as_ref().is_some_and(PacketEncoder::has_ended) {
+            self.encoder = None;
+            self.hopeless = true;
+            ring.set_futile(true);
+        }
         let shift = *self.shift.get_or_insert(shown.map_or(0, |shown| stream_ns - shown));
         if self.encoder.as_ref().is_none_or(|encoder| !encoder.fits(&frame.info)) && !self.hopeless {
             // The one before says all that it has first.

@@ -210,6 +210,8 @@ fn write_all(lines: &mut impl Lines, steps: &Receiver<Step>, progress: &Progress
 
 #[cfg(test)]
 pub(in crate::sightings) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     impl Noted {
@@ -225,6 +227,8 @@ pub(in crate::sightings) mod tests {
     pub(in crate::sightings) struct Slow {
         pub(in crate::sightings) gate: Receiver<()>,
         pub(in crate::sightings) text: Arc<Mutex<Vec<u8>>>,
+        /// How often it was told to keep what it has through a power cut.
+        pub(in crate::sightings) synced: Arc<AtomicUsize>,
     }
 
     impl Lines for Slow {
@@ -235,6 +239,7 @@ pub(in crate::sightings) mod tests {
         }
 
         fn sync(&mut self) -> io::Result<()> {
+            self.synced.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
 
@@ -268,12 +273,14 @@ pub(in crate::sightings) mod tests {
     #[test]
     fn steps_are_written_in_order_by_somebody_else() {
         let (open, gate) = bounded(0);
-        let text = Arc::default();
-        let mut disk = Disk::start(Slow { gate, text: Arc::clone(&text) }, Path::new("there")).expect("started");
+        let (text, synced) = (Arc::default(), Arc::<AtomicUsize>::default());
+        let slow = Slow { gate, text: Arc::clone(&text), synced: Arc::clone(&synced) };
+        let mut disk = Disk::start(slow, Path::new("there")).expect("started");
         let noted: Vec<Noted> = (0..100).map(|number| disk.write(told(number)).expect("taken")).collect();
         assert!(!noted[0].is_there() && !noted[0].wait(Some(Duration::ZERO)), "the disk has not begun");
         open.send(()).expect("writes");
         assert!(noted[0].wait(None));
+        assert!(synced.load(Ordering::Relaxed) > 0, "a power cut takes nothing that is noted");
         assert!(!noted[99].is_there(), "so many are not written at once");
         drop(open);
         assert!(noted[99].wait(None) && noted.iter().all(Noted::is_there));
@@ -287,6 +294,17 @@ pub(in crate::sightings) mod tests {
         disk.write(told(7)).expect("taken");
         drop(disk);
         assert_eq!(ids(), ["7"], "what was handed over is written before it goes");
+    }
+
+    #[test]
+    fn what_need_not_outlast_a_power_cut_waits_for_no_disk() {
+        let (_, gate) = bounded(0);
+        let (text, synced) = (Arc::default(), Arc::<AtomicUsize>::default());
+        let slow = Slow { gate, text, synced: Arc::clone(&synced) };
+        let mut disk = Disk::start(slow, Path::new("there")).expect("started");
+        let note = Note::Told { id: "1".into() };
+        assert!(disk.write(Step::Note { note, sync: false }).expect("taken").wait(None));
+        assert_eq!(synced.load(Ordering::Relaxed), 0);
     }
 
     #[test]
