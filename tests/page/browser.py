@@ -17,7 +17,7 @@ CHROMIUM = "/usr/bin/chromium"
 # How long anything may take to happen, ms.
 PATIENCE = 60_000
 # What moves comes first, and then the picture's shape.
-MOVES = """[...document.querySelectorAll('.picture')].every(picture =>
+MOVES = """document.querySelector('.picture') && [...document.querySelectorAll('.picture')].every(picture =>
   picture.style.aspectRatio && picture.querySelector('video')?.currentTime > 0)"""
 # Where a picture lies in what is photographed.
 PLACES = """pictures => pictures.map(picture => {
