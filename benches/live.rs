@@ -23,7 +23,7 @@ use spotter::config::RunSettings;
 use spotter::run::stream_until;
 use spotter::stage::{Answer, Ground, Job, one_box};
 
-use process::{processor_seconds, resident};
+use process::{memory, processor_seconds};
 
 /// Finds a box after a while, in all pictures at once or in one after the other.
 struct Slow(Duration);
@@ -60,7 +60,7 @@ fn run_for(sources: &[&str], model: Slow, length: Duration) -> Vec<Value> {
     let mut rss = Vec::new();
     while began.elapsed() < length {
         std::thread::sleep(length / 10);
-        rss.push(format!("{:.1}", resident(me)));
+        rss.push(format!("{:.1}", memory(me, "VmRSS:")));
     }
     drop(stop);
     let books = run.join().expect("no panic").expect("no failure");
@@ -130,10 +130,10 @@ fn cost(mut children: Vec<Child>) -> (f64, f64) {
     let mut most = 0.0_f64;
     loop {
         // What stands there is the most so far, also after the peak.
-        let held: f64 = children.iter().map(|child| status(child.id(), "VmHWM:")).filter(|kib| kib.is_finite()).sum();
+        let held: f64 = children.iter().map(|child| memory(child.id(), "VmHWM:")).filter(|mib| mib.is_finite()).sum();
         most = most.max(held);
         if children.iter_mut().all(|child| child.try_wait().expect("known").is_some()) {
-            return (began.elapsed().as_secs_f64(), most / 1024.0);
+            return (began.elapsed().as_secs_f64(), most);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -196,7 +196,7 @@ fn serve(length: Duration) {
             of_nobody = share;
         }
         let times = share / of_nobody;
-        let held = resident(server.id());
+        let held = memory(server.id(), "VmRSS:");
         say(&format!("  {clients} clients: {share:.2} cores ({times:.2} times), {held:.0} MiB"));
         for client in &mut watching {
             client.kill().expect("killed");

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use process::{processor_seconds, resident};
+use process::{memory, processor_seconds};
 
 fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").expect("printed");
@@ -197,18 +197,18 @@ fn fifty(camera: &Camera, length: Duration) {
     const VIEWERS: usize = 50;
     let run = Run::start(camera, true);
     let alone = run.share(length);
-    let before = resident(run.pid());
+    let before = memory(run.pid(), "VmRSS:");
     let page = run.page.clone().expect("a page");
     let viewers: Vec<Viewer> = (0..VIEWERS).map(|_| Viewer::open(&page, &camera.address)).collect();
     let mut held = Vec::new();
     let mut shares = Vec::new();
     for _ in 0..3 {
         shares.push(run.share(length));
-        held.push(format!("{:.0}", resident(run.pid())));
+        held.push(format!("{:.0}", memory(run.pid(), "VmRSS:")));
     }
     let bytes: Vec<u64> = viewers.into_iter().map(Viewer::leave).collect();
     std::thread::sleep(length / 2);
-    let after = resident(run.pid());
+    let after = memory(run.pid(), "VmRSS:");
     let (least, most) = (bytes.iter().min().copied().unwrap_or(0), bytes.iter().max().copied().unwrap_or(0));
     say(&format!("  nobody: {alone:.3} cores, {before:.0} MiB"));
     let share = median(shares);

@@ -10,9 +10,10 @@ pub(crate) fn processor_seconds(pid: u32) -> f64 {
     [11, 12].iter().filter_map(|k| fields.get(*k)?.parse::<f64>().ok()).sum::<f64>() / TICKS
 }
 
-/// Resident memory, MiB; not a number where there is no such process.
-pub(crate) fn resident(pid: u32) -> f64 {
+/// Memory by the name of its line in `status` (`VmRSS:` what is resident, `VmHWM:` the most that was), MiB; not a number where there is
+/// no such process.
+pub(crate) fn memory(pid: u32, name: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }

@@ -27,7 +27,7 @@ use std::process::{Child, Command, Stdio};
 use report::say;
 use serde_json::Value;
 
-use process::{processor_seconds, resident};
+use process::{memory, processor_seconds};
 
 /// Bytes of packets for each camera; its film has more in the time that is kept.
 const RING: &str = "16MiB";
@@ -99,7 +99,7 @@ fn run(addresses: &[String], more: &[&str], frames: u64) -> Cost {
             Some(before) if least >= WARM + frames => {
                 let seconds = frames as f64 / RATE;
                 let cores = (processor_seconds(pid) - before) / seconds;
-                return Cost { cores, mebibytes: resident(pid) };
+                return Cost { cores, mebibytes: memory(pid, "VmRSS:") };
             }
             _ => {}
         }
