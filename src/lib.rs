@@ -15,6 +15,7 @@ pub mod heap;
 mod limits;
 pub mod logging;
 mod models;
+mod mp4_boxes;
 pub mod notify;
 pub mod page;
 pub mod pipeline;

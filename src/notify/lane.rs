@@ -210,6 +210,8 @@ pub(super) async fn take_all(
     let mut notices = Vec::new();
     let mut taken = 0;
     let mut ended = false;
+    // Also where a panic ends it: nobody waits for what will not come.
+    let _closing = Closing { lanes: &lanes, queued: &queued };
     while !ended {
         tokio::select! {
             count = inbox.recv_many(&mut notices, BATCH) => ended = count == 0,
@@ -226,19 +228,31 @@ pub(super) async fn take_all(
             lane.take(&notices, now);
         }
         taken += notices.len() as u64;
+        queued.taken();
         if lanes.iter().all(|lane| lane.unwritten.borrow().is_empty()) {
             queued.note(taken);
         }
         notices.clear();
     }
-    queued.end();
-    for lane in lanes {
-        let unwritten = lane.unwritten.take().len();
-        if unwritten > 0 {
-            tracing::error!("notify {}: {unwritten} events are lost, its queue cannot be written", lane.name);
-            lane.counters.lost_on_disk.add(unwritten as u64);
+}
+
+/// No more notices come, once it goes.
+struct Closing<'a> {
+    lanes: &'a [Rc<Lane>],
+    queued: &'a Handover,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.queued.end();
+        for lane in self.lanes {
+            let unwritten = lane.unwritten.try_borrow().map_or(0, |unwritten| unwritten.len());
+            if unwritten > 0 {
+                tracing::error!("notify {}: {unwritten} events are lost, its queue cannot be written", lane.name);
+                lane.counters.lost_on_disk.add(unwritten as u64);
+            }
+            lane.closed.set(true);
+            lane.news.notify_one();
         }
-        lane.closed.set(true);
-        lane.news.notify_one();
     }
 }

@@ -88,6 +88,8 @@ pub type SetQuery = Arc<dyn Fn(&str, &str, &str) -> Result<()> + Send + Sync>;
 
 /// Notices that wait to be written into the queues. With pictures, they take a few hundred kilobytes each.
 const CHANNEL: usize = 256;
+/// How long what an earlier run owes waits for room in the channel.
+const OWED: Duration = Duration::from_secs(10);
 /// How long things that were begun may take after the end, such as compiling a sentence.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
@@ -175,7 +177,9 @@ impl Notifiers {
     /// Hands over something to tell. Returns at once.
     pub fn publish(&self, notice: &Notice) {
         let Some(running) = &self.0 else { return };
-        let full = !running.handover.one(|| running.notices.try_send(notice.clone()).is_ok());
+        // Copied before anybody else waits for it.
+        let notice = notice.clone();
+        let full = !running.handover.one(|| running.notices.try_send(notice).is_ok());
         if full {
             running.counters.iter().for_each(|counters| counters.lost_in_channel.add(1));
         }
@@ -187,6 +191,18 @@ impl Notifiers {
                 tracing::warn!("notify: events are queued again; {lost} were lost so far");
             }
         }
+    }
+
+    /// Hands over something that an earlier run owes. There may be more of it than the channel holds, and no frame is there yet
+    /// that would be held up.
+    ///
+    /// # Blocking
+    /// Until there is room in the channel, for ten seconds at most.
+    pub fn publish_owed(&self, notice: &Notice) {
+        if let Some(running) = &self.0 {
+            running.handover.wait_for(OWED, || running.notices.capacity() > 0);
+        }
+        self.publish(notice);
     }
 
     /// How much was handed over until now, by all streams.

@@ -222,7 +222,11 @@ impl Delivery {
             // An earlier run may have ended before everybody's queue had the start; who has it is not told again.
             let start = (!counted).then(|| watch.start_of(one, names)).flatten();
             for notice in start.into_iter().chain(watch.notice(one, names)) {
-                self.links.notifiers.publish(&notice);
+                if counted {
+                    self.links.notifiers.publish(&notice);
+                } else {
+                    self.links.notifiers.publish_owed(&notice);
+                }
             }
         }
         if !self.links.notifiers.is_none() {

@@ -119,8 +119,8 @@ pub(super) struct Watch {
     waits: bool,
     /// Those whose start was told and whose end was not, by query.
     open: BTreeMap<String, BTreeSet<String>>,
-    /// Ends that were told, and how much was handed over to receivers by then.
-    ended: VecDeque<(u64, Told)>,
+    /// Ids of those whose ends were told, and how much was handed over to receivers by then.
+    ended: VecDeque<(u64, String)>,
     /// Updates of those that are open that receivers were told of.
     updates: HashMap<String, u64>,
 }
@@ -219,7 +219,7 @@ impl Watch {
                 if let Some(archive) = &mut self.archive {
                     archive.forget(&sighting.id);
                 }
-                self.ended.push_back((handed_over, told));
+                self.ended.push_back((handed_over, sighting.id.clone()));
             }
         }
     }
@@ -233,8 +233,7 @@ impl Watch {
         if count == 0 {
             return Ok(());
         }
-        let told: Vec<Told> = self.ended.drain(..count).map(|(_, told)| told).collect();
-        self.sightings.were_told(&told)
+        self.sightings.were_told(self.ended.drain(..count).map(|(_, id)| id))
     }
 
     /// How much was handed over to receivers with the last end that was told.

@@ -1,12 +1,12 @@
 //! The containers of clips: what goes into them, and how.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use gstreamer as gst;
 
 use crate::error::{Error, Result};
+use crate::mp4_boxes::{TopBox, top_boxes};
 use crate::pipeline;
 
 /// What a clip is written as.
@@ -115,20 +115,9 @@ pub(super) fn can_be_played(path: &Path, container: Container) -> bool {
     if container == Container::Mkv {
         return length > HEAD;
     }
-    let (mut at, mut header) = (0, [0; 8]);
-    while file.seek(SeekFrom::Start(at)).is_ok() && file.read_exact(&mut header).is_ok() {
-        let [a, b, c, d, kind @ ..] = header;
-        let size = u64::from(u32::from_be_bytes([a, b, c, d]));
-        let end = at + size;
-        if &kind == b"moov" && end <= length {
-            return true;
-        }
-        if size < 8 || end > length {
-            return false;
-        }
-        at = end;
-    }
-    false
+    let is_whole = |found: &TopBox| found.at.checked_add(found.size).is_some_and(|end| end <= length);
+    let mut whole = top_boxes(&mut file).map_while(std::result::Result::ok).take_while(is_whole);
+    whole.any(|found| &found.kind == b"moov")
 }
 
 #[cfg(test)]

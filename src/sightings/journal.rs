@@ -119,10 +119,10 @@ impl Journal {
     ///
     /// # Errors
     /// An earlier step could not be written.
-    pub(super) fn told<'a>(&mut self, ids: impl Iterator<Item = &'a str>) -> Result<()> {
+    pub(super) fn told(&mut self, ids: impl Iterator<Item = String>) -> Result<()> {
         for id in ids {
-            self.open.retain(|open| open != id);
-            self.disk.write(Step::Note { note: Note::Told { id: id.to_owned() }, sync: false })?;
+            self.open.retain(|open| *open != id);
+            self.disk.write(Step::Note { note: Note::Told { id }, sync: false })?;
         }
         if self.open.is_empty() {
             self.disk.write(Step::Clear)?;
@@ -235,12 +235,12 @@ pub(super) mod tests {
         let told: Vec<_> = left.iter().map(|left| (&*left.sighting.id, left.silent, left.cause.as_deref())).collect();
         assert_eq!(told, [("a", false, Some("gone")), ("b", false, None), ("c", true, None)]);
         assert_eq!(left[1].sighting, moved, "as it was known last");
-        journal.told(["a", "c"].into_iter()).expect("written");
+        journal.told(["a", "c"].map(String::from).into_iter()).expect("written");
         drop(journal);
 
         let (mut journal, left) = open(&dir);
         assert_eq!(left.len(), 1, "the others are told once: {left:?}");
-        journal.told(["b"].into_iter()).expect("written");
+        journal.told(["b"].map(String::from).into_iter()).expect("written");
         drop(journal);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 0, "what is told is not kept");
         let (mut journal, left) = open(&dir);

@@ -253,20 +253,12 @@ impl Sightings {
         Ok(told)
     }
 
-    /// Everybody was told of these.
+    /// Everybody was told of the ends of these.
     ///
     /// # Errors
     /// The journal cannot be written.
-    pub fn were_told(&mut self, told: &[Told]) -> Result<()> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        let mut ends = told.iter().filter_map(|told| match &told.what {
-            What::Sighting { sighting, change: SightingChange::End { .. } } => Some(sighting.id.as_str()),
-            _ => None,
-        });
-        match ends.next() {
-            Some(first) => journal.told(std::iter::once(first).chain(ends)),
-            None => Ok(()),
-        }
+    pub fn were_told(&mut self, ids: impl Iterator<Item = String>) -> Result<()> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.told(ids))
     }
 
     /// What is on the disk before anybody is told of what was said until now; none where nothing needs to be.

@@ -10,8 +10,9 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use super::container::{aac_encoder, lacking, make};
+use super::container::{aac_encoder, codec, lacking, make};
 use crate::error::{Error, Result};
+use crate::mp4_boxes::{TopBox, top_boxes};
 use crate::pipeline::{self, Hole, PipelineFile};
 
 /// The longest index that is read, bytes.
@@ -27,29 +28,19 @@ const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 /// It cannot be read.
 pub(crate) fn plays_in_browsers(path: &Path) -> std::io::Result<bool> {
     let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    let (mut at, mut header) = (0, [0; 8]);
-    while at + 8 <= length {
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut header)?;
-        let [a, b, c, d, kind @ ..] = header;
-        let size = u64::from(u32::from_be_bytes([a, b, c, d]));
-        if &kind == b"moov" && size <= LONGEST_INDEX {
-            let mut index = Vec::new();
-            file.take(size.saturating_sub(8)).read_to_end(&mut index)?;
-            return Ok(holds_h264(&index));
-        }
-        let large = size == 1;
-        if large {
-            file.read_exact(&mut header)?;
-        }
-        match if large { u64::from_be_bytes(header) } else { size } {
-            // To the end of the file, or nothing that is a box.
-            0..8 => return Ok(false),
-            size => at = at.saturating_add(size),
+    let mut index = None;
+    for found in top_boxes(&mut file) {
+        let found = found?;
+        if &found.kind == b"moov" && found.size <= LONGEST_INDEX {
+            index = Some(found);
+            break;
         }
     }
-    Ok(false)
+    let Some(TopBox { at, size, .. }) = index else { return Ok(false) };
+    file.seek(SeekFrom::Start(at))?;
+    let mut index = Vec::new();
+    file.take(size).read_to_end(&mut index)?;
+    Ok(holds_h264(&index))
 }
 
 /// Whether a sample description of an index is one of H.264 (ISO/IEC 14496-12, section 8.5.2).
@@ -85,10 +76,10 @@ pub(crate) fn encode_for_browsers(from: &Path, to: &Path, stopped: &AtomicBool) 
         let Some(pipeline) = weak.upgrade() else { return };
         let (muxer, sounds) = &mut *waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let outcome = if is_raw(&caps, "video/x-raw") && muxer.is_none() {
+        let outcome = if codec(&caps) == "video/x-raw" && muxer.is_none() {
             picture(&pipeline, pad, &caps, &to).map(|made| *muxer = Some(made))
         } else {
-            sounds.extend(is_raw(&caps, "audio/x-raw").then(|| pad.clone()));
+            sounds.extend((codec(&caps) == "audio/x-raw").then(|| pad.clone()));
             Ok(())
         };
         let linked = outcome.and_then(|()| match muxer {
@@ -126,10 +117,6 @@ fn run(
             _ => {}
         }
     }
-}
-
-fn is_raw(caps: &gst::CapsRef, kind: &str) -> bool {
-    caps.structure(0).is_some_and(|structure| structure.name() == kind)
 }
 
 /// Encoder and file behind decoded pictures; the muxer.

@@ -7,6 +7,8 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::mp4_boxes::{LONGEST_HEADER, TopBox, header, top_boxes};
+
 /// A video track of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct VideoTrack {
@@ -39,8 +41,6 @@ pub(super) struct Part {
 const SECOND: i128 = 1_000_000_000;
 /// No index is longer.
 const LONGEST_INDEX: u64 = 1 << 28;
-/// Of a box: its size, its kind, and its size once more where it is large.
-const LONGEST_HEADER: u64 = 16;
 /// What such a file may begin with.
 const FIRST: [&[u8; 4]; 6] = [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"];
 
@@ -52,32 +52,22 @@ impl VideoTrack {
     pub(super) fn read(path: &Path, number: NonZeroU32) -> Result<Option<Self>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        let mut at = 0;
-        while at + 8 <= length {
-            file.seek(SeekFrom::Start(at))?;
-            let mut header = [0; 16];
-            let read = (length - at).min(16) as usize;
-            file.read_exact(&mut header[..read])?;
-            let [a, b, c, d, kind @ ..] = header;
-            let size = match u32::from_be_bytes([a, b, c, d]) {
-                1 => u64::from_be_bytes(header[8..].try_into().unwrap_or_default()),
-                size => u64::from(size),
-            };
-            if at == 0 && !FIRST.iter().any(|first| kind.starts_with(&first[..])) {
+        let mut index = None;
+        for found in top_boxes(&mut file) {
+            let TopBox { kind, at, size } = found?;
+            if at == 0 && !FIRST.contains(&&kind) {
                 return Ok(None);
             }
-            if &kind[..4] == b"moov" && size <= LONGEST_INDEX {
-                let mut index = vec![0; size.min(length - at) as usize];
-                file.seek(SeekFrom::Start(at))?;
-                file.read_exact(&mut index)?;
-                return Ok(Self::of(&index, at, number));
-            }
-            if size < 8 {
+            if &kind == b"moov" && size <= LONGEST_INDEX {
+                index = Some((at, size.min(length - at)));
                 break;
             }
-            at = at.saturating_add(size);
         }
-        Ok(None)
+        let Some((at, size)) = index else { return Ok(None) };
+        let mut index = vec![0; size as usize];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut index)?;
+        Ok(Self::of(&index, at, number))
     }
 
     /// Of an index that stands at byte `offset` of its file.
@@ -202,17 +192,6 @@ impl IndexScan {
     pub(super) fn take(&mut self, number: NonZeroU32) -> Option<VideoTrack> {
         let (index, start) = (std::mem::take(&mut self.held), self.next.take()?);
         VideoTrack::of(&index, start, number)
-    }
-}
-
-/// Size and kind of the box that begins so; none where more is needed.
-fn header(bytes: &[u8]) -> Option<(u64, [u8; 4])> {
-    let kind = bytes.get(4..8)?.try_into().ok()?;
-    match number(bytes, 0)? {
-        1 => Some((u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?), kind)),
-        // To the end of the file.
-        0 => Some((u64::MAX, kind)),
-        size => Some((size.into(), kind)),
     }
 }
 

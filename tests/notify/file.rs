@@ -49,3 +49,15 @@ fn a_file_that_cannot_be_written_is_written_later() {
     let told = lines.iter().map(|line| line["id"].as_str().expect("an id").to_owned());
     assert_eq!(first_time(told), ids(0..3));
 }
+
+/// After a long outage an earlier run may owe more ends than the channel holds.
+#[test]
+fn however_much_is_owed_nothing_of_it_falls_out() {
+    let scratch = Scratch::new();
+    let to = format!("jsonl:{}", scratch.file("events.jsonl"));
+    let notifiers = start(&entry(&scratch, &to));
+    (0..2000).for_each(|number| notifiers.publish_owed(&notice(number)));
+    notifiers.finish(PATIENCE);
+    assert_eq!(notifiers.counts()[0].lost.map(|(_, lost)| lost), [0; 4]);
+    assert_eq!(told(&scratch), ids(0..2000));
+}
