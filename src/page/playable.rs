@@ -68,9 +68,18 @@ impl Playable {
         made.map_err(|error| Refusal::from(Error::Worker(error.to_string())))?
     }
 
-    /// What is being encoded ends.
-    pub(super) fn stop(&self) {
+    /// What is being encoded ends, and nothing is begun.
+    pub(super) async fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
+        if let Ok(turn) = self.0.turn.acquire().await {
+            turn.forget();
+            self.0.turn.close();
+        }
+    }
+
+    /// What was made goes.
+    pub(super) fn clear(&self) {
+        *self.0.made() = Made::default();
     }
 }
 
@@ -91,7 +100,8 @@ impl Shared {
         let clip = self.clip(&original)?;
         let (shared, made) = (Arc::clone(self), Arc::clone(&clip));
         let encode = || async move {
-            let _turn = shared.turn.acquire().await;
+            let turn = shared.turn.acquire().await;
+            let _turn = turn.map_err(|_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the run ends"))?;
             let shared = Arc::clone(&shared);
             blocking(move || {
                 tracing::info!("page: {} is encoded for browsers", path.display());

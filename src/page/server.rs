@@ -67,12 +67,13 @@ impl PageServer {
                 };
                 // Streams have ended: who watches is told so, and nobody begins anything new.
                 let _ = end.send(true);
-                context.playable.stop();
                 let farewell = async {
+                    context.playable.stop().await;
                     let _viewers = context.viewers.acquire_many(VIEWERS as u32).await;
                     let _connections = places.acquire_many(CONNECTIONS as u32).await;
                 };
                 let _ = timeout(FAREWELL, farewell).await;
+                context.playable.clear();
                 served
             });
             if let Err(error) = served {

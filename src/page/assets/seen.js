@@ -211,7 +211,11 @@ export async function openOne(main, id) {
   const rows = element('tbody');
   const state = element('p', { className: 'faint', role: 'status' });
   const shown = new Map();
+  let known;
   const show = (sighting) => {
+    const text = JSON.stringify(sighting);
+    if (text === known) return;
+    known = text;
     rows.replaceChildren(...facts(sighting));
     const order = ['clip', 'snapshot', 'crop'].flatMap((kind) => sighting.files.filter((file) => file.kind === kind));
     for (const file of order) {
